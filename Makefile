@@ -1,0 +1,52 @@
+# `make help` lists the targets. The virtual environment .venv is made once and reused.
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+export OMP_NUM_THREADS ?= 2
+
+DEMO_CONFIG := projects/stageinteractor/configs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-real test lint clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+install: $(STAMP) ## make .venv with the tested versions, detectron2 and this package
+
+# An interrupted or hand-made .venv is completed, not replaced.
+$(STAMP): pyproject.toml setup.py constraints.txt tools/install_detectron2.py
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@echo 'installing into $(VENV): about 5.5 GB with the CUDA libraries of torch, some minutes'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python tools/install_detectron2.py
+	@touch $@
+
+demo: $(STAMP) ## train and evaluate on embedded data (CPU, minutes), results in output/demo
+	$(call train_and_report,digits_in_photos,output/demo)
+
+demo-real: $(STAMP) ## the same on real aerial photographs, results in output/demo-real
+	$(call train_and_report,tree_crowns,output/demo-real)
+
+define train_and_report
+$(BIN)/python tools/prepare_dataset.py $(1)
+$(BIN)/python tools/prepare_weights.py efficientnet_lite0
+$(BIN)/python tools/train_net.py --config-file $(DEMO_CONFIG)/$(1).py train.output_dir=$(2)
+$(BIN)/python tools/report.py $(2)
+endef
+
+lint: $(STAMP) ## ruff (lint and format) and mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+test: lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+clean: ## remove caches and build folders; .venv, datasets and output stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find configs projects tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,18 @@
+"""Matching and label assignment across decoder stages: needs torch and scipy, nothing else.
+
+Usable with any query-based detector: match all stages with `HungarianMatcher` (or the detector's
+own matcher), then let `CrossStageAssigner` turn matches into class targets.
+"""
+
+from .cross_stage import CrossStageAssigner
+from .matching import HungarianMatcher
+from .per_stage import PerStageAssigner
+from .stability import label_changes, unstable_scores
+
+__all__ = [
+    "CrossStageAssigner",
+    "HungarianMatcher",
+    "PerStageAssigner",
+    "label_changes",
+    "unstable_scores",
+]

@@ -1,0 +1,105 @@
+"""The cross-stage label assigner (CSLA): class targets gathered over the decoder's stages.
+
+After every stage has been matched by itself, a query collects the classes of all objects that it
+was matched to at the stages in its scope, and keeps those whose object its current box fits. A
+label never moves between queries, and box targets stay those of the stage's own match. Paper:
+section 3.2; the equation is the one the published code executes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .boxes import box_iou
+from .targets import Target, matched_boxes, matched_labels, pad_targets
+
+
+class CrossStageAssigner:
+    """Turn matches into class targets that look across stages.
+
+    With m_s(q) the object of query q at stage s, the target of query q for class c at stage i is 1
+    if max over s in scope(i) with class(m_s(q)) = c of IoU(box_q at stage i, m_s(q)) >= threshold.
+
+    Args:
+        iou_threshold: least IoU of the current box with the object, inclusive.
+        scope: offsets (first, last) of the stages that stage i gathers from, None for an open
+            end. (-1, None) is [i - 1, last stage]. The own stage always takes part.
+        keep_own_match: keep the class of the own match whatever its IoU is. The published model
+            does not: an own match below the threshold is a negative (yet has box losses).
+    """
+
+    def __init__(
+        self,
+        iou_threshold: float = 0.5,
+        scope: tuple[int | None, int | None] = (-1, None),
+        keep_own_match: bool = False,
+    ) -> None:
+        if not 0.0 <= iou_threshold <= 1.0:
+            raise ValueError(f"iou_threshold must lie in [0, 1], got {iou_threshold}")
+        first, last = scope
+        if first is not None and last is not None and first > last:
+            raise ValueError(f"scope must be (first, last) with first <= last, got {scope}")
+        self.iou_threshold = iou_threshold
+        self.scope = (first, last)
+        self.keep_own_match = keep_own_match
+
+    @torch.no_grad()
+    def __call__(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
+    ) -> Tensor:
+        """Assign class targets to all queries of all stages.
+
+        Args:
+            boxes: (S, B, N, 4), xyxy pixels: the refined boxes of every stage.
+            matches: (S, B, N) long: index of the matched object or -1.
+            targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
+            num_classes: C.
+
+        Returns:
+            (S, B, N, C), 0 or 1 in the type of ``boxes``; a query may have several classes.
+        """
+        check_matches(boxes, matches)
+        padded = pad_targets(targets, like=boxes)
+        fits = self._fits(boxes, matched_boxes(padded, matches)) & (matches >= 0)
+        fits &= self.scope_mask(len(matches)).to(boxes.device, non_blocking=True)[:, :, None, None]
+        if self.keep_own_match:
+            fits |= (matches >= 0) & _own_stage(len(matches), boxes.device)
+        # (S, S', B, N) -> (S, B, N, S'): every source stage s' offers one class to the query
+        labels = matched_labels(padded, matches).expand_as(fits).movedim(1, -1)
+        return scatter_labels(labels, fits.movedim(1, -1), num_classes).to(boxes.dtype)
+
+    def _fits(self, boxes: Tensor, candidates: Tensor) -> Tensor:
+        """Compare the boxes of stage i with the objects matched at stage s: (S, S, B, N)."""
+        return box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0)) >= self.iou_threshold
+
+    def scope_mask(self, num_stages: int) -> Tensor:
+        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
+        stage = torch.arange(num_stages)
+        offset = stage.unsqueeze(0) - stage.unsqueeze(1)
+        first, last = self.scope
+        low = -num_stages if first is None else first
+        high = num_stages if last is None else last
+        return ((offset >= low) & (offset <= high)) | (offset == 0)
+
+
+def scatter_labels(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
+    """Return (..., C) float multi-hot rows of the valid classes among labels (..., K)."""
+    spare = labels.masked_fill(~valid, num_classes)  # what is not valid goes to a spare column
+    rows = torch.zeros(*labels.shape[:-1], num_classes + 1, device=labels.device)
+    return rows.scatter_(-1, spare, 1.0)[..., :num_classes].contiguous()
+
+
+def check_matches(boxes: Tensor, matches: Tensor) -> None:
+    """Raise ValueError unless boxes are (S, B, N, 4) and matches are (S, B, N)."""
+    if boxes.dim() != 4 or boxes.shape[-1] != 4 or matches.shape != boxes.shape[:3]:
+        raise ValueError(
+            "expected boxes (S, B, N, 4) and matches (S, B, N), "
+            f"got {tuple(boxes.shape)} and {tuple(matches.shape)}"
+        )
+
+
+def _own_stage(num_stages: int, device: torch.device) -> Tensor:
+    return torch.eye(num_stages, dtype=torch.bool, device=device)[:, :, None, None]

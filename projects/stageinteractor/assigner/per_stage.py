@@ -1,0 +1,24 @@
+"""The plain assigner of DETR-like detectors: every stage uses its own match and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .cross_stage import check_matches, scatter_labels
+from .targets import Target, matched_labels, pad_targets
+
+
+class PerStageAssigner:
+    """Turn matches into one-hot class targets, stage by stage (no look across stages)."""
+
+    @torch.no_grad()
+    def __call__(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
+    ) -> Tensor:
+        """Return class targets (S, B, N, C); the arguments are those of CrossStageAssigner."""
+        check_matches(boxes, matches)
+        labels = matched_labels(pad_targets(targets, like=boxes), matches).unsqueeze(-1)
+        return scatter_labels(labels, (matches >= 0).unsqueeze(-1), num_classes).to(boxes.dtype)

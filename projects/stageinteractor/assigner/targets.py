@@ -1,0 +1,62 @@
+"""The objects of all images as one padded tensor, so that no loop over images is needed.
+
+A target is a dict ``{"boxes": (T, 4) xyxy pixels, "labels": (T,)}``; images may have different
+numbers T of objects, also none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+Target = Mapping[str, Tensor]
+
+
+class PaddedTargets(NamedTuple):
+    """Objects of B images, padded to the largest number T of objects in an image."""
+
+    boxes: Tensor  # (B, T, 4) xyxy pixels, zeros where padded
+    labels: Tensor  # (B, T) long, zeros where padded
+    counts: list[int]  # number of objects of each image, on the host
+
+
+def pad_targets(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
+    """Stack the objects of all images on the device and in the floating type of ``like``.
+
+    Raises:
+        ValueError: boxes are not (T, 4), or the number of labels is another one.
+    """
+    for image, target in enumerate(targets):
+        boxes, labels = target["boxes"], target["labels"]
+        if boxes.dim() != 2 or boxes.shape[-1] != 4 or labels.shape != boxes.shape[:1]:
+            raise ValueError(
+                f"target of image {image}: expected boxes (T, 4) and labels (T,), "
+                f"got {tuple(boxes.shape)} and {tuple(labels.shape)}"
+            )
+    boxes = pad_sequence([target["boxes"] for target in targets], batch_first=True)
+    labels = pad_sequence([target["labels"] for target in targets], batch_first=True)
+    counts = [len(target["labels"]) for target in targets]
+    return PaddedTargets(boxes.to(like), labels.to(like.device).long(), counts)
+
+
+def matched_boxes(padded: PaddedTargets, matches: Tensor) -> Tensor:
+    """Return for matches (S, B, N) the matched object's box (S, B, N, 4), xyxy pixels.
+
+    Where a query has no match the row is that of object 0 and has no meaning. With no object in
+    the whole batch all rows are zero.
+    """
+    if padded.boxes.shape[1] == 0:
+        return padded.boxes.new_zeros(*matches.shape, 4)
+    index = matches.clamp(min=0).unsqueeze(-1).expand(*matches.shape, 4)
+    return padded.boxes.expand(len(matches), -1, -1, -1).gather(2, index)
+
+
+def matched_labels(padded: PaddedTargets, matches: Tensor) -> Tensor:
+    """Return for matches (S, B, N) the matched object's class (S, B, N), 0 without a match."""
+    if padded.labels.shape[1] == 0:
+        return matches.new_zeros(matches.shape)
+    labels = padded.labels.expand(len(matches), -1, -1)
+    return labels.gather(2, matches.clamp(min=0)).masked_fill(matches < 0, 0)

@@ -1,0 +1,29 @@
+"""A small StageInteractor on the embedded set: trains on two CPU cores in minutes (`make demo`)."""
+
+from detectron2.config import LazyCall as L
+
+from stageinteractor import get_config
+from stageinteractor.modeling.backbones import TimmBackbone
+
+from ..models.stageinteractor_r50 import model
+
+dataset = get_config("common/data/digits_in_photos.py").dataset
+dataloader = get_config("common/data/digits_in_photos.py").dataloader
+optimizer = get_config("common/optim.py").optimizer
+lr_multiplier = get_config("common/schedule.py").one_cycle
+train = get_config("common/train.py").train
+
+model.backbone = L(TimmBackbone)(
+    name="tf_efficientnet_lite0", weights="datasets/weights/tf_efficientnet_lite0.pth"
+)
+model.neck.in_channels = [24, 40, 112, 320]
+model.queries.num_queries = 30
+model.decoder.update(
+    num_stages=4,
+    embed_dim=128,
+    feedforward_dim=512,
+    first_point_groups=4,
+    point_groups=4,
+    points_per_group=4,
+    out_points=32,
+)

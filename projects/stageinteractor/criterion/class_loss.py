@@ -1,0 +1,30 @@
+"""Class losses: logits and targets in, one number per query and class out."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FocalLoss(nn.Module):
+    """Sigmoid focal loss for targets 0 and 1 (Lin et al., ICCV 2017, equation 5).
+
+    Args:
+        alpha: weight of positives; negatives weigh 1 - alpha.
+        gamma: focusing parameter.
+    """
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of every entry; logits and targets have the same shape.
+
+        -log p and -log(1 - p) are softplus of the logits: no logarithm of a rounded probability.
+        """
+        probability = logits.sigmoid()
+        positive = self.alpha * (1 - probability) ** self.gamma * F.softplus(-logits)
+        negative = (1 - self.alpha) * probability**self.gamma * F.softplus(logits)
+        return targets * positive + (1 - targets) * negative

@@ -1,0 +1,113 @@
+"""The training losses: match -> assign -> class, L1 and GIoU losses, all stages at once.
+
+In: logits and boxes of every stage and the objects of every image. Out: a dict of scalar losses,
+three for each stage, whose sum is minimised. Class targets come from the assigner; box losses only
+ever see the stage's own matches. Paper: section 3.2 and appendix; weights 2, 5, 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..assigner.boxes import box_giou
+from ..assigner.targets import Target, matched_boxes, pad_targets
+
+Matcher = Callable[[Tensor, Tensor, Sequence[Target], Tensor], Tensor]
+Assigner = Callable[[Tensor, Tensor, Sequence[Target], int], Tensor]
+
+
+class SetCriterion(nn.Module):
+    """Compute the losses of all decoder stages in one pass, without a loop over stages.
+
+    Args:
+        matcher: logits, boxes, targets, image sizes -> matches (S, B, N).
+        assigner: boxes, matches, targets, C -> class targets (S, B, N, C).
+        class_loss: logits, class targets -> loss of every entry.
+        weight_class, weight_bbox, weight_giou: weights of the three terms.
+    """
+
+    def __init__(
+        self,
+        matcher: Matcher,
+        assigner: Assigner,
+        class_loss: nn.Module,
+        weight_class: float = 2.0,
+        weight_bbox: float = 5.0,
+        weight_giou: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.matcher = matcher
+        self.assigner = assigner
+        self.class_loss = class_loss
+        self.weight_class = weight_class
+        self.weight_bbox = weight_bbox
+        self.weight_giou = weight_giou
+
+    def forward(
+        self, logits: Tensor, boxes: Tensor, targets: Sequence[Target], image_sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """Return {"loss_class_0": ..., "loss_bbox_0": ..., "loss_giou_0": ..., ...}, weighted.
+
+        Args:
+            logits: (S, B, N, C).
+            boxes: (S, B, N, 4), xyxy pixels, with gradient.
+            targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
+            image_sizes: (B, 2), (height, width) without padding.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
+            logits, boxes = logits.to(dtype), boxes.to(dtype)
+            matches = self.matcher(logits.detach(), boxes.detach(), targets, image_sizes)
+            class_targets = self.assigner(boxes.detach(), matches, targets, logits.shape[-1])
+            class_average, box_average = self._averages(matches, class_targets)
+            class_sum = self.class_loss(logits, class_targets).sum(dim=(1, 2, 3))
+            bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes)
+        losses = {
+            "class": self.weight_class * class_sum / class_average,
+            "bbox": self.weight_bbox * bbox_sum / box_average,
+            "giou": self.weight_giou * giou_sum / box_average,
+        }
+        return {
+            f"loss_{name}_{stage}": value
+            for name, values in losses.items()
+            for stage, value in enumerate(values.unbind())
+        }
+
+    def _averages(self, matches: Tensor, class_targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the normalisers (S,) of the class and of the box losses, averaged over ranks.
+
+        max(matches, class targets) and matches; at least 1, so that a batch without any object
+        has finite losses (the published code divides by zero there).
+        """
+        num_matches = (matches >= 0).sum(dim=(1, 2)).to(class_targets.dtype)
+        num_labels = class_targets.sum(dim=(1, 2, 3))
+        averages = torch.stack([torch.maximum(num_matches, num_labels), num_matches])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(averages)
+            averages /= dist.get_world_size()
+        averages = averages.clamp(min=1.0)
+        return averages[0], averages[1]
+
+
+def box_losses(
+    boxes: Tensor, matches: Tensor, targets: Sequence[Target], image_sizes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the sums (S,) of the L1 loss, normalised by (w, h, w, h), and of 1 - GIoU in pixels.
+
+    Queries without a match are replaced by a unit box on both sides: their loss and gradient are
+    exactly zero, whatever the predicted box is, and no index has to be known on the host.
+    """
+    padded = pad_targets(targets, like=boxes)
+    matched = (matches >= 0).unsqueeze(-1)
+    unit = boxes.new_zeros(4)
+    unit[2:] = 1.0
+    wanted = torch.where(matched, matched_boxes(padded, matches), unit)
+    boxes = torch.where(matched, boxes, unit)
+    scale = image_sizes.to(boxes).flip(-1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): w, h, w, h
+    l1 = (boxes / scale - wanted / scale).abs().sum(dim=(1, 2, 3))
+    giou = (1.0 - box_giou(boxes, wanted)).sum(dim=(1, 2))
+    return l1, giou

@@ -1,0 +1,23 @@
+"""Errors that a user can cause and can mend.
+
+A message is one line that says what is wrong, where (file, image id, annotation id or config key)
+and what to do. The command lines in ``tools/`` print that line without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class StageInteractorError(Exception):
+    """Base of all errors that are the input's fault, not the program's."""
+
+
+class ConfigError(StageInteractorError):
+    """A configuration file, key or value cannot be used."""
+
+
+class DataError(StageInteractorError):
+    """A data set, annotation, image or weight file cannot be used."""
+
+
+class NonFiniteLossError(StageInteractorError):
+    """A loss became NaN or infinite; raised before the optimiser changes any parameter."""

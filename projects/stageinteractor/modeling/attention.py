@@ -1,0 +1,76 @@
+"""Self-attention among the queries of an image, biased towards queries whose box overlaps.
+
+In: content (B, N, D) and boxes (B, N, 4) xyzr; out: content (B, N, D). The bias of head h is
+tau_h ln(IoF + 1e-7), IoF being the share of the query's box that the key's box covers. The position
+embedding of the box is part of query, key, value and residual alike. Paper: section 3.3; after
+AdaMixer's position-aware attention.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..assigner.boxes import box_area, box_intersection
+from .box_coding import xyzr_to_xyxy
+
+
+class OverlapAttention(nn.Module):
+    """Multi-head self-attention with the intersection-over-foreground bias.
+
+    Args:
+        embed_dim: D, a multiple of 8 (four coordinates, sine and cosine) and of ``num_heads``.
+        num_heads: number of heads, each with its own learned bias strength tau.
+    """
+
+    def __init__(self, *, embed_dim: int = 256, num_heads: int = 8) -> None:
+        super().__init__()
+        if embed_dim % 8 or embed_dim % num_heads:
+            raise ValueError(
+                f"embed_dim {embed_dim} must be a multiple of 8 and of num_heads {num_heads}"
+            )
+        self.num_heads = num_heads
+        self.in_proj = nn.Linear(embed_dim, 3 * embed_dim)
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.tau = nn.Parameter(torch.empty(num_heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier weights, zero biases, tau uniform in [0, 4]."""
+        for layer in (self.in_proj, self.out_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.uniform_(self.tau, 0.0, 4.0)
+
+    def forward(self, content: Tensor, boxes_xyzr: Tensor) -> Tensor:
+        """Return the attended content (B, N, D), the residual included."""
+        images, queries, width = content.shape
+        x = content + position_embedding(boxes_xyzr, width)
+        projected = self.in_proj(x).view(images, queries, 3, self.num_heads, -1)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
+        overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()
+        bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
+        attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
+        return x + self.out_proj(attended.transpose(1, 2).reshape(images, queries, width))
+
+
+@torch.no_grad()
+def pairwise_iof(boxes_xyxy: Tensor) -> Tensor:
+    """Return (B, N, N): the share of box n (row) that box m (column) covers, in [0, 1]."""
+    rows, columns = boxes_xyxy.unsqueeze(2), boxes_xyxy.unsqueeze(1)
+    return box_intersection(rows, columns) / box_area(rows).clamp(min=1e-6)
+
+
+@torch.no_grad()
+def position_embedding(boxes_xyzr: Tensor, embed_dim: int) -> Tensor:
+    """Return sines and cosines (..., D) of the boxes (..., 4): D / 4 for each of x, y, z, r.
+
+    x and y are divided by 1000; sine and cosine alternate, as in Vaswani et al. 2017, section 3.5.
+    """
+    count = embed_dim // 4
+    value = torch.cat([boxes_xyzr[..., :2] / 1000.0, boxes_xyzr[..., 2:]], dim=-1)
+    power = torch.arange(0, count, 2, dtype=value.dtype, device=value.device) / count
+    angle = value.unsqueeze(-1) / 10000.0**power  # (..., 4, count / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-3)
+

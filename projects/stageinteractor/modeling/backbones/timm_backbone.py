@@ -1,0 +1,78 @@
+"""Any timm model with feature maps of strides 4, 8, 16 and 32 as a detectron2 backbone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import timm
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from torch import Tensor
+
+from ...errors import ConfigError
+
+STRIDES = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
+
+
+class TimmBackbone(Backbone):
+    """Wrap ``timm.create_model(name, features_only=True)``; maps are called res2 to res5.
+
+    Args:
+        name: a timm model name.
+        weights: None for random weights, "timm" for timm's ImageNet weights (needs the network
+            the first time), or the path of a file with timm's key names.
+
+    Raises:
+        ConfigError: unknown model, a model without one of the strides, or a missing weight file.
+    """
+
+    def __init__(self, *, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        self.model = timm.create_model(
+            name,
+            features_only=True,
+            out_indices=_indices_of_strides(name),
+            pretrained=weights is not None,
+            pretrained_cfg_overlay=_weight_source(name, weights),
+        )
+        channels: Sequence[int] = self.model.feature_info.channels()
+        self._specs = {
+            feature: ShapeSpec(channels=width, stride=stride)
+            for (stride, feature), width in zip(STRIDES.items(), channels, strict=True)
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the maps (B, C_l, H / stride, W / stride) of images (B, 3, H, W)."""
+        return dict(zip(self._specs, self.model(images), strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Return channels and stride of every map."""
+        return dict(self._specs)
+
+
+def _indices_of_strides(name: str) -> tuple[int, ...]:
+    """Return which of the model's feature maps have strides 4, 8, 16 and 32."""
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "see timm.list_models()"
+        raise ConfigError(f"model.backbone.name: timm has no model {name!r}; near it: {near}")
+    with_meta_weights = timm.create_model(name, features_only=True, pretrained=False)
+    strides = list(with_meta_weights.feature_info.reduction())
+    missing = [stride for stride in STRIDES if stride not in strides]
+    if missing:
+        raise ConfigError(
+            f"model.backbone.name: {name!r} has feature maps of strides {strides}; "
+            f"{missing} missing, choose a model with strides 4, 8, 16 and 32"
+        )
+    return tuple(strides.index(stride) for stride in STRIDES)
+
+
+def _weight_source(name: str, weights: str | None) -> dict[str, str] | None:
+    if weights is None or weights == "timm":
+        return None
+    if not os.path.isfile(weights):
+        raise ConfigError(
+            f"model.backbone.weights: no file {weights!r} for {name!r}; make it with "
+            "tools/prepare_weights.py, or set it to 'timm' (download) or null (random weights)"
+        )
+    return {"file": weights}

@@ -1,0 +1,116 @@
+"""The decoder: stages in order, and the filter bank that runs through them.
+
+In: feature maps and initial queries. Out: logits and boxes of every stage. Boxes are detached
+between stages; content and filters are not, so gradients flow through the stages. Paper: section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .attention import OverlapAttention
+from .box_coding import xyzr_to_xyxy
+from .mixing import EMPTY_BANK, DynamicMixing
+from .sampling import GroupedSampler
+from .stage import DecoderStage, StageOutput
+
+
+class DecoderOutput(NamedTuple):
+    """Predictions of all S stages."""
+
+    logits: Tensor  # (S, B, N, C)
+    boxes: Tensor  # (S, B, N, 4), xyxy pixels
+    boxes_xyzr: Tensor  # (S, B, N, 4), the same boxes as (x, y, z, r)
+    content: Tensor  # (S, B, N, D)
+
+
+class StageInteractorDecoder(nn.Module):
+    """A cascade of decoder stages with cross-stage dynamic filter reuse.
+
+    Args:
+        num_stages: S.
+        embed_dim: D, width of content and feature maps.
+        num_groups: G channel groups.
+        num_heads: attention heads.
+        feedforward_dim: hidden width of the feed-forward networks.
+        num_classes: C.
+        point_groups: K of every stage; the first stage samples ``first_point_groups``.
+        first_point_groups: K of the first stage (the paper's 64 points instead of 32).
+        points_per_group: J; a stage samples P = K J points for each channel group.
+        out_points: O, points that spatial mixing puts out.
+        first_reuse_stage: index of the first stage that reuses filters; stage i >= it mixes with
+            i - it + 1 earlier channel filters, those of stages it - 1 to i - 1. ``num_stages`` or
+            None for no reuse at all. At least 2, because stage 0 may sample other points.
+        strides: of the feature maps.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_stages: int = 6,
+        embed_dim: int = 256,
+        num_groups: int = 4,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        num_classes: int = 80,
+        point_groups: int = 4,
+        first_point_groups: int = 8,
+        points_per_group: int = 8,
+        out_points: int = 128,
+        first_reuse_stage: int | None = 2,
+        strides: Sequence[int] = (4, 8, 16, 32),
+    ) -> None:
+        super().__init__()
+        if first_reuse_stage is None:
+            first_reuse_stage = num_stages
+        if embed_dim % num_groups or out_points % 2:
+            raise ValueError(
+                f"embed_dim {embed_dim} must be a multiple of num_groups {num_groups}, "
+                f"and out_points {out_points} must be even"
+            )
+        if first_reuse_stage < 2 <= num_stages:
+            raise ValueError(f"first_reuse_stage must be at least 2, got {first_reuse_stage}")
+        self.num_classes = num_classes
+        self.stages = nn.ModuleList()
+        for index in range(num_stages):
+            groups = first_point_groups if index == 0 else point_groups
+            sizes = dict(
+                embed_dim=embed_dim,
+                num_groups=num_groups,
+                point_groups=groups,
+                points_per_group=points_per_group,
+            )
+            reused = max(0, index - first_reuse_stage + 1)
+            self.stages.append(
+                DecoderStage(
+                    attention=OverlapAttention(embed_dim=embed_dim, num_heads=num_heads),
+                    sampler=GroupedSampler(**sizes, strides=strides),
+                    mixing=DynamicMixing(**sizes, out_points=out_points, num_reused=reused),
+                    embed_dim=embed_dim,
+                    feedforward_dim=feedforward_dim,
+                    num_classes=num_classes,
+                )
+            )
+
+    def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
+        """Decode initial queries.
+
+        Args:
+            features: L maps (B, D, H_l, W_l).
+            content: (B, N, D).
+            boxes: (B, N, 4) xyzr in pixels of the input image.
+        """
+        outputs: list[StageOutput] = []
+        bank = EMPTY_BANK
+        for stage in self.stages:
+            outputs.append(stage(features, content, boxes, bank))
+            _, boxes, content, bank = outputs[-1]
+            boxes = boxes.detach()
+        logits, boxes_xyzr, contents = (
+            torch.stack([output[field] for output in outputs]) for field in range(3)
+        )
+        return DecoderOutput(logits, xyzr_to_xyxy(boxes_xyzr), boxes_xyzr, contents)

@@ -1,0 +1,48 @@
+"""The neck: every backbone map gets the decoder's width by a 1x1 convolution and a GroupNorm.
+
+No top-down path: the decoder itself mixes the levels when it samples. Paper: appendix; after
+AdaMixer's channel mapping. The GroupNorm is one module that all levels share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+
+class ChannelMapper(nn.Module):
+    """Map backbone features of strides 4, 8, 16, 32 to maps of equal width.
+
+    Args:
+        in_channels: channels of the backbone maps, finest level first.
+        in_features: names of the backbone maps in the same order.
+        out_channels: D.
+        num_groups: groups of the shared GroupNorm.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        in_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
+        out_channels: int = 256,
+        num_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        if len(in_channels) != len(in_features):
+            raise ValueError(
+                f"in_channels {tuple(in_channels)} and in_features {tuple(in_features)} "
+                "must have the same length"
+            )
+        self.in_features = tuple(in_features)
+        self.convs = nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in in_channels)
+        self.norm = nn.GroupNorm(num_groups, out_channels)
+        for conv in self.convs:
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
+        maps = [features[name] for name in self.in_features]
+        return [self.norm(conv(x)) for conv, x in zip(self.convs, maps, strict=True)]

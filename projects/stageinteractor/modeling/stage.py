@@ -1,0 +1,102 @@
+"""One decoder stage: attention -> sampling -> mixing -> feed-forward -> heads.
+
+In: feature maps, content (B, N, D), boxes (B, N, 4) xyzr, filter bank. Out: logits, refined boxes,
+new content and the bank for the next stage. Paper: figure 3 and section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .attention import OverlapAttention
+from .box_coding import refine_boxes
+from .mixing import DynamicMixing, FilterBank
+from .sampling import GroupedSampler
+
+
+class StageOutput(NamedTuple):
+    """What a stage hands on."""
+
+    logits: Tensor  # (B, N, C)
+    boxes_xyzr: Tensor  # (B, N, 4), refined, with gradient
+    content: Tensor  # (B, N, D)
+    bank: FilterBank
+
+
+class DecoderStage(nn.Module):
+    """Refine queries once.
+
+    Args:
+        attention: (content, boxes) -> content.
+        sampler: (maps, content, boxes) -> sampled features (B, N, G, P, Dc).
+        mixing: (sampled, content, bank) -> (content to add, bank).
+        embed_dim: D.
+        feedforward_dim: hidden width of the feed-forward network.
+        num_classes: C.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: OverlapAttention,
+        sampler: GroupedSampler,
+        mixing: DynamicMixing,
+        embed_dim: int = 256,
+        feedforward_dim: int = 2048,
+        num_classes: int = 80,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = nn.LayerNorm(embed_dim)
+        self.sampler = sampler
+        self.mixing = mixing
+        self.mixing_norm = nn.LayerNorm(embed_dim)
+        self.ffn = nn.Sequential(
+            nn.Linear(embed_dim, feedforward_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(feedforward_dim, embed_dim),
+        )
+        self.ffn_norm = nn.LayerNorm(embed_dim)
+        self.class_head = _head(embed_dim, num_classes)
+        self.box_head = _head(embed_dim, 4)
+        self.reset_parameters()
+
+    def reset_parameters(self, prior_probability: float = 0.01) -> None:
+        """Xavier weights in feed-forward network and heads; no refinement, rare foreground."""
+        for module in (self.ffn, self.class_head, self.box_head):
+            for parameter in module.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+        nn.init.constant_(
+            self.class_head[-1].bias, -math.log((1 - prior_probability) / prior_probability)
+        )
+        nn.init.zeros_(self.box_head[-1].weight)
+        nn.init.zeros_(self.box_head[-1].bias)
+
+    def forward(
+        self, maps: Sequence[Tensor], content: Tensor, boxes_xyzr: Tensor, bank: FilterBank
+    ) -> StageOutput:
+        """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels."""
+        content = self.attention_norm(self.attention(content, boxes_xyzr))
+        sampled = self.sampler(maps, content, boxes_xyzr)
+        mixed, bank = self.mixing(sampled, content, bank)
+        content = self.mixing_norm(content + mixed)
+        content = self.ffn_norm(content + self.ffn(content))
+        deltas = self.box_head(content).to(boxes_xyzr.dtype)
+        with torch.autocast(content.device.type, enabled=False):
+            refined = refine_boxes(boxes_xyzr, deltas)
+        return StageOutput(self.class_head(content), refined, content, bank)
+
+
+def _head(embed_dim: int, out_features: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(embed_dim, embed_dim),
+        nn.LayerNorm(embed_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(embed_dim, out_features),
+    )

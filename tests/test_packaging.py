@@ -1,0 +1,86 @@
+"""What a built wheel of the project holds, and that it works away from the checkout."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "projects" / "stageinteractor"
+
+
+def python_files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy, so that the checkout gets no build folder."""
+    copy = tmp_path_factory.mktemp("copy")
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for folder in ("projects", "configs"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignore)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "dist", "."]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *command], cwd=copy, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = (copy / "dist").glob("*.whl")
+    return built
+
+
+def test_wheel_holds_the_whole_package_and_nothing_else(wheel: Path):
+    with zipfile.ZipFile(wheel) as built:
+        names = set(built.namelist())
+    package = {f"stageinteractor/{name}" for name in python_files(PACKAGE)}
+    common = {
+        f"stageinteractor/_configs/common/{name}" for name in python_files(ROOT / "configs/common")
+    }
+    assert any("/configs/demo/" in name for name in package)
+    assert common, "configs/common has no Python file"
+    found = {name for name in names if ".dist-info/" not in name}
+    assert found == package | common | {"stageinteractor/py.typed"}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_get_config_works_in_an_installed_wheel(wheel: Path, tmp_path: Path):
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as built:
+        built.extractall(site)
+    program = (
+        "import stageinteractor; print(stageinteractor.__file__);"
+        "print(stageinteractor.get_config('common/train.py').train.max_iter)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    where, max_iter = done.stdout.split()
+    assert where.startswith(str(site)) and int(max_iter) > 0
+
+
+def test_constraints_pin_every_requirement_exactly():
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _, version = line.partition("==")
+            pins[canonicalize_name(name)] = version
+    for text in requires("stageinteractor"):
+        requirement = Requirement(text)
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not in constraints.txt"
+        assert requirement.specifier.contains(version), text
