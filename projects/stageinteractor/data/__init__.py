@@ -1,0 +1,1 @@
+"""Data sets, their registration and checks, and the loaders."""

@@ -73,4 +73,3 @@ def position_embedding(boxes_xyzr: Tensor, embed_dim: int) -> Tensor:
     power = torch.arange(0, count, 2, dtype=value.dtype, device=value.device) / count
     angle = value.unsqueeze(-1) / 10000.0**power  # (..., 4, count / 2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-3)
-

@@ -110,7 +110,10 @@ class StageInteractorDecoder(nn.Module):
             outputs.append(stage(features, content, boxes, bank))
             _, boxes, content, bank = outputs[-1]
             boxes = boxes.detach()
-        logits, boxes_xyzr, contents = (
-            torch.stack([output[field] for output in outputs]) for field in range(3)
+        boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
+        return DecoderOutput(
+            logits=torch.stack([output.logits for output in outputs]),
+            boxes=xyzr_to_xyxy(boxes_xyzr),
+            boxes_xyzr=boxes_xyzr,
+            content=torch.stack([output.content for output in outputs]),
         )
-        return DecoderOutput(logits, xyzr_to_xyxy(boxes_xyzr), boxes_xyzr, contents)

@@ -36,11 +36,12 @@ class ChannelMapper(nn.Module):
                 "must have the same length"
             )
         self.in_features = tuple(in_features)
-        self.convs = nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in in_channels)
+        convs = [nn.Conv2d(width, out_channels, 1) for width in in_channels]
+        self.convs = nn.ModuleList(convs)
         self.norm = nn.GroupNorm(num_groups, out_channels)
-        for conv in self.convs:
+        for conv in convs:
             nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""

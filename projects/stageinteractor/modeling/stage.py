@@ -72,11 +72,11 @@ class DecoderStage(nn.Module):
             for parameter in module.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-        nn.init.constant_(
-            self.class_head[-1].bias, -math.log((1 - prior_probability) / prior_probability)
-        )
-        nn.init.zeros_(self.box_head[-1].weight)
-        nn.init.zeros_(self.box_head[-1].bias)
+        *_, class_bias = self.class_head.parameters()
+        *_, box_weight, box_bias = self.box_head.parameters()
+        nn.init.constant_(class_bias, -math.log((1 - prior_probability) / prior_probability))
+        nn.init.zeros_(box_weight)
+        nn.init.zeros_(box_bias)
 
     def forward(
         self, maps: Sequence[Tensor], content: Tensor, boxes_xyzr: Tensor, bank: FilterBank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 
@@ -54,10 +55,10 @@ class TimmBackbone(Backbone):
 def _indices_of_strides(name: str) -> tuple[int, ...]:
     """Return which of the model's feature maps have strides 4, 8, 16 and 32."""
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "see timm.list_models()"
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "none"
         raise ConfigError(f"model.backbone.name: timm has no model {name!r}; near it: {near}")
-    with_meta_weights = timm.create_model(name, features_only=True, pretrained=False)
-    strides = list(with_meta_weights.feature_info.reduction())
+    model = timm.create_model(name, features_only=True, pretrained=False)
+    strides = list(model.feature_info.reduction())
     missing = [stride for stride in STRIDES if stride not in strides]
     if missing:
         raise ConfigError(

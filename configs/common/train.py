@@ -1,0 +1,20 @@
+"""How a run is carried out: length, precision, what is written when."""
+
+train = dict(
+    output_dir="./output",
+    device="auto",  # "auto" is cuda where there is one, else cpu
+    seed=0,
+    max_iter=90000,
+    epochs=None,  # if set, max_iter is computed from the size of the training set
+    init_checkpoint="",
+    amp="off",  # "off", "fp16" or "bf16"
+    accumulate=1,  # micro-batches an optimiser step
+    clip_grad=dict(max_norm=1.0, norm_type=2.0),
+    ema=dict(enabled=False, decay=0.9998),
+    eval_period=5000,  # iterations; 0: only at the end
+    checkpointer=dict(period=5000, max_to_keep=3),
+    log_period=20,
+    best_metric="bbox/AP",
+    fast_dev_run=False,  # a few iterations of everything
+    scale_lr=dict(enabled=False, base_batch_size=16),
+)

@@ -1,0 +1,26 @@
+"""StageInteractor (ICCV 2023): a query-based detector whose decoder stages talk to each other.
+
+Shapes, everywhere in this package: S stages, B images, N queries, C classes, D content width,
+G channel groups, Dc = D / G, L feature levels, P = K J sampling points (K groups of J), O output
+points, T objects in an image. Boxes carry their format in the name (``boxes_xyxy``,
+``boxes_xyzr``) and are in pixels of the network's input image unless said otherwise; ``logits``
+are before the sigmoid, ``scores`` after it.
+
+Importing the package, or ``stageinteractor.assigner``, needs neither detectron2 nor omegaconf.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "get_config"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``get_config`` on first use, so that the assigner stays free of detectron2."""
+    if name == "get_config":
+        from .config import get_config
+
+        return get_config
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

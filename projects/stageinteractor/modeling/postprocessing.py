@@ -1,0 +1,79 @@
+"""From the last stage's logits and boxes to detections.
+
+Top-k over all pairs of query and class, no score threshold, no NMS (paper: section 4.1; NMS can be
+added as a module, table A5). Boxes are not clipped to the image, as in the published model.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+
+class TopK:
+    """Keep the best pairs of query and class; a query may be kept with several classes.
+
+    Args:
+        max_detections: the most detections an image can have.
+    """
+
+    def __init__(self, max_detections: int = 100) -> None:
+        if max_detections < 1:
+            raise ValueError(f"max_detections must be at least 1, got {max_detections}")
+        self.max_detections = max_detections
+
+    def __call__(self, logits: Tensor, boxes: Tensor, image_sizes: Tensor) -> list[Instances]:
+        """Return the detections of every image, best first.
+
+        Args:
+            logits: (B, N, C).
+            boxes: (B, N, 4), xyxy pixels.
+            image_sizes: (B, 2), (height, width).
+        """
+        num_classes = logits.shape[-1]
+        flat = logits.float().sigmoid().flatten(1)
+        scores, index = flat.topk(min(self.max_detections, flat.shape[1]), dim=1)
+        query = index.div(num_classes, rounding_mode="floor").unsqueeze(-1).expand(-1, -1, 4)
+        chosen = boxes.float().gather(1, query)
+        detections = []
+        for image, (height, width) in enumerate(image_sizes.long().tolist()):
+            instances = Instances((height, width))
+            instances.pred_boxes = Boxes(chosen[image])
+            instances.scores = scores[image]
+            instances.pred_classes = index[image] % num_classes
+            detections.append(instances)
+        return detections
+
+
+class TopKNms(TopK):
+    """Top-k, then non-maximum suppression within each class.
+
+    Args:
+        max_detections: the most detections an image can have.
+        iou_threshold: of two boxes of a class that overlap more, the weaker one is dropped.
+    """
+
+    def __init__(self, max_detections: int = 100, iou_threshold: float = 0.75) -> None:
+        super().__init__(max_detections)
+        self.iou_threshold = iou_threshold
+
+    def __call__(self, logits: Tensor, boxes: Tensor, image_sizes: Tensor) -> list[Instances]:
+        """Return the detections of every image, best first; the arguments are those of TopK."""
+        return [self._suppress(found) for found in super().__call__(logits, boxes, image_sizes)]
+
+    def _suppress(self, found: Instances) -> Instances:
+        boxes = found.pred_boxes.tensor
+        kept = batched_nms(boxes, found.scores, found.pred_classes, self.iou_threshold)
+        return found[kept]
+
+
+def rescale(instances: Instances, height: int, width: int) -> Instances:
+    """Return the detections in pixels of the original image of this height and width."""
+    old_height, old_width = instances.image_size
+    ratio = torch.tensor([width / old_width, height / old_height] * 2)
+    boxes = instances.pred_boxes.tensor
+    result = Instances((height, width), **instances.get_fields())
+    result.pred_boxes = Boxes(boxes * ratio.to(boxes))
+    return result

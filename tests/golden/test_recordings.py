@@ -1,0 +1,60 @@
+"""The assigner, the losses and the neck against numbers recorded from the published model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.modeling import ChannelMapper
+
+DATA = Path(__file__).parent / "data"
+
+
+RECORDED = np.load(DATA / "assigner_cases.npz")
+CASES = sorted({key.split("/")[0] for key in RECORDED.files if key.startswith("case")})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matches_targets_and_losses_of_the_assigner_cases(case: str):
+
+    def read(name: str) -> torch.Tensor:
+        return torch.tensor(RECORDED[f"{case}/{name}"])
+
+    logits, boxes = read("logits").double(), read("boxes").double()
+    sizes = read("img_wh").flip(-1).double()
+    targets = [
+        {
+            "boxes": read(f"gt_boxes/{image}").double().reshape(-1, 4),
+            "labels": read(f"gt_labels/{image}").long(),
+        }
+        for image in range(len(sizes))
+    ]
+    matcher, assigner = HungarianMatcher(), CrossStageAssigner()
+    matches = matcher(logits, boxes, targets, sizes)
+    assert torch.equal(matches >= 0, read("regmask").bool())
+    class_targets = assigner(boxes, matches, targets, logits.shape[-1])
+    assert torch.equal(class_targets.long(), read("target").long())
+    losses = SetCriterion(matcher, assigner, FocalLoss())(logits, boxes, targets, sizes)
+    wanted = read("loss").double()
+    for column, name in enumerate(("class", "bbox", "giou")):
+        found = torch.stack([losses[f"loss_{name}_{stage}"] for stage in range(len(wanted))])
+        torch.testing.assert_close(found, wanted[:, column], rtol=5e-6, atol=0)
+
+
+def test_neck_equals_the_recording():
+    recorded = np.load(DATA / "neck.npz")
+    neck = ChannelMapper(in_channels=(12, 20, 28, 36), out_channels=64).double()
+    names = {"norm": "gn_out"} | {f"convs.{i}": f"lateral_convs.{i}.conv" for i in range(4)}
+    state = {
+        f"{ours}.{kind}": torch.tensor(recorded[f"param/neck.{theirs}.{kind}"]).double()
+        for ours, theirs in names.items()
+        for kind in ("weight", "bias")
+    }
+    neck.load_state_dict(state)
+    maps = {f"res{i + 2}": torch.tensor(recorded[f"in/{i}"]).double() for i in range(4)}
+    for level, found in enumerate(neck(maps)):
+        wanted = torch.tensor(recorded[f"out/{level}"]).double()
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
