@@ -21,3 +21,12 @@ class DataError(StageInteractorError):
 
 class NonFiniteLossError(StageInteractorError):
     """A loss became NaN or infinite; raised before the optimiser changes any parameter."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error, also of one that crossed from a data-loading process.
+
+    torch wraps such an error's whole traceback into its message; its last line says what happened.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")

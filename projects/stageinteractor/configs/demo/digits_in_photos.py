@@ -14,7 +14,7 @@ lr_multiplier = get_config("common/schedule.py").one_cycle
 train = get_config("common/train.py").train
 
 model.backbone = L(TimmBackbone)(
-    name="tf_efficientnet_lite0", weights="datasets/weights/tf_efficientnet_lite0.pth"
+    name="tf_efficientnet_lite0", weights="datasets/weights/efficientnet_lite0.pth"
 )
 model.neck.in_channels = [24, 40, 112, 320]
 model.queries.num_queries = 30

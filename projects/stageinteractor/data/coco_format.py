@@ -1,0 +1,153 @@
+"""Read a COCO-format annotation file, check it, and hand it to detectron2.
+
+In: a JSON file and a folder of images. Out: a `CocoSet`, whose boxes can all be trained on, and
+detectron2's registration of it. What cannot be used at all raises one `DataError` with file and id;
+single boxes that cannot be used are left out and reported in one warning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .box_checks import box_fault
+
+logger = logging.getLogger(__name__)
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """A checked annotation file."""
+
+    json_file: str
+    images: list[Json]
+    annotations: list[Json]  # with "area" and "iscrowd"; boxes (x, y, w, h) in pixels
+    categories: list[Json]  # sorted by id
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes; a class's index is its position here."""
+        return [str(category["name"]) for category in self.categories]
+
+    @property
+    def class_of_category(self) -> dict[int, int]:
+        """Map category ids of the file, which may have gaps, to class indices."""
+        return {category["id"]: index for index, category in enumerate(self.categories)}
+
+    def as_json(self) -> Json:
+        """Return the content in COCO's own layout."""
+        return {
+            "images": self.images,
+            "annotations": self.annotations,
+            "categories": self.categories,
+        }
+
+
+def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
+    """Read and check an annotation file.
+
+    Args:
+        json_file: path of the file.
+        key: config key that the path came from, for messages.
+
+    Raises:
+        DataError: the file is missing, is not COCO JSON, repeats an id, or refers to an image or
+            category that it does not list.
+    """
+    content = _load(Path(json_file), key)
+    where = f"{json_file} ({key})"
+    images, categories = _entries(content, "images", where), _entries(content, "categories", where)
+    annotations = _entries(content, "annotations", where)
+    _require_fields(images, ("id", "file_name", "height", "width"), "image", where)
+    _require_fields(categories, ("id", "name"), "category", where)
+    _require_fields(annotations, ("image_id", "category_id", "bbox"), "annotation", where)
+    for number, annotation in enumerate(annotations, start=1):
+        annotation.setdefault("id", number)
+    for kind, entries in (("image", images), ("category", categories), ("annotation", annotations)):
+        _require_unique_ids(entries, kind, where)
+    if not categories:
+        raise DataError(f"{where}: 'categories' is empty: list at least one class")
+    _require_known(annotations, "category_id", categories, "categories", where)
+    _require_known(annotations, "image_id", images, "images", where)
+    return CocoSet(
+        json_file=str(json_file),
+        images=images,
+        annotations=_usable(annotations, images, where),
+        categories=sorted(categories, key=lambda category: category["id"]),
+    )
+
+
+def _load(path: Path, key: str) -> Json:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; set {key} to a COCO-format JSON file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} ({key}) is not readable as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} ({key}): expected an object with 'images' and 'categories'")
+    return content
+
+
+def _entries(content: Json, name: str, where: str) -> list[Json]:
+    entries = content.get(name)
+    if not isinstance(entries, list):
+        raise DataError(f"{where}: no list {name!r}; it must hold images, annotations, categories")
+    return [dict(entry) for entry in entries]
+
+
+def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, where: str) -> None:
+    for position, entry in enumerate(entries):
+        missing = [name for name in names if name not in entry]
+        if missing:
+            label = f"{kind} id {entry['id']}" if "id" in entry else f"{kind} number {position}"
+            raise DataError(f"{where}: {label} lacks {', '.join(missing)}")
+
+
+def _require_unique_ids(entries: list[Json], kind: str, where: str) -> None:
+    repeated = [entry for entry, count in Counter(e["id"] for e in entries).items() if count > 1]
+    if repeated:
+        raise DataError(f"{where}: {kind} id {_some(repeated)} used more than once; make it unique")
+
+
+def _require_known(
+    annotations: list[Json], field: str, entries: list[Json], name: str, where: str
+) -> None:
+    known = {entry["id"] for entry in entries}
+    for annotation in annotations:
+        if annotation[field] not in known:
+            raise DataError(
+                f"{where}: annotation id {annotation['id']} has {field} {annotation[field]}, "
+                f"which is not in {name!r} (ids {_some(sorted(known))}); add it there or remove "
+                "the annotation"
+            )
+
+
+def _usable(annotations: list[Json], images: list[Json], where: str) -> list[Json]:
+    """Return the annotations with a usable box; tell in one warning what was left out and why."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
+    kept: list[Json] = []
+    faults: dict[str, list[Any]] = defaultdict(list)
+    for annotation in annotations:
+        fault = box_fault(annotation["bbox"], *sizes[annotation["image_id"]])
+        if fault is not None:
+            faults[fault].append(annotation["id"])
+            continue
+        _, _, width, height = annotation["bbox"]
+        kept.append({"area": width * height, "iscrowd": 0} | annotation)
+    if faults:
+        parts = [f"{len(ids)} {name} (annotation id {_some(ids)})" for name, ids in faults.items()]
+        logger.warning("%s: left out unusable boxes: %s", where, "; ".join(parts))
+    return kept
+
+
+def _some(values: list[Any], limit: int = 5) -> str:
+    shown = ", ".join(str(value) for value in values[:limit])
+    return f"{shown}, and {len(values) - limit} more" if len(values) > limit else shown

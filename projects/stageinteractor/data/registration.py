@@ -1,0 +1,135 @@
+"""From the `dataset` node of a config to registered detectron2 data sets.
+
+The number and names of the classes have one source, the annotation files: they are written into the
+node, and everything else in a config refers to ``${dataset.num_classes}``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from omegaconf import DictConfig
+
+from ..errors import DataError
+from .coco_format import CocoSet, read_coco
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_dataset(dataset: DictConfig, num_queries: int, max_images: int | None = None) -> None:
+    """Check and register ``<name>_train`` and ``<name>_val``, and fill in the classes.
+
+    Args:
+        dataset: the node {name, train: {json, images}, val: {json, images}, num_classes,
+            class_names}; the last two are overwritten.
+        num_queries: N of the model; images with more objects are reported.
+        max_images: use only so many images of each split (for a quick try).
+
+    Raises:
+        DataError: a file or folder is missing, an annotation file cannot be used, or train and val
+            have different categories.
+    """
+    sets = {split: _read_split(dataset, split) for split in ("train", "val")}
+    train, val = sets["train"], sets["val"]
+    if train.categories != val.categories and train.class_of_category != val.class_of_category:
+        raise DataError(
+            f"{train.json_file} and {val.json_file} list different categories: ids "
+            f"{list(train.class_of_category)} and {list(val.class_of_category)}; make them equal"
+        )
+    for split, coco_set in sets.items():
+        _warn_about_crowded_images(coco_set, num_queries)
+        _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
+    dataset.num_classes = len(train.categories)
+    dataset.class_names = train.class_names
+
+
+def _read_split(dataset: DictConfig, split: str) -> CocoSet:
+    key = f"dataset.{split}.json"
+    coco_set = read_coco(dataset[split].json, key)
+    root = Path(dataset[split].images)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; set dataset.{split}.images to the image folder")
+    if not coco_set.images:
+        raise DataError(f"{coco_set.json_file} ({key}) lists no images")
+    _require_images(coco_set, root)
+    return coco_set
+
+
+def _require_images(coco_set: CocoSet, root: Path) -> None:
+    """Look every folder up once, instead of every file: fast on network file systems too."""
+    folders: dict[Path, set[str]] = {}
+    missing = []
+    for image in coco_set.images:
+        path = root / image["file_name"]
+        if path.parent not in folders:
+            folders[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+        if path.name not in folders[path.parent]:
+            missing.append((path, image["id"]))
+    if missing:
+        path, image_id = missing[0]
+        raise DataError(
+            f"{path} (image id {image_id} of {coco_set.json_file}): no such file; "
+            f"{len(missing)} of {len(coco_set.images)} images are missing"
+        )
+
+
+def _warn_about_crowded_images(coco_set: CocoSet, num_queries: int) -> None:
+    counts = Counter(a["image_id"] for a in coco_set.annotations if not a["iscrowd"])
+    crowded = [image for image, count in counts.items() if count > num_queries]
+    if crowded:
+        image, most = counts.most_common(1)[0]
+        logger.warning(
+            "%s: %d images have more objects than the model's %d queries (image id %s has %d); "
+            "the objects in excess stay unmatched: raise model.queries.num_queries",
+            coco_set.json_file,
+            len(crowded),
+            num_queries,
+            image,
+            most,
+        )
+
+
+def _register(name: str, coco_set: CocoSet, image_root: str, max_images: int | None) -> None:
+    records = to_records(coco_set, image_root)[:max_images]
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, lambda: records)
+    MetadataCatalog.get(name).set(
+        json_file=coco_set.json_file,
+        image_root=str(image_root),
+        evaluator_type="coco",
+        thing_classes=coco_set.class_names,
+        thing_dataset_id_to_contiguous_id=coco_set.class_of_category,
+    )
+
+
+def to_records(coco_set: CocoSet, image_root: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return detectron2's dataset dicts, one an image, in the order of the file."""
+    class_of_category = coco_set.class_of_category
+    records: dict[Any, dict[str, Any]] = {
+        image["id"]: {
+            "file_name": os.path.join(image_root, image["file_name"]),
+            "height": image["height"],
+            "width": image["width"],
+            "image_id": image["id"],
+            "annotations": [],
+        }
+        for image in coco_set.images
+    }
+    for annotation in coco_set.annotations:
+        records[annotation["image_id"]]["annotations"].append(
+            {
+                "bbox": annotation["bbox"],
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": class_of_category[annotation["category_id"]],
+                "iscrowd": annotation["iscrowd"],
+            }
+        )
+    return list(records.values())

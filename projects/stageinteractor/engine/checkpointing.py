@@ -1,0 +1,159 @@
+"""Checkpoints: written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from ..errors import DataError
+from ..files import atomic_path, atomic_write_text
+
+logger = logging.getLogger(__name__)
+BEST = "model_best"
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
+
+    Raises:
+        DataError: no such file, or not a checkpoint that can be read safely.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such checkpoint file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all of them mean the same here
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"{path}: not a checkpoint of tensors and plain values: {reason}"
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+    return content
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
+    """Load model weights; what has another shape, such as the heads for other classes, is dropped.
+
+    Args:
+        model: in place.
+        path: a checkpoint ({"model": weights, ...}), or bare weights.
+        ema: take the averaged weights of the checkpoint, if it has them.
+
+    Raises:
+        DataError: the file cannot be read, or nothing in it fits the model.
+    """
+    content = read_checkpoint(path)
+    weights = content.get("model", content)
+    if ema and "ema" in content:
+        prefix = "module."  # of torch's AveragedModel, which also counts its updates
+        averaged = content["ema"].items()
+        weights = {k.removeprefix(prefix): v for k, v in averaged if k.startswith(prefix)}
+    own = model.state_dict()
+    fits = {name: value for name, value in weights.items() if _same_shape(value, own.get(name))}
+    if not fits:
+        raise DataError(f"{path}: none of its {len(weights)} entries fits the model")
+    model.load_state_dict(fits, strict=False)
+    mismatched = [name for name in weights if name in own and name not in fits]
+    _report(f"{path}: other shapes, left as they were initialised", mismatched)
+    _report(f"{path}: not in the model, ignored", [name for name in weights if name not in own])
+    _report(f"{path}: missing, left as they were initialised", [n for n in own if n not in weights])
+    logger.info("%s: loaded %d of the model's %d tensors", path, len(fits), len(own))
+
+
+def _same_shape(value: Any, own: torch.Tensor | None) -> bool:
+    return own is not None and isinstance(value, torch.Tensor) and value.shape == own.shape
+
+
+def _report(text: str, names: list[str], limit: int = 6) -> None:
+    if names:
+        more = f" and {len(names) - limit} more" if len(names) > limit else ""
+        logger.warning("%s: %s%s", text, ", ".join(names[:limit]), more)
+
+
+class AtomicCheckpointer(Checkpointer):
+    """fvcore's checkpointer, for files that are whole or absent."""
+
+    def __init__(self, model: nn.Module, save_dir: str, **checkpointables: Any) -> None:
+        super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``<name>.pth`` with the model, all checkpointables and ``kwargs``."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        content: dict[str, Any] = {"model": self.model.state_dict()}
+        content |= {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = Path(self.save_dir) / f"{name}.pth"
+        with atomic_path(path) as temporary:
+            torch.save(content | kwargs, temporary)
+        if name != BEST:
+            self.tag_last_checkpoint(path.name)
+        logger.info("saved %s", path)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Note which file ``--resume`` begins from."""
+        atomic_write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+
+    def resume(self) -> int:
+        """Load the last checkpoint of the folder and return the number of finished iterations.
+
+        Without a checkpoint nothing is loaded and 0 is returned.
+        """
+        if not self.has_checkpoint():
+            logger.info("no checkpoint in %s, training begins at iteration 0", self.save_dir)
+            return 0
+        path = self.get_checkpoint_file()
+        content = read_checkpoint(path)
+        self.model.load_state_dict(content["model"])
+        for key, part in self.checkpointables.items():
+            if key not in content:
+                raise DataError(f"{path}: lacks {key!r}; it was saved with other train settings")
+            part.load_state_dict(content[key])
+        logger.info("resumed from %s", path)
+        return int(content["iteration"]) + 1
+
+
+class BestCheckpoint(HookBase):
+    """Keep the checkpoint with the highest value of a metric as ``model_best.pth``.
+
+    Must come after the hook that evaluates.
+
+    Args:
+        checkpointer: writes the file.
+        metric: name of the metric, such as "bbox/AP".
+        resume: compare with the file that an earlier part of this run left.
+    """
+
+    def __init__(self, checkpointer: AtomicCheckpointer, metric: str, resume: bool) -> None:
+        self.checkpointer = checkpointer
+        self.metric = metric
+        self.seen = -1  # iteration of the last evaluation that was looked at
+        self.best = float("-inf")
+        path = Path(checkpointer.save_dir) / f"{BEST}.pth"
+        if resume and path.is_file():
+            self.best = float(read_checkpoint(path).get("best_value", self.best))
+
+    def after_step(self) -> None:
+        """Look at the metric, if it has just been evaluated."""
+        self._look()
+
+    def after_train(self) -> None:
+        """Look at the metric of the final evaluation."""
+        self._look()
+
+    def _look(self) -> None:
+        value, iteration = self.trainer.storage.latest().get(self.metric, (float("nan"), -1))
+        if iteration <= self.seen:
+            return
+        self.seen = iteration
+        if value > self.best:
+            self.best = float(value)
+            self.checkpointer.save(BEST, iteration=int(iteration), best_value=self.best)

@@ -1,0 +1,151 @@
+"""Train or evaluate what a config describes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from detectron2.engine import create_ddp_model, default_writers, hooks
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from ..config import instantiate
+from ..errors import DataError, one_line
+from .checkpointing import AtomicCheckpointer, BestCheckpoint, load_weights
+from .ema import WeightAverage
+from .setup import images_per_step, keep_previous, prepare
+from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+Metrics = dict[str, dict[str, float]]
+
+
+def evaluate(cfg: DictConfig) -> Metrics:
+    """Evaluate ``train.init_checkpoint``, or else the last checkpoint of the output folder.
+
+    Raises:
+        DataError: there is no checkpoint.
+    """
+    prepare(cfg)
+    model = build_model(cfg)
+    path = cfg.train.init_checkpoint
+    if not path:
+        checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
+        if not checkpointer.has_checkpoint():
+            raise DataError(
+                f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE"
+            )
+        path = checkpointer.get_checkpoint_file()
+    load_weights(model, path, ema=cfg.train.ema.enabled)
+    return run_evaluation(cfg, model)
+
+
+def train(cfg: DictConfig, resume: bool = False) -> Metrics:
+    """Train, evaluate from time to time and at the end, and return the last metrics.
+
+    Args:
+        cfg: as loaded and overridden.
+        resume: go on from the last checkpoint of the output folder, if it has one.
+    """
+    prepare(cfg)
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model)
+    average = WeightAverage(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+    trainer = Trainer(
+        _distributed(model),
+        [],
+        optimizer,
+        amp=cfg.train.amp,
+        accumulate=cfg.train.accumulate,
+        clip_grad=cfg.train.clip_grad,
+        log_period=cfg.train.log_period,
+    )
+    parts = {"trainer": trainer} | ({"ema": average.average} if average else {})
+    checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, **parts)
+    start = _start(cfg, model, average, checkpointer, resume)
+    loader = copy.deepcopy(cfg.dataloader.train)
+    loader.first_batch = start * cfg.train.accumulate
+    trainer.data_loader = instantiate(loader, "dataloader.train")
+    results: Metrics = {}
+
+    def run_and_keep() -> Metrics:
+        results.update(run_evaluation(cfg, average.model if average else model))
+        return results
+
+    is_main = comm.is_main_process()
+    writers = default_writers(cfg.train.output_dir, cfg.train.max_iter) if is_main else []
+    trainer.register_hooks(
+        [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(optimizer, instantiate(cfg.lr_multiplier, "lr_multiplier")),
+            average,
+            hooks.PeriodicCheckpointer(
+                checkpointer, cfg.train.checkpointer.period, cfg.train.checkpointer.max_to_keep
+            ),
+            hooks.EvalHook(cfg.train.eval_period, run_and_keep),
+            BestCheckpoint(checkpointer, cfg.train.best_metric, resume),
+            hooks.PeriodicWriter(writers, period=cfg.train.log_period) if is_main else None,
+        ]
+    )
+    trainer.train(start, cfg.train.max_iter)
+    return results
+
+
+def _start(
+    cfg: DictConfig,
+    model: nn.Module,
+    average: WeightAverage | None,
+    checkpointer: AtomicCheckpointer,
+    resume: bool,
+) -> int:
+    """Load what training begins with and return its first iteration."""
+    if resume and checkpointer.has_checkpoint():
+        return checkpointer.resume()
+    if comm.is_main_process():
+        keep_previous(cfg.train.output_dir, ("metrics.json", "model_best.pth"))
+    if cfg.train.init_checkpoint:
+        load_weights(model, cfg.train.init_checkpoint)
+        if average is not None:
+            average.model.load_state_dict(model.state_dict())
+    return 0
+
+
+def build_model(cfg: DictConfig) -> nn.Module:
+    """Build the model on its device."""
+    return instantiate(cfg.model, "model").to(cfg.train.device)
+
+
+def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
+    """Build the optimiser; ``train.scale_lr`` scales its learning rate with the images a step."""
+    cfg = copy.deepcopy(cfg)
+    if cfg.train.scale_lr.enabled:
+        factor = images_per_step(cfg) / cfg.train.scale_lr.base_batch_size
+        cfg.optimizer.lr *= factor
+        logger.info("learning rate scaled by %.4g to %.4g", factor, cfg.optimizer.lr)
+    cfg.optimizer.params.model = model
+    return instantiate(cfg.optimizer, "optimizer")
+
+
+def _distributed(model: nn.Module) -> nn.Module:
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    ids = [torch.cuda.current_device()] if device.type == "cuda" else None
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=ids)
+
+
+def run_evaluation(cfg: DictConfig, model: nn.Module) -> Metrics:
+    """Evaluate a model on ``dataloader.test``; ranks other than 0 return an empty dict."""
+    evaluator = instantiate(cfg.dataloader.evaluator, "dataloader.evaluator")
+    loader: Any = instantiate(cfg.dataloader.test, "dataloader.test")
+    try:
+        metrics = inference_on_dataset(model, loader, evaluator)
+    except DataError as error:
+        raise DataError(one_line(error)) from None
+    print_csv_format(metrics)
+    return metrics or {}

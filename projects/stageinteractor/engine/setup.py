@@ -1,0 +1,94 @@
+"""Make a config ready to run: data sets, length, device, seed, output folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import torch
+from detectron2.data import get_detection_dataset_dicts
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig, OmegaConf
+
+from ..config import save_config
+from ..data.registration import resolve_dataset
+from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
+FAST_ITERATIONS = 3
+FAST_IMAGES = 8
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Fill in what a config leaves to be found out, and set up logging, seed and output folder.
+
+    Changes ``cfg`` in place: the classes of the data set, ``train.max_iter`` from ``train.epochs``,
+    and everything that ``train.fast_dev_run`` shortens. What is saved as ``config.yaml`` can be
+    prepared again with the same result.
+    """
+    fast = cfg.train.fast_dev_run
+    _set_up_logging(cfg.train.output_dir)
+    cfg.train.device = find_device(cfg.train.device)
+    resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
+    if cfg.train.epochs is not None:
+        cfg.train.max_iter = iterations(cfg)
+    if fast:
+        cfg.train.max_iter = FAST_ITERATIONS
+        cfg.train.eval_period = cfg.train.checkpointer.period = 2
+        cfg.train.log_period = 1
+    if cfg.train.max_iter < 1:
+        raise ConfigError(f"train.max_iter is {cfg.train.max_iter}: it must be at least 1")
+    seed_all_rng(cfg.train.seed + comm.get_rank())
+    if comm.is_main_process():
+        save_config(cfg, Path(cfg.train.output_dir) / "config.yaml")
+
+
+def _set_up_logging(output_dir: str) -> None:
+    rank = comm.get_rank()
+    for name in ("detectron2", "fvcore", "stageinteractor"):
+        setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name[:9])
+
+
+def find_device(wanted: str) -> str:
+    """Return the device for "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"train.device is {wanted!r}, but torch finds no GPU: set train.device=cpu"
+        )
+    return wanted
+
+
+def _num_queries(cfg: DictConfig) -> int:
+    return int(OmegaConf.select(cfg, "model.queries.num_queries", default=100))
+
+
+def iterations(cfg: DictConfig) -> int:
+    """Return the number of optimiser steps in ``train.epochs`` epochs."""
+    images = get_detection_dataset_dicts(
+        f"{cfg.dataset.name}_train", filter_empty=cfg.dataloader.train.dataset.filter_empty
+    )
+    return math.ceil(cfg.train.epochs * len(images) / images_per_step(cfg))
+
+
+def images_per_step(cfg: DictConfig) -> int:
+    """Return how many images, over all processes, one optimiser step sees."""
+    return cfg.dataloader.train.total_batch_size * cfg.train.accumulate
+
+
+def keep_previous(output_dir: str | os.PathLike[str], names: tuple[str, ...]) -> None:
+    """Rename files of an earlier run in this folder, so that a fresh run does not mix with it."""
+    for name in names:
+        path = Path(output_dir) / name
+        if path.is_file():
+            path.replace(path.with_name(f"{path.stem}.previous{path.suffix}"))
+            logger.info("%s: from an earlier run, kept with '.previous' in its name", path)

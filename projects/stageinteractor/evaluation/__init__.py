@@ -1,0 +1,5 @@
+"""COCO evaluation."""
+
+from .coco import CocoEvaluator
+
+__all__ = ["CocoEvaluator"]

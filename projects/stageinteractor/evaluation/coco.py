@@ -1,0 +1,146 @@
+"""COCO average precision: detectron2's evaluator with a choice of backend and all twelve numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog
+from detectron2.evaluation import COCOEvaluator
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from tabulate import tabulate
+
+from ..data.coco_format import CocoSet, read_coco
+from ..errors import ConfigError
+from ..files import atomic_write_text
+
+logger = logging.getLogger(__name__)
+BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
+TWELVE = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()  # per cent
+
+
+class CocoEvaluator(COCOEvaluator):
+    """Evaluate boxes by COCO's measures, over all processes.
+
+    The ground truth is what `read_coco` makes of the file: boxes without area are left out, missing
+    "area" and "iscrowd" are filled in.
+
+    Args:
+        dataset_name: of a registered COCO-format set.
+        output_dir: folder for ``coco_instances_results.json``.
+        backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers in less time),
+            or "auto": the fast one if it is installed.
+
+    Raises:
+        ConfigError: unknown backend, or one that is not installed.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str, backend: str = "auto") -> None:
+        self.backend = choose_backend(backend)
+        super().__init__(dataset_name, ("bbox",), output_dir=output_dir, use_fast_impl=False)
+        self._coco_api = coco_api(read_coco(self._metadata.json_file))
+        self._image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
+
+    def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: Any = None) -> None:
+        """Fill ``_results["bbox"]``; called by the parent on rank 0 with everyone's predictions."""
+        category_of_class = {
+            index: category
+            for category, index in self._metadata.thing_dataset_id_to_contiguous_id.items()
+        }
+        results = list(itertools.chain(*[item["instances"] for item in predictions]))
+        for result in results:
+            result["category_id"] = category_of_class[result["category_id"]]
+        path = Path(self._output_dir) / "coco_instances_results.json"
+        atomic_write_text(path, json.dumps(results))
+        logger.info("saved %d detections to %s", len(results), path)
+        evaluation = None
+        if results and self._coco_api.dataset["annotations"]:
+            evaluation = evaluate_boxes(self._coco_api, results, self._image_ids, self.backend)
+        with _quiet(logging.getLogger("detectron2")):  # it would print six of the twelve numbers
+            per_class = self._derive_coco_results(
+                evaluation, "bbox", class_names=self._metadata.thing_classes
+            )
+        stats = [float("nan")] * 12 if evaluation is None else evaluation.stats[:12]
+        numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
+        self._results["bbox"] = per_class | numbers
+        rows = [[name, f"{value:.2f}"] for name, value in self._results["bbox"].items()]
+        logger.info("box AP (%s):\n%s", self.backend, tabulate(rows, headers=["metric", "%"]))
+
+
+def choose_backend(name: str) -> str:
+    """Return the backend that "auto" stands for here, or the name itself.
+
+    Raises:
+        ConfigError: unknown, or not installed.
+    """
+    if name not in BACKENDS:
+        raise ConfigError(f"evaluation backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name == "pycocotools":
+        return name
+    try:
+        import faster_coco_eval  # noqa: F401
+    except ImportError as error:
+        if name == "auto":
+            return "pycocotools"
+        raise ConfigError(
+            "evaluation backend 'faster-coco-eval' is not installed: "
+            "pip install 'stageinteractor[fast-eval]', or choose 'pycocotools'"
+        ) from error
+    return "faster-coco-eval"
+
+
+def coco_api(coco_set: CocoSet) -> COCO:
+    """Return an indexed pycocotools object of a checked set."""
+    api = COCO()
+    api.dataset = coco_set.as_json()
+    with contextlib.redirect_stdout(io.StringIO()):
+        api.createIndex()
+    return api
+
+
+def evaluate_boxes(
+    ground_truth: COCO, results: list[dict[str, Any]], image_ids: list[int], backend: str
+) -> COCOeval:
+    """Run COCO's evaluation over some images; ``stats`` of what is returned has the numbers.
+
+    Args:
+        ground_truth: an indexed set.
+        results: detections in COCO's results format, with the set's own category ids.
+        image_ids: images to evaluate, whether or not they have detections.
+        backend: "pycocotools" or "faster-coco-eval".
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        if backend == "pycocotools":
+            evaluation = COCOeval(ground_truth, ground_truth.loadRes(results), "bbox")
+        else:
+            from faster_coco_eval import COCO as FastCOCO
+            from faster_coco_eval import COCOeval_faster
+
+            fast = FastCOCO(ground_truth.dataset)
+            evaluation = COCOeval_faster(fast, fast.loadRes(results), "bbox")
+        evaluation.params.imgIds = image_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def _per_cent(value: float) -> float:
+    """COCO's -1 means that there is nothing to measure."""
+    return 100.0 * float(value) if value >= 0 else float("nan")
+
+
+@contextlib.contextmanager
+def _quiet(log: logging.Logger):  # type: ignore[no-untyped-def]
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

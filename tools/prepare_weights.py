@@ -1,0 +1,28 @@
+"""Write ImageNet weights of a backbone to a file that a config can name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from stageinteractor.checkpoint.pretrained import SOURCES, prepare_weights
+from stageinteractor.errors import StageInteractorError, one_line
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=list(SOURCES))
+    parser.add_argument("--output", help="default: datasets/weights/NAME.pth")
+    args = parser.parse_args()
+    path = args.output or f"datasets/weights/{args.name}.pth"
+    try:
+        written = prepare_weights(args.name, path)
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(f"{path}: {'written' if written else 'exists, kept'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

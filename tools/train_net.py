@@ -1,0 +1,68 @@
+"""Train or evaluate a detector.
+
+  tools/train_net.py --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py \
+      --num-gpus 8 train.output_dir=output/r50_1x
+  tools/train_net.py --config-file output/r50_1x/config.yaml --eval-only
+  torchrun --nproc-per-node 8 tools/train_net.py --config-file X
+
+A .py config is executed, as Python; a .yaml config is only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine import evaluate, train
+from stageinteractor.engine.launch import launch
+from stageinteractor.errors import StageInteractorError, one_line
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument(
+        "--eval-only",
+        action="store_true",
+        help="evaluate train.init_checkpoint, else the last checkpoint of train.output_dir",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint of train.output_dir"
+    )
+    parser.add_argument(
+        "--num-gpus", type=int, default=1, metavar="N", help="processes here; on CPUs too"
+    )
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
+    parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT")
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work of one process; what the input caused is told in one line."""
+    try:
+        cfg = load_config(args.config_file)
+        apply_overrides(cfg, args.opts)
+        if args.eval_only:
+            evaluate(cfg)
+        else:
+            train(cfg, resume=args.resume)
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    arguments = parse_args()
+    launch(
+        run,
+        (arguments,),
+        num_processes=arguments.num_gpus,
+        num_machines=arguments.num_machines,
+        machine_rank=arguments.machine_rank,
+        dist_url=arguments.dist_url,
+    )
