@@ -97,7 +97,7 @@ class ClampedAdamW(Optimizer):
 
     def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any]) -> None:
         first, second = group["betas"]
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         mean = [self.state[parameter]["exp_avg"] for parameter in parameters]
         square = [self.state[parameter]["exp_avg_sq"] for parameter in parameters]
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])

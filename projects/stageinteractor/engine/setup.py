@@ -50,7 +50,7 @@ def prepare(cfg: DictConfig) -> None:
 def _set_up_logging(output_dir: str) -> None:
     rank = comm.get_rank()
     for name in ("detectron2", "fvcore", "stageinteractor"):
-        setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name[:9])
+        setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
 
 
 def find_device(wanted: str) -> str:

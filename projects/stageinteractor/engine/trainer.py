@@ -120,7 +120,9 @@ class Trainer(SimpleTrainer):
     def _update(self) -> None:
         self.scaler.unscale_(self.optimizer)
         if self.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), **self.clip_grad)
+            nn.utils.clip_grad_norm_(
+                self.model.parameters(), self.clip_grad["max_norm"], self.clip_grad["norm_type"]
+            )
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

@@ -1,4 +1,4 @@
-"""COCO average precision: detectron2's evaluator with a choice of backend and all twelve numbers."""
+"""COCO average precision: detectron2's evaluator, a choice of backend, all twelve numbers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class CocoEvaluator(COCOEvaluator):
             )
         stats = [float("nan")] * 12 if evaluation is None else evaluation.stats[:12]
         numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
-        self._results["bbox"] = per_class | numbers
+        self._results["bbox"] = numbers | {
+            name: value for name, value in per_class.items() if name not in numbers
+        }
         rows = [[name, f"{value:.2f}"] for name, value in self._results["bbox"].items()]
         logger.info("box AP (%s):\n%s", self.backend, tabulate(rows, headers=["metric", "%"]))
 
