@@ -1,0 +1,1 @@
+"""Pictures of data sets, detections and training runs."""

@@ -1,0 +1,67 @@
+"""Draw labelled boxes on pictures, and lay pictures out in a grid."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+BACKGROUND = (255, 255, 255)
+
+
+class DrawnBox(NamedTuple):
+    """A box to draw."""
+
+    xyxy: tuple[float, float, float, float]  # pixels of the picture
+    class_index: int
+    text: str
+
+
+def class_color(class_index: int) -> tuple[int, int, int]:
+    """Return an RGB colour; neighbouring classes differ clearly."""
+    hue = class_index * 0.618034 % 1.0  # golden ratio: hues never come close soon
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_boxes(picture: Image.Image, boxes: Sequence[DrawnBox], scale: float = 1.0) -> Image.Image:
+    """Return an enlarged RGB copy of a picture with boxes and their texts."""
+    size = round(picture.width * scale), round(picture.height * scale)
+    canvas = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(max(10.0, min(size) / 26))
+    for box in boxes:
+        color = class_color(box.class_index)
+        x0, y0, x1, y1 = (value * scale for value in box.xyxy)
+        draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=2)
+        left, top, right, bottom = draw.textbbox((x0 + 3, y0 + 2), box.text, font=font)
+        draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=color)
+        draw.text((x0 + 3, y0 + 2), box.text, fill=(0, 0, 0), font=font)
+    return canvas
+
+
+def picture_grid(
+    pictures: Sequence[Image.Image], columns: int, titles: Sequence[str] = (), gap: int = 6
+) -> Image.Image:
+    """Lay pictures out row by row; ``titles`` stand above the columns.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    if not pictures:
+        raise ValueError("there are no pictures to lay out")
+    columns = min(columns, len(pictures))
+    width = max(picture.width for picture in pictures) + gap
+    height = max(picture.height for picture in pictures) + gap
+    head = 24 if titles else 0
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * width - gap, head + rows * height - gap), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles[:columns]):
+        draw.text((column * width + 4, 4), title, fill=(0, 0, 0), font=ImageFont.load_default(14))
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture, (column * width, head + row * height))
+    return sheet

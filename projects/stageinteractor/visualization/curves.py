@@ -1,0 +1,70 @@
+"""Curves of a training run from its ``metrics.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import atomic_path
+
+Series = dict[str, tuple[list[int], list[float]]]
+
+
+def read_metrics(path: str | Path) -> Series:
+    """Return iterations and values of every scalar in a file of one JSON object a line.
+
+    Raises:
+        DataError: no such file, or a line that is not JSON.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file; it is written by tools/train_net.py")
+    series: Series = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+        iteration = entry.pop("iteration")
+        for name, value in entry.items():
+            iterations, values = series.setdefault(name, ([], []))
+            iterations.append(iteration)
+            values.append(value)
+    return series
+
+
+def plot_curves(series: Series, path: str | Path) -> None:
+    """Draw losses by kind, learning rate and AP over the iterations into a picture file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, rate, precision = figure.subplots(1, 3)
+    for name in ["total_loss", *_last_stage_losses(series)]:
+        if name in series:
+            losses.plot(*series[name], label=name)
+    losses.set(title="training loss (median of 20)", xlabel="iteration", yscale="log")
+    if "lr" in series:
+        rate.plot(*series["lr"], color="tab:gray")
+    rate.set(title="learning rate", xlabel="iteration")
+    for name in ("bbox/AP", "bbox/AP50", "bbox/AP75"):
+        if name in series:
+            precision.plot(*series[name], marker="o", label=name.removeprefix("bbox/"))
+    precision.set(title="validation, per cent", xlabel="iteration", ylim=(0, None))
+    for axes in (losses, precision):
+        if axes.lines:
+            axes.legend()
+    for axes in (losses, rate, precision):
+        axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _last_stage_losses(series: Series) -> list[str]:
+    stages = [name.rsplit("_", 1)[-1] for name in series if name.startswith("loss_class_")]
+    if not stages:
+        return []
+    last = max(stages, key=int)
+    return [f"loss_{kind}_{last}" for kind in ("class", "bbox", "giou")]

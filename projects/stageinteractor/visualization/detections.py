@@ -1,0 +1,77 @@
+"""Ground truth beside predictions, for images of a COCO-format set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..data.coco_format import CocoSet
+from .boxes import DrawnBox, draw_boxes, picture_grid
+
+Json = dict[str, Any]
+WIDTH = 320  # pixels of a drawn picture
+
+
+def ground_truth_sheet(
+    coco_set: CocoSet, image_root: str | Path, count: int = 24, columns: int = 6
+) -> Image.Image:
+    """Return a sheet of the first images with their annotations."""
+    truth = _by_image(coco_set.annotations)
+    pictures = [
+        _drawn(image, image_root, truth[image["id"]], coco_set) for image in coco_set.images[:count]
+    ]
+    return picture_grid(pictures, columns)
+
+
+def comparison_grid(
+    coco_set: CocoSet,
+    image_root: str | Path,
+    results: Sequence[Json],
+    min_score: float = 0.3,
+    count: int = 12,
+    pairs: int = 3,
+) -> Image.Image:
+    """Return a grid of images, each with ground truth on the left and predictions on the right.
+
+    Args:
+        coco_set: the annotated images; those shown are spread evenly over it.
+        image_root: folder of the images.
+        results: detections in COCO's results format.
+        min_score: detections with a lower score are not drawn.
+        count: number of images.
+        pairs: images in a row.
+    """
+    truth = _by_image(coco_set.annotations)
+    found = _by_image([result for result in results if result["score"] >= min_score])
+    step = max(1, len(coco_set.images) // count)
+    pictures = []
+    for image in coco_set.images[::step][:count]:
+        pictures.append(_drawn(image, image_root, truth[image["id"]], coco_set))
+        pictures.append(_drawn(image, image_root, found[image["id"]], coco_set))
+    titles = ["ground truth", f"predictions, score >= {min_score}"] * pairs
+    return picture_grid(pictures, 2 * pairs, titles)
+
+
+def _by_image(entries: Sequence[Json]) -> dict[Any, list[Json]]:
+    grouped: dict[Any, list[Json]] = defaultdict(list)
+    for entry in entries:
+        grouped[entry["image_id"]].append(entry)
+    return grouped
+
+
+def _drawn(
+    image: Json, image_root: str | Path, entries: Sequence[Json], coco_set: CocoSet
+) -> Image.Image:
+    names, class_of_category = coco_set.class_names, coco_set.class_of_category
+    boxes = []
+    for entry in sorted(entries, key=lambda entry: entry.get("score", 1.0)):
+        x, y, width, height = entry["bbox"]
+        index = class_of_category[entry["category_id"]]
+        score = f" {entry['score']:.2f}" if "score" in entry else ""
+        boxes.append(DrawnBox((x, y, x + width, y + height), index, names[index] + score))
+    with Image.open(Path(image_root) / image["file_name"]) as picture:
+        return draw_boxes(picture, boxes, WIDTH / picture.width)

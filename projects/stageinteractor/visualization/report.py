@@ -1,0 +1,47 @@
+"""What a finished run looks like: a table of AP, curves, and predictions beside ground truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ..config import load_config
+from ..data.coco_format import read_coco
+from ..errors import DataError
+from ..files import atomic_path
+from .curves import plot_curves, read_metrics
+from .detections import comparison_grid
+
+
+def write_report(output_dir: str | Path) -> str:
+    """Write ``curves.png`` and ``val_grid.png`` into the folder of a run; return its table of AP.
+
+    Raises:
+        DataError: the folder is not that of an evaluated run.
+    """
+    folder = Path(output_dir)
+    series = read_metrics(folder / "metrics.json")
+    plot_curves(series, folder / "curves.png")
+    results = folder / "evaluation" / "coco_instances_results.json"
+    if not results.is_file():
+        raise DataError(f"{results}: no such file; let the training finish, or run --eval-only")
+    dataset = load_config(folder / "config.yaml").dataset
+    grid = comparison_grid(
+        read_coco(dataset.val.json, "dataset.val.json"),
+        dataset.val.images,
+        json.loads(results.read_text(encoding="utf-8")),
+    )
+    with atomic_path(folder / "val_grid.png") as temporary:
+        grid.save(temporary)
+    last = {
+        name.removeprefix("bbox/"): values[-1]
+        for name, (_, values) in series.items()
+        if name.startswith("bbox/") and not math.isnan(values[-1])
+    }
+    whole = {name: value for name, value in last.items() if not name.startswith("AP-")}
+    classes = {name: value for name, value in last.items() if name.startswith("AP-")}
+    rows = [[name, f"{value:.1f}"] for name, value in (whole | classes).items()]
+    return tabulate(rows, headers=["validation", "%"], tablefmt="simple")
