@@ -7,7 +7,7 @@ from detectron2.data import transforms as T
 
 from stageinteractor.data.augmentation import OneOf
 
-from .coco_format import dataset
+from .coco_format import dataloader, dataset
 
 _root = os.path.join(os.environ.get("DETECTRON2_DATASETS", "datasets"), "coco")
 dataset.name = "coco_2017"
@@ -24,5 +24,7 @@ _small = L(T.ResizeShortestEdge)(
 )
 _crop = L(T.RandomCrop)(crop_type="absolute_range", crop_size=[384, 600])
 
-multi_scale = [_flip, _any_size]
-multi_scale_and_crop = [_flip, L(OneOf)(chains=[[_any_size], [_small, _crop, _any_size]])]
+augmentation = dict(
+    multi_scale=[_flip, _any_size],
+    multi_scale_and_crop=[_flip, L(OneOf)(chains=[[_any_size], [_small, _crop, _any_size]])],
+)

@@ -1,0 +1,14 @@
+"""StageInteractor, R101, 300 queries, 36 epochs, multi-scale and crops."""
+
+from .stageinteractor_r50_300_crop_3x import (
+    dataloader,
+    dataset,
+    lr_multiplier,
+    model,
+    optimizer,
+    train,
+)
+
+model.backbone.stages.depth = 101
+train.init_checkpoint = "datasets/weights/resnet101.pth"  # tools/prepare_weights.py resnet101
+train.output_dir = "output/stageinteractor_r101_300_crop_3x"

@@ -1,0 +1,14 @@
+"""StageInteractor, R101, 100 queries, 36 epochs, short sides 480 to 800."""
+
+from .stageinteractor_r50_mstrain_3x import (
+    dataloader,
+    dataset,
+    lr_multiplier,
+    model,
+    optimizer,
+    train,
+)
+
+model.backbone.stages.depth = 101
+train.init_checkpoint = "datasets/weights/resnet101.pth"  # tools/prepare_weights.py resnet101
+train.output_dir = "output/stageinteractor_r101_mstrain_3x"

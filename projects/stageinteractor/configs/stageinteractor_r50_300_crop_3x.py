@@ -1,0 +1,15 @@
+"""StageInteractor, R50, 300 queries, 36 epochs, multi-scale and crops."""
+
+from stageinteractor import get_config
+
+from .stageinteractor_r50_300_crop_1x import (
+    dataloader,
+    dataset,
+    model,
+    optimizer,
+    train,
+)
+
+lr_multiplier = get_config("common/schedule.py").step_3x_300_queries
+train.epochs = 36
+train.output_dir = "output/stageinteractor_r50_300_crop_3x"
