@@ -19,7 +19,7 @@ from stageinteractor.engine.launch import launch
 from stageinteractor.errors import StageInteractorError, one_line
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
     parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,0 +1,121 @@
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.utils.logger import setup_logger
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py")
+CATEGORIES = [{"id": 7, "name": "disc"}, {"id": 19, "name": "square"}, {"id": 1000, "name": "bar"}]
+
+
+@pytest.fixture(scope="session")
+def shapes_set(tmp_path_factory) -> Path:
+    """A COCO-format set: sizes differ, ids have gaps, every fourth image has no object."""
+    folder = tmp_path_factory.mktemp("shapes")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 8)):
+        (folder / split).mkdir()
+        content = {"images": [], "annotations": [], "categories": CATEGORIES}
+        for index in range(count):
+            width, height = (int(x) for x in rng.integers(70, 150, 2))
+            picture = Image.new("RGB", (width, height), tuple(rng.integers(0, 90, 3).tolist()))
+            name = f"image_{index}.png"
+            image_id = 1000 - 3 * index
+            for _ in range(0 if index % 4 == 0 else int(rng.integers(1, 4))):
+                add_shape(rng, picture, image_id, content["annotations"])
+            picture.save(folder / split / name)
+            content["images"].append(
+                {"id": image_id, "file_name": name, "width": width, "height": height}
+            )
+        (folder / f"{split}.json").write_text(json.dumps(content))
+    return folder
+
+
+def add_shape(rng, picture, image_id, annotations):
+    kind = int(rng.integers(3))
+    w, h = [(30, 30), (26, 26), (44, 14)][kind]
+    x, y = int(rng.integers(0, picture.width - w)), int(rng.integers(0, picture.height - h))
+    draw = ImageDraw.Draw(picture)
+    fill = tuple(rng.integers(150, 256, 3).tolist())
+    (draw.ellipse if kind == 0 else draw.rectangle)((x, y, x + w - 1, y + h - 1), fill=fill)
+    annotations.append(
+        {
+            "id": len(annotations) + 1,
+            "image_id": image_id,
+            "category_id": CATEGORIES[kind]["id"],
+            "bbox": [x, y, w, h],
+        }
+    )
+
+
+@pytest.fixture
+def small_run(shapes_set, tmp_path):
+    """Overrides that make the demo config a quick run on the shapes."""
+    return [
+        "dataset.name=shapes",
+        *(f"dataset.{s}.json={shapes_set}/{s}.json" for s in ("train", "val")),
+        *(f"dataset.{s}.images={shapes_set}/{s}" for s in ("train", "val")),
+        "model.backbone.weights=null",
+        "model.decoder.num_stages=3",
+        "model.decoder.embed_dim=64",
+        "model.queries.num_queries=12",
+        "dataloader.train.total_batch_size=2",
+        "dataloader.test.batch_size=2",
+        f"train.output_dir={tmp_path / 'run'}",
+        "train.device=cpu",
+        "train.log_period=1",
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_loggers():
+    """Let every test log to the streams of its own."""
+    yield
+    for name in ("detectron2", "fvcore", "stageinteractor"):
+        log = logging.getLogger(name)
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+            handler.close()
+    setup_logger.cache_clear()
+
+
+@pytest.fixture
+def train_net():
+    """The module tools/train_net.py."""
+    spec = importlib.util.spec_from_file_location("train_net", ROOT / "tools/train_net.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call(train_net):
+    """Run train_net in this process."""
+    return lambda *opts, config=CONFIG: train_net.run(
+        train_net.parse_args(["--config-file", str(config), *opts])
+    )
+
+
+@pytest.fixture
+def start():
+    """Start train_net as a process of its own."""
+
+    def run(*arguments: str, config: str = CONFIG, launcher: tuple[str, ...] = ()):
+        command = [sys.executable, *launcher, str(ROOT / "tools/train_net.py")]
+        return subprocess.Popen(
+            [*command, "--config-file", config, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    return run

@@ -1,0 +1,114 @@
+"""What users get wrong gets one line that says what, where and what to do."""
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def refused(call, capsys):
+    """Call train_net, expect exit code 2 and return the one line on standard error."""
+
+    def run(*arguments, **keywords) -> str:
+        with pytest.raises(SystemExit) as stop:
+            call(*arguments, **keywords)
+        assert stop.value.code == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len([line for line in lines if line.startswith("error: ")]) == 1
+        assert not any("Traceback" in line for line in lines)
+        return lines[-1]
+
+    return run
+
+
+def test_an_override_that_does_not_exist_names_the_nearest(refused, small_run):
+    line = refused(*small_run, "train.max_itr=5")
+    assert "'train.max_itr' does not exist" in line and "train.max_iter" in line
+
+
+def test_a_missing_config_file(refused):
+    assert "nowhere.py: no such config file" in refused(config="nowhere.py")
+
+
+def test_a_missing_annotation_file_names_the_config_key(refused, small_run):
+    line = refused(*small_run, "dataset.val.json=nowhere.json")
+    assert "nowhere.json: no such file" in line and "dataset.val.json" in line
+
+
+def test_a_missing_checkpoint(refused, small_run):
+    assert "no such checkpoint" in refused(*small_run, "train.init_checkpoint=nowhere.pth")
+
+
+def test_evaluating_a_folder_without_checkpoint(refused, small_run):
+    assert "train.init_checkpoint" in refused("--eval-only", *small_run)
+
+
+def test_missing_backbone_weights_name_the_tool(refused, small_run):
+    line = refused(*small_run, "model.backbone.weights=nowhere.pth")
+    assert "nowhere.pth" in line and "tools/prepare_weights.py" in line
+
+
+def test_a_value_that_a_constructor_refuses_names_the_key(refused, small_run):
+    assert "config key 'model'" in refused(*small_run, "model.decoder.embed_dim=65")
+
+
+def test_a_precision_that_does_not_exist(refused, small_run):
+    assert "train.amp is 'fp8'" in refused(*small_run, "train.amp=fp8")
+
+
+@pytest.fixture
+def broken_set(shapes_set, tmp_path):
+    """A copy of the shapes whose training annotations can be changed."""
+    folder = tmp_path / "broken"
+    shutil.copytree(shapes_set, folder)
+    content = json.loads((folder / "train.json").read_text())
+
+    def write(**keys):
+        (folder / "train.json").write_text(json.dumps(content | keys))
+        return f"dataset.train.json={folder}/train.json", f"dataset.train.images={folder}/train"
+
+    write.content = content
+    write.folder = folder
+    return write
+
+
+def test_a_category_that_is_not_listed(refused, small_run, broken_set):
+    broken_set.content["annotations"][0]["category_id"] = 8
+    line = refused(*small_run, *broken_set())
+    assert "annotation id 1 has category_id 8" in line and "train.json" in line
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_named(refused, small_run, broken_set, workers):
+    for image in broken_set.content["images"]:
+        (broken_set.folder / "train" / image["file_name"]).write_bytes(b"not a picture")
+    line = refused(*small_run, *broken_set(), f"dataloader.train.num_workers={workers}")
+    assert "image id" in line and ".png" in line and "cannot be read" in line
+
+
+def test_an_unreadable_image_of_the_validation_set_is_named(refused, small_run, broken_set):
+    (broken_set.folder / "val" / "image_3.png").write_bytes(b"not a picture")
+    overrides = [f"dataset.val.images={broken_set.folder}/val", "train.max_iter=1"]
+    line = refused(*small_run, *overrides)
+    assert "image_3.png (image id 991)" in line
+
+
+def test_a_box_of_zero_width_is_left_out_and_reported(call, small_run, broken_set, capfd):
+    broken_set.content["annotations"][2]["bbox"][2] = 0
+    call(*small_run, *broken_set(), "train.max_iter=1", "train.eval_period=0")
+    told = capfd.readouterr().out
+    assert "1 without width or height (annotation id 3)" in told
+
+
+def test_more_objects_than_queries_are_reported_and_trained_on(call, small_run, capfd):
+    call(*small_run, "model.queries.num_queries=1", "train.max_iter=2", "train.eval_period=0")
+    told = capfd.readouterr().out
+    assert "more objects than the model's 1 queries" in told and "image id" in told
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(refused, small_run, tmp_path):
+    overrides = ["optimizer.lr=1e30", "train.max_iter=20", "train.clip_grad=null"]
+    line = refused(*small_run, *overrides)
+    assert "iteration" in line and "image ids" in line and "optimizer.lr" in line
+    assert not (tmp_path / "run" / "model_final.pth").exists()
