@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+CONFIGS := projects/stageinteractor/configs
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint clean
+.PHONY: help install demo demo-real test lint clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -23,6 +24,19 @@ $(STAMP): pyproject.toml setup.py constraints.txt tools/install_detectron2.py
 		-c constraints.txt -e '.[demo,dev]'
 	$(BIN)/python tools/install_detectron2.py
 	@touch $@
+
+demo: $(STAMP) ## train and evaluate on the embedded data (CPU, minutes): output/demo
+	$(call train_and_report,digits_in_photos,output/demo)
+
+demo-real: $(STAMP) ## the same on real aerial photographs: output/demo-real
+	$(call train_and_report,tree_crowns,output/demo-real)
+
+define train_and_report
+$(BIN)/python tools/prepare_dataset.py $(1)
+$(BIN)/python tools/prepare_weights.py efficientnet_lite0
+$(BIN)/python tools/train_net.py --config-file $(CONFIGS)/demo/$(1).py train.output_dir=$(2)
+$(BIN)/python tools/report.py $(2)
+endef
 
 lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/python -m ruff check .

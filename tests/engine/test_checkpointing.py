@@ -1,0 +1,130 @@
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from stageinteractor.engine.checkpointing import (
+    AtomicCheckpointer,
+    BestCheckpoint,
+    load_weights,
+    read_checkpoint,
+)
+from stageinteractor.engine.ema import WeightAverage
+from stageinteractor.errors import DataError
+
+
+def test_what_was_saved_is_resumed(tmp_path):
+    model, average = nn.Linear(2, 1), WeightAverage(nn.Linear(2, 1), 0.9).average
+    AtomicCheckpointer(model, str(tmp_path), ema=average).save("model_0000004", iteration=4)
+    other, other_average = nn.Linear(2, 1), WeightAverage(nn.Linear(2, 1), 0.9).average
+    assert AtomicCheckpointer(other, str(tmp_path), ema=other_average).resume() == 5
+    assert torch.equal(model.weight, other.weight)
+    assert torch.equal(average.module.weight, other_average.module.weight)
+
+
+def test_without_a_checkpoint_training_begins_at_zero(tmp_path):
+    assert AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).resume() == 0
+
+
+def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+    model = nn.Linear(2, 1)
+    checkpointer = AtomicCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_final", iteration=1)
+
+    def half_written(content, path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", half_written)
+    with pytest.raises(OSError, match="No space"):
+        checkpointer.save("model_final", iteration=2)
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 1
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"model_final.pth", "last_checkpoint"}
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (tmp_path.joinpath("ran").touch, ())
+
+    (tmp_path / "harmful.pth").write_bytes(pickle.dumps({"model": Harmful()}))
+    with pytest.raises(DataError, match="harmful.pth: not a checkpoint"):
+        read_checkpoint(tmp_path / "harmful.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_another_setting_is_refused(tmp_path):
+    AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).save("model_final", iteration=0)
+    average = WeightAverage(nn.Linear(2, 1), 0.9).average
+    with pytest.raises(DataError, match="lacks 'ema'"):
+        AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), ema=average).resume()
+
+
+def test_tensors_of_other_shapes_are_left_and_named(tmp_path, caplog):
+    old = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 5), "gone": nn.Linear(1, 1)})
+    new = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 3), "new": nn.Linear(1, 1)})
+    before = new["head"].weight.clone()
+    torch.save(old.state_dict(), tmp_path / "old.pth")
+    with caplog.at_level("INFO", logger="stageinteractor"):
+        load_weights(new, tmp_path / "old.pth")
+    assert torch.equal(new["body"].weight, old["body"].weight)
+    assert torch.equal(new["head"].weight, before)
+    told = caplog.text
+    assert "other shapes, left as they were initialised: head.weight, head.bias" in told
+    assert "ignored: gone.weight" in told and "missing, left" in told
+    assert "loaded 2 of the model's 6 tensors" in told
+
+
+def test_averaged_weights_are_taken_when_asked_for(tmp_path):
+    model = nn.Linear(2, 1)
+    average = WeightAverage(model, 0.5)
+    nn.init.constant_(model.weight, 7.0)
+    AtomicCheckpointer(model, str(tmp_path), ema=average.average).save("model_final", iteration=0)
+    plain, averaged = nn.Linear(2, 1), nn.Linear(2, 1)
+    load_weights(plain, tmp_path / "model_final.pth")
+    load_weights(averaged, tmp_path / "model_final.pth", ema=True)
+    assert torch.equal(plain.weight, model.weight)
+    assert torch.equal(averaged.weight, average.model.weight)
+    assert not torch.equal(plain.weight, averaged.weight)
+
+
+def test_weights_that_fit_nowhere_are_refused(tmp_path):
+    torch.save({"x": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(DataError, match="none of its 1 entries fits"):
+        load_weights(nn.Linear(2, 1), tmp_path / "other.pth")
+
+
+class Storage:
+    def __init__(self):
+        self.values = {}
+
+    def latest(self):
+        return self.values
+
+
+class FakeTrainer:
+    def __init__(self):
+        self.storage = Storage()
+
+
+def test_only_better_models_are_kept_also_after_a_resume(tmp_path):
+    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
+
+    def evaluated(hook, values):
+        hook.trainer = FakeTrainer()
+        kept = []
+        for iteration, value in values:
+            hook.trainer.storage.values = {"bbox/AP": (value, iteration)}
+            hook.after_step()
+            hook.after_step()  # the same evaluation is looked at once
+            kept.append(read_checkpoint(tmp_path / "model_best.pth")["best_value"])
+        return kept
+
+    first = BestCheckpoint(checkpointer, "bbox/AP", resume=False)
+    assert evaluated(first, [(10, 3.0), (20, 5.0), (30, 4.0)]) == [3.0, 5.0, 5.0]
+    resumed = BestCheckpoint(checkpointer, "bbox/AP", resume=True)
+    assert evaluated(resumed, [(40, 4.5), (50, 6.0)]) == [5.0, 6.0]
+    fresh = BestCheckpoint(checkpointer, "bbox/AP", resume=False)
+    assert evaluated(fresh, [(10, 1.0)]) == [1.0]

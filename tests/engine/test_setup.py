@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from stageinteractor.engine.setup import find_device, keep_previous
+from stageinteractor.errors import ConfigError
+
+
+def test_auto_is_a_device_that_exists():
+    assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="train.device=cpu"):
+        find_device("cuda")
+
+
+def test_files_of_an_earlier_run_are_kept_aside(tmp_path):
+    (tmp_path / "metrics.json").write_text("old")
+    keep_previous(tmp_path, ("metrics.json", "absent.pth"))
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.previous.json"]
+    assert (tmp_path / "metrics.previous.json").read_text() == "old"

@@ -1,0 +1,118 @@
+import itertools
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+from torch import nn
+
+from stageinteractor.engine.trainer import Trainer
+from stageinteractor.errors import ConfigError, DataError, NonFiniteLossError
+
+
+class Quadratic(nn.Module):
+    """loss = (w - x)^2 for every number of the batch, and a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, batch):
+        self.seen.append([item["image_id"] for item in batch])
+        values = torch.stack([(self.w - item["x"]).square().sum() for item in batch])
+        return {"loss_fit": values.mean(), "loss_constant": values.new_tensor(1.0)}
+
+
+def batches(*values):
+    number = itertools.count(1)
+    return [[{"x": value, "image_id": next(number)}] for value in values]
+
+
+def make(loader, lr=0.25, **settings):
+    model = Quadratic()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    return model, Trainer(model, loader, optimizer, log_period=1, **settings)
+
+
+def test_a_step_by_hand():
+    """w = 0, x = 2: gradient 2 (0 - 2) = -4, w = 0 + 0.25 * 4 = 1."""
+    model, trainer = make(batches(2.0))
+    trainer.train(0, 1)
+    assert model.w.item() == pytest.approx(1.0)
+
+
+def test_accumulation_averages_the_gradients():
+    """x = 2 and x = 4: mean gradient -(4 + 8) / 2 = -6, w = 1.5, in one step."""
+    model, trainer = make(batches(2.0, 4.0), accumulate=2)
+    trainer.train(0, 1)
+    assert model.w.item() == pytest.approx(1.5)
+
+
+def test_clipping_limits_the_gradient_norm():
+    model, trainer = make(batches(2.0), clip_grad={"max_norm": 1.0, "norm_type": 2.0})
+    trainer.train(0, 1)
+    assert model.w.item() == pytest.approx(0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision_trains(amp):
+    model, trainer = make(batches(2.0, 2.0), amp=amp)
+    trainer.train(0, 2)
+    assert model.w.item() > 0.0
+    assert model.w.dtype == torch.float32
+
+
+def test_losses_are_recorded_with_their_sum():
+    _, trainer = make(batches(2.0))
+    trainer.train(0, 1)
+    latest = {name: value for name, (value, _) in trainer.storage.latest().items()}
+    assert latest["loss_fit"] == pytest.approx(4.0)
+    assert latest["total_loss"] == pytest.approx(5.0)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step():
+    model, trainer = make(batches(2.0, float("inf")))
+    with pytest.raises(NonFiniteLossError, match="iteration 1, image ids 2: loss_fit is inf"):
+        trainer.train(0, 2)
+    assert model.w.item() == pytest.approx(1.0)  # as after the first step
+
+
+def test_a_matcher_that_finds_bad_costs_is_told_with_the_images():
+    model, trainer = make(batches(2.0))
+    model.forward = lambda batch: (_ for _ in ()).throw(FloatingPointError("costs of stage 0"))
+    with pytest.raises(NonFiniteLossError, match="image ids 1: costs of stage 0"):
+        trainer.train(0, 1)
+
+
+def test_an_error_of_the_loader_is_one_line():
+    def loader():
+        raise DataError("Caught DataError in worker\nTraceback\nsome.DataError: a.png is broken")
+        yield
+
+    _, trainer = make(loader())
+    with pytest.raises(DataError, match=r"^some.DataError: a.png is broken$|^a.png is broken$"):
+        trainer.train(0, 1)
+
+
+def test_hooks_run_around_every_step():
+    calls = []
+
+    class Recorder(HookBase):
+        def before_step(self):
+            calls.append(("before", self.trainer.iter))
+
+        def after_step(self):
+            calls.append(("after", self.trainer.iter))
+
+    _, trainer = make(batches(1.0, 1.0))
+    trainer.register_hooks([Recorder()])
+    trainer.train(3, 5)
+    assert calls == [("before", 3), ("after", 3), ("before", 4), ("after", 4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"amp": "fp8"}, "train.amp"), ({"accumulate": 0}, "accumulate")]
+)
+def test_settings_that_do_not_exist_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        make([], **settings)
