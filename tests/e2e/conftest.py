@@ -57,6 +57,12 @@ def add_shape(rng, picture, image_id, annotations):
 
 
 @pytest.fixture
+def e2e_config() -> str:
+    """Path of the demo's config."""
+    return CONFIG
+
+
+@pytest.fixture
 def small_run(shapes_set, tmp_path):
     """Overrides that make the demo config a quick run on the shapes."""
     return [

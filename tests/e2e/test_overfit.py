@@ -1,0 +1,65 @@
+"""A detector that cannot learn two images by heart is broken somewhere."""
+
+import pytest
+import torch
+from detectron2.config import instantiate
+
+from stageinteractor.config import load_config
+from stageinteractor.data.coco_format import read_coco
+from stageinteractor.data.digits_in_photos import make_digits_in_photos
+from stageinteractor.data.mapper import DetectionMapper
+from stageinteractor.data.registration import to_records
+from stageinteractor.engine.optim import ClampedAdamW
+from stageinteractor.engine.schedule import one_cycle
+from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
+
+ITERATIONS = 250
+
+
+@pytest.fixture
+def two_images(tmp_path):
+    make_digits_in_photos(tmp_path / "digits", num_train=2, num_val=1)
+    coco_set = read_coco(tmp_path / "digits" / "train.json")
+    return coco_set, to_records(coco_set, tmp_path / "digits" / "train")
+
+
+@pytest.fixture
+def model(e2e_config):
+    torch.manual_seed(0)
+    cfg = load_config(e2e_config)
+    cfg.dataset.num_classes = 10
+    cfg.model.backbone.weights = None
+    cfg.model.backbone.fixed_statistics = True
+    cfg.model.decoder.update(num_stages=4, embed_dim=64, feedforward_dim=256)
+    cfg.model.queries.num_queries = 20
+    return instantiate(cfg.model)
+
+
+@pytest.mark.slow
+def test_two_images_are_learned_to_ap_95(two_images, model):
+    coco_set, records = two_images
+    batch = [DetectionMapper(is_train=True, augmentations=[])(record) for record in records]
+    optimizer = ClampedAdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99))
+    schedule = one_cycle()
+    model.train()
+    for iteration in range(ITERATIONS):
+        optimizer.param_groups[0]["lr"] = 1e-3 * schedule(iteration / ITERATIONS)
+        optimizer.zero_grad()
+        loss = sum(model(batch).values())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+    model.eval()
+    results = []
+    for item, output in zip(batch, model(batch), strict=True):
+        found = output["instances"]
+        boxes = found.pred_boxes.tensor
+        boxes[:, 2:] -= boxes[:, :2]
+        for box, score, label in zip(
+            boxes.tolist(), found.scores.tolist(), found.pred_classes.tolist(), strict=True
+        ):
+            results.append(
+                {"image_id": item["image_id"], "bbox": box, "score": score, "category_id": label}
+            )
+    evaluation = evaluate_boxes(coco_api(coco_set), results, [1, 2], "pycocotools")
+    assert 100 * evaluation.stats[0] >= 95
