@@ -1,4 +1,4 @@
-"""Show a finished run: table of AP, curves.png and val_grid.png in its output folder."""
+"""Show finished runs: a table of AP, and curves.png and val_grid.png in their output folders."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import argparse
 import sys
 
 from stageinteractor.errors import StageInteractorError, one_line
-from stageinteractor.visualization.report import write_report
+from stageinteractor.visualization.report import compare_runs, write_report
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output_dir", help="the run's train.output_dir")
+    parser.add_argument("output_dir", nargs="+", help="train.output_dir of a run")
     args = parser.parse_args()
     try:
-        table = write_report(args.output_dir)
+        tables = [write_report(folder) for folder in args.output_dir]
+        table = tables[0] if len(tables) == 1 else compare_runs(args.output_dir)
     except StageInteractorError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     print(table)
-    print(f"\nwritten: {args.output_dir}/curves.png, {args.output_dir}/val_grid.png")
+    for folder in args.output_dir:
+        print(f"written: {folder}/curves.png, {folder}/val_grid.png")
     return 0
 
 

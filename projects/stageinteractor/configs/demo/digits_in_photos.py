@@ -14,7 +14,9 @@ lr_multiplier = get_config("common/schedule.py").one_cycle
 train = get_config("common/train.py").train
 
 model.backbone = L(TimmBackbone)(
-    name="tf_efficientnet_lite0", weights="datasets/weights/efficientnet_lite0.pth"
+    name="tf_efficientnet_lite0",
+    weights="datasets/weights/efficientnet_lite0.pth",  # tools/prepare_weights.py
+    fixed_statistics=False,  # small images, far from ImageNet's: the statistics adapt
 )
 model.neck.in_channels = [24, 40, 112, 320]
 model.queries.num_queries = 30
@@ -27,3 +29,13 @@ model.decoder.update(
     points_per_group=4,
     out_points=32,
 )
+model.pixel_mean = model.pixel_std = [127.5, 127.5, 127.5]
+
+# A short training: larger steps than the published ones, a shorter memory, a looser clip.
+optimizer.lr = 4e-4
+optimizer.betas = (0.9, 0.99)
+train.clip_grad.max_norm = 10.0
+train.output_dir = "output/demo"
+train.max_iter = 1600
+train.eval_period = train.checkpointer.period = 400
+train.checkpointer.max_to_keep = 1

@@ -8,5 +8,5 @@ dataset = get_config("common/data/tree_crowns.py").dataset
 dataloader = get_config("common/data/tree_crowns.py").dataloader
 
 train.output_dir = "output/demo-real"
-train.max_iter = 500
-train.eval_period = 100
+train.max_iter = 600
+train.eval_period = train.checkpointer.period = 150
