@@ -1,0 +1,46 @@
+"""Losses of several processes are normalised by the average of their counts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, torch, torch.distributed as dist
+from stageinteractor.assigner import HungarianMatcher, PerStageAssigner
+from stageinteractor.criterion import FocalLoss, SetCriterion
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+torch.manual_seed(0)
+logits = torch.randn(2, 2, 6, 3, dtype=torch.float64)
+corners = torch.rand(2, 2, 6, 2, dtype=torch.float64) * 40
+boxes = torch.cat([corners, corners + 10], -1)
+# image 0 has three objects, image 1 has none: each process gets one of them
+objects = {"boxes": boxes[0, 0, :3], "labels": torch.tensor([0, 1, 2])}
+nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+targets, sizes = [objects, nothing], torch.full((2, 2), 64.0)
+criterion = SetCriterion(HungarianMatcher(), PerStageAssigner(), FocalLoss())
+mine = slice(rank, rank + 1)
+losses = criterion(logits[:, mine], boxes[:, mine], targets[mine], sizes[mine])
+values = torch.stack(list(losses.values()))
+dist.all_reduce(values)
+dist.destroy_process_group()
+joined = torch.stack(list(criterion(logits, boxes, targets, sizes).values()))
+torch.testing.assert_close(values / 2, joined)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_average_to_the_loss_of_the_joined_batch(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
