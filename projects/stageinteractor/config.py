@@ -58,11 +58,11 @@ def load_config(path: str | os.PathLike[str]) -> DictConfig:
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: expected a mapping of config keys")
+        return OmegaConf.create(content, flags={"allow_objects": True})
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: not plain YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping of config keys")
-    return OmegaConf.create(content, flags={"allow_objects": True})
 
 
 def save_config(cfg: DictConfig, path: str | os.PathLike[str]) -> None:
@@ -142,8 +142,10 @@ def _children(node: Any) -> set[str]:
 
 def _child(node: Any, part: str) -> Any:
     if isinstance(node, ListConfig):
-        return node[int(part)]
-    return node.get(part) if not OmegaConf.is_missing(node, part) else None
+        raw = node._get_node(int(part))
+        return raw if isinstance(raw, DictConfig | ListConfig) else None
+    raw = node._get_node(part)  # as it is written: an interpolation may lead nowhere yet
+    return raw if isinstance(raw, DictConfig | ListConfig) else None
 
 
 def _nearest(cfg: DictConfig, key: str) -> str:

@@ -29,7 +29,7 @@ dataloader = dict(
             is_train=True,
             augmentations=[
                 L(T.RandomFlip)(prob=0.5),
-                L(T.ResizeShortestEdge)(short_edge_length=[800], max_size=1333),
+                L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333),
             ],
             image_format="RGB",
         ),

@@ -7,6 +7,7 @@ single boxes that cannot be used are left out and reported in one warning.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -41,6 +42,11 @@ class CocoSet:
         """Map category ids of the file, which may have gaps, to class indices."""
         return {category["id"]: index for index, category in enumerate(self.categories)}
 
+    @property
+    def names_of_categories(self) -> dict[int, str]:
+        """Map category ids of the file to names."""
+        return {category["id"]: str(category["name"]) for category in self.categories}
+
     def as_json(self) -> Json:
         """Return the content in COCO's own layout."""
         return {
@@ -68,8 +74,10 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     _require_fields(images, ("id", "file_name", "height", "width"), "image", where)
     _require_fields(categories, ("id", "name"), "category", where)
     _require_fields(annotations, ("image_id", "category_id", "bbox"), "annotation", where)
-    for number, annotation in enumerate(annotations, start=1):
-        annotation.setdefault("id", number)
+    for image in images:
+        if not all(isinstance(image[side], int | float) for side in ("width", "height")):
+            raise DataError(f"{where}: image id {image['id']}: width and height must be numbers")
+    _fill_ids(annotations)
     for kind, entries in (("image", images), ("category", categories), ("annotation", annotations)):
         _require_unique_ids(entries, kind, where)
     if not categories:
@@ -100,6 +108,9 @@ def _entries(content: Json, name: str, where: str) -> list[Json]:
     entries = content.get(name)
     if not isinstance(entries, list):
         raise DataError(f"{where}: no list {name!r}; it must hold images, annotations, categories")
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise DataError(f"{where}: number {position} of {name!r} is no object: {entry!r}")
     return [dict(entry) for entry in entries]
 
 
@@ -109,6 +120,15 @@ def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, wher
         if missing:
             label = f"{kind} id {entry['id']}" if "id" in entry else f"{kind} number {position}"
             raise DataError(f"{where}: {label} lacks {', '.join(missing)}")
+
+
+def _fill_ids(annotations: list[Json]) -> None:
+    """Give annotations without an id one that no other has."""
+    taken = {annotation["id"] for annotation in annotations if "id" in annotation}
+    free = (number for number in itertools.count(1) if number not in taken)
+    for annotation in annotations:
+        if "id" not in annotation:
+            annotation["id"] = next(free)
 
 
 def _require_unique_ids(entries: list[Json], kind: str, where: str) -> None:

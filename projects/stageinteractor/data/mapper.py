@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import DataError
 
@@ -43,7 +43,8 @@ class DetectionMapper:
             return self.mapper(record)
         except SizeMismatchError as error:
             reason = " ".join(str(error).split())
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            # Pillow raises OSError, or SyntaxError for a broken chunk
             reason = f"cannot be read: {error}"
         raise DataError(
             f"{record['file_name']} (image id {record['image_id']}): {reason}; "

@@ -14,7 +14,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..errors import DataError
 from .coco_format import CocoSet, read_coco
@@ -37,10 +37,10 @@ def resolve_dataset(dataset: DictConfig, num_queries: int, max_images: int | Non
     """
     sets = {split: _read_split(dataset, split) for split in ("train", "val")}
     train, val = sets["train"], sets["val"]
-    if train.categories != val.categories and train.class_of_category != val.class_of_category:
+    if train.names_of_categories != val.names_of_categories:
         raise DataError(
-            f"{train.json_file} and {val.json_file} list different categories: ids "
-            f"{list(train.class_of_category)} and {list(val.class_of_category)}; make them equal"
+            f"{train.json_file} and {val.json_file} list different categories: "
+            f"{train.names_of_categories} and {val.names_of_categories}; make them equal"
         )
     for split, coco_set in sets.items():
         _warn_about_crowded_images(coco_set, num_queries)
@@ -51,6 +51,9 @@ def resolve_dataset(dataset: DictConfig, num_queries: int, max_images: int | Non
 
 def _read_split(dataset: DictConfig, split: str) -> CocoSet:
     key = f"dataset.{split}.json"
+    for name in ("json", "images"):
+        if OmegaConf.is_missing(dataset[split], name):
+            raise DataError(f"dataset.{split}.{name} is not set: dataset.{split}.{name}=PATH")
     coco_set = read_coco(dataset[split].json, key)
     root = Path(dataset[split].images)
     if not root.is_dir():

@@ -103,13 +103,7 @@ class AtomicCheckpointer(Checkpointer):
         atomic_write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def resume(self) -> int:
-        """Load the last checkpoint of the folder and return the number of finished iterations.
-
-        Without a checkpoint nothing is loaded and 0 is returned.
-        """
-        if not self.has_checkpoint():
-            logger.info("no checkpoint in %s, training begins at iteration 0", self.save_dir)
-            return 0
+        """Load the last checkpoint of the folder and return the number of finished iterations."""
         path = self.get_checkpoint_file()
         content = read_checkpoint(path)
         self.model.load_state_dict(content["model"])

@@ -67,22 +67,22 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
     )
     parts = {"trainer": trainer} | ({"ema": average.average} if average else {})
     checkpointer = AtomicCheckpointer(model, cfg.train.output_dir, **parts)
-    start = _start(cfg, model, average, checkpointer, resume)
-    loader = copy.deepcopy(cfg.dataloader.train)
-    loader.first_batch = start * cfg.train.accumulate
-    trainer.data_loader = instantiate(loader, "dataloader.train")
+    resume = resume and checkpointer.has_checkpoint()
+    if not resume and comm.is_main_process():
+        keep_previous(cfg.train.output_dir, ("metrics.json", "model_best.pth"))
     results: Metrics = {}
 
     def run_and_keep() -> Metrics:
         results.update(run_evaluation(cfg, average.model if average else model))
         return results
 
+    scheduler = instantiate(cfg.lr_multiplier, "lr_multiplier")
     is_main = comm.is_main_process()
     writers = default_writers(cfg.train.output_dir, cfg.train.max_iter) if is_main else []
     trainer.register_hooks(
         [
             hooks.IterationTimer(),
-            hooks.LRScheduler(optimizer, instantiate(cfg.lr_multiplier, "lr_multiplier")),
+            hooks.LRScheduler(optimizer, scheduler),
             average,
             hooks.PeriodicCheckpointer(
                 checkpointer, cfg.train.checkpointer.period, cfg.train.checkpointer.max_to_keep
@@ -92,27 +92,16 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
             hooks.PeriodicWriter(writers, period=cfg.train.log_period) if is_main else None,
         ]
     )
-    trainer.train(start, cfg.train.max_iter)
-    return results
-
-
-def _start(
-    cfg: DictConfig,
-    model: nn.Module,
-    average: WeightAverage | None,
-    checkpointer: AtomicCheckpointer,
-    resume: bool,
-) -> int:
-    """Load what training begins with and return its first iteration."""
-    if resume and checkpointer.has_checkpoint():
-        return checkpointer.resume()
-    if comm.is_main_process():
-        keep_previous(cfg.train.output_dir, ("metrics.json", "model_best.pth"))
-    if cfg.train.init_checkpoint:
+    start = checkpointer.resume() if resume else 0
+    if not resume and cfg.train.init_checkpoint:
         load_weights(model, cfg.train.init_checkpoint)
         if average is not None:
             average.model.load_state_dict(model.state_dict())
-    return 0
+    loader = copy.deepcopy(cfg.dataloader.train)
+    loader.first_batch = start * cfg.train.accumulate
+    trainer.data_loader = instantiate(loader, "dataloader.train")
+    trainer.train(start, cfg.train.max_iter)
+    return results
 
 
 def build_model(cfg: DictConfig) -> nn.Module:

@@ -10,8 +10,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator
+from detectron2.utils import comm
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
@@ -28,12 +30,12 @@ TWELVE = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()  # per ce
 class CocoEvaluator(COCOEvaluator):
     """Evaluate boxes by COCO's measures, over all processes.
 
-    The ground truth is what `read_coco` makes of the file: boxes without area are left out, missing
-    "area" and "iscrowd" are filled in.
+    The ground truth is what `read_coco` makes of the file, which is kept as ``ground_truth.json``:
+    boxes without area are left out, missing "area" and "iscrowd" are filled in.
 
     Args:
         dataset_name: of a registered COCO-format set.
-        output_dir: folder for ``coco_instances_results.json``.
+        output_dir: folder for ``coco_instances_results.json`` and ``ground_truth.json``.
         backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers in less time),
             or "auto": the fast one if it is installed.
 
@@ -43,8 +45,10 @@ class CocoEvaluator(COCOEvaluator):
 
     def __init__(self, dataset_name: str, output_dir: str, backend: str = "auto") -> None:
         self.backend = choose_backend(backend)
-        super().__init__(dataset_name, ("bbox",), output_dir=output_dir, use_fast_impl=False)
-        self._coco_api = coco_api(read_coco(self._metadata.json_file))
+        checked = f"{dataset_name}_checked"
+        metadata = MetadataCatalog.get(dataset_name)
+        _register_checked(checked, metadata, Path(output_dir) / "ground_truth.json")
+        super().__init__(checked, ("bbox",), output_dir=output_dir, use_fast_impl=False)
         self._image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
 
     def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: Any = None) -> None:
@@ -72,7 +76,11 @@ class CocoEvaluator(COCOEvaluator):
             name: value for name, value in per_class.items() if name not in numbers
         }
         rows = [[name, f"{value:.2f}"] for name, value in self._results["bbox"].items()]
-        logger.info("box AP (%s):\n%s", self.backend, tabulate(rows, headers=["metric", "%"]))
+        logger.info(
+            "box AP (%s):\n%s",
+            self.backend,
+            tabulate(rows, headers=["metric", "%"], disable_numparse=True),
+        )
 
 
 def choose_backend(name: str) -> str:
@@ -97,34 +105,52 @@ def choose_backend(name: str) -> str:
     return "faster-coco-eval"
 
 
+def _register_checked(name: str, metadata: Metadata, file: Path) -> None:
+    """Write the checked annotations to a file, once a machine, and name it in the catalogue."""
+    if comm.get_local_rank() == 0:
+        atomic_write_text(file, json.dumps(ground_truth(read_coco(metadata.json_file))))
+    comm.synchronize()
+    MetadataCatalog.pop(name, None)
+    MetadataCatalog.get(name).set(**(metadata.as_dict() | {"name": name, "json_file": str(file)}))
+
+
+def ground_truth(coco_set: CocoSet) -> dict[str, list[dict[str, Any]]]:
+    """Return a checked set in COCO's layout, its annotations numbered from 1.
+
+    COCO's matching takes the id 0 for "no match", and would call such an object missed.
+    """
+    numbered = [entry | {"id": i} for i, entry in enumerate(coco_set.annotations, start=1)]
+    return coco_set.as_json() | {"annotations": numbered}
+
+
 def coco_api(coco_set: CocoSet) -> COCO:
     """Return an indexed pycocotools object of a checked set."""
     api = COCO()
-    api.dataset = coco_set.as_json()
+    api.dataset = ground_truth(coco_set)
     with contextlib.redirect_stdout(io.StringIO()):
         api.createIndex()
     return api
 
 
 def evaluate_boxes(
-    ground_truth: COCO, results: list[dict[str, Any]], image_ids: list[int], backend: str
+    truth: COCO, results: list[dict[str, Any]], image_ids: list[int], backend: str
 ) -> COCOeval:
     """Run COCO's evaluation over some images; ``stats`` of what is returned has the numbers.
 
     Args:
-        ground_truth: an indexed set.
+        truth: an indexed set.
         results: detections in COCO's results format, with the set's own category ids.
         image_ids: images to evaluate, whether or not they have detections.
         backend: "pycocotools" or "faster-coco-eval".
     """
     with contextlib.redirect_stdout(io.StringIO()):
         if backend == "pycocotools":
-            evaluation = COCOeval(ground_truth, ground_truth.loadRes(results), "bbox")
+            evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         else:
             from faster_coco_eval import COCO as FastCOCO
             from faster_coco_eval import COCOeval_faster
 
-            fast = FastCOCO(ground_truth.dataset)
+            fast = FastCOCO(truth.dataset)
             evaluation = COCOeval_faster(fast, fast.loadRes(results), "bbox")
         evaluation.params.imgIds = image_ids
         evaluation.evaluate()

@@ -15,23 +15,30 @@ Series = dict[str, tuple[list[int], list[float]]]
 def read_metrics(path: str | Path) -> Series:
     """Return iterations and values of every scalar in a file of one JSON object a line.
 
+    Iterations that a stopped and resumed run did twice count once, with their last value.
+
     Raises:
         DataError: no such file, or a line that is not JSON.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file; it is written by tools/train_net.py")
-    series: Series = {}
+    found: dict[str, dict[int, float]] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry: dict[str, Any] = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(entry, dict) or "iteration" not in entry:
+            raise DataError(f"{path}, line {number}: expected an object with 'iteration'")
         iteration = entry.pop("iteration")
         for name, value in entry.items():
-            iterations, values = series.setdefault(name, ([], []))
-            iterations.append(iteration)
-            values.append(value)
-    return series
+            found.setdefault(name, {})[iteration] = value
+    return {name: _sorted(values) for name, values in found.items()}
+
+
+def _sorted(values: dict[int, float]) -> tuple[list[int], list[float]]:
+    iterations = sorted(values)
+    return iterations, [values[iteration] for iteration in iterations]
 
 
 def plot_curves(series: Series, path: str | Path) -> None:

@@ -47,9 +47,10 @@ def comparison_grid(
     """
     truth = _by_image(coco_set.annotations)
     found = _by_image([result for result in results if result["score"] >= min_score])
-    step = max(1, len(coco_set.images) // count)
+    total = len(coco_set.images)
+    count = min(count, total)
     pictures = []
-    for image in coco_set.images[::step][:count]:
+    for image in (coco_set.images[index * total // count] for index in range(count)):
         pictures.append(_drawn(image, image_root, truth[image["id"]], coco_set))
         pictures.append(_drawn(image, image_root, found[image["id"]], coco_set))
     titles = ["ground truth", f"predictions, score >= {min_score}"] * pairs

@@ -41,7 +41,7 @@ def write_report(output_dir: str | Path) -> str:
     whole = {name: value for name, value in last.items() if not name.startswith("AP-")}
     classes = {name: value for name, value in last.items() if name.startswith("AP-")}
     rows = [[name, f"{value:.1f}"] for name, value in (whole | classes).items()]
-    return tabulate(rows, headers=["validation", "%"], tablefmt="simple")
+    return tabulate(rows, headers=["validation", "%"], tablefmt="simple", disable_numparse=True)
 
 
 def final_metrics(series: Series) -> dict[str, float]:
@@ -60,4 +60,4 @@ def compare_runs(output_dirs: Sequence[str | Path]) -> str:
     for folder in output_dirs:
         last = final_metrics(read_metrics(Path(folder) / "metrics.json"))
         rows.append([str(folder), *(f"{last.get(name, math.nan):.1f}" for name in names)])
-    return tabulate(rows, headers=["run", *names], tablefmt="simple")
+    return tabulate(rows, headers=["run", *names], tablefmt="simple", disable_numparse=True)

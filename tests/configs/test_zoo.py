@@ -1,0 +1,93 @@
+"""Every config of the package loads, and its model detects something in a small image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from stageinteractor.config import apply_overrides, instantiate, load_config
+
+ZOO = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
+FILES = sorted(str(path.relative_to(ZOO)) for path in ZOO.rglob("*.py"))
+MODELS = [name for name in FILES if name.startswith("models/")]
+RECIPES = [name for name in FILES if name not in MODELS]
+NODES = {"dataloader", "dataset", "lr_multiplier", "model", "optimizer", "train"}
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu() -> Iterator[None]:
+    torch.manual_seed(0)
+    with torch.device("cpu"):
+        yield
+
+
+def load(name: str) -> DictConfig:
+    """A config without files of weights, and with 3 classes."""
+    cfg = load_config(ZOO / name)
+    if name in MODELS:
+        cfg.dataset = {"num_classes": 80}
+    overrides = ["dataset.num_classes=3"]
+    if OmegaConf.select(cfg, "model.backbone.weights") is not None:
+        overrides.append("model.backbone.weights=null")
+    apply_overrides(cfg, overrides)
+    return cfg
+
+
+def test_zoo_is_not_empty():
+    assert len(RECIPES) >= 10 and MODELS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_model_detects_in_a_small_image(name: str):
+    cfg = load(name)
+    apply_overrides(cfg, ["model.queries.num_queries=10"])
+    model = instantiate(cfg.model, "model").eval()
+    assert len(model.decoder.stages) == cfg.model.decoder.num_stages
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    (output,) = model([{"image": image, "height": 128, "width": 64}])
+    found = output["instances"]
+    assert found.image_size == (128, 64)
+    assert len(found) == 10
+    assert found.pred_boxes.tensor.isfinite().all()
+    assert ((found.scores > 0) & (found.scores < 1)).all()
+    assert set(found.pred_classes.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_has_all_that_a_run_needs(name: str):
+    cfg = load(name)
+    assert set(cfg) == NODES
+    OmegaConf.resolve(cfg)  # every interpolation leads somewhere
+    instantiate(cfg.lr_multiplier, "lr_multiplier")
+    for loader in (cfg.dataloader.train, cfg.dataloader.test):
+        instantiate(loader.mapper, "mapper")
+    assert cfg.dataloader.train.dataset.names == f"{cfg.dataset.name}_train"
+    assert cfg.dataloader.test.dataset.names == f"{cfg.dataset.name}_val"
+    assert cfg.dataloader.evaluator.dataset_name == f"{cfg.dataset.name}_val"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_file_holds_nothing_but_the_model(name: str):
+    assert set(load_config(ZOO / name)) == {"model"}
+
+
+def test_every_recipe_writes_into_its_own_folder():
+    folders = [load(name).train.output_dir for name in RECIPES]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "/" not in name])
+def test_coco_recipe_is_what_its_name_says(name: str):
+    cfg = load(name)
+    parts = Path(name).stem.split("_")
+    assert cfg.model.backbone.stages.depth == int(parts[1].removeprefix("r"))
+    assert cfg.train.init_checkpoint.endswith(f"resnet{cfg.model.backbone.stages.depth}.pth")
+    assert cfg.train.output_dir == f"output/{Path(name).stem}"
+    assert cfg.model.queries.num_queries == (300 if "300" in parts else 100)
+    assert cfg.model.postprocessing.max_detections == cfg.model.queries.num_queries
+    assert cfg.train.epochs == cfg.lr_multiplier.epochs == 12 * int(parts[-1].removesuffix("x"))
+    chains = OmegaConf.to_yaml(cfg.dataloader.train.mapper.augmentations)
+    assert ("480" in chains) is ("mstrain" in parts or "crop" in parts)
+    assert ("RandomCrop" in chains) is ("crop" in parts)

@@ -1,0 +1,206 @@
+"""What a checked annotation file holds, and what is said about one that cannot be used."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stageinteractor.data.coco_format import read_coco
+from stageinteractor.errors import DataError
+
+Json = dict[str, Any]
+Write = Callable[..., Path]
+
+
+def refusal(path: Path) -> str:
+    """The message of the error; it names the file and is one line."""
+    with pytest.raises(DataError) as caught:
+        read_coco(path, "dataset.train.json")
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "dataset.train.json" in message
+    assert "\n" not in message
+    return message
+
+
+# What is read
+
+
+def test_classes_are_the_categories_in_the_order_of_their_ids(content: Json, write_json: Write):
+    coco_set = read_coco(write_json(content))
+    assert coco_set.class_of_category == {7: 0, 19: 1, 1000: 2}
+    assert coco_set.class_names == ["person", "car", "dog"]
+
+
+def test_annotations_get_area_and_iscrowd_and_keep_what_they_have(content: Json, write_json: Write):
+    content["annotations"][0] |= {"area": 123.0, "segmentation": [[0, 0, 1, 0, 1, 1]]}
+    first, second, third = read_coco(write_json(content)).annotations
+    assert (first["area"], first["iscrowd"]) == (123.0, 0)
+    assert first["segmentation"] == [[0, 0, 1, 0, 1, 1]]
+    assert (second["area"], second["iscrowd"]) == (60 * 40, 0)
+    assert (third["area"], third["iscrowd"]) == (12, 1)
+
+
+def test_as_json_can_be_read_again(content: Json, write_json: Write):
+    coco_set = read_coco(write_json(content))
+    again = read_coco(write_json(coco_set.as_json(), "again.json"))
+    assert again.as_json() == coco_set.as_json()
+
+
+def test_image_without_annotations_is_kept(content: Json, write_json: Write):
+    content["annotations"] = []
+    coco_set = read_coco(write_json(content))
+    assert [image["id"] for image in coco_set.images] == [11, 12]
+    assert coco_set.annotations == []
+
+
+def test_missing_annotation_ids_are_filled(content: Json, write_json: Write):
+    for annotation in content["annotations"]:
+        del annotation["id"]
+    assert [a["id"] for a in read_coco(write_json(content)).annotations] == [1, 2, 3]
+
+
+def test_filled_annotation_ids_avoid_those_of_the_file(content: Json, write_json: Write):
+    del content["annotations"][0]["id"]
+    content["annotations"][1]["id"] = 1
+    ids = [annotation["id"] for annotation in read_coco(write_json(content)).annotations]
+    assert ids[1:] == [1, 503]
+    assert len(set(ids)) == 3
+
+
+# Boxes that are left out
+
+
+def test_unusable_boxes_are_left_out_with_one_warning(
+    content: Json, write_json: Write, log: pytest.LogCaptureFixture
+):
+    faulty = [[1, 2, 0, 3], [1, 2, 3, -1], [1, 2, 3], [float("nan"), 0, 1, 1], [60, 0, 5, 5]]
+    content["annotations"] += [
+        {"id": 600 + index, "image_id": 11, "category_id": 7, "bbox": box}
+        for index, box in enumerate(faulty)
+    ]
+    path = write_json(content)
+    coco_set = read_coco(path, "dataset.val.json")
+    assert [annotation["id"] for annotation in coco_set.annotations] == [501, 502, 503]
+    (record,) = log.records
+    message = record.getMessage()
+    assert record.levelname == "WARNING"
+    assert message.startswith(f"{path} (dataset.val.json): left out unusable boxes: ")
+    assert "2 without width or height (annotation id 600, 601)" in message
+    assert "1 not four numbers (annotation id 602)" in message
+    assert "1 NaN, infinite or not a number (annotation id 603)" in message
+    assert "1 outside the image (annotation id 604)" in message
+
+
+def test_long_list_of_left_out_boxes_is_cut(
+    content: Json, write_json: Write, log: pytest.LogCaptureFixture
+):
+    content["annotations"] = [
+        {"id": index, "image_id": 11, "category_id": 7, "bbox": [0, 0, 0, 0]} for index in range(9)
+    ]
+    assert read_coco(write_json(content)).annotations == []
+    assert "annotation id 0, 1, 2, 3, 4, and 4 more" in log.text
+
+
+def test_good_file_is_read_without_a_warning(
+    content: Json, write_json: Write, log: pytest.LogCaptureFixture
+):
+    read_coco(write_json(content))
+    assert log.records == []
+
+
+# Files that are refused
+
+
+def test_missing_file(tmp_path: Path):
+    assert "no such file; set dataset.train.json" in refusal(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize("data", [b"", b"{'images': []}", b'{"images": [', b'{"name": "\xff"}'])
+def test_file_that_is_not_json(tmp_path: Path, data: bytes):
+    (tmp_path / "broken.json").write_bytes(data)
+    assert "is not readable as JSON" in refusal(tmp_path / "broken.json")
+
+
+@pytest.mark.parametrize("other", [[], 3, "text", None])
+def test_file_that_is_no_object(write_json: Write, other: Any):
+    assert "expected an object" in refusal(write_json(other))
+
+
+@pytest.mark.parametrize("name", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("other", [None, {}, "absent"])
+def test_file_without_one_of_the_lists(content: Json, write_json: Write, name: str, other: Any):
+    content[name] = other
+    if other == "absent":
+        del content[name]
+    assert f"no list {name!r}" in refusal(write_json(content))
+
+
+@pytest.mark.parametrize("name", ["images", "annotations", "categories"])
+def test_entry_that_is_no_object(content: Json, write_json: Write, name: str):
+    content[name][1] = 3
+    refusal(write_json(content))
+
+
+@pytest.mark.parametrize("size", ["40", None])
+def test_image_whose_size_is_no_number(content: Json, write_json: Write, size: Any):
+    content["images"][0]["height"] = size
+    assert "image id 11" in refusal(write_json(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "position", "field", "said"),
+    [
+        ("images", 1, "height", "image id 12 lacks height"),
+        ("images", 0, "file_name", "image id 11 lacks file_name"),
+        ("images", 1, "id", "image number 1 lacks id"),
+        ("categories", 1, "name", "category id 1000 lacks name"),
+        ("categories", 0, "id", "category number 0 lacks id"),
+        ("annotations", 2, "bbox", "annotation id 503 lacks bbox"),
+        ("annotations", 0, "image_id", "annotation id 501 lacks image_id"),
+        ("annotations", 0, "category_id", "annotation id 501 lacks category_id"),
+    ],
+)
+def test_entry_without_a_field(
+    content: Json, write_json: Write, name: str, position: int, field: str, said: str
+):
+    del content[name][position][field]
+    assert said in refusal(write_json(content))
+
+
+def test_entry_without_several_fields_names_them_all(content: Json, write_json: Write):
+    content["images"][0] = {"id": 11, "file_name": "a.png"}
+    assert "image id 11 lacks height, width" in refusal(write_json(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("images", "image id 11 used more than once"),
+        ("categories", "category id 19 used more than once"),
+        ("annotations", "annotation id 501 used more than once"),
+    ],
+)
+def test_repeated_id(content: Json, write_json: Write, name: str, said: str):
+    content[name].append(content[name][0])
+    assert said in refusal(write_json(content))
+
+
+def test_no_categories(content: Json, write_json: Write):
+    content["categories"] = content["annotations"] = []
+    assert "'categories' is empty" in refusal(write_json(content))
+
+
+def test_annotation_of_an_unknown_category(content: Json, write_json: Write):
+    content["annotations"][1]["category_id"] = 8
+    message = refusal(write_json(content))
+    assert "annotation id 502 has category_id 8" in message
+    assert "not in 'categories' (ids 7, 19, 1000)" in message
+
+
+def test_annotation_of_an_unknown_image(content: Json, write_json: Write):
+    content["annotations"][2]["image_id"] = 13
+    message = refusal(write_json(content))
+    assert "annotation id 503 has image_id 13" in message
+    assert "not in 'images' (ids 11, 12)" in message

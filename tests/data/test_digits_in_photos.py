@@ -1,0 +1,182 @@
+"""The embedded set: the same bytes for the same seed, and what the images hold."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageChops
+
+from stageinteractor.data.coco_format import read_coco
+from stageinteractor.data.digits_in_photos import (
+    DigitsInPhotos,
+    Sources,
+    _leaves_visible,
+    _splits,
+    compose_image,
+    digit_opacity,
+    make_digits_in_photos,
+)
+from stageinteractor.errors import DataError
+
+PARAMETERS = DigitsInPhotos(num_train=6, num_val=4)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets") / "digits"
+    assert make_digits_in_photos(folder, num_train=6, num_val=4) is True
+    return folder
+
+
+@pytest.fixture(scope="module")
+def splits() -> dict[str, tuple[Sources, int]]:
+    return _splits(PARAMETERS)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+# The folder
+
+
+def test_folder_holds_two_splits_of_the_asked_size(made: Path):
+    images = [f"train/{i:06d}.png" for i in range(6)] + [f"val/{i:06d}.png" for i in range(4)]
+    assert set(files(made)) == {"parameters.json", "train.json", "val.json", *images}
+    for split, count in (("train", 6), ("val", 4)):
+        coco_set = read_coco(made / f"{split}.json")
+        assert len(coco_set.images) == count
+        assert coco_set.class_names == [str(digit) for digit in range(10)]
+
+
+def test_same_seed_gives_the_same_bytes(made: Path, tmp_path: Path):
+    make_digits_in_photos(tmp_path / "again", num_train=6, num_val=4)
+    assert files(tmp_path / "again") == files(made)
+
+
+def test_other_seed_gives_other_images(made: Path, tmp_path: Path):
+    make_digits_in_photos(tmp_path / "other", num_train=1, num_val=1, seed=1)
+    for name in ("train/000000.png", "val/000000.png"):
+        assert (tmp_path / "other" / name).read_bytes() != (made / name).read_bytes()
+
+
+def test_longer_set_begins_with_the_shorter_one(made: Path, tmp_path: Path):
+    make_digits_in_photos(tmp_path / "short", num_train=2, num_val=1)
+    for name in ("train/000000.png", "train/000001.png", "val/000000.png"):
+        assert (tmp_path / "short" / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_second_call_keeps_what_is_there(made: Path):
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    assert make_digits_in_photos(made, num_train=6, num_val=4) is False
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+
+
+def test_folder_of_other_parameters_is_refused(made: Path):
+    with pytest.raises(DataError, match=f"{made} exists and holds something else"):
+        make_digits_in_photos(made, num_train=6, num_val=5)
+
+
+def test_folder_with_other_content_is_refused_and_kept(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(DataError, match="exists and holds something else"):
+        make_digits_in_photos(tmp_path, num_train=1, num_val=1)
+    assert files(tmp_path) == {"mine.txt": b"keep me"}
+
+
+# The images
+
+
+def test_images_and_boxes_are_as_the_parameters_say(made: Path):
+    for split in ("train", "val"):
+        content = json.loads((made / f"{split}.json").read_text())
+        boxes: dict[int, list[Any]] = {image["id"]: [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            boxes[annotation["image_id"]].append(annotation["bbox"])
+            assert annotation["area"] == annotation["bbox"][2] * annotation["bbox"][3]
+        for image in content["images"]:
+            with Image.open(made / split / image["file_name"]) as picture:
+                assert (picture.mode, picture.size) == ("RGB", (128, 128))
+            assert 2 <= len(boxes[image["id"]]) <= 8
+            for x, y, width, height in boxes[image["id"]]:
+                assert min(x, y) >= 0 and x + width <= 128 and y + height <= 128
+                assert 16 <= max(width, height) <= 72
+
+
+def test_numbers_and_sizes_of_objects_reach_their_limits(
+    splits: dict[str, tuple[Sources, int]],
+):
+    numbers, sides = set(), set()
+    for seed in range(150):
+        _, objects = compose_image(np.random.default_rng(seed), splits["train"][0], PARAMETERS)
+        numbers.add(len(objects))
+        sides |= {max(width, height) for (_, _, width, height), _ in objects}
+    assert numbers == set(range(2, 9))
+    assert (min(sides), max(sides)) == (16, 72)
+
+
+@pytest.mark.parametrize("longer_side", [16, 37, 72])
+def test_opacity_has_the_asked_longer_side_and_touches_its_edges(
+    splits: dict[str, tuple[Sources, int]], longer_side: int
+):
+    for digit in splits["val"][0].digits[:50]:
+        alpha = digit_opacity(digit, longer_side)
+        assert max(alpha.shape) == longer_side
+        assert alpha.min() >= 0 and alpha.max() == 1
+        inside = alpha > 0.5
+        for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+            assert edge.any()
+
+
+@pytest.mark.parametrize(("covered", "wanted"), [(0, True), (4, True), (5, False), (10, False)])
+def test_earlier_objects_stay_visible_by_sixty_per_cent(covered: int, wanted: bool):
+    old, new = np.zeros((2, 1, 20), dtype=bool)
+    old[0, :10] = True
+    new[0, 10 - covered : 15] = True
+    assert _leaves_visible([old], new) is wanted
+
+
+def test_covers_of_several_later_objects_add_up():
+    old, middle, new = np.zeros((3, 1, 20), dtype=bool)
+    old[0, :10], middle[0, 7:17], new[0, :3] = True, True, True
+    assert _leaves_visible([old], middle) and _leaves_visible([old], new)
+    assert not _leaves_visible([old, middle], new)
+
+
+# The splits
+
+
+def test_digits_of_the_splits_are_disjoint_and_complete(
+    splits: dict[str, tuple[Sources, int]],
+):
+    train, val = (
+        [digit.tobytes() for digit in splits[split][0].digits] for split in ("train", "val")
+    )
+    assert not set(train) & set(val)
+    assert len(train) + len(val) == 1797
+    for split, share in (("train", 0.75), ("val", 0.25)):
+        labels = splits[split][0].labels
+        assert len(labels) == len(splits[split][0].digits)
+        assert len(labels) == pytest.approx(1797 * share, abs=10)
+        assert np.bincount(labels).min() > 0.9 * 0.1 * len(labels)  # no class is left out
+
+
+def test_photo_regions_of_the_splits_do_not_overlap(splits: dict[str, tuple[Sources, int]]):
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    left, right = (splits[split][0].photos for split in ("train", "val"))
+    assert len(photos) == len(left) == len(right) == 2
+    for photo, train, val in zip(photos, left, right, strict=True):
+        assert train.width + val.width == photo.width
+        assert val.width == pytest.approx(photo.width / 4, abs=1)
+        joined = Image.new("RGB", photo.size)
+        joined.paste(train, (0, 0))
+        joined.paste(val, (train.width, 0))
+        assert ImageChops.difference(joined, photo).getbbox() is None

@@ -1,0 +1,99 @@
+"""The order of training images, also after a resumption and over several processes."""
+
+from itertools import islice
+from typing import Any
+
+import pytest
+from detectron2.data import build
+from detectron2.utils import comm
+
+from stageinteractor.data.loaders import ResumableSampler, build_train_loader
+from stageinteractor.errors import ConfigError
+
+RECORDS = [{"image_id": number, "height": 40, "width": 60} for number in range(7)]
+
+
+def unchanged(record: dict[str, Any]) -> dict[str, Any]:
+    return record
+
+
+def batches(count: int, total_batch_size: int = 2, **settings: Any) -> list[list[int]]:
+    """Image ids of the first batches."""
+    settings = {"aspect_ratio_grouping": False, "dataset": RECORDS, **settings}
+    loader = build_train_loader(
+        mapper=unchanged, total_batch_size=total_batch_size, num_workers=0, **settings
+    )
+    return [[record["image_id"] for record in batch] for batch in islice(loader, count)]
+
+
+@pytest.fixture
+def on_rank(monkeypatch: pytest.MonkeyPatch):
+    """Pretend to be one of several processes."""
+
+    def pretend(rank: int, world_size: int) -> None:
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        for module in (comm, build):  # detectron2's loader imports the function
+            monkeypatch.setattr(module, "get_world_size", lambda: world_size)
+
+    return pretend
+
+
+def test_every_round_is_another_order_of_all_images():
+    order = list(islice(ResumableSampler(7, seed=0), 21))
+    rounds = [order[start : start + 7] for start in (0, 7, 14)]
+    assert all(sorted(part) == list(range(7)) for part in rounds)
+    assert rounds[0] != rounds[1] != rounds[2]
+
+
+def test_order_depends_on_the_seed_alone():
+    first, again, other = (list(islice(ResumableSampler(50, seed), 50)) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("first", [0, 1, 6, 7, 8, 20])
+def test_later_start_continues_the_very_same_order(first: int):
+    whole = list(islice(ResumableSampler(7, seed=3), 40))
+    assert list(islice(ResumableSampler(7, seed=3, first=first), 20)) == whole[first : first + 20]
+
+
+@pytest.mark.parametrize("first", [0, 6])
+def test_ranks_share_one_order(on_rank: Any, first: int):
+    whole = list(islice(ResumableSampler(7, seed=3), first + 20))[first:]
+    for rank in range(2):
+        on_rank(rank, 2)
+        assert list(islice(ResumableSampler(7, seed=3, first=first), 10)) == whole[rank::2]
+
+
+def test_batches_have_the_asked_size_and_follow_the_sampler():
+    order = list(islice(ResumableSampler(7, seed=5), 12))
+    assert batches(4, total_batch_size=3, seed=5) == [order[i : i + 3] for i in (0, 3, 6, 9)]
+
+
+def test_first_batch_continues_the_batches_of_an_earlier_run():
+    assert batches(5, seed=2, first_batch=4) == batches(9, seed=2)[4:]
+
+
+def test_a_rank_takes_its_share_of_the_batch(on_rank: Any):
+    on_rank(1, 2)
+    assert [len(batch) for batch in batches(3, total_batch_size=6)] == [3, 3, 3]
+
+
+def test_grouping_does_not_mix_upright_and_wide_images():
+    upright = [{"image_id": number, "height": 60, "width": 40} for number in range(7, 14)]
+    mixed = {"dataset": RECORDS + upright, "total_batch_size": 4}
+    for batch in batches(12, aspect_ratio_grouping=True, **mixed):
+        assert len({number < 7 for number in batch}) == 1
+    assert any(len({number < 7 for number in batch}) == 2 for batch in batches(12, **mixed))
+
+
+@pytest.mark.parametrize("size", [0, -4])
+def test_batch_without_images_is_refused(size: int):
+    with pytest.raises(ConfigError, match=rf"dataloader\.train\.total_batch_size is {size}: "):
+        batches(1, total_batch_size=size)
+
+
+def test_batch_that_cannot_be_shared_evenly_is_refused(on_rank: Any):
+    on_rank(0, 3)
+    with pytest.raises(ConfigError, match="total_batch_size is 8: .* number of processes, 3"):
+        batches(1, total_batch_size=8)

@@ -1,0 +1,234 @@
+"""From the dataset node of a config to detectron2's catalogues."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.structures import BoxMode
+from omegaconf import DictConfig, OmegaConf
+
+from stageinteractor.config import get_config
+from stageinteractor.data.coco_format import read_coco
+from stageinteractor.data.registration import resolve_dataset, to_records
+from stageinteractor.errors import DataError, StageInteractorError
+
+Json = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("unregister")
+
+
+@pytest.fixture
+def val_content(content: Json) -> Json:
+    """One image without objects."""
+    images = [{"id": 1, "file_name": "sub/v.png", "height": 30, "width": 30}]
+    return {"images": images, "annotations": [], "categories": content["categories"]}
+
+
+@pytest.fixture
+def node(
+    content: Json,
+    val_content: Json,
+    write_json: Callable[..., Path],
+    write_images: Callable[..., Path],
+) -> Callable[[], DictConfig]:
+    """Write both splits as they are by now and return the node that names them."""
+
+    def make() -> DictConfig:
+        return OmegaConf.create(
+            {
+                "name": "tiny",
+                "train": {
+                    "json": str(write_json(content, "train.json")),
+                    "images": str(write_images(content, "train")),
+                },
+                "val": {
+                    "json": str(write_json(val_content, "val.json")),
+                    "images": str(write_images(val_content, "val")),
+                },
+                "num_classes": 80,
+                "class_names": None,
+            }
+        )
+
+    return make
+
+
+def test_classes_are_written_into_the_node(node: Callable[[], DictConfig]):
+    dataset = node()
+    resolve_dataset(dataset, num_queries=100)
+    assert dataset.num_classes == 3
+    assert dataset.class_names == ["person", "car", "dog"]
+
+
+def test_both_splits_are_registered(node: Callable[[], DictConfig]):
+    dataset = node()
+    resolve_dataset(dataset, num_queries=100)
+    first, second = DatasetCatalog.get("tiny_train")
+    folder = dataset.train.images
+    assert first == {
+        "file_name": f"{folder}/a.png",
+        "height": 40,
+        "width": 60,
+        "image_id": 11,
+        "annotations": [
+            {
+                "bbox": [10, 5, 20, 10],
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": 0,
+                "iscrowd": 0,
+            },
+            {"bbox": [0, 0, 60, 40], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 2, "iscrowd": 0},
+        ],
+    }
+    assert second["file_name"] == f"{folder}/b.png"
+    assert [(a["category_id"], a["iscrowd"]) for a in second["annotations"]] == [(1, 1)]
+    (val,) = DatasetCatalog.get("tiny_val")
+    assert val["file_name"] == f"{dataset.val.images}/sub/v.png"
+    assert val["annotations"] == []
+
+
+def test_metadata_is_what_detectron2_needs(node: Callable[[], DictConfig]):
+    dataset = node()
+    resolve_dataset(dataset, num_queries=100)
+    metadata = MetadataCatalog.get("tiny_val")
+    assert metadata.json_file == dataset.val.json
+    assert metadata.thing_classes == ["person", "car", "dog"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {7: 0, 19: 1, 1000: 2}
+    assert metadata.evaluator_type == "coco"
+
+
+def test_image_with_nothing_but_a_crowd_is_not_trained_on(node: Callable[[], DictConfig]):
+    resolve_dataset(node(), num_queries=100)
+    records = get_detection_dataset_dicts("tiny_train", filter_empty=True)
+    assert [record["image_id"] for record in records] == [11]
+
+
+def test_resolving_again_replaces_the_registration(content: Json, node: Callable[[], DictConfig]):
+    resolve_dataset(node(), num_queries=100)
+    content["categories"][2]["name"] = "pedestrian"
+    del content["images"][1], content["annotations"][2]
+    resolve_dataset(node(), num_queries=100)
+    assert len(DatasetCatalog.get("tiny_train")) == 1
+    assert MetadataCatalog.get("tiny_train").thing_classes[0] == "pedestrian"
+
+
+def test_max_images_shortens_both_splits(
+    content: Json, val_content: Json, node: Callable[[], DictConfig]
+):
+    val_content["images"] = content["images"]
+    resolve_dataset(node(), num_queries=100, max_images=1)
+    for split in ("train", "val"):
+        assert [record["image_id"] for record in DatasetCatalog.get(f"tiny_{split}")] == [11]
+
+
+def test_records_leave_out_unusable_boxes(content: Json, write_json: Callable[..., Path]):
+    content["annotations"][0]["bbox"] = [10, 5, 0, 10]
+    first, _ = to_records(read_coco(write_json(content)), "photos")
+    assert [annotation["bbox"] for annotation in first["annotations"]] == [[0, 0, 60, 40]]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_missing_json_names_its_key(node: Callable[[], DictConfig], split: str):
+    dataset = node()
+    dataset[split].json = "nowhere.json"
+    with pytest.raises(
+        DataError, match=rf"nowhere\.json: no such file; set dataset\.{split}\.json"
+    ):
+        resolve_dataset(dataset, num_queries=100)
+    assert dataset.num_classes == 80
+    assert "tiny_train" not in DatasetCatalog
+
+
+@pytest.mark.parametrize("key", ["train.json", "train.images", "val.json", "val.images"])
+def test_path_that_was_never_set_names_its_key(node: Callable[[], DictConfig], key: str):
+    dataset = node()
+    split, name = key.split(".")
+    assert OmegaConf.is_missing(get_config("common/data/coco_format.py").dataset[split], name)
+    dataset[split][name] = "???"
+    with pytest.raises(StageInteractorError, match=rf"dataset\.{key}"):
+        resolve_dataset(dataset, num_queries=100)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_missing_folder_names_its_key(node: Callable[[], DictConfig], split: str):
+    dataset = node()
+    dataset[split].images = "no_photos"
+    with pytest.raises(
+        DataError, match=rf"no_photos: no such folder; set dataset\.{split}\.images"
+    ):
+        resolve_dataset(dataset, num_queries=100)
+
+
+def test_missing_image_file_names_path_and_id(node: Callable[[], DictConfig]):
+    dataset = node()
+    missing = Path(dataset.train.images) / "b.png"
+    missing.unlink()
+    with pytest.raises(DataError, match="no such file; 1 of 2 images are missing") as caught:
+        resolve_dataset(dataset, num_queries=100)
+    assert str(caught.value).startswith(f"{missing} (image id 12 of {dataset.train.json})")
+
+
+def test_missing_subfolder_is_a_missing_image(node: Callable[[], DictConfig]):
+    dataset = node()
+    (Path(dataset.val.images) / "sub" / "v.png").unlink()
+    (Path(dataset.val.images) / "sub").rmdir()
+    with pytest.raises(DataError, match=r"sub/v\.png \(image id 1 of .*1 of 1 images"):
+        resolve_dataset(dataset, num_queries=100)
+
+
+def test_split_without_images_is_refused(val_content: Json, node: Callable[[], DictConfig]):
+    val_content["images"] = []
+    dataset = node()
+    Path(dataset.val.images).mkdir()
+    with pytest.raises(DataError, match=r"val\.json \(dataset\.val\.json\) lists no images"):
+        resolve_dataset(dataset, num_queries=100)
+
+
+def test_other_category_ids_in_val_are_refused(val_content: Json, node: Callable[[], DictConfig]):
+    val_content["categories"] = [{"id": 7, "name": "person"}, {"id": 20, "name": "car"}]
+    with pytest.raises(DataError, match="different categories: .*19: 'car'.* and .*20: 'car'"):
+        resolve_dataset(node(), num_queries=100)
+
+
+def test_other_category_names_in_val_are_refused(val_content: Json, node: Callable[[], DictConfig]):
+    val_content["categories"] = [
+        {"id": 7, "name": "dog"},
+        {"id": 19, "name": "car"},
+        {"id": 1000, "name": "person"},
+    ]
+    with pytest.raises(DataError, match="different categories"):
+        resolve_dataset(node(), num_queries=100)
+
+
+def test_other_order_and_supercategories_in_val_are_accepted(
+    content: Json, val_content: Json, node: Callable[[], DictConfig]
+):
+    categories = copy.deepcopy(content["categories"])[::-1]
+    categories[0]["supercategory"] = "animal"
+    val_content["categories"] = categories
+    dataset = node()
+    resolve_dataset(dataset, num_queries=100)
+    assert dataset.num_classes == 3
+
+
+def test_more_objects_than_queries_is_a_warning_with_the_image(
+    node: Callable[[], DictConfig], log: pytest.LogCaptureFixture
+):
+    dataset = node()
+    resolve_dataset(dataset, num_queries=1)
+    (record,) = log.records
+    assert record.levelname == "WARNING"
+    message = record.getMessage()
+    assert message.startswith(f"{dataset.train.json}: 1 images have more objects than")
+    assert "the model's 1 queries (image id 11 has 2)" in message
+
+
+def test_as_many_objects_as_queries_are_no_reason_to_warn(
+    content: Json, node: Callable[[], DictConfig], log: pytest.LogCaptureFixture
+):
+    crowd = {"id": 504, "image_id": 11, "category_id": 7, "bbox": [0, 0, 9, 9], "iscrowd": 1}
+    content["annotations"].append(crowd)  # needs no query
+    resolve_dataset(node(), num_queries=2)
+    assert log.records == []

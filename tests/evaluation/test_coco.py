@@ -1,0 +1,310 @@
+"""COCO's twelve numbers: equal for both backends, and right where they are known."""
+
+import copy
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+from omegaconf import OmegaConf
+
+from stageinteractor.data.coco_format import CocoSet
+from stageinteractor.data.registration import resolve_dataset
+from stageinteractor.errors import ConfigError
+from stageinteractor.evaluation import CocoEvaluator
+from stageinteractor.evaluation.coco import TWELVE, choose_backend, coco_api, evaluate_boxes
+
+Json = dict[str, Any]
+BOTH = ("pycocotools", "faster-coco-eval")
+CATEGORIES = [
+    {"id": 7, "name": "person"},
+    {"id": 19, "name": "car"},
+    {"id": 1000, "name": "dog"},
+]
+
+
+# The two backends
+
+
+def random_set(rng: np.random.Generator, faulty_boxes: bool = False) -> tuple[CocoSet, list[Json]]:
+    """20 images, every fourth without objects, and detections near the objects and elsewhere."""
+    images, annotations, results = [], [], []
+    for image_id in range(1, 21):
+        images.append({"id": image_id, "file_name": "-", "height": 400, "width": 400})
+        detections = []
+        for _ in range(0 if image_id % 4 == 0 else int(rng.integers(1, 9))):
+            corner, size = rng.uniform(0, 200, 2), rng.choice([12, 60, 180]) * rng.uniform(0.6, 1.1)
+            box = [*corner.tolist(), size, size * rng.uniform(0.7, 1.0)]
+            if faulty_boxes and rng.random() < 0.3:
+                box[2] = 0.0
+            category = int(rng.choice([7, 19, 1000]))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": category,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(rng.random() < 0.15),
+                }
+            )
+            for _ in range(int(rng.integers(0, 4))):
+                detections.append((np.array(box) + rng.normal(0, 0.08, 4) * size, category))
+        for _ in range(120 if image_id == 3 else int(rng.integers(0, 6))):  # more than 100 count
+            box = np.concatenate([rng.uniform(0, 300, 2), rng.uniform(4, 150, 2)])
+            detections.append((box, int(rng.choice([7, 19, 1000]))))
+        for box, category in detections:
+            results.append(
+                {
+                    "image_id": image_id,
+                    "category_id": category,
+                    "bbox": box.clip(0.5).tolist(),
+                    "score": float(rng.random()),
+                }
+            )
+    return CocoSet("-", images, annotations, CATEGORIES), results
+
+
+def twelve_numbers(coco_set: CocoSet, results: list[Json], backend: str) -> np.ndarray:
+    image_ids = [image["id"] for image in coco_set.images]
+    truth = coco_api(copy.deepcopy(coco_set))
+    return evaluate_boxes(truth, copy.deepcopy(results), image_ids, backend).stats[:12]
+
+
+@pytest.mark.parametrize("faulty_boxes", [False, True], ids=["", "boxes-without-width"])
+@pytest.mark.parametrize("seed", range(3))
+def test_backends_give_the_same_twelve_numbers(seed: int, faulty_boxes: bool):
+    coco_set, results = random_set(np.random.default_rng(seed), faulty_boxes)
+    assert any(annotation["iscrowd"] for annotation in coco_set.annotations)
+    slow, fast = (twelve_numbers(coco_set, results, backend) for backend in BOTH)
+    assert ((slow > 0) & (slow < 1)).all()
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_only_the_asked_images_count(backend: str):
+    coco_set, _ = random_set(np.random.default_rng(0))
+    results = [
+        {"score": 0.9} | {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
+        for annotation in coco_set.annotations
+        if annotation["image_id"] == 1 and not annotation["iscrowd"]
+    ]
+    precisions = [
+        evaluate_boxes(coco_api(coco_set), copy.deepcopy(results), images, backend).stats[0]
+        for images in ([1], [1, 2])
+    ]
+    assert precisions[0] == pytest.approx(1)
+    assert precisions[1] < 1
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_average_precision_worked_out_by_hand(backend: str):
+    """Two objects; the best detection is wrong, the second right: recall 0.5 at precision 0.5."""
+    image = {"id": 1, "file_name": "-", "height": 400, "width": 400}
+    annotations = [
+        {"id": i, "image_id": 1, "category_id": 7, "bbox": box, "area": box[2] ** 2, "iscrowd": 0}
+        for i, box in enumerate([[0, 0, 50, 50], [200, 200, 100, 100]], start=1)
+    ]
+    results = [
+        {"image_id": 1, "category_id": 7, "bbox": [100, 100, 50, 50], "score": 0.9},
+        {"image_id": 1, "category_id": 7, "bbox": [0, 0, 50, 50], "score": 0.8},
+    ]
+    coco_set = CocoSet("-", [image], annotations, CATEGORIES[:1])
+    numbers = dict(zip(TWELVE, twelve_numbers(coco_set, results, backend), strict=True))
+    # 51 of the 101 recall thresholds, 0 to 0.5, are reached.
+    assert numbers["AP"] == numbers["AP50"] == numbers["AP75"] == pytest.approx(0.5 * 51 / 101)
+    assert (numbers["AR1"], numbers["AR10"]) == (0, 0.5)
+    assert (numbers["ARm"], numbers["ARl"], numbers["APs"]) == (1, 0, -1)
+
+
+# The choice of a backend
+
+
+def test_auto_takes_the_fast_backend_where_it_is_installed():
+    assert choose_backend("auto") == "faster-coco-eval"
+    assert choose_backend("pycocotools") == "pycocotools"
+    assert choose_backend("faster-coco-eval") == "faster-coco-eval"
+
+
+def test_auto_takes_pycocotools_where_the_fast_one_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    assert choose_backend("auto") == "pycocotools"
+    with pytest.raises(ConfigError, match="not installed: pip install 'stageinteractor"):
+        choose_backend("faster-coco-eval")
+
+
+def test_unknown_backend_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match="'fast': choose one of auto, pycocotools, faster-coco"):
+        CocoEvaluator("not_even_registered", "-", backend="fast")
+
+
+# The evaluator
+
+
+@pytest.fixture
+def content() -> Json:
+    """Two images and an empty one; category ids with gaps."""
+    boxes = [(7, [10, 10, 40, 40]), (19, [60, 20, 20, 50]), (1000, [5, 60, 30, 30])]
+    return {
+        "images": [
+            {"id": 40 + i, "file_name": f"{i}.png", "height": 100, "width": 100} for i in range(3)
+        ],
+        "annotations": [
+            {"id": 1 + 3 * i + j, "image_id": 40 + i, "category_id": category, "bbox": box}
+            for i in range(2)
+            for j, (category, box) in enumerate(boxes)
+        ],
+        "categories": CATEGORIES,
+    }
+
+
+@pytest.fixture
+def register(content: Json, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Register the content as it is by now as evaluated_val."""
+    for image in content["images"]:
+        (tmp_path / image["file_name"]).touch()  # no evaluation looks into them
+    path = tmp_path / "val.json"
+
+    def register(max_images: int | None = None) -> None:
+        path.write_text(json.dumps(content))
+        split = {"json": str(path), "images": str(tmp_path)}
+        node = {"name": "evaluated", "train": split, "val": split}
+        resolve_dataset(OmegaConf.create(node), 100, max_images)
+
+    yield register
+    for name in ("evaluated_train", "evaluated_val"):
+        if name in DatasetCatalog:
+            DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+
+
+@pytest.fixture
+def measure(content: Json, tmp_path: Path) -> Callable[..., dict[str, float]]:
+    """Evaluate detections (image id, class index, box xyxy, score) of evaluated_val."""
+
+    def run(found: list[tuple[int, int, list[float], float]], backend: str = "auto") -> Any:
+        evaluator = CocoEvaluator("evaluated_val", str(tmp_path / "evaluation"), backend)
+        evaluator.reset()
+        for image in content["images"]:
+            mine = [detection for detection in found if detection[0] == image["id"]]
+            instances = Instances((image["height"], image["width"]))
+            instances.pred_boxes = Boxes(torch.tensor([box for _, _, box, _ in mine]).view(-1, 4))
+            instances.scores = torch.tensor([score for *_, score in mine])
+            instances.pred_classes = torch.tensor([index for _, index, *_ in mine]).long()
+            evaluator.process([{"image_id": image["id"]}], [{"instances": instances}])
+        return evaluator.evaluate()["bbox"]
+
+    return run
+
+
+def perfect(content: Json) -> list[tuple[int, int, list[float], float]]:
+    """Every annotation with an area, as a detection."""
+    classes = {7: 0, 19: 1, 1000: 2}
+    found = []
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        if width > 0:
+            box = [float(x), float(y), float(x + width), float(y + height)]
+            found.append((annotation["image_id"], classes[annotation["category_id"]], box, 0.9))
+    return found
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_perfect_detections_give_ap_100(content: Json, register: Any, measure: Any, backend: str):
+    register()
+    metrics = measure(perfect(content), backend)
+    assert list(metrics)[:12] == TWELVE
+    assert metrics["AP"] == metrics["AP50"] == metrics["AP75"] == pytest.approx(100)
+    assert metrics["AR1"] == metrics["AR100"] == pytest.approx(100)
+    for name in ("person", "car", "dog"):
+        assert metrics[f"AP-{name}"] == pytest.approx(100)
+    assert math.isnan(metrics["APl"])  # there are no large objects
+
+
+def test_results_file_has_the_category_ids_of_the_annotation_file(
+    content: Json, register: Any, measure: Any, tmp_path: Path
+):
+    register()
+    measure(perfect(content)[:3])
+    path = tmp_path / "evaluation" / "coco_instances_results.json"
+    results = json.loads(path.read_text())
+    assert [(result["image_id"], result["category_id"]) for result in results] == [
+        (40, 7),
+        (40, 19),
+        (40, 1000),
+    ]
+    assert results[1]["bbox"] == [60, 20, 20, 50]
+    assert results[1]["score"] == pytest.approx(0.9)
+
+
+def test_missing_class_has_ap_0_and_counts_in_the_mean(content: Json, register: Any, measure: Any):
+    register()
+    metrics = measure([detection for detection in perfect(content) if detection[1] != 1])
+    assert metrics["AP-car"] == 0
+    assert metrics["AP-dog"] == pytest.approx(100)
+    assert metrics["AP"] == pytest.approx(200 / 3)
+
+
+def test_no_detections_at_all_are_nan(register: Any, measure: Any, tmp_path: Path):
+    register()
+    metrics = measure([])
+    assert list(metrics) == TWELVE
+    assert all(math.isnan(value) for value in metrics.values())
+    path = tmp_path / "evaluation" / "coco_instances_results.json"
+    assert json.loads(path.read_text()) == []
+
+
+def test_ground_truth_without_objects_is_nan(content: Json, register: Any, measure: Any):
+    found = perfect(content)
+    content["annotations"] = []
+    register()
+    metrics = measure(found)
+    assert all(math.isnan(metrics[name]) for name in TWELVE)
+
+
+def test_boxes_without_width_do_not_count(content: Json, register: Any, measure: Any):
+    content["annotations"] += [
+        {"id": 90 + i, "image_id": 41 + i, "category_id": 19, "bbox": [5, 5, 0, 9]}
+        for i in range(2)
+    ]
+    register()
+    assert measure(perfect(content))["AP"] == pytest.approx(100)
+
+
+def test_crowds_need_not_be_found(content: Json, register: Any, measure: Any):
+    found = perfect(content)[:-1]
+    register()
+    assert measure(found)["AP"] < 90
+    content["annotations"][-1]["iscrowd"] = 1
+    register()
+    assert measure(found)["AP"] == pytest.approx(100)
+
+
+def test_images_left_out_by_max_images_do_not_count(content: Json, register: Any, measure: Any):
+    register(max_images=1)
+    found = [detection for detection in perfect(content) if detection[0] == 40]
+    assert measure(found)["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_annotation_id_0_is_an_object_like_any_other(
+    content: Json, register: Any, measure: Any, backend: str
+):
+    for annotation in content["annotations"]:
+        annotation["id"] -= 1
+    register()
+    assert measure(perfect(content), backend)["AP"] == pytest.approx(100)
+
+
+def test_annotations_without_ids_can_be_evaluated(content: Json, register: Any, measure: Any):
+    for annotation in content["annotations"]:
+        del annotation["id"]
+    register()
+    assert measure(perfect(content))["AP"] == pytest.approx(100)

@@ -1,0 +1,272 @@
+"""Config files: what is read, what overrides may change, and what a saved config gives back."""
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from stageinteractor.config import (
+    apply_overrides,
+    get_config,
+    instantiate,
+    load_config,
+    save_config,
+)
+from stageinteractor.errors import ConfigError
+
+ZOO = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
+
+
+@pytest.fixture
+def cfg() -> DictConfig:
+    return load_config(ZOO / "stageinteractor_r50_1x.py")
+
+
+def overridden(cfg: DictConfig, override: str) -> Any:
+    apply_overrides(cfg, [override])
+    return OmegaConf.select(cfg, override.partition("=")[0])
+
+
+# Loading
+
+
+def test_load_config_executes_a_python_file(tmp_path: Path):
+    file = tmp_path / "small.py"
+    file.write_text("train = dict(max_iter=2 * 21)\n_hidden = dict(a=1)\nnumber = 3\n")
+    assert load_config(file) == {"train": {"max_iter": 42}}
+
+
+def test_load_config_reads_a_yaml_file(tmp_path: Path):
+    for name in ("small.yaml", "small.yml"):
+        (tmp_path / name).write_text("train: {max_iter: 42, folder: '${.max_iter}'}\n")
+        loaded = load_config(str(tmp_path / name))
+        assert loaded.train.max_iter == 42
+        assert loaded.train.folder == 42
+
+
+def test_load_config_names_a_missing_file(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"nowhere\.py: no such config file"):
+        load_config(tmp_path / "nowhere.py")
+
+
+def test_load_config_refuses_other_suffixes(tmp_path: Path):
+    (tmp_path / "small.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"small\.json: a config file ends in \.py or \.yaml"):
+        load_config(tmp_path / "small.json")
+
+
+@pytest.mark.parametrize(
+    "tag", ["object/apply:os.system", "object/new:os.system", "name:os.system"]
+)
+def test_load_config_refuses_python_tags_and_runs_nothing(tmp_path: Path, tag: str):
+    (tmp_path / "evil.yaml").write_text(f"train: !!python/{tag} ['touch {tmp_path}/was_here']\n")
+    with pytest.raises(ConfigError, match=r"evil\.yaml: not plain YAML") as caught:
+        load_config(tmp_path / "evil.yaml")
+    assert not (tmp_path / "was_here").exists()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["- 1\n- 2\n", "", "42", "just text"])
+def test_load_config_refuses_yaml_that_is_no_mapping(tmp_path: Path, content: str):
+    (tmp_path / "other.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"other\.yaml: expected a mapping"):
+        load_config(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    "content", [b"a: [1", b"a: \xff\xfe", b"a: '${'"], ids=["syntax", "not-utf8", "interpolation"]
+)
+def test_load_config_names_a_yaml_file_it_cannot_parse(tmp_path: Path, content: bytes):
+    (tmp_path / "broken.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"broken\.yaml") as caught:
+        load_config(tmp_path / "broken.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_get_config_lists_the_shared_files_when_one_is_missing():
+    with pytest.raises(ConfigError, match=r"'common/trian\.py'.*common/train\.py"):
+        get_config("common/trian.py")
+
+
+# Saving
+
+
+def test_saved_config_builds_the_same_model(tmp_path: Path, cfg: DictConfig):
+    apply_overrides(cfg, ["model.decoder.num_stages=1", "model.decoder.feedforward_dim=64"])
+    save_config(cfg, tmp_path / "config.yaml")
+    reloaded = load_config(tmp_path / "config.yaml")
+    original, again = (instantiate(part.model, "model") for part in (cfg, reloaded))
+    assert str(again) == str(original)  # classes and their settings, norms included
+    shapes, same_shapes = (
+        {name: value.shape for name, value in model.state_dict().items()}
+        for model in (original, again)
+    )
+    assert same_shapes == shapes
+    for part in ("criterion.matcher", "criterion.assigner", "postprocessing"):
+        find = attrgetter(part)
+        assert type(find(again)) is type(find(original))
+        assert vars(find(again)) == vars(find(original))
+
+
+@pytest.mark.parametrize("name", ["stageinteractor_r50_300_crop_1x.py", "demo/tree_crowns.py"])
+def test_saving_a_reloaded_config_changes_nothing(tmp_path: Path, name: str):
+    save_config(load_config(ZOO / name), tmp_path / "first.yaml")
+    save_config(load_config(tmp_path / "first.yaml"), tmp_path / "second.yaml")
+    assert (tmp_path / "second.yaml").read_text() == (tmp_path / "first.yaml").read_text()
+    assert "!!" not in (tmp_path / "first.yaml").read_text()
+
+
+def test_saved_config_keeps_interpolations(tmp_path: Path, cfg: DictConfig):
+    save_config(cfg, tmp_path / "config.yaml")
+    reloaded = load_config(tmp_path / "config.yaml")
+    assert reloaded.dataloader.evaluator.output_dir == "output/stageinteractor_r50_1x/evaluation"
+    apply_overrides(reloaded, ["train.output_dir=elsewhere", "model.decoder.embed_dim=64"])
+    assert reloaded.dataloader.evaluator.output_dir == "elsewhere/evaluation"
+    assert reloaded.model.neck.out_channels == reloaded.model.queries.embed_dim == 64
+
+
+def test_saved_config_keeps_values_and_their_types(tmp_path: Path):
+    values = {"rate": 2.5e-5, "tiny": 1e-12, "whole": 3, "on": True, "none": None, "text": "1e-4"}
+    wanted = values | {"pair": [0.9, 0.999], "unset": "???"}
+    cfg = OmegaConf.create(values | {"pair": (0.9, 0.999), "unset": "???"})
+    save_config(cfg, tmp_path / "config.yaml")
+    found = OmegaConf.to_container(load_config(tmp_path / "config.yaml"))
+    assert found == wanted
+    assert {name: type(value) for name, value in found.items()} == {
+        name: type(value) for name, value in wanted.items()
+    }
+
+
+# Overrides
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("train.max_iter=12", 12),
+        ("optimizer.lr=1e-4", 1e-4),
+        ("optimizer.weight_decay=0.05", 0.05),
+        ("model.pixel_mean=[1,2,3.5]", [1, 2, 3.5]),
+        ("dataloader.train.mapper.augmentations=[]", []),
+        ("train.epochs=null", None),
+        ("train.ema.enabled=true", True),
+        ("train.init_checkpoint=runs/a.pth", "runs/a.pth"),
+        ("train.init_checkpoint=a=b", "a=b"),
+        ("train.init_checkpoint='1'", "1"),
+        ("model.criterion.assigner.scope=[-2,null]", [-2, None]),
+        ("model.pixel_mean.1=7", 7),
+        ("dataloader.train.mapper.augmentations.0.prob=0.1", 0.1),
+        ("model.decoder.strides=[4,8]", [4, 8]),  # not in the config, but a parameter
+        ("dataloader.train.mapper.augmentations.1.interp=2", 2),
+    ],
+)
+def test_override_puts_the_value_there(cfg: DictConfig, override: str, wanted: Any):
+    found = overridden(cfg, override)
+    assert found == wanted
+    assert type(found) is type(wanted) or isinstance(wanted, list)
+
+
+def test_overrides_are_applied_in_order_and_leave_the_rest(cfg: DictConfig):
+    untouched = OmegaConf.to_container(cfg, resolve=False)
+    apply_overrides(cfg, ["train.max_iter=1", "train.seed=5", "train.max_iter=2"])
+    assert (cfg.train.max_iter, cfg.train.seed) == (2, 5)
+    untouched["train"] |= {"max_iter": 2, "seed": 5}
+    assert OmegaConf.to_container(cfg, resolve=False) == untouched
+
+
+def test_override_of_a_mapping_changes_only_what_it_names(cfg: DictConfig):
+    apply_overrides(cfg, ["train.clip_grad={max_norm: 0.1}"])
+    assert cfg.train.clip_grad == {"max_norm": 0.1, "norm_type": 2.0}
+
+
+def test_override_of_a_constructor_parameter_reaches_the_object():
+    cfg = OmegaConf.create({"layer": L(nn.Linear)(in_features=2, out_features=3)})
+    apply_overrides(cfg, ["layer.bias=false", "layer.out_features=4"])
+    layer = instantiate(cfg.layer, "layer")
+    assert layer.bias is None
+    assert layer.weight.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("train.max_itr=3", "train.max_iter"),
+        ("optimizer.learning_rate=3", "optimizer.lr"),
+        ("model.decoder.num_stage=3", "model.decoder.num_stages"),
+        ("decoder.num_stages=3", "model.decoder.num_stages"),
+        ("dataset.train.jsn=x", "dataset.train.json"),
+        ("model.decoder.stride=[4]", "model.decoder.strides"),
+    ],
+)
+def test_unknown_key_is_refused_with_the_nearest_one(cfg: DictConfig, override: str, nearest: str):
+    before = OmegaConf.to_container(cfg, resolve=False)
+    with pytest.raises(ConfigError, match="does not exist; nearest: ") as caught:
+        apply_overrides(cfg, [override])
+    assert nearest in str(caught.value).partition("nearest: ")[2].split(", ")
+    assert OmegaConf.to_container(cfg, resolve=False) == before
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "train.max_iter.low",  # below a plain value
+        "model.pixel_mean.3",  # past the end of a list
+        "model.pixel_mean.-1",
+        "dataloader.train.mapper.augmentations.7.prob",
+        "train.",
+        "train..max_iter",
+    ],
+)
+def test_key_that_leads_nowhere_is_refused(cfg: DictConfig, key: str):
+    with pytest.raises(ConfigError, match="config key '.*' does not exist"):
+        apply_overrides(cfg, [f"{key}=1"])
+
+
+@pytest.mark.parametrize("override", ["train.max_iter", "=3", "", "--resume"])
+def test_override_without_key_and_equals_sign_is_refused(cfg: DictConfig, override: str):
+    with pytest.raises(ConfigError, match="write key=value"):
+        apply_overrides(cfg, [override])
+
+
+@pytest.mark.parametrize("override", ["train.epochs=[", "train.epochs={a: ", "train.seed=${nope}"])
+def test_value_that_cannot_be_parsed_is_refused_in_one_line(cfg: DictConfig, override: str):
+    with pytest.raises(ConfigError, match="cannot be applied") as caught:
+        apply_overrides(cfg, [override])
+    assert override in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_key_is_refused_beside_an_interpolation_without_target():
+    cfg = load_config(ZOO / "models/stageinteractor_r50.py")
+    with pytest.raises(ConfigError, match=r"nearest: .*model\.decoder\.num_stages"):
+        apply_overrides(cfg, ["model.decoder.num_stage=3"])
+
+
+# Instantiation
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        (L(nn.MultiheadAttention)(embed_dim=6, num_heads=4), "divisible"),  # AssertionError
+        (L(nn.Conv2d)(in_channels=3, out_channels=4, kernel_size=1, groups=2), "groups"),
+        (L(nn.Linear)(in_features=2), "out_features"),  # TypeError: argument missing
+        (L(nn.Linear)(in_features="${nowhere}", out_features=1), "nowhere"),
+    ],
+)
+def test_error_of_a_constructor_names_the_key(node: DictConfig, reason: str):
+    cfg = OmegaConf.create({"part": node}, flags={"allow_objects": True})
+    with pytest.raises(ConfigError, match="config key 'model.part' cannot be built") as caught:
+        instantiate(cfg.part, "model.part")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_error_of_the_projects_own_decoder_names_the_key(cfg: DictConfig):
+    apply_overrides(cfg, ["model.decoder.num_groups=3"])
+    with pytest.raises(ConfigError, match="'model.decoder' cannot be built: .*num_groups 3"):
+        instantiate(cfg.model.decoder, "model.decoder")

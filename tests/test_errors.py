@@ -1,0 +1,47 @@
+"""The one line that the command lines print."""
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from stageinteractor.errors import (
+    ConfigError,
+    DataError,
+    NonFiniteLossError,
+    StageInteractorError,
+    one_line,
+)
+
+MESSAGE = "photos/7.png (image id 7): cannot be read: truncated; remove it"
+
+
+class BrokenImages(Dataset):
+    """A set none of whose images can be read."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        raise DataError(MESSAGE)
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataError, NonFiniteLossError])
+def test_all_errors_share_the_base_that_the_command_lines_catch(kind: type[Exception]):
+    with pytest.raises(StageInteractorError):
+        raise kind(MESSAGE)
+
+
+def test_one_line_of_a_plain_error_is_its_message():
+    assert one_line(DataError(MESSAGE)) == MESSAGE
+    assert one_line(DataError(f"  {MESSAGE}\n")) == MESSAGE
+
+
+def test_one_line_of_an_error_without_message_is_its_type():
+    assert one_line(DataError()) == "DataError"
+
+
+def test_one_line_of_an_error_from_a_loading_process_is_the_original_message():
+    loader = DataLoader(BrokenImages(), batch_size=None, num_workers=1)
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    assert len(str(caught.value).splitlines()) > 3  # torch put the traceback into it
+    assert one_line(caught.value) == MESSAGE

@@ -1,0 +1,104 @@
+"""Files and folders appear whole or not at all."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stageinteractor.files import atomic_path, atomic_write_text, finished_folder
+
+
+@pytest.fixture
+def umask_027() -> Iterator[None]:
+    previous = os.umask(0o027)
+    yield
+    os.umask(previous)
+
+
+def content_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_path_replaces_the_content_only_at_the_end(tmp_path: Path):
+    target = tmp_path / "report.json"
+    target.write_text("old")
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert content_of(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_atomic_path_leaves_the_old_content_after_an_error(
+    tmp_path: Path, error: type[BaseException]
+):
+    target = tmp_path / "report.json"
+    target.write_text("old")
+    with pytest.raises(error), atomic_path(target) as temporary:
+        temporary.write_text("half of")
+        raise error
+    assert target.read_text() == "old"
+    assert content_of(tmp_path) == ["report.json"]
+
+
+def test_atomic_path_leaves_nothing_after_an_error_in_an_empty_folder(tmp_path: Path):
+    with pytest.raises(ValueError), atomic_path(tmp_path / "new.json"):
+        raise ValueError
+    assert content_of(tmp_path) == []
+
+
+def test_atomic_path_keeps_suffix_and_folder_and_makes_parents(tmp_path: Path):
+    target = tmp_path / "a" / "b" / "sheet.png"
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".png"
+        assert temporary.parent == target.parent
+        assert temporary != target
+        temporary.write_bytes(b"picture")
+    assert target.read_bytes() == b"picture"
+
+
+def test_atomic_path_gives_the_permissions_of_the_umask(tmp_path: Path, umask_027: None):
+    with atomic_path(tmp_path / "report.json") as temporary:
+        temporary.write_text("new")
+    assert stat.S_IMODE((tmp_path / "report.json").stat().st_mode) == 0o640
+    assert os.umask(0o027) == 0o027  # left as it was
+
+
+def test_atomic_write_text_writes_utf8(tmp_path: Path):
+    atomic_write_text(str(tmp_path / "names.txt"), "Bäume\n")
+    assert (tmp_path / "names.txt").read_bytes() == "Bäume\n".encode()
+
+
+def test_finished_folder_appears_only_at_the_end(tmp_path: Path):
+    target = tmp_path / "sets" / "digits"
+    with finished_folder(target) as folder:
+        (folder / "train").mkdir()
+        (folder / "train" / "0.png").write_bytes(b"picture")
+        assert not target.exists()
+    assert (target / "train" / "0.png").read_bytes() == b"picture"
+    assert content_of(target.parent) == ["digits"]
+
+
+def test_finished_folder_leaves_nothing_after_an_error(tmp_path: Path):
+    with pytest.raises(ValueError), finished_folder(tmp_path / "digits") as folder:
+        (folder / "0.png").write_bytes(b"picture")
+        raise ValueError
+    assert content_of(tmp_path) == []
+
+
+def test_finished_folder_does_not_replace_a_folder_with_content(tmp_path: Path):
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "mine.txt").write_text("keep me")
+    with pytest.raises(OSError), finished_folder(tmp_path / "digits") as folder:
+        (folder / "0.png").write_bytes(b"picture")
+    assert content_of(tmp_path) == ["digits"]
+    assert content_of(tmp_path / "digits") == ["mine.txt"]
+
+
+def test_finished_folder_gives_the_permissions_of_the_umask(tmp_path: Path, umask_027: None):
+    with finished_folder(tmp_path / "digits") as folder:
+        (folder / "0.png").write_bytes(b"picture")
+    assert stat.S_IMODE((tmp_path / "digits").stat().st_mode) == 0o750
