@@ -23,10 +23,6 @@ def test_what_was_saved_is_resumed(tmp_path):
     assert torch.equal(average.module.weight, other_average.module.weight)
 
 
-def test_without_a_checkpoint_training_begins_at_zero(tmp_path):
-    assert AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).resume() == 0
-
-
 def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     model = nn.Linear(2, 1)
     checkpointer = AtomicCheckpointer(model, str(tmp_path))
