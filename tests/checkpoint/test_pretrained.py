@@ -17,9 +17,9 @@ from stageinteractor.checkpoint.pretrained import (
     SOURCES,
     efficientnet_lite0,
     prepare_weights,
-    resnet_name,
     torchvision_resnet,
 )
+from stageinteractor.checkpoint.resnet_names import from_torchvision, to_torchvision
 from stageinteractor.config import instantiate, load_config
 from stageinteractor.errors import DataError
 from stageinteractor.modeling.backbones import TimmBackbone
@@ -62,7 +62,8 @@ def without_classifier(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     ],
 )
 def test_resnet_name(theirs: str, ours: str):
-    assert resnet_name(theirs) == ours
+    assert from_torchvision(theirs) == ours
+    assert to_torchvision(ours) == theirs
 
 
 @pytest.mark.parametrize("depth", [50, 101])
@@ -72,7 +73,9 @@ def test_names_and_shapes_are_those_of_the_configs_backbone(
     with torch.device("meta"):
         theirs = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
         ours = backbone(depth).state_dict()
-    renamed = {resnet_name(name): value.shape for name, value in without_classifier(theirs).items()}
+    renamed = {
+        from_torchvision(name): value.shape for name, value in without_classifier(theirs).items()
+    }
     assert renamed == {name: value.shape for name, value in ours.items()}
     assert len(renamed) == len(theirs) - 2  # no two names became one
 
@@ -86,7 +89,7 @@ def test_renamed_weights_compute_the_same_features(backbone: Callable[[int], nn.
                 value.uniform_(0.5, 1.5)
     ours = backbone(50)
     weights = without_classifier(theirs.state_dict())
-    ours.load_state_dict({resnet_name(name): value for name, value in weights.items()})
+    ours.load_state_dict({from_torchvision(name): value for name, value in weights.items()})
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         found = ours(images)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..files import atomic_path
+from .resnet_names import from_torchvision
 
 Weights = dict[str, Tensor]
 
@@ -66,24 +67,8 @@ def torchvision_resnet(depth: int) -> Weights:
         source = builder(weights="IMAGENET1K_V1").state_dict()
     except OSError as error:  # urllib's errors are OSErrors
         raise DataError(f"torchvision cannot download resnet{depth}: {error}") from error
-    return {f"backbone.{resnet_name(k)}": v for k, v in source.items() if not k.startswith("fc.")}
-
-
-def resnet_name(name: str) -> str:
-    """Translate a parameter's name from torchvision's ResNet to detectron2's.
-
-    ``layer1.0.bn2.weight`` is ``res2.0.conv2.norm.weight``, ``downsample`` is ``shortcut``.
-    """
-    first, _, rest = name.partition(".")
-    if not first.startswith("layer"):
-        return "stem.conv1." + ("norm." if first == "bn1" else "") + rest
-    block, part, tail = rest.split(".", 2)
-    if part == "downsample":
-        number, tail = tail.split(".", 1)
-        part = "shortcut" if number == "0" else "shortcut.norm"
-    elif part.startswith("bn"):
-        part = f"conv{part[2:]}.norm"
-    return f"res{int(first[5:]) + 1}.{block}.{part}.{tail}"
+    names = {name: from_torchvision(name) for name in source}
+    return {f"backbone.{names[k]}": v for k, v in source.items() if names[k] is not None}
 
 
 SOURCES: dict[str, Callable[[], Weights]] = {

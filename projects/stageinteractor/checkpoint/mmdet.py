@@ -1,0 +1,159 @@
+"""Names of the published (mmdet) checkpoints, to ours and back.
+
+The tensors have the same layout in both, so that a conversion renames and drops, nothing else. What
+is dropped has no effect on any output: unused statistics, a layer that the published code never
+reads, the initial boxes that are computed here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from ..errors import DataError
+from .resnet_names import from_torchvision, to_torchvision
+
+State = Mapping[str, Tensor]
+
+# Parts of a stage, published name and ours. The longer of two that begin alike comes first.
+STAGE_PARTS = (
+    ("iof_tau", "attention.tau"),
+    ("attention.attn.in_proj_weight", "attention.in_proj.weight"),
+    ("attention.attn.in_proj_bias", "attention.in_proj.bias"),
+    ("attention.attn.out_proj", "attention.out_proj"),
+    ("attention_norm", "attention_norm"),
+    ("feat_extractor.gen_one_d.0", "sampler.first_offsets"),
+    ("feat_extractor.gen_double_d.0", "sampler.second_offsets"),
+    ("dynamic_conv.parameter_generator", "mixing.filters"),
+    ("dynamic_conv.mix_bias", "mixing.biases"),
+    ("dynamic_conv.Wv_layer_norm", "mixing_norm"),
+    ("dynamic_conv.Wv", "mixing.out_proj"),
+    ("dynamic_conv.M_score_list_mix_bias", "mixing.channel_reuse.biases"),
+    ("dynamic_conv.M_score_list", "mixing.channel_reuse.gates"),
+    ("dynamic_conv.S_score_list2", "mixing.spatial_reuse.column_gates"),
+    ("dynamic_conv.S_score_list", "mixing.spatial_reuse.row_gates"),
+    ("dynamic_conv.subbox_local_list.{}", "mixing.channel_reuse.static.{}.within_group"),
+    ("dynamic_conv.axis_atten_list.{}", "mixing.channel_reuse.static.{}.across_groups"),
+    ("ffn.layers.0.0", "ffn.0"),
+    ("ffn.layers.1", "ffn.2"),
+    ("ffn_norm", "ffn_norm"),
+    ("cls_fcs.0", "class_head.0"),
+    ("cls_fcs.1", "class_head.1"),
+    ("fc_cls", "class_head.3"),
+    ("reg_fcs.0", "box_head.0"),
+    ("reg_fcs.1", "box_head.1"),
+    ("fc_reg", "box_head.3"),
+)
+PARTS = (
+    *((f"roi_head.bbox_head.{{}}.{a}", f"decoder.stages.{{}}.{b}") for a, b in STAGE_PARTS),
+    ("neck.lateral_convs.{}.conv", "neck.convs.{}"),
+    ("neck.gn_out", "neck.norm"),
+    ("rpn_head.init_content_features", "queries.content"),
+)
+WITHOUT_EFFECT = (
+    r"roi_head\.bbox_head\.\d+\.iou_snyc_statistics\..+",  # buffers that nothing reads
+    r"roi_head\.bbox_head\.\d+\.dynamic_conv\.subbox_score_list\.\d+\..+",  # never called
+    r"rpn_head\.init_proposal_bboxes",  # the whole image, computed from its size
+)
+
+
+class Conversion(NamedTuple):
+    """A converted checkpoint."""
+
+    state: dict[str, Tensor]
+    dropped: list[str]  # published names without effect
+
+
+def convert_mmdet_state_dict(state_dict: State, model: nn.Module | None = None) -> Conversion:
+    """Rename a published checkpoint's tensors to ours.
+
+    Args:
+        state_dict: the tensors, or the whole checkpoint with them under "state_dict".
+        model: if given, the result must have exactly its parameters and buffers, in their shapes.
+
+    Raises:
+        DataError: names that are unknown, missing or have another shape, all of them at once.
+    """
+    nested = state_dict.get("state_dict", state_dict)
+    source: State = nested if isinstance(nested, Mapping) else state_dict
+    converted: dict[str, Tensor] = {}
+    dropped, unknown = [], []
+    for name, value in source.items():
+        ours = our_name(name)
+        if ours is not None:
+            converted[ours] = value
+        elif any(re.fullmatch(pattern, name) for pattern in WITHOUT_EFFECT):
+            dropped.append(name)
+        else:
+            unknown.append(name)
+    faults = [f"unknown: {', '.join(unknown)}"] if unknown else []
+    if model is not None:
+        faults += _differences(converted, model.state_dict())
+    if faults:
+        raise DataError("the checkpoint does not fit; " + "; ".join(faults))
+    return Conversion(converted, dropped)
+
+
+def to_mmdet_state_dict(state_dict: State) -> dict[str, Tensor]:
+    """Rename our tensors to the published names: the way back.
+
+    Names without effect are not written; the published code loads such a file with
+    ``strict=False``.
+
+    Raises:
+        DataError: names that the published model does not have.
+    """
+    names = {name: published_name(name) for name in state_dict}
+    unknown = [name for name, published in names.items() if published is None]
+    if unknown:
+        raise DataError(f"the published model has no counterpart of: {', '.join(unknown)}")
+    return {str(names[name]): value for name, value in state_dict.items()}
+
+
+def our_name(name: str) -> str | None:
+    """Return our name of a published one, None if there is none."""
+    if name.startswith("backbone."):
+        return _backbone(name, from_torchvision)
+    return _renamed(name, [(theirs, ours) for theirs, ours in PARTS])
+
+
+def published_name(name: str) -> str | None:
+    """Return the published name of one of ours, None if there is none."""
+    if name.startswith("backbone."):
+        return _backbone(name, to_torchvision)
+    return _renamed(name, [(ours, theirs) for theirs, ours in PARTS])
+
+
+def _backbone(name: str, rename: Callable[[str], str | None]) -> str | None:
+    inner = rename(name.removeprefix("backbone."))
+    return None if inner is None else f"backbone.{inner}"
+
+
+def _renamed(name: str, parts: list[tuple[str, str]]) -> str | None:
+    for old, new in parts:
+        pattern = re.escape(old).replace(r"\{\}", r"(\d+)")
+        # a part that ends in ".weight" or "_bias" is a whole name, others have a tail
+        found = re.fullmatch(pattern + r"(|\.weight|\.bias)", name)
+        if found:
+            *numbers, tail = found.groups()
+            return new.format(*numbers) + tail
+    return None
+
+
+def _differences(converted: State, wanted: State) -> list[str]:
+    missing = [
+        name
+        for name in wanted
+        if name not in converted and not name.endswith("num_batches_tracked")  # a mere counter
+    ]
+    surplus = [name for name in converted if name not in wanted]
+    shapes = [
+        f"{name} {tuple(converted[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in converted and converted[name].shape != wanted[name].shape
+    ]
+    kinds = {"missing": missing, "not in the model": surplus, "other shapes": shapes}
+    return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]

@@ -1,0 +1,130 @@
+"""A complete synthetic checkpoint with all published names goes to our model and back."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
+from stageinteractor.config import apply_overrides, instantiate, load_config
+from stageinteractor.errors import DataError
+
+ZOO = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+DEAD = ("subbox_score_list", "iou_snyc_statistics", "init_proposal_bboxes")
+
+
+def linear(name: str, rows: int, columns: int) -> Shapes:
+    yield f"{name}.weight", (rows, columns)
+    yield f"{name}.bias", (rows,)
+
+
+def norm(name: str) -> Shapes:
+    yield f"{name}.weight", (256,)
+    yield f"{name}.bias", (256,)
+
+
+def stage(i: int) -> Shapes:
+    """Names and shapes of one stage, as the published model has them with R50 and COCO."""
+    reused = max(0, i - 1)
+    yield "iof_tau", (8,)
+    yield "attention.attn.in_proj_weight", (768, 256)
+    yield "attention.attn.in_proj_bias", (768,)
+    yield from linear("attention.attn.out_proj", 256, 256)
+    yield from linear("feat_extractor.gen_one_d.0", 96 if i == 0 else 48, 256)
+    yield from linear("feat_extractor.gen_double_d.0", 24, 256)
+    rows = {0: 49152, 1: 32768}.get(i, 24576)
+    yield from linear("dynamic_conv.parameter_generator", rows, 256)
+    yield from linear("dynamic_conv.mix_bias", 768, 256)
+    yield from linear("dynamic_conv.Wv", 256, 32768)
+    for number in range(reused):
+        yield from linear(f"dynamic_conv.subbox_local_list.{number}", 512, 512)
+        yield from linear(f"dynamic_conv.axis_atten_list.{number}", 256, 256)
+        yield from linear(f"dynamic_conv.subbox_score_list.{number}", 128, 256)
+    if reused:
+        yield from linear("dynamic_conv.M_score_list", 512 * reused, 256)
+        yield from linear("dynamic_conv.M_score_list_mix_bias", 256 * reused, 256)
+        yield from linear("dynamic_conv.S_score_list", 256, 256)
+        yield from linear("dynamic_conv.S_score_list2", 128, 256)
+    yield from linear("ffn.layers.0.0", 2048, 256)
+    yield from linear("ffn.layers.1", 256, 2048)
+    yield from linear("cls_fcs.0", 256, 256)
+    yield from linear("reg_fcs.0", 256, 256)
+    yield from linear("fc_cls", 80, 256)
+    yield from linear("fc_reg", 4, 256)
+    norms = "attention_norm dynamic_conv.Wv_layer_norm ffn_norm cls_fcs.1 reg_fcs.1"
+    for name in norms.split():
+        yield from norm(name)
+    for name, shape in (("running_mean", (1,)), ("running_var", (1,)), ("num_batches_tracked", ())):
+        yield f"iou_snyc_statistics.{name}", shape
+
+
+def published(depth: int, queries: int) -> Shapes:
+    for name, value in getattr(torchvision.models, f"resnet{depth}")().state_dict().items():
+        if not name.startswith("fc."):
+            yield f"backbone.{name}", tuple(value.shape)
+    for level, channels in enumerate((256, 512, 1024, 2048)):
+        yield f"neck.lateral_convs.{level}.conv.weight", (256, channels, 1, 1)
+        yield f"neck.lateral_convs.{level}.conv.bias", (256,)
+    yield from norm("neck.gn_out")
+    yield "rpn_head.init_content_features.weight", (queries, 256)
+    yield "rpn_head.init_proposal_bboxes", (queries, 4)
+    for i in range(6):
+        yield from ((f"roi_head.bbox_head.{i}.{name}", shape) for name, shape in stage(i))
+
+
+@pytest.fixture(scope="module")
+def model():
+    cfg = load_config(ZOO / "stageinteractor_r50_1x.py")
+    return instantiate(cfg.model, "model")
+
+
+@pytest.fixture
+def checkpoint():
+    torch.manual_seed(0)
+    return {name: torch.rand(shape) for name, shape in published(50, 100)}
+
+
+def test_a_complete_checkpoint_there_and_back_is_the_identity(model, checkpoint):
+    converted = convert_mmdet_state_dict({"state_dict": checkpoint, "meta": {}}, model)
+    model.load_state_dict(converted.state)
+    back = to_mmdet_state_dict(model.state_dict())
+    alive = {name for name in checkpoint if not any(part in name for part in DEAD)}
+    assert set(back) == alive
+    assert set(converted.dropped) == set(checkpoint) - alive
+    for name in alive:
+        assert torch.equal(back[name], checkpoint[name].to(back[name].dtype))
+
+
+def test_other_depth_and_number_of_queries():
+    cfg = load_config(ZOO / "stageinteractor_r101_300_crop_3x.py")
+    apply_overrides(cfg, ["model.decoder.num_stages=6"])
+    model = instantiate(cfg.model, "model")
+    checkpoint = {name: torch.zeros(shape) for name, shape in published(101, 300)}
+    assert set(convert_mmdet_state_dict(checkpoint, model).state) == set(model.state_dict())
+
+
+def test_all_faults_are_named_at_once(model, checkpoint):
+    checkpoint["roi_head.bbox_head.3.mystery.weight"] = torch.zeros(1)
+    checkpoint["rpn_head.other"] = torch.zeros(1)
+    del checkpoint["neck.gn_out.bias"]
+    checkpoint["roi_head.bbox_head.5.fc_cls.bias"] = torch.zeros(3)
+    with pytest.raises(DataError) as caught:
+        convert_mmdet_state_dict(checkpoint, model)
+    told = str(caught.value)
+    assert "unknown: roi_head.bbox_head.3.mystery.weight, rpn_head.other" in told
+    assert "missing: neck.norm.bias" in told
+    assert "other shapes: decoder.stages.5.class_head.3.bias (3,) instead of (80,)" in told
+
+
+def test_a_checkpoint_for_fewer_stages_does_not_fit(model, checkpoint):
+    fewer = {n: v for n, v in checkpoint.items() if not n.startswith("roi_head.bbox_head.5.")}
+    with pytest.raises(DataError, match=r"missing: decoder\.stages\.5\.attention\.tau"):
+        convert_mmdet_state_dict(fewer, model)
+
+
+def test_names_of_ours_without_counterpart_are_refused():
+    with pytest.raises(DataError, match=r"no counterpart of: decoder\.extra, backbone\.model\.x"):
+        to_mmdet_state_dict({"decoder.extra": torch.zeros(1), "backbone.model.x": torch.zeros(1)})

@@ -1,0 +1,63 @@
+"""Convert a published (mmdet) StageInteractor checkpoint to this project's names, or back.
+
+  tools/convert_checkpoint.py published.pth converted.pth \
+      --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py
+  tools/convert_checkpoint.py output/r50_1x/model_final.pth published.pth --to-mmdet
+
+With a config, every tensor must fit its model. The result is evaluated by
+tools/train_net.py --eval-only --config-file ... train.init_checkpoint=converted.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+
+from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
+from stageinteractor.config import apply_overrides, instantiate, load_config
+from stageinteractor.engine.checkpointing import read_checkpoint
+from stageinteractor.errors import StageInteractorError, one_line
+from stageinteractor.files import atomic_path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="IN", help="checkpoint to read")
+    parser.add_argument("target", metavar="OUT", help="checkpoint to write")
+    parser.add_argument("--config-file", metavar="FILE", help="check names and shapes against it")
+    parser.add_argument("--to-mmdet", action="store_true", help="from our names to the published")
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    args = parser.parse_args()
+    try:
+        content = convert(args)
+        with atomic_path(args.target) as temporary:
+            torch.save(content, temporary)
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(f"{args.target}: written")
+    return 0
+
+
+def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
+    source = read_checkpoint(args.source)
+    if args.to_mmdet:
+        return {"state_dict": to_mmdet_state_dict(source.get("model", source))}
+    model = None
+    if args.config_file:
+        cfg = load_config(args.config_file)
+        apply_overrides(cfg, args.opts)
+        model = instantiate(cfg.model, "model")
+    converted = convert_mmdet_state_dict(source, model)
+    print(f"{len(converted.state)} tensors converted, {len(converted.dropped)} without effect:")
+    for name in converted.dropped:
+        print(f"  dropped {name}")
+    return {"model": converted.state}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
