@@ -72,7 +72,7 @@ class StageInteractorDecoder(nn.Module):
                 f"embed_dim {embed_dim} must be a multiple of num_groups {num_groups}, "
                 f"and out_points {out_points} must be even"
             )
-        if first_reuse_stage < 2 <= num_stages:
+        if first_reuse_stage < min(2, num_stages):
             raise ValueError(f"first_reuse_stage must be at least 2, got {first_reuse_stage}")
         self.num_classes = num_classes
         self.stages = nn.ModuleList()

@@ -1,0 +1,140 @@
+import pytest
+import torch
+
+from stageinteractor.assigner.boxes import (
+    box_area,
+    box_giou,
+    box_intersection,
+    box_iou,
+    cxcywh_to_xyxy,
+    xyxy_to_cxcywh,
+)
+
+
+def random_boxes(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(*shape, 2, generator=generator, dtype=torch.float64) * 10
+    size = torch.rand(*shape, 2, generator=generator, dtype=torch.float64) * 5 + 0.5
+    return torch.cat([low, low + size], dim=-1)
+
+
+def test_cxcywh_becomes_xyxy():
+    # 10 -+ 4 / 2 = 8, 12 and 20 -+ 6 / 2 = 17, 23
+    boxes = torch.tensor([[10.0, 20.0, 4.0, 6.0]])
+    assert cxcywh_to_xyxy(boxes).tolist() == [[8.0, 17.0, 12.0, 23.0]]
+
+
+def test_xyxy_becomes_cxcywh():
+    boxes = torch.tensor([[8.0, 17.0, 12.0, 23.0]])
+    assert xyxy_to_cxcywh(boxes).tolist() == [[10.0, 20.0, 4.0, 6.0]]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3)])
+def test_conversions_undo_each_other(shape: tuple[int, ...]):
+    boxes = random_boxes(*shape)
+    assert xyxy_to_cxcywh(boxes).shape == boxes.shape
+    torch.testing.assert_close(cxcywh_to_xyxy(xyxy_to_cxcywh(boxes)), boxes)
+
+
+def test_area_is_width_times_height():
+    # (5 - 2) (7 - 3) = 12; a box without width has none; two negative sides do not multiply
+    boxes = torch.tensor([[2.0, 3, 5, 7], [2, 3, 2, 7], [5, 7, 2, 3]])
+    assert box_area(boxes).tolist() == [12.0, 0.0, 0.0]
+
+
+def test_intersection_is_the_shared_area():
+    first = torch.tensor([0.0, 0, 4, 4])
+    # overlap [2, 4] x [1, 3]: 2 * 2; inside: 1 * 1; touching at x = 4; apart in both directions
+    second = torch.tensor([[2.0, 1, 6, 3], [1, 1, 2, 2], [4, 0, 8, 4], [6, 6, 8, 8]])
+    assert box_intersection(first, second).tolist() == [4.0, 1.0, 0.0, 0.0]
+
+
+def test_iou_of_aligned_pairs():
+    first = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4]])
+    second = torch.tensor([[2.0, 0, 6, 4], [0, 0, 4, 4], [4, 4, 6, 6]])
+    # 2 * 4 / (16 + 16 - 8) = 1 / 3; the same box; only a common corner
+    wanted = torch.tensor([1 / 3, 1.0, 0.0])
+    torch.testing.assert_close(box_iou(first, second), wanted)
+
+
+def test_iou_of_all_pairs_equals_that_of_each_pair():
+    first, second = random_boxes(3, seed=1), random_boxes(5, seed=2)
+    found = box_iou(first[:, None], second[None])
+    assert found.shape == (3, 5)
+    for row in range(3):
+        for column in range(5):
+            one = box_iou(first[row], second[column])
+            torch.testing.assert_close(found[row, column], one)
+
+
+def test_giou_of_aligned_pairs():
+    first = torch.tensor([[0.0, 0, 4, 4], [0, 0, 2, 2], [0, 0, 4, 4]])
+    second = torch.tensor([[2.0, 2, 6, 6], [4, 0, 6, 2], [0, 0, 4, 4]])
+    # 4 / 28 - (36 - 28) / 36 = 1 / 7 - 2 / 9; 0 - (12 - 8) / 12 = -1 / 3; the same box
+    wanted = torch.tensor([1 / 7 - 2 / 9, -1 / 3, 1.0])
+    torch.testing.assert_close(box_giou(first, second), wanted)
+
+
+def test_giou_is_at_most_iou_and_symmetric():
+    first, second = random_boxes(50, seed=3), random_boxes(50, seed=4)
+    giou = box_giou(first, second)
+    assert (giou <= box_iou(first, second) + 1e-12).all()
+    assert (giou >= -1).all()
+    torch.testing.assert_close(giou, box_giou(second, first))
+
+
+@pytest.mark.parametrize("overlap", [box_iou, box_giou])
+def test_overlaps_do_not_change_with_the_unit(overlap):
+    first, second = random_boxes(20, seed=5), random_boxes(20, seed=6)
+    torch.testing.assert_close(overlap(first, second), overlap(100 * first, 100 * second))
+
+
+@pytest.mark.parametrize("overlap", [box_iou, box_giou])
+def test_empty_boxes_give_numbers(overlap):
+    point = torch.tensor([3.0, 3, 3, 3])
+    for other in (point, torch.tensor([0.0, 0, 4, 4]), torch.tensor([9.0, 9, 9, 12])):
+        value = overlap(point, other)
+        assert torch.isfinite(value)
+        assert value <= 0
+
+
+def test_eps_bounds_the_union():
+    # side 1e-4: area 1e-8 < eps, so the box overlaps itself by 1e-8 / 1e-6 only
+    tiny = torch.tensor([0.0, 0, 1e-4, 1e-4], dtype=torch.float64)
+    torch.testing.assert_close(box_iou(tiny, tiny).item(), 1e-2)
+    assert box_iou(tiny, tiny, eps=1e-12).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("overlap", [box_iou, box_giou])
+def test_half_precision_does_not_overflow(overlap, dtype: torch.dtype):
+    # 1024 * 1024 is beyond the largest float16, 65504
+    first = torch.tensor([0.0, 0, 1024, 1024], dtype=dtype)
+    second = torch.tensor([0.0, 0, 512, 1024], dtype=dtype)
+    found = overlap(first, second)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("overlap", [box_iou, box_giou])
+def test_overlaps_have_the_numerical_gradient(overlap):
+    first, second = random_boxes(6, seed=7), random_boxes(6, seed=8)
+    assert torch.autograd.gradcheck(overlap, (first.requires_grad_(), second.requires_grad_()))
+
+
+def test_giou_pulls_boxes_together_that_do_not_touch():
+    box = torch.tensor([0.0, 0, 2, 2], requires_grad=True)
+    box_giou(box, torch.tensor([6.0, 0, 8, 2])).backward()
+    assert box.grad[2] > 0  # a larger right edge comes nearer
+
+
+@pytest.mark.parametrize("overlap", [box_iou, box_giou])
+def test_no_boxes_have_no_overlaps(overlap):
+    none = torch.zeros(0, 4)
+    assert overlap(none, none).shape == (0,)
+    assert overlap(none[:, None], random_boxes(3).float()[None]).shape == (0, 3)
+
+
+def test_shapes_that_do_not_broadcast_are_refused():
+    with pytest.raises(RuntimeError, match="must match the size"):
+        box_iou(random_boxes(2), random_boxes(3))

@@ -1,0 +1,227 @@
+import pytest
+import torch
+
+from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.assigner.boxes import box_iou
+from stageinteractor.assigner.cross_stage import scatter_labels
+
+# Three objects A, B, C of the classes 0, 1, 2. C is the upper four fifths of A.
+OBJECTS = [[0.0, 0, 10, 10], [20, 0, 30, 10], [0, 0, 10, 8]]
+TARGETS = [{"boxes": torch.tensor(OBJECTS), "labels": torch.tensor([0, 1, 2])}]
+BOXES = torch.tensor(
+    [
+        # query 0 on A and C         query 1 on B         query 2 on B
+        [[0.0, 0, 10, 10], [20.0, 0, 24, 10], [20.0, 0, 30, 10]],  # stage 0
+        [[0.0, 0, 10, 8], [20.0, 0, 30, 10], [20.0, 0, 30, 10]],  # stage 1
+        [[0.0, 0, 10, 4], [20.0, 0, 30, 4], [20.0, 0, 30, 10]],  # stage 2
+    ]
+).unsqueeze(1)
+A, B, C = 0, 1, 2
+MATCHES = torch.tensor([[A, -1, B], [C, -1, -1], [-1, B, -1]]).unsqueeze(1)
+# IoU of query 0 with (A, C): stage 0 (1, .8), stage 1 (.8, 1), stage 2 (40/100, 40/80 = .5)
+# IoU of query 1 with B: 40/100 = .4, 1, .4; of query 2 with B: 1, 1, 1
+
+
+def classes(assigned: torch.Tensor) -> list[list[list[int]]]:
+    """The classes with target 1 of every query, stage by stage, of the only image."""
+    return [[row.nonzero().flatten().tolist() for row in stage] for stage in assigned[:, 0]]
+
+
+def test_labels_come_from_the_previous_the_own_and_all_later_stages():
+    found = CrossStageAssigner()(BOXES, MATCHES, TARGETS, 3)
+    assert found.shape == (3, 1, 3, 3)
+    assert classes(found) == [
+        # C comes from stage 1; B of stage 2 is dropped at IoU .4; the own B
+        [[A, C], [], [B]],
+        # A comes from stage 0; B comes from stage 2; B comes from stage 0
+        [[A, C], [B], [B]],
+        # C comes from stage 1 at IoU .5 exactly; own B dropped at .4; B of stage 0 is too old
+        [[C], [], []],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "wanted"),
+    [
+        ((0, 0), [[[A], [], [B]], [[C], [], []], [[], [], []]]),
+        ((None, None), [[[A, C], [], [B]], [[A, C], [B], [B]], [[C], [], [B]]]),
+        ((-1, 0), [[[A], [], [B]], [[A, C], [], [B]], [[C], [], []]]),
+        ((0, None), [[[A, C], [], [B]], [[C], [B], []], [[], [], []]]),
+        ((None, -1), [[[A], [], [B]], [[A, C], [], [B]], [[C], [], [B]]]),
+    ],
+)
+def test_scope_chooses_the_stages(scope, wanted):
+    assert classes(CrossStageAssigner(scope=scope)(BOXES, MATCHES, TARGETS, 3)) == wanted
+
+
+def test_own_match_is_kept_below_the_threshold_if_asked():
+    found = CrossStageAssigner(keep_own_match=True)(BOXES, MATCHES, TARGETS, 3)
+    assert classes(found) == [
+        [[A, C], [], [B]],  # B of stage 2 is not query 1's own match here
+        [[A, C], [B], [B]],
+        [[C], [B], []],  # query 1's own B, IoU .4
+    ]
+
+
+def test_threshold_is_inclusive_and_moves_the_labels():
+    # .4 lets query 1 have B at all stages, and query 0 still has no A at stage 2 (out of scope)
+    lenient = CrossStageAssigner(iou_threshold=0.399)(BOXES, MATCHES, TARGETS, 3)
+    assert classes(lenient) == [[[A, C], [B], [B]], [[A, C], [B], [B]], [[C], [B], []]]
+    strict = CrossStageAssigner(iou_threshold=1.0)(BOXES, MATCHES, TARGETS, 3)
+    assert classes(strict) == [[[A], [], [B]], [[C], [B], [B]], [[], [], []]]
+
+
+@pytest.mark.parametrize(
+    ("scope", "wanted"),
+    [
+        ((-1, None), [[1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]),
+        ((0, 0), [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        ((None, None), [[1, 1, 1, 1]] * 4),
+        ((-1, 0), [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]),
+        ((2, 3), [[1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]),  # own stage always
+    ],
+)
+def test_scope_mask_by_hand(scope, wanted):
+    assert CrossStageAssigner(scope=scope).scope_mask(4).int().tolist() == wanted
+
+
+def test_one_stage_keeps_own_matches_that_fit():
+    found = CrossStageAssigner()(BOXES[:1], MATCHES[:1], TARGETS, 3)
+    assert classes(found) == [[[A], [], [B]]]
+
+
+def random_case(seed: int, stages: int, queries: int, counts: tuple[int, ...], num_classes: int):
+    """Boxes jittered around objects, so that overlaps lie on both sides of one half."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    low = uniform(stages, len(counts), queries, 2) * 9
+    boxes = torch.cat([low, low + 8 + 4 * uniform(*low.shape)], dim=-1)
+    matches = torch.full((stages, len(counts), queries), -1)
+    targets = []
+    for image, count in enumerate(counts):
+        low = uniform(count, 2) * 9
+        targets.append(
+            {
+                "boxes": torch.cat([low, low + 8 + 4 * uniform(count, 2)], dim=-1),
+                "labels": torch.randint(num_classes, (count,), generator=generator),
+            }
+        )
+        for stage in range(stages):
+            number = min(count, queries)
+            chosen = torch.randperm(queries, generator=generator)[:number]
+            order = torch.randperm(count, generator=generator)[:number]
+            matches[stage, image, chosen] = order
+    return boxes, matches, targets, num_classes
+
+
+def assign_with_loops(boxes, matches, targets, num_classes, threshold, scope, keep_own):
+    stages, images, queries = matches.shape
+    first = -stages if scope[0] is None else scope[0]
+    last = stages if scope[1] is None else scope[1]
+    assigned = torch.zeros(stages, images, queries, num_classes, dtype=boxes.dtype)
+    for stage in range(stages):
+        sources = {stage} | set(range(max(0, stage + first), min(stages, stage + last + 1)))
+        for image in range(images):
+            for query in range(queries):
+                for source in sources:
+                    index = int(matches[source, image, query])
+                    if index < 0:
+                        continue
+                    wanted = targets[image]["boxes"][index]
+                    fits = box_iou(boxes[stage, image, query], wanted) >= threshold
+                    if fits or (keep_own and source == stage):
+                        assigned[stage, image, query, targets[image]["labels"][index]] = 1
+    return assigned
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("keep_own", [False, True])
+@pytest.mark.parametrize("scope", [(-1, None), (0, 0), (None, None), (-1, 0), (1, 2), (-2, -2)])
+def test_equals_plain_loops(scope, keep_own: bool, seed: int):
+    case = random_case(seed, stages=4, queries=5, counts=(3, 0, 4, 9), num_classes=3)
+    found = CrossStageAssigner(0.5, scope, keep_own)(*case)
+    wanted = assign_with_loops(*case, 0.5, scope, keep_own)
+    assert 0 < wanted.sum() < wanted.numel()
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_queries_and_images_does_not_matter(seed: int):
+    boxes, matches, targets, _ = random_case(seed, 3, 5, (3, 4), 3)
+    found = CrossStageAssigner()(boxes, matches, targets, 3)
+    order = torch.tensor([4, 2, 0, 1, 3])
+    moved = CrossStageAssigner()(boxes[:, :, order], matches[:, :, order], targets, 3)
+    assert torch.equal(moved, found[:, :, order])
+    moved = CrossStageAssigner()(boxes.flip(1), matches.flip(1), targets[::-1], 3)
+    assert torch.equal(moved, found.flip(1))
+
+
+def test_labels_do_not_move_between_queries():
+    boxes = torch.tensor([0.0, 0, 10, 10]).expand(3, 1, 4, 4)
+    matches = torch.tensor([[0, -1, -1, -1]] * 3).unsqueeze(1)
+    found = CrossStageAssigner()(boxes, matches, TARGETS, 3)
+    assert found[:, :, 0, 0].all()
+    assert not found[:, :, 1:].any()
+
+
+def test_objects_in_the_same_place_give_several_classes():
+    boxes = torch.tensor([0.0, 0, 10, 10]).expand(2, 1, 1, 4)
+    targets = [{"boxes": boxes[:, 0, 0], "labels": torch.tensor([1, 2])}]
+    found = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
+    assert classes(found) == [[[1, 2]], [[1, 2]]]
+
+
+def test_two_objects_of_a_class_count_once():
+    boxes = torch.tensor([0.0, 0, 10, 10]).expand(2, 1, 1, 4)
+    targets = [{"boxes": boxes[:, 0, 0], "labels": torch.tensor([1, 1])}]
+    found = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
+    assert found.flatten().tolist() == [0, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("keep_own", [False, True])
+@pytest.mark.parametrize("images", [1, 2])
+def test_without_objects_all_targets_are_zero(images: int, keep_own: bool):
+    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * images
+    matches = torch.full((3, images, 4), -1)
+    assigner = CrossStageAssigner(keep_own_match=keep_own, iou_threshold=0.0)
+    found = assigner(torch.rand(3, images, 4, 4), matches, targets, 5)
+    assert found.shape == (3, images, 4, 5)
+    assert not found.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
+    boxes = BOXES.to(dtype).requires_grad_()
+    found = CrossStageAssigner()(boxes, MATCHES, TARGETS, 3)
+    assert found.dtype == dtype
+    assert not found.requires_grad
+    assert classes(found)[0] == [[A, C], [], [B]]
+
+
+def test_scatter_labels_by_hand():
+    labels = torch.tensor([[0, 2, 2], [1, 0, 3]])
+    valid = torch.tensor([[True, True, False], [False, False, True]])
+    assert scatter_labels(labels, valid, 4).tolist() == [[1, 0, 1, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5])
+def test_a_threshold_outside_of_zero_to_one_is_refused(threshold: float):
+    with pytest.raises(ValueError, match=r"iou_threshold must lie in \[0, 1\], got"):
+        CrossStageAssigner(iou_threshold=threshold)
+
+
+def test_a_scope_that_ends_before_it_begins_is_refused():
+    with pytest.raises(ValueError, match=r"first <= last, got \(1, 0\)"):
+        CrossStageAssigner(scope=(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "matches"),
+    [((3, 1, 2, 4), (3, 1, 3)), ((3, 1, 2, 5), (3, 1, 2)), ((3, 2, 4), (3, 2))],
+)
+def test_wrong_shapes_are_refused(boxes: tuple[int, ...], matches: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"expected boxes \(S, B, N, 4\) and matches \(S, B, N\)"):
+        CrossStageAssigner()(torch.zeros(boxes), torch.full(matches, -1), TARGETS, 3)

@@ -1,0 +1,240 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from stageinteractor.assigner import HungarianMatcher
+from stageinteractor.assigner.targets import pad_targets
+
+LN2 = math.log(2.0)
+SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100
+
+
+def random_boxes(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    low = torch.rand(*shape, 2, generator=generator, dtype=torch.float64) * 60
+    size = torch.rand(*shape, 2, generator=generator, dtype=torch.float64) * 40 + 2
+    return torch.cat([low, low + size], dim=-1)
+
+
+def random_case(seed: int, stages: int, queries: int, classes: int, counts: tuple[int, ...]):
+    generator = torch.Generator().manual_seed(seed)
+    images = len(counts)
+    logits = torch.randn(stages, images, queries, classes, generator=generator).double() * 2
+    boxes = random_boxes(generator, stages, images, queries)
+    targets = [
+        {
+            "boxes": random_boxes(generator, count),
+            "labels": torch.randint(classes, (count,), generator=generator),
+        }
+        for count in counts
+    ]
+    sizes = torch.rand(images, 2, generator=generator, dtype=torch.float64) * 60 + 50
+    return logits, boxes, targets, sizes
+
+
+def pair_cost(logit: float, box: list[float], wanted: list[float], height: float, width: float):
+    """The cost of one query and one object with plain numbers, weights 2, 5 and 2."""
+    p = 1 / (1 + math.exp(-logit))
+    focal = 0.25 * (1 - p) ** 2 * -math.log(p) - 0.75 * p**2 * -math.log(1 - p)
+    scale = [width, height, width, height]
+    distance = sum(abs(a - b) / unit for a, b, unit in zip(box, wanted, scale, strict=True))
+    overlap = max(0.0, min(box[2], wanted[2]) - max(box[0], wanted[0]))
+    overlap *= max(0.0, min(box[3], wanted[3]) - max(box[1], wanted[1]))
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, wanted)]
+    union = sum(areas) - overlap
+    hull = max(box[2], wanted[2]) - min(box[0], wanted[0])
+    hull *= max(box[3], wanted[3]) - min(box[1], wanted[1])
+    giou = overlap / union - (hull - union) / hull
+    return 2 * focal + 5 * distance - 2 * giou
+
+
+def match_with_loops(logits, boxes, targets, sizes) -> torch.Tensor:
+    matches = torch.full(logits.shape[:3], -1)
+    for stage in range(logits.shape[0]):
+        for image, target in enumerate(targets):
+            height, width = sizes[image].tolist()
+            table = np.zeros((logits.shape[2], len(target["labels"])))
+            for query in range(logits.shape[2]):
+                for index, label in enumerate(target["labels"].tolist()):
+                    table[query, index] = pair_cost(
+                        logits[stage, image, query, label].item(),
+                        boxes[stage, image, query].tolist(),
+                        target["boxes"][index].tolist(),
+                        height,
+                        width,
+                    )
+            for query, index in zip(*linear_sum_assignment(table), strict=True):
+                matches[stage, image, query] = int(index)
+    return matches
+
+
+@pytest.mark.parametrize(
+    ("weights", "wanted"),
+    [
+        # logit 0: p = 1/2, 0.25 * 1/4 * ln 2 - 0.75 * 1/4 * ln 2 = -ln 2 / 8
+        ((1.0, 0.0, 0.0), -LN2 / 8),
+        # |0 - 50| / 100 + 0 + |50 - 100| / 100 + |50 - 40| / 50 = 0.5 + 0.5 + 0.2
+        ((0.0, 1.0, 0.0), 1.2),
+        # overlap 0, areas 2500 and 2000, enclosing 100 * 50: -(0 - (5000 - 4500) / 5000)
+        ((0.0, 0.0, 1.0), 0.1),
+        ((2.0, 5.0, 2.0), 2 * -LN2 / 8 + 5 * 1.2 + 2 * 0.1),
+    ],
+)
+def test_costs_worked_out_by_hand(weights: tuple[float, float, float], wanted: float):
+    boxes = torch.tensor([0.0, 0, 50, 50]).view(1, 1, 1, 4)
+    targets = [{"boxes": torch.tensor([[50.0, 0, 100, 40]]), "labels": torch.tensor([1])}]
+    logits = torch.tensor([7.0, 0.0, -7.0]).view(1, 1, 1, 3)  # only class 1 counts
+    matcher = HungarianMatcher(*weights)
+    costs = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), SIZES)
+    assert costs.shape == (1, 1, 1, 1)
+    assert costs.item() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_alpha_and_gamma_enter_the_class_cost():
+    # p = 3/4, alpha = 1/2, gamma = 1: 1/2 * 1/4 * ln(4/3) - 1/2 * 3/4 * ln 4
+    boxes = torch.tensor([0.0, 0, 50, 50]).view(1, 1, 1, 4)
+    targets = [{"boxes": boxes[0, 0], "labels": torch.tensor([0])}]
+    logits = torch.tensor(math.log(3.0)).view(1, 1, 1, 1)
+    matcher = HungarianMatcher(1.0, 0.0, 0.0, alpha=0.5, gamma=1.0)
+    costs = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), SIZES)
+    wanted = math.log(4 / 3) / 8 - 3 / 8 * math.log(4)
+    assert costs.item() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_best_sum_wins_not_the_best_pair():
+    # class costs only. Object 0 likes query 0 a bit more than query 1; object 1 can only use 0.
+    logits = torch.tensor([[3.0, 3.0], [2.5, -9.0], [-9.0, -9.0]]).view(1, 1, 3, 2)
+    boxes = torch.zeros(1, 1, 3, 4)
+    targets = [{"boxes": torch.zeros(2, 4), "labels": torch.tensor([0, 1])}]
+    matches = HungarianMatcher(1.0, 0.0, 0.0)(logits, boxes, targets, SIZES)
+    assert matches.tolist() == [[[1, 0, -1]]]
+
+
+def test_stages_are_matched_by_themselves():
+    box = torch.tensor([0.0, 0, 20, 20])
+    far = torch.tensor([60.0, 20, 90, 40])
+    boxes = torch.stack([torch.stack([box, far]), torch.stack([far, box])]).unsqueeze(1)
+    targets = [{"boxes": box.unsqueeze(0), "labels": torch.tensor([0])}]
+    matches = HungarianMatcher()(torch.zeros(2, 1, 2, 1), boxes, targets, SIZES)
+    assert matches.dtype == torch.int64
+    assert matches.tolist() == [[[0, -1]], [[-1, 0]]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("stages", "queries", "classes", "counts"),
+    [(1, 5, 1, (3,)), (3, 6, 4, (2, 0, 5)), (2, 3, 2, (7, 1)), (2, 4, 3, (4, 4))],
+)
+def test_matches_equal_plain_loops(seed, stages, queries, classes, counts):
+    case = random_case(seed, stages, queries, classes, counts)
+    assert torch.equal(HungarianMatcher()(*case), match_with_loops(*case))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_images_does_not_matter(seed: int):
+    logits, boxes, targets, sizes = random_case(seed, 2, 6, 3, (4, 0, 2))
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    order = torch.tensor([2, 0, 1])
+    moved = [targets[image] for image in order]
+    found = HungarianMatcher()(logits[:, order], boxes[:, order], moved, sizes[order])
+    assert torch.equal(found, matches[:, order])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_queries_does_not_matter(seed: int):
+    logits, boxes, targets, sizes = random_case(seed, 2, 6, 3, (4, 2))
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    found = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
+    assert torch.equal(found, matches[:, :, order])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_objects_does_not_matter(seed: int):
+    logits, boxes, targets, sizes = random_case(seed, 2, 6, 3, (5,))
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    order = torch.tensor([4, 0, 3, 1, 2])
+    moved = [{name: value[order] for name, value in targets[0].items()}]
+    found = HungarianMatcher()(logits, boxes, moved, sizes)
+    # object order[k] of before is object k now
+    wanted = torch.where(found >= 0, order[found.clamp(min=0)], -1)
+    assert torch.equal(wanted, matches)
+
+
+def test_more_objects_than_queries_match_every_query_once():
+    matches = HungarianMatcher()(*random_case(0, 2, 3, 2, (8,)))
+    for row in matches[:, 0].tolist():
+        assert len(set(row)) == 3
+        assert min(row) >= 0
+
+
+def test_identical_boxes_still_match_every_object_once():
+    boxes = torch.tensor([5.0, 5, 20, 20]).expand(2, 1, 4, 4)
+    targets = [{"boxes": boxes[0, 0, :3], "labels": torch.zeros(3, dtype=torch.long)}]
+    matches = HungarianMatcher()(torch.zeros(2, 1, 4, 2), boxes, targets, SIZES)
+    for row in matches[:, 0].tolist():
+        assert sorted(row) == [-1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("counts", [(0,), (0, 0)])
+def test_without_objects_everything_is_background(counts: tuple[int, ...]):
+    matches = HungarianMatcher()(*random_case(0, 2, 3, 2, counts))
+    assert torch.equal(matches, torch.full((2, len(counts), 3), -1))
+
+
+def test_integer_sizes_are_accepted():
+    logits, boxes, targets, _ = random_case(1, 2, 5, 3, (3,))
+    found = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80, 90]]))
+    wanted = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80.0, 90.0]]))
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("half_boxes", [False, True])
+def test_half_precision_is_matched_in_float32(half_boxes: bool, dtype: torch.dtype):
+    logits, boxes, targets, sizes = random_case(2, 2, 5, 3, (3, 4))
+    logits[:, :, 0] = 30.0  # p is 1 when rounded, and 1e-12 is 0 in float16
+    logits, boxes = logits.to(dtype), boxes.to(dtype if half_boxes else torch.float32)
+    with torch.autocast("cpu", dtype=dtype):
+        found = HungarianMatcher()(logits, boxes, targets, sizes)
+    wanted = HungarianMatcher()(logits.double(), boxes.double(), targets, sizes)
+    assert torch.equal(found, wanted)
+
+
+def test_matching_leaves_no_graph():
+    logits, boxes, targets, sizes = random_case(2, 1, 4, 2, (2,))
+    matches = HungarianMatcher()(logits.requires_grad_(), boxes.requires_grad_(), targets, sizes)
+    assert not matches.requires_grad
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_costs_that_are_not_finite_name_stage_and_image(value: float):
+    logits, boxes, targets, sizes = random_case(0, 3, 4, 2, (2, 2))
+    boxes[2, 1, 0, 0] = value
+    with pytest.raises(FloatingPointError, match="stage 2, image 1 of the batch are not finite"):
+        HungarianMatcher()(logits, boxes, targets, sizes)
+
+
+@pytest.mark.parametrize("weights", [(-1.0, 5.0, 2.0), (2.0, 5.0, -0.1), (0.0, 0.0, 0.0)])
+def test_wrong_weights_are_refused(weights: tuple[float, float, float]):
+    with pytest.raises(ValueError, match="must not be negative and not all zero"):
+        HungarianMatcher(*weights)
+
+
+def test_boxes_that_do_not_fit_the_logits_are_refused():
+    logits, boxes, targets, sizes = random_case(0, 2, 4, 3, (2,))
+    message = r"logits \(S, B, N, C\).*got \(2, 1, 4, 3\) and \(2, 1, 3, 4\)"
+    with pytest.raises(ValueError, match=message):
+        HungarianMatcher()(logits, boxes[:, :, :3], targets, sizes)
+    with pytest.raises(ValueError, match=r"got \(1, 4, 3\) and \(1, 4, 4\)"):
+        HungarianMatcher()(logits[0], boxes[0], targets, sizes)
+
+
+def test_a_wrong_number_of_targets_or_sizes_is_refused():
+    logits, boxes, targets, sizes = random_case(0, 2, 4, 3, (2, 1))
+    with pytest.raises(ValueError, match=r"expected 2 targets .*got 1 and \(2, 2\)"):
+        HungarianMatcher()(logits, boxes, targets[:1], sizes)
+    with pytest.raises(ValueError, match=r"image sizes \(2, 2\), got 2 and \(1, 2\)"):
+        HungarianMatcher()(logits, boxes, targets, sizes[:1])

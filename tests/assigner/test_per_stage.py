@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
+
+BOXES = torch.tensor([0.0, 0, 4, 4]).expand(2, 2, 3, 4)
+TARGETS = [
+    {"boxes": torch.tensor([[0.0, 0, 4, 4], [8, 8, 9, 9]]), "labels": torch.tensor([2, 0])},
+    {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)},
+]
+MATCHES = torch.tensor([[[0, -1, 1], [-1, -1, -1]], [[-1, 1, 0], [-1, -1, -1]]])
+
+
+def test_every_match_gives_its_class_and_nothing_else():
+    found = PerStageAssigner()(BOXES, MATCHES, TARGETS, 3)
+    # the second object is far from every box: only the match counts
+    assert found[:, 0].tolist() == [
+        [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
+        [[0, 0, 0], [1, 0, 0], [0, 0, 1]],
+    ]
+    assert not found[:, 1].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_the_cross_stage_assigner_that_only_keeps_its_own(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    boxes = torch.rand(3, 2, 5, 4, generator=generator)
+    targets = [
+        {
+            "boxes": torch.rand(6, 4, generator=generator),
+            "labels": torch.randint(4, (6,), generator=generator),
+        }
+        for _ in range(2)
+    ]
+    matches = torch.randint(-1, 6, (3, 2, 5), generator=generator)
+    cross = CrossStageAssigner(scope=(0, 0), keep_own_match=True)
+    found = PerStageAssigner()(boxes, matches, targets, 4)
+    assert torch.equal(found, cross(boxes, matches, targets, 4))
+    assert torch.equal(found.sum(dim=-1), (matches >= 0).float())
+
+
+def test_a_batch_without_objects_has_no_targets():
+    found = PerStageAssigner()(BOXES, torch.full_like(MATCHES, -1), [TARGETS[1]] * 2, 3)
+    assert torch.equal(found, torch.zeros(2, 2, 3, 3))
+
+
+def test_one_stage_and_one_class():
+    found = PerStageAssigner()(BOXES[:1, 1:], torch.full((1, 1, 3), -1), TARGETS[1:], 1)
+    assert found.shape == (1, 1, 3, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
+    found = PerStageAssigner()(BOXES.to(dtype).requires_grad_(), MATCHES, TARGETS, 3)
+    assert found.dtype == dtype
+    assert not found.requires_grad
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"got \(2, 2, 3, 4\) and \(2, 2, 2\)"):
+        PerStageAssigner()(BOXES, MATCHES[:, :, :2], TARGETS, 3)

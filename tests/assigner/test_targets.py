@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from stageinteractor.assigner.targets import matched_boxes, matched_labels, pad_targets
+
+
+def target(boxes: list[list[float]], labels: list[int]) -> dict[str, torch.Tensor]:
+    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.tensor(labels).long()}
+
+
+TWO_ONE_NONE = [
+    target([[0, 0, 1, 1], [2, 2, 3, 3]], [4, 5]),
+    target([[6, 6, 7, 7]], [8]),
+    target([], []),
+]
+
+
+def test_objects_are_padded_with_zeros():
+    padded = pad_targets(TWO_ONE_NONE, like=torch.zeros(1))
+    assert padded.boxes.tolist() == [
+        [[0, 0, 1, 1], [2, 2, 3, 3]],
+        [[6, 6, 7, 7], [0, 0, 0, 0]],
+        [[0, 0, 0, 0], [0, 0, 0, 0]],
+    ]
+    assert padded.labels.tolist() == [[4, 5], [8, 0], [0, 0]]
+    assert padded.counts == [2, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_boxes_get_the_type_of_like_and_labels_are_long(dtype: torch.dtype):
+    targets = [{"boxes": torch.ones(1, 4), "labels": torch.ones(1, dtype=torch.int32)}]
+    padded = pad_targets(targets, like=torch.zeros(1, dtype=dtype))
+    assert padded.boxes.dtype == dtype
+    assert padded.labels.dtype == torch.int64
+
+
+def test_a_batch_without_objects_is_padded_to_none():
+    padded = pad_targets([target([], []), target([], [])], like=torch.zeros(1))
+    assert padded.boxes.shape == (2, 0, 4)
+    assert padded.labels.shape == (2, 0)
+    assert padded.counts == [0, 0]
+
+
+def test_matches_pick_their_objects():
+    padded = pad_targets(TWO_ONE_NONE[:2], like=torch.zeros(1))
+    matches = torch.tensor([[[1, 0, -1], [-1, 0, -1]], [[-1, -1, 0], [0, -1, -1]]])
+    boxes = matched_boxes(padded, matches)
+    assert boxes.shape == (2, 2, 3, 4)
+    assert boxes[0, 0, :2].tolist() == [[2, 2, 3, 3], [0, 0, 1, 1]]
+    assert boxes[0, 1, 1].tolist() == [6, 6, 7, 7]
+    assert boxes[1, 0, 2].tolist() == [0, 0, 1, 1]
+    assert boxes[1, 1, 0].tolist() == [6, 6, 7, 7]
+    assert matched_labels(padded, matches).tolist() == [
+        [[5, 4, 0], [0, 8, 0]],
+        [[0, 0, 4], [8, 0, 0]],
+    ]
+
+
+def test_an_object_may_be_matched_by_several_queries():
+    padded = pad_targets(TWO_ONE_NONE[:1], like=torch.zeros(1))
+    matches = torch.tensor([[[1, 1]]])
+    assert matched_labels(padded, matches).tolist() == [[[5, 5]]]
+    assert matched_boxes(padded, matches)[0, 0].tolist() == [[2, 2, 3, 3]] * 2
+
+
+def test_nothing_is_matched_without_objects():
+    padded = pad_targets([target([], [])], like=torch.zeros(1))
+    matches = torch.full((2, 1, 3), -1)
+    assert matched_boxes(padded, matches).tolist() == torch.zeros(2, 1, 3, 4).tolist()
+    assert matched_labels(padded, matches).tolist() == [[[0, 0, 0]]] * 2
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "shapes"),
+    [
+        (torch.zeros(2, 4), torch.zeros(3), r"\(2, 4\) and \(3,\)"),
+        (torch.zeros(2, 5), torch.zeros(2), r"\(2, 5\) and \(2,\)"),
+        (torch.zeros(4), torch.zeros(1), r"\(4,\) and \(1,\)"),
+        (torch.zeros(2, 4), torch.zeros(2, 1), r"\(2, 4\) and \(2, 1\)"),
+        (torch.zeros(0), torch.zeros(0), r"\(0,\) and \(0,\)"),
+        (torch.zeros(4), torch.zeros(4), r"\(4,\) and \(4,\)"),
+        (torch.zeros(2, 3, 4), torch.zeros(2), r"\(2, 3, 4\) and \(2,\)"),
+    ],
+)
+def test_wrong_shapes_are_named_with_their_image(boxes, labels, shapes: str):
+    targets = [target([], []), {"boxes": boxes, "labels": labels}]
+    with pytest.raises(ValueError, match=f"target of image 1: expected .*got {shapes}"):
+        pad_targets(targets, like=torch.zeros(1))

@@ -1,0 +1,68 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from stageinteractor.criterion import FocalLoss
+
+LN3 = math.log(3.0)
+
+
+@pytest.mark.parametrize(
+    ("logit", "target", "wanted"),
+    [
+        # p = 1/2: 0.25 * (1/2)^2 * ln 2 and 0.75 * (1/2)^2 * ln 2
+        (0.0, 1.0, math.log(2) / 16),
+        (0.0, 0.0, 3 * math.log(2) / 16),
+        # p = 3/4: 0.25 * (1/4)^2 * -ln(3/4) and 0.75 * (3/4)^2 * -ln(1/4)
+        (LN3, 1.0, math.log(4 / 3) / 64),
+        (LN3, 0.0, 27 / 64 * math.log(4)),
+    ],
+)
+def test_values_worked_out_by_hand(logit: float, target: float, wanted: float):
+    found = FocalLoss()(torch.tensor([logit]), torch.tensor([target]))
+    assert found.item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_without_focus_and_balance_it_is_half_the_cross_entropy():
+    logits = torch.linspace(-4, 4, 9)
+    targets = (torch.arange(9) % 2).float()
+    wanted = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") / 2
+    torch.testing.assert_close(FocalLoss(alpha=0.5, gamma=0.0)(logits, targets), wanted)
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 1.5)])
+def test_equals_the_focal_loss_of_torchvision(alpha: float, gamma: float):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, generator=generator).double() * 3
+    targets = torch.randint(2, logits.shape, generator=generator).double()
+    found = FocalLoss(alpha, gamma)(logits, targets)
+    assert found.shape == logits.shape
+    torch.testing.assert_close(found, sigmoid_focal_loss(logits, targets, alpha, gamma))
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_large_logits_have_a_loss_and_a_gradient(sign: float):
+    logits = torch.full((2,), sign * 1e4, requires_grad=True)
+    loss = FocalLoss()(logits, torch.tensor([0.0, 1.0]))
+    # the wrong side costs alpha (or 1 - alpha) times 1e4, the right side nothing
+    assert loss.tolist() == ([0.0, 2500.0] if sign < 0 else [7500.0, 0.0])
+    loss.sum().backward()
+    assert logits.grad.tolist() == ([0.0, -0.25] if sign < 0 else [0.75, 0.0])
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_gradient_is_the_numerical_one(target: float):
+    logits = torch.linspace(-5, 5, 11, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(FocalLoss(), (logits, torch.full_like(logits, target)))
+
+
+def test_no_entries_have_no_loss():
+    assert FocalLoss()(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3)).shape == (2, 0, 3)
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(RuntimeError, match="must match the size"):
+        FocalLoss()(torch.zeros(2, 3), torch.zeros(2, 4))

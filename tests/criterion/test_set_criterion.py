@@ -1,0 +1,281 @@
+import math
+
+import pytest
+import torch
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
+from stageinteractor.assigner.boxes import box_giou
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.criterion.set_criterion import box_losses
+
+LN2 = math.log(2.0)
+SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100
+
+
+def build(assigner=None, matcher=None, **weights: float) -> SetCriterion:
+    matcher = matcher or HungarianMatcher()
+    return SetCriterion(matcher, assigner or CrossStageAssigner(), FocalLoss(), **weights)
+
+
+def random_boxes(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    low = torch.rand(*shape, 2, generator=generator, dtype=torch.float64) * 40
+    size = torch.rand(*shape, 2, generator=generator, dtype=torch.float64) * 40 + 10
+    return torch.cat([low, low + size], dim=-1)
+
+
+def random_case(seed: int, stages: int, queries: int, counts: tuple[int, ...], classes: int = 3):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(stages, len(counts), queries, classes, generator=generator).double()
+    targets = [
+        {
+            "boxes": random_boxes(generator, count),
+            "labels": torch.randint(classes, (count,), generator=generator),
+        }
+        for count in counts
+    ]
+    boxes = random_boxes(generator, stages, len(counts), queries)
+    sizes = torch.rand(len(counts), 2, generator=generator, dtype=torch.float64) * 50 + 50
+    return logits, boxes, targets, sizes
+
+
+def test_losses_of_one_object_worked_out_by_hand():
+    logits = torch.zeros(1, 1, 2, 1)
+    boxes = torch.tensor([[0.0, 0, 50, 50], [90, 40, 95, 45]]).view(1, 1, 2, 4)
+    targets = [{"boxes": torch.tensor([[0.0, 0, 100, 50]]), "labels": torch.tensor([0])}]
+    losses = build()(logits, boxes, targets, SIZES)
+    assert list(losses) == ["loss_class_0", "loss_bbox_0", "loss_giou_0"]
+    # query 0 is matched at IoU 2500 / 5000 = .5: ln 2 / 16; query 1 is negative: 3 ln 2 / 16
+    assert losses["loss_class_0"].item() == pytest.approx(2 * LN2 / 4)
+    # only the right edge is off, by 50 / 100
+    assert losses["loss_bbox_0"].item() == pytest.approx(5 * 0.5)
+    # GIoU = .5 - (5000 - 5000) / 5000
+    assert losses["loss_giou_0"].item() == pytest.approx(2 * 0.5)
+
+
+def test_class_loss_is_divided_by_the_labels_and_box_losses_by_the_matches():
+    box = torch.tensor([0.0, 0, 50, 50])
+    boxes = torch.stack([box, box + torch.tensor([0.0, 0, 50, 0])]).expand(2, 1, 2, 4)
+    targets = [{"boxes": boxes[0, 0], "labels": torch.tensor([0, 1])}]
+    # the queries change places, so both have both labels at both stages: IoU is 1 or 1/2
+    matches = torch.tensor([[[0, 1]], [[1, 0]]])
+    criterion = build(matcher=lambda *_: matches)
+    losses = criterion(torch.zeros(2, 1, 2, 2), boxes, targets, SIZES)
+    for stage in range(2):
+        # 4 positives of ln 2 / 16 over 4 labels (there are 2 matches)
+        assert losses[f"loss_class_{stage}"].item() == pytest.approx(2 * LN2 / 16)
+    assert losses["loss_bbox_0"].item() == losses["loss_giou_0"].item() == 0
+    # both right edges are off by 50 / 100, over 2 matches; both GIoU are 1/2
+    assert losses["loss_bbox_1"].item() == pytest.approx(5 * 0.5)
+    assert losses["loss_giou_1"].item() == pytest.approx(2 * 0.5)
+
+
+def test_class_loss_is_divided_by_the_matches_where_labels_are_dropped():
+    # IoU 1/4 < 1/2 twice: 2 matches and no label; every entry is a negative of 3 ln 2 / 16
+    boxes = torch.tensor([[0.0, 0, 25, 50], [50, 0, 75, 50]]).view(1, 1, 2, 4)
+    wanted = torch.tensor([[0.0, 0, 100, 50], [0, 0, 100, 50]])
+    targets = [{"boxes": wanted, "labels": torch.tensor([0, 0])}]
+    losses = build()(torch.zeros(1, 1, 2, 1), boxes, targets, SIZES)
+    assert losses["loss_class_0"].item() == pytest.approx(2 * (2 * 3 * LN2 / 16) / 2)
+    assert losses["loss_giou_0"].item() == pytest.approx(2 * (2 * 0.75) / 2)
+
+
+def losses_with_loops(logits, boxes, targets, sizes) -> dict[str, float]:
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    classes = CrossStageAssigner()(boxes, matches, targets, logits.shape[-1])
+    losses = {}
+    for stage in range(len(logits)):
+        class_sum = l1_sum = giou_sum = num_matches = num_labels = 0.0
+        for image, target in enumerate(targets):
+            height, width = sizes[image]
+            scale = torch.stack([width, height, width, height])
+            for query, index in enumerate(matches[stage, image].tolist()):
+                for logit, label in zip(
+                    logits[stage, image, query].tolist(),
+                    classes[stage, image, query].tolist(),
+                    strict=True,
+                ):
+                    p = 1 / (1 + math.exp(-logit))
+                    class_sum -= 0.25 * (1 - p) ** 2 * math.log(p) if label else 0
+                    class_sum -= 0 if label else 0.75 * p**2 * math.log(1 - p)
+                    num_labels += label
+                if index >= 0:
+                    box, wanted = boxes[stage, image, query], target["boxes"][index]
+                    l1_sum += ((box - wanted).abs() / scale).sum().item()
+                    giou_sum += 1 - box_giou(box, wanted).item()
+                    num_matches += 1
+        losses[f"loss_class_{stage}"] = 2 * class_sum / max(num_labels, num_matches, 1)
+        losses[f"loss_bbox_{stage}"] = 5 * l1_sum / max(num_matches, 1)
+        losses[f"loss_giou_{stage}"] = 2 * giou_sum / max(num_matches, 1)
+    return losses
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("stages", "queries", "counts"), [(1, 4, (2,)), (3, 6, (3, 0, 5)), (2, 3, (7, 1)), (2, 3, (0,))]
+)
+def test_losses_equal_plain_loops(stages: int, queries: int, counts: tuple[int, ...], seed: int):
+    case = random_case(seed, stages, queries, counts)
+    found = build()(*case)
+    wanted = losses_with_loops(*case)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
+
+
+def test_matcher_and_assigner_see_no_graph():
+    logits, boxes, targets, sizes = random_case(0, 2, 5, (3, 2))
+    seen = []
+
+    def match(*arguments) -> torch.Tensor:
+        seen.extend(arguments[:2])
+        return HungarianMatcher()(*arguments)
+
+    def assign(*arguments) -> torch.Tensor:
+        seen.append(arguments[0])
+        return CrossStageAssigner()(*arguments)
+
+    build(assign, match)(logits.requires_grad_(), boxes.requires_grad_(), targets, sizes)
+    assert len(seen) == 3
+    assert not any(tensor.requires_grad for tensor in seen)
+
+
+def test_weights_multiply_their_loss():
+    case = random_case(0, 2, 5, (3, 2))
+    plain = build(weight_class=1.0, weight_bbox=1.0, weight_giou=1.0)(*case)
+    weighted = build(weight_class=3.0, weight_bbox=0.0, weight_giou=7.0)(*case)
+    for stage in range(2):
+        for name, weight in (("class", 3.0), ("bbox", 0.0), ("giou", 7.0)):
+            key = f"loss_{name}_{stage}"
+            torch.testing.assert_close(weighted[key], weight * plain[key])
+
+
+def test_the_assigner_changes_class_losses_only():
+    case = random_case(1, 3, 6, (4, 3))
+    cross, own = build()(*case), build(PerStageAssigner())(*case)
+    for stage in range(3):
+        assert cross[f"loss_class_{stage}"] != own[f"loss_class_{stage}"]
+        assert cross[f"loss_bbox_{stage}"] == own[f"loss_bbox_{stage}"]
+        assert cross[f"loss_giou_{stage}"] == own[f"loss_giou_{stage}"]
+
+
+def test_gradient_is_the_numerical_one():
+    logits, boxes, targets, sizes = random_case(2, 2, 4, (3, 0))
+
+    def total(logits: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return torch.stack(list(build()(logits, boxes, targets, sizes).values()))
+
+    assert torch.autograd.gradcheck(total, (logits.requires_grad_(), boxes.requires_grad_()))
+
+
+def test_queries_without_a_match_get_no_box_gradient():
+    logits, boxes, targets, sizes = random_case(3, 2, 6, (2, 0))
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    losses = build()(logits, boxes.requires_grad_(), targets, sizes)
+    sum(losses.values()).backward()
+    moved = (boxes.grad != 0).any(dim=-1)
+    assert torch.equal(moved, matches >= 0)
+
+
+@pytest.mark.parametrize("counts", [(0,), (0, 0)])
+@pytest.mark.parametrize("stages", [1, 3])
+def test_a_batch_without_objects_trains_the_classes_only(stages: int, counts: tuple[int, ...]):
+    logits, boxes, targets, sizes = random_case(4, stages, 5, counts)
+    losses = build()(logits.requires_grad_(), boxes.requires_grad_(), targets, sizes)
+    assert len(losses) == 3 * stages
+    for stage in range(stages):
+        assert losses[f"loss_bbox_{stage}"].item() == 0
+        assert losses[f"loss_giou_{stage}"].item() == 0
+        assert 0 < losses[f"loss_class_{stage}"].item() < float("inf")
+    sum(losses.values()).backward()
+    assert torch.equal(boxes.grad, torch.zeros_like(boxes))
+    assert (logits.grad > 0).all()  # every logit is pushed down
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30, 0.0])
+def test_boxes_without_a_match_may_have_any_value(value: float):
+    _, _, targets, sizes = random_case(4, 1, 3, (0,))
+    boxes = torch.full((1, 1, 3, 4), value, requires_grad=True)
+    losses = build()(torch.zeros(1, 1, 3, 2), boxes, targets, sizes)
+    (losses["loss_bbox_0"] + losses["loss_giou_0"]).backward()
+    assert losses["loss_bbox_0"].item() == losses["loss_giou_0"].item() == 0
+    assert torch.equal(boxes.grad, torch.zeros(1, 1, 3, 4))
+
+
+def test_an_image_without_objects_adds_nothing_to_the_box_losses():
+    logits, boxes, targets, sizes = random_case(5, 2, 5, (3, 0))
+    both = build()(logits, boxes, targets, sizes)
+    one = build()(logits[:, :1], boxes[:, :1], targets[:1], sizes[:1])
+    for stage in range(2):
+        for name in ("bbox", "giou"):
+            key = f"loss_{name}_{stage}"
+            torch.testing.assert_close(both[key], one[key])
+        assert both[f"loss_class_{stage}"] > one[f"loss_class_{stage}"]
+
+
+def test_more_objects_than_queries_have_finite_losses():
+    logits, boxes, targets, sizes = random_case(6, 2, 2, (9,))
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    l1, _ = box_losses(boxes, matches, targets, sizes)
+    losses = build()(logits, boxes, targets, sizes)
+    for stage in range(2):
+        # both queries are matched, so the average is over 2
+        wanted = 5 * l1[stage] / 2
+        torch.testing.assert_close(losses[f"loss_bbox_{stage}"], wanted)
+        assert torch.isfinite(losses[f"loss_class_{stage}"])
+
+
+def test_identical_boxes_have_equal_box_losses_whatever_their_match():
+    boxes = torch.tensor([10.0, 10, 30, 30]).expand(1, 1, 3, 4).clone().requires_grad_()
+    wanted = torch.tensor([[10.0, 10, 30, 40]]).expand(2, 4)
+    targets = [{"boxes": wanted, "labels": torch.tensor([0, 0])}]
+    losses = build()(torch.zeros(1, 1, 3, 1), boxes, targets, SIZES)
+    # lower edges off by 10 / 50; IoU = 400 / 600
+    assert losses["loss_bbox_0"].item() == pytest.approx(5 * 0.2)
+    assert losses["loss_giou_0"].item() == pytest.approx(2 / 3)
+    losses["loss_bbox_0"].backward()
+    assert (boxes.grad != 0).any(dim=-1).sum() == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_give_float32_losses(dtype: torch.dtype):
+    logits, boxes, targets, sizes = random_case(7, 2, 5, (3, 1))
+    logits, boxes = logits.to(dtype), boxes.float()
+    with torch.autocast("cpu", dtype=dtype):
+        found = build()(logits, boxes, targets, sizes)
+    wanted = build()(logits.float(), boxes, targets, sizes)
+    for name, value in wanted.items():
+        assert found[name].dtype == torch.float32
+        assert found[name] == value
+
+
+def test_double_precision_is_kept():
+    losses = build()(*random_case(8, 1, 3, (2,)))
+    assert {value.dtype for value in losses.values()} == {torch.float64}
+
+
+def test_box_losses_by_hand():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [7, 7, 9, 9]]).view(1, 1, 2, 4)
+    targets = [{"boxes": torch.tensor([[10.0, 0, 20, 10]]), "labels": torch.tensor([0])}]
+    l1, giou = box_losses(boxes, torch.tensor([[[0, -1]]]), targets, SIZES)
+    # left and right edge off by 10 / 100; no overlap, no gap: GIoU = 0 - (200 - 200) / 200
+    torch.testing.assert_close(l1, torch.tensor([0.2]))
+    torch.testing.assert_close(giou, torch.tensor([1.0]))
+
+
+def test_a_wrong_number_of_targets_is_refused():
+    logits, boxes, targets, sizes = random_case(9, 1, 3, (2, 1))
+    with pytest.raises(ValueError, match="expected 2 targets"):
+        build()(logits, boxes, targets[:1], sizes)
+
+
+def test_logits_and_boxes_that_do_not_fit_are_refused():
+    logits, boxes, targets, sizes = random_case(9, 1, 3, (2, 1))
+    with pytest.raises(ValueError, match=r"got \(1, 2, 2, 3\) and \(1, 2, 3, 4\)"):
+        build()(logits[:, :, :2], boxes, targets, sizes)
+
+
+def test_logits_that_are_not_numbers_are_reported():
+    logits, boxes, targets, sizes = random_case(9, 2, 3, (2, 1))
+    logits[1] = float("nan")
+    with pytest.raises(FloatingPointError, match="stage 1, image 0"):
+        build()(logits, boxes, targets, sizes)

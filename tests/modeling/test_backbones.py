@@ -1,0 +1,162 @@
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from stageinteractor.errors import ConfigError
+from stageinteractor.modeling.backbones import FixedStatsBatchNorm2d, TimmBackbone
+
+SMALL = "test_efficientnet"  # 82 thousand parameters
+
+
+def build(name: str = SMALL, **changes) -> TimmBackbone:
+    torch.manual_seed(0)
+    return TimmBackbone(name=name, **changes)
+
+
+def norms(backbone: TimmBackbone) -> list[nn.BatchNorm2d]:
+    return [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("resnet18", [64, 128, 256, 512]), ("tf_efficientnet_lite0", [24, 40, 112, 320])],
+)
+def test_maps_have_the_promised_shapes(name: str, channels: list[int]):
+    backbone = build(name).eval()
+    with torch.no_grad():
+        maps = backbone(torch.randn(2, 3, 64, 96))
+    shapes = backbone.output_shape()
+    assert list(maps) == list(shapes) == ["res2", "res3", "res4", "res5"]
+    assert [spec.stride for spec in shapes.values()] == [4, 8, 16, 32]
+    assert [spec.channels for spec in shapes.values()] == channels
+    for key, spec in shapes.items():
+        assert maps[key].shape == (2, spec.channels, 64 // spec.stride, 96 // spec.stride)
+
+
+def test_a_changed_shape_table_does_not_change_the_backbone():
+    backbone = build()
+    backbone.output_shape().clear()
+    assert len(backbone.output_shape()) == 4
+
+
+def test_maps_equal_those_of_timm():
+    backbone = build().eval()
+    model = timm.create_model(SMALL, features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    model.load_state_dict(backbone.model.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    for found, wanted in zip(backbone(images).values(), model(images), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_fixed_statistics_stay_while_scale_and_shift_are_trained(name: str):
+    backbone = build(name).train()
+    assert backbone.training
+    before = [norm.running_mean.clone() for norm in norms(backbone)]
+    assert before
+    maps = backbone(torch.randn(2, 3, 64, 64))
+    sum(x.square().mean() for x in maps.values()).backward()
+    for norm, mean in zip(norms(backbone), before, strict=True):
+        assert not norm.training
+        assert torch.equal(norm.running_mean, mean)
+        assert norm.weight.requires_grad
+    assert all(norm.weight.grad is not None for norm in norms(backbone))
+
+
+def test_fixed_statistics_treat_images_of_a_batch_alike():
+    backbone, images = build().train(), torch.randn(2, 3, 64, 64)
+    alone, both = backbone(images[:1]), backbone(images)
+    for name, found in alone.items():
+        torch.testing.assert_close(found, both[name][:1], rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_follow_the_images_if_asked():
+    backbone = build(fixed_statistics=False).train()
+    before = [norm.running_mean.clone() for norm in norms(backbone)]
+    backbone(torch.randn(2, 3, 64, 64))
+    assert all(norm.training for norm in norms(backbone))
+    changed = [
+        not torch.equal(norm.running_mean, mean)
+        for norm, mean in zip(norms(backbone), before, strict=True)
+    ]
+    assert all(changed)
+
+
+@pytest.mark.parametrize("fixed_statistics", [False, True])
+def test_evaluation_mode_reaches_every_module(fixed_statistics: bool):
+    backbone = build(fixed_statistics=fixed_statistics)
+    assert backbone.train() is backbone
+    assert any(module.training for module in backbone.modules())
+    assert backbone.eval() is backbone
+    assert not any(module.training for module in backbone.modules())
+
+
+def test_weights_are_read_from_a_file(tmp_path: Path):
+    torch.manual_seed(1)
+    source = timm.create_model(SMALL)
+    path = tmp_path / "weights.pth"
+    torch.save(source.state_dict(), path)
+    state = build(weights=str(path)).model.state_dict()
+    wanted = source.state_dict()
+    assert len(state) > 20
+    for key, value in state.items():
+        assert torch.equal(value, wanted[key]), key
+
+
+def test_random_weights_differ_from_seed_to_seed():
+    first = build().model.state_dict()
+    torch.manual_seed(1)
+    second = TimmBackbone(name=SMALL).model.state_dict()
+    key = next(key for key in first if key.endswith("conv_stem.weight"))
+    assert not torch.equal(first[key], second[key])
+
+
+def test_an_unknown_model_is_named_with_its_neighbours():
+    with pytest.raises(ConfigError, match="no model 'resnet81'; near it: .*resnet"):
+        build("resnet81")
+
+
+def test_an_unknown_model_without_neighbours_says_so():
+    with pytest.raises(ConfigError, match="no model '%%%%'; near it: none"):
+        build("%%%%")
+
+
+def test_a_model_without_the_strides_is_refused():
+    with pytest.raises(ConfigError, match=r"strides \[16, 16, 16\]; \[4, 8, 32\] missing"):
+        build("vit_tiny_patch16_224")
+
+
+def test_a_missing_weight_file_is_named(tmp_path: Path):
+    path = str(tmp_path / "absent.pth")
+    with pytest.raises(ConfigError, match=r"no file '.*absent\.pth' for 'test_efficientnet'"):
+        build(weights=path)
+
+
+def test_fixed_norm_uses_its_running_statistics_in_training():
+    norm = FixedStatsBatchNorm2d(1, eps=0.0)
+    assert norm.train() is norm
+    assert not norm.training
+    with torch.no_grad():
+        norm.running_mean.fill_(2.0)
+        norm.running_var.fill_(4.0)
+        norm.weight.fill_(3.0)
+        norm.bias.fill_(1.0)
+    x = torch.tensor([2.0, 6.0]).view(2, 1, 1, 1)
+    # (x - 2) / 2 * 3 + 1
+    found = norm(x)
+    assert found.flatten().tolist() == [1.0, 7.0]
+    assert norm.running_mean.item() == 2.0
+    found.sum().backward()
+    assert norm.weight.grad.item() == 2.0  # 0 / 2 + 4 / 2
+    assert norm.bias.grad.item() == 2.0
+
+
+def test_fixed_norm_stays_fixed_within_a_model():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), FixedStatsBatchNorm2d(4)).train()
+    assert model[0].training
+    before = model[1].running_mean.clone()
+    model(torch.randn(2, 3, 4, 4) + 5)
+    assert torch.equal(model[1].running_mean, before)

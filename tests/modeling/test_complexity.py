@@ -1,0 +1,63 @@
+"""Parameters and FLOPs of the published sizes, as counted on the published model."""
+
+import pytest
+import torch
+from torch import nn
+
+from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling.complexity import flop_counter, model_cost
+
+# parameters without the score layers that have no effect (32,896 for each reused filter), GFLOPs
+STAGES = [
+    (22_718_932, 5.17),
+    (18_495_908, 4.02),
+    (17_047_972 - 1 * 32_896, 5.03),
+    (17_606_692 - 2 * 32_896, 6.43),
+    (18_165_412 - 3 * 32_896, 7.84),
+    (18_724_132 - 4 * 32_896, 9.25),
+]
+
+
+class Decode(nn.Module):
+    """The decoder with its queries, on maps of an 800x1333 image's size."""
+
+    def __init__(self, num_queries: int):
+        super().__init__()
+        self.queries = InitialQueries(num_queries=num_queries)
+        self.decoder = StageInteractorDecoder()
+
+    def forward(self, _inputs):
+        maps = [torch.zeros(1, 256, 800 // s, 1344 // s) for s in (4, 8, 16, 32)]
+        return self.decoder(maps, *self.queries(torch.tensor([[800.0, 1333.0]])))
+
+
+def test_every_stage_of_the_published_size():
+    costs = {cost.name: cost for cost in model_cost(Decode(100), [], depth=3)}
+    for index, (parameters, gflops) in enumerate(STAGES):
+        cost = costs[f"decoder.stages.{index}"]
+        assert cost.parameters == cost.trainable == parameters
+        without_effect = max(0, index - 1) * 2 * 100 * 32_768 / 1e9
+        assert cost.flops / 1e9 == pytest.approx(gflops - without_effect, abs=0.005)
+    # the published model spends 10 x 2 x 100 x 32,768 FLOPs on the layers without effect
+    assert costs["decoder"].flops == 37_742_592_000 - 65_536_000
+    assert costs["queries"].parameters == 25_600
+
+
+def test_three_hundred_queries():
+    model = Decode(300)
+    with flop_counter() as counter, torch.no_grad():
+        model([])
+    without_effect = 10 * 2 * 300 * 32_768 / 1e9
+    assert counter.get_total_flops() / 1e9 == pytest.approx(113.60 - without_effect, abs=0.005)
+
+
+def test_depth_and_names():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 4, bias=False)))
+    model[0].weight.requires_grad_(False)
+    costs = model_cost(model, torch.zeros(5, 2), depth=1)
+    # 2 x 5 x 2 x 3 = 60 and 2 x 5 x 3 x 4 = 120
+    assert [tuple(cost) for cost in costs] == [
+        ("", 21, 15, 180),
+        ("0", 9, 3, 60),
+        ("1", 12, 12, 120),
+    ]

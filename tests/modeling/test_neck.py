@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from stageinteractor.modeling import ChannelMapper
+
+NAMES = ("res2", "res3", "res4", "res5")
+
+
+def build(**changes) -> ChannelMapper:
+    torch.manual_seed(0)
+    arguments = dict(in_channels=(3, 4, 5, 6), out_channels=8, num_groups=4)
+    return ChannelMapper(**(arguments | changes))
+
+
+def features(images: int = 2) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    sizes = (8, 12), (4, 6), (2, 3), (1, 2)
+    return {name: torch.randn(images, 3 + level, *sizes[level]) for level, name in enumerate(NAMES)}
+
+
+def test_maps_keep_their_size_and_get_one_width():
+    shapes = [tuple(x.shape) for x in build()(features())]
+    assert shapes == [(2, 8, 8, 12), (2, 8, 4, 6), (2, 8, 2, 3), (2, 8, 1, 2)]
+
+
+def test_values_worked_out_by_hand():
+    neck = ChannelMapper(in_channels=(1,), in_features=("a",), out_channels=2, num_groups=1)
+    with torch.no_grad():
+        neck.convs[0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+        neck.norm.weight.copy_(torch.tensor([1.0, 2.0]))
+        neck.norm.bias.copy_(torch.tensor([0.0, 10.0]))
+    (found,) = neck({"a": torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)})
+    # 1, 3, -1, -3 have mean 0 and variance 5; the second channel is doubled and raised by 10
+    wanted = torch.tensor([1.0, 3, -1, -3]).view(1, 2, 1, 2) / 5**0.5
+    wanted[:, 1] = 2 * wanted[:, 1] + 10
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_every_group_is_normalised_within_its_image_and_level():
+    for found in build()(features()):
+        if found[0, 0].numel() < 4:
+            continue
+        groups = found.unflatten(1, (4, 2)).flatten(2)
+        torch.testing.assert_close(groups.mean(-1), torch.zeros(2, 4), rtol=0, atol=1e-5)
+        variance = groups.var(-1, correction=0)
+        torch.testing.assert_close(variance, torch.ones(2, 4), rtol=0, atol=1e-2)
+
+
+def test_all_levels_share_one_norm():
+    neck = build()
+    with torch.no_grad():
+        neck.norm.weight.zero_()
+        neck.norm.bias.fill_(3.0)
+    for found in neck(features()):
+        assert (found == 3).all()
+    assert sum(p.numel() for p in neck.norm.parameters()) == 2 * 8
+
+
+def test_weights_begin_xavier_uniform_and_biases_zero():
+    for conv, width in zip(build().convs, (3, 4, 5, 6), strict=True):
+        bound = (6 / (width + 8)) ** 0.5
+        assert 0.6 * bound < conv.weight.abs().max() <= bound
+        assert not conv.bias.any()
+
+
+def test_images_of_a_batch_do_not_mix():
+    neck, maps = build().double(), {name: x.double() for name, x in features().items()}
+    alone = neck({name: x[:1] for name, x in maps.items()})
+    for both, one in zip(neck(maps), alone, strict=True):
+        torch.testing.assert_close(both[:1], one)
+
+
+def test_maps_come_in_the_order_of_the_names():
+    neck, maps = build(), features()
+    wanted = neck(maps)
+    shuffled = {name: maps[name] for name in reversed(NAMES)} | {"stem": torch.zeros(1)}
+    for found, same in zip(neck(shuffled), wanted, strict=True):
+        assert torch.equal(found, same)
+
+
+def test_gradient_is_the_numerical_one():
+    neck = build(in_channels=(3,), in_features=("a",)).double()
+    x = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: neck({"a": x})[0], x)
+
+
+def test_lists_of_different_length_are_refused():
+    with pytest.raises(ValueError, match=r"in_channels \(3, 4\) and in_features .*same length"):
+        build(in_channels=(3, 4))
+
+
+def test_a_missing_map_is_named():
+    maps = features()
+    del maps["res4"]
+    with pytest.raises(KeyError, match="res4"):
+        build()(maps)
+
+
+def test_groups_must_divide_the_width():
+    with pytest.raises(ValueError, match="divisible by num_groups"):
+        build(num_groups=3)

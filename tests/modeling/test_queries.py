@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from stageinteractor.modeling import InitialQueries
+from stageinteractor.modeling.box_coding import xyzr_to_xyxy
+
+SIZES = torch.tensor([[32.0, 128.0], [64.0, 64.0]])  # height and width
+
+
+def build() -> InitialQueries:
+    torch.manual_seed(0)
+    return InitialQueries(num_queries=3, embed_dim=8)
+
+
+def test_shapes():
+    content, boxes = build()(SIZES)
+    assert content.shape == (2, 3, 8)
+    assert boxes.shape == (2, 3, 4)
+
+
+def test_boxes_cover_the_whole_image():
+    _, boxes = build()(SIZES)
+    # 32 x 128: z = log2 sqrt(4096) = 6, r = log2(32 / 128) = -2; 64 x 64: z = 6, r = 0
+    assert boxes[:, 0].tolist() == [[64.0, 16.0, 6.0, -2.0], [32.0, 32.0, 6.0, 0.0]]
+    assert (boxes == boxes[:, :1]).all()
+    assert xyzr_to_xyxy(boxes[0, 2]).tolist() == [0.0, 0.0, 128.0, 32.0]
+
+
+def test_content_is_the_normalised_table_for_every_image():
+    queries = build()
+    content, _ = queries(SIZES)
+    table = queries.content.weight
+    centred = table - table.mean(dim=1, keepdim=True)
+    wanted = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(content[0], wanted)
+    assert torch.equal(content[0], content[1])
+
+
+def test_the_table_is_all_that_is_learned():
+    queries = build()
+    content, boxes = queries(SIZES)
+    assert not boxes.requires_grad
+    assert [name for name, _ in queries.named_parameters()] == ["content.weight"]
+    (content * torch.randn(8)).sum().backward()
+    assert queries.content.weight.grad.abs().sum() > 0
+
+
+def test_gradient_is_the_numerical_one():
+    queries = build().double()
+
+    def content(weight: torch.Tensor) -> torch.Tensor:
+        weights = {"content.weight": weight}
+        return torch.func.functional_call(queries, weights, (SIZES.double(),))[0]
+
+    weight = queries.content.weight.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(content, weight)
+
+
+def test_no_images_have_no_queries():
+    content, boxes = build()(torch.zeros(0, 2))
+    assert content.shape == (0, 3, 8)
+    assert boxes.shape == (0, 3, 4)
+
+
+def test_sizes_of_a_wrong_shape_are_refused():
+    with pytest.raises(RuntimeError, match="must match"):
+        build()(torch.ones(2, 3))
