@@ -128,3 +128,64 @@ def test_a_checkpoint_for_fewer_stages_does_not_fit(model, checkpoint):
 def test_names_of_ours_without_counterpart_are_refused():
     with pytest.raises(DataError, match=r"no counterpart of: decoder\.extra, backbone\.model\.x"):
         to_mmdet_state_dict({"decoder.extra": torch.zeros(1), "backbone.model.x": torch.zeros(1)})
+
+
+def swin(depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)) -> Shapes:
+    """Names and shapes of mmdet's Swin-S."""
+    yield "patch_embed.projection.weight", (96, 3, 4, 4)
+    yield from ((f"patch_embed.{name}", (96,)) for name in ("projection.bias", "norm.weight"))
+    yield "patch_embed.norm.bias", (96,)
+    for s, depth in enumerate(depths):
+        width = 96 << s
+        for b in range(depth):
+            block = f"stages.{s}.blocks.{b}"
+            for name in ("norm1", "norm2"):
+                yield f"{block}.{name}.weight", (width,)
+                yield f"{block}.{name}.bias", (width,)
+            yield f"{block}.attn.w_msa.relative_position_bias_table", (169, heads[s])
+            yield f"{block}.attn.w_msa.relative_position_index", (49, 49)
+            yield from linear(f"{block}.attn.w_msa.qkv", 3 * width, width)
+            yield from linear(f"{block}.attn.w_msa.proj", width, width)
+            yield from linear(f"{block}.ffn.layers.0.0", 4 * width, width)
+            yield from linear(f"{block}.ffn.layers.1", width, 4 * width)
+        if s < 3:
+            yield f"stages.{s}.downsample.norm.weight", (4 * width,)
+            yield f"stages.{s}.downsample.norm.bias", (4 * width,)
+            yield f"stages.{s}.downsample.reduction.weight", (2 * width, 4 * width)
+        yield f"norm{s}.weight", (width,)
+        yield f"norm{s}.bias", (width,)
+
+
+def deformable_resnext() -> Shapes:
+    """Names and shapes of mmdet's ResNeXt-101 32x4d with DCN in its last three stages."""
+    bottleneck = torchvision.models.resnet.Bottleneck
+    body = torchvision.models.ResNet(bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
+    for name, value in body.state_dict().items():
+        if not name.startswith("fc."):
+            yield name, tuple(value.shape)
+        if name.endswith("conv2.weight") and not name.startswith("layer1."):
+            yield name.replace("weight", "conv_offset.weight"), (18, len(value), 3, 3)
+            yield name.replace("weight", "conv_offset.bias"), (18,)
+
+
+@pytest.mark.parametrize(
+    ("config", "body", "channels"),
+    [
+        ("stageinteractor_swin_s_300_crop_3x", swin, (96, 192, 384, 768)),
+        ("stageinteractor_dx101_300_crop_3x", deformable_resnext, (256, 512, 1024, 2048)),
+    ],
+)
+def test_other_backbones_there_and_back(config, body, channels):
+    torch.manual_seed(0)
+    shapes = {n: s for n, s in published(50, 300) if not n.startswith(("backbone.", "neck.lat"))}
+    shapes |= {f"backbone.{name}": shape for name, shape in body()}
+    for level, width in enumerate(channels):
+        shapes[f"neck.lateral_convs.{level}.conv.weight"] = (256, width, 1, 1)
+        shapes[f"neck.lateral_convs.{level}.conv.bias"] = (256,)
+    checkpoint = {name: torch.rand(shape) for name, shape in shapes.items()}
+    model = instantiate(load_config(ZOO / f"{config}.py").model, "model")
+    model.load_state_dict(convert_mmdet_state_dict(checkpoint, model).state)
+    back = to_mmdet_state_dict(model.state_dict())
+    assert set(back) == {n for n in checkpoint if not any(part in n for part in DEAD)}
+    for name, value in back.items():
+        assert torch.equal(value, checkpoint[name].to(value.dtype)), name

