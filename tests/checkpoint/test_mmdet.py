@@ -189,3 +189,32 @@ def test_other_backbones_there_and_back(config, body, channels):
     assert set(back) == {n for n in checkpoint if not any(part in n for part in DEAD)}
     for name, value in back.items():
         assert torch.equal(value, checkpoint[name].to(value.dtype)), name
+
+
+def adamixer_stage() -> Shapes:
+    """Names and shapes of one of AdaMixer's stages."""
+    for name, shape in stage(1):
+        if not name.startswith(("feat_extractor", "dynamic_conv", "iou_snyc")):
+            yield name, shape
+    yield from linear("sampling_n_mixing.sampling_offset_generator.0", 384, 256)
+    # G (Dc^2 + O P) = 4 (4096 + 128 x 32) = 32,768
+    mixing = "sampling_n_mixing.adaptive_mixing"
+    yield from linear(f"{mixing}.parameter_generator.0", 32768, 256)
+    yield from linear(f"{mixing}.out_proj", 256, 32768)
+    yield from norm("sampling_n_mixing.norm")
+
+
+def test_adamixer_there_and_back():
+    torch.manual_seed(0)
+    outside = ("roi_head", "rpn_head.init_p")
+    shapes = {n: s for n, s in published(50, 100) if not n.startswith(outside)}
+    shapes |= {"rpn_head.init_proposal_bboxes.weight": (100, 4)}
+    for i in range(6):
+        shapes |= {f"roi_head.bbox_head.{i}.{name}": shape for name, shape in adamixer_stage()}
+    checkpoint = {name: torch.rand(shape) for name, shape in shapes.items()}
+    model = instantiate(load_config(ZOO / "adamixer_r50_1x.py").model, "model")
+    model.load_state_dict(convert_mmdet_state_dict(checkpoint, model).state)
+    back = to_mmdet_state_dict(model.state_dict())
+    assert set(back) == set(checkpoint) - {"rpn_head.init_proposal_bboxes.weight"}
+    for name, value in back.items():
+        assert torch.equal(value, checkpoint[name].to(value.dtype)), name

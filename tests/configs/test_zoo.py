@@ -82,8 +82,15 @@ def test_every_recipe_writes_into_its_own_folder():
 def test_coco_recipe_is_what_its_name_says(name: str):
     cfg = load(name)
     parts = Path(name).stem.split("_")
-    assert cfg.model.backbone.stages.depth == int(parts[1].removeprefix("r"))
-    assert cfg.train.init_checkpoint.endswith(f"resnet{cfg.model.backbone.stages.depth}.pth")
+    weights = {
+        "r50": "resnet50",
+        "r101": "resnet101",
+        "dx101": "resnext101_32x4d",
+        "swin": "swin_s",
+    }
+    assert cfg.train.init_checkpoint == f"datasets/weights/{weights[parts[1]]}.pth"
+    depth = parts[1].lstrip("dxr")
+    assert not depth.isdigit() or cfg.model.backbone.stages.depth == int(depth)
     assert cfg.train.output_dir == f"output/{Path(name).stem}"
     assert cfg.model.queries.num_queries == (300 if "300" in parts else 100)
     assert cfg.model.postprocessing.max_detections == cfg.model.queries.num_queries

@@ -17,14 +17,26 @@ from ..errors import DataError
 from . import resnet_names, swin_names
 
 State = Mapping[str, Tensor]
+Parts = tuple[tuple[str, str], ...]
 
-# Parts of a stage, published name and ours. The longer of two that begin alike comes first.
-STAGE_PARTS = (
+# Parts of a stage, published name and ours.
+BOTH = (
     ("iof_tau", "attention.tau"),
     ("attention.attn.in_proj_weight", "attention.in_proj.weight"),
     ("attention.attn.in_proj_bias", "attention.in_proj.bias"),
     ("attention.attn.out_proj", "attention.out_proj"),
     ("attention_norm", "attention_norm"),
+    ("ffn.layers.0.0", "ffn.0"),
+    ("ffn.layers.1", "ffn.2"),
+    ("ffn_norm", "ffn_norm"),
+    ("cls_fcs.0", "class_head.0"),
+    ("cls_fcs.1", "class_head.1"),
+    ("fc_cls", "class_head.3"),
+    ("reg_fcs.0", "box_head.0"),
+    ("reg_fcs.1", "box_head.1"),
+    ("fc_reg", "box_head.3"),
+)
+STAGEINTERACTOR = (
     ("feat_extractor.gen_one_d.0", "sampler.first_offsets"),
     ("feat_extractor.gen_double_d.0", "sampler.second_offsets"),
     ("dynamic_conv.parameter_generator", "mixing.filters"),
@@ -37,18 +49,14 @@ STAGE_PARTS = (
     ("dynamic_conv.S_score_list", "mixing.spatial_reuse.row_gates"),
     ("dynamic_conv.subbox_local_list.{}", "mixing.channel_reuse.static.{}.within_group"),
     ("dynamic_conv.axis_atten_list.{}", "mixing.channel_reuse.static.{}.across_groups"),
-    ("ffn.layers.0.0", "ffn.0"),
-    ("ffn.layers.1", "ffn.2"),
-    ("ffn_norm", "ffn_norm"),
-    ("cls_fcs.0", "class_head.0"),
-    ("cls_fcs.1", "class_head.1"),
-    ("fc_cls", "class_head.3"),
-    ("reg_fcs.0", "box_head.0"),
-    ("reg_fcs.1", "box_head.1"),
-    ("fc_reg", "box_head.3"),
 )
-PARTS = (
-    *((f"roi_head.bbox_head.{{}}.{a}", f"decoder.stages.{{}}.{b}") for a, b in STAGE_PARTS),
+ADAMIXER = (
+    ("sampling_n_mixing.sampling_offset_generator.0", "sampler.offsets"),
+    ("sampling_n_mixing.adaptive_mixing.parameter_generator.0", "mixing.filters"),
+    ("sampling_n_mixing.adaptive_mixing.out_proj", "mixing.out_proj"),
+    ("sampling_n_mixing.norm", "mixing_norm"),
+)
+OUTSIDE = (
     ("neck.lateral_convs.{}.conv", "neck.convs.{}"),
     ("neck.gn_out", "neck.norm"),
     ("rpn_head.init_content_features", "queries.content"),
@@ -56,7 +64,7 @@ PARTS = (
 WITHOUT_EFFECT = (
     r"roi_head\.bbox_head\.\d+\.iou_snyc_statistics\..+",  # buffers that nothing reads
     r"roi_head\.bbox_head\.\d+\.dynamic_conv\.subbox_score_list\.\d+\..+",  # never called
-    r"rpn_head\.init_proposal_bboxes",  # the whole image, computed from its size
+    r"rpn_head\.init_proposal_bboxes(\.weight)?",  # the whole image, computed from its size
 )
 
 
@@ -106,7 +114,9 @@ def to_mmdet_state_dict(state_dict: State) -> dict[str, Tensor]:
     Raises:
         DataError: names that the published model does not have.
     """
-    names = {name: published_name(name) for name in state_dict}
+    is_adamixer = any(".sampler.offsets." in name for name in state_dict)
+    own = ADAMIXER if is_adamixer else STAGEINTERACTOR
+    names = {name: published_name(name, own) for name in state_dict}
     unknown = [name for name, published in names.items() if published is None]
     if unknown:
         raise DataError(f"the published model has no counterpart of: {', '.join(unknown)}")
@@ -120,14 +130,25 @@ def our_name(name: str) -> str | None:
     """Return our name of a published one, None if there is none."""
     if name.startswith("backbone."):
         return _backbone(name, (resnet_names.from_torchvision, swin_names.from_mmdet))
-    return _renamed(name, [(theirs, ours) for theirs, ours in PARTS])
+    return _renamed(name, _parts((*BOTH, *STAGEINTERACTOR, *ADAMIXER)))
 
 
-def published_name(name: str) -> str | None:
-    """Return the published name of one of ours, None if there is none."""
+def published_name(name: str, own: Parts) -> str | None:
+    """Return the published name of one of ours, None if there is none.
+
+    Args:
+        name: ours.
+        own: names of a stage's parts that only this detector has.
+    """
     if name.startswith("backbone."):
         return _backbone(name, (resnet_names.to_torchvision, swin_names.to_mmdet))
-    return _renamed(name, [(ours, theirs) for theirs, ours in PARTS])
+    return _renamed(name, [(ours, theirs) for theirs, ours in _parts((*BOTH, *own))])
+
+
+def _parts(of_a_stage: Parts) -> list[tuple[str, str]]:
+    """Return published names and ours, of stages and of everything outside them."""
+    stages = [(f"roi_head.bbox_head.{{}}.{a}", f"decoder.stages.{{}}.{b}") for a, b in of_a_stage]
+    return [*stages, *OUTSIDE]
 
 
 def _backbone(name: str, families: tuple[Callable[[str], str | None], ...]) -> str | None:

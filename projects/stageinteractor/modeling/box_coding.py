@@ -36,3 +36,12 @@ def refine_boxes(boxes_xyzr: Tensor, deltas: Tensor) -> Tensor:
     """Move boxes (..., 4) by deltas (..., 4): centre in box widths and heights, z and r added."""
     center = boxes_xyzr[..., :2] + deltas[..., :2] * box_sizes(boxes_xyzr)
     return torch.cat([center, boxes_xyzr[..., 2:] + deltas[..., 2:]], dim=-1)
+
+
+def refine_boxes_by_scale(boxes_xyzr: Tensor, deltas: Tensor) -> Tensor:
+    """Move boxes (..., 4) by deltas (..., 4): centre in units of the scale 2^z, z and r added.
+
+    AdaMixer's rule (Gao et al., CVPR 2022): x and y move by the same unit, whatever the ratio.
+    """
+    center = boxes_xyzr[..., :2] + deltas[..., :2] * torch.exp2(boxes_xyzr[..., 2:3])
+    return torch.cat([center, boxes_xyzr[..., 2:] + deltas[..., 2:]], dim=-1)

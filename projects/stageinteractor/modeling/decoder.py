@@ -6,7 +6,7 @@ between stages; content and filters are not, so gradients flow through the stage
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,7 +28,43 @@ class DecoderOutput(NamedTuple):
     content: Tensor  # (S, B, N, D)
 
 
-class StageInteractorDecoder(nn.Module):
+class CascadeDecoder(nn.Module):
+    """Stages in order; each gets what the one before it made.
+
+    Args:
+        stages: the stages.
+        num_classes: C.
+    """
+
+    def __init__(self, stages: Iterable[DecoderStage], num_classes: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.num_classes = num_classes
+
+    def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
+        """Decode initial queries.
+
+        Args:
+            features: L maps (B, D, H_l, W_l).
+            content: (B, N, D).
+            boxes: (B, N, 4) xyzr in pixels of the input image.
+        """
+        outputs: list[StageOutput] = []
+        bank = EMPTY_BANK
+        for stage in self.stages:
+            outputs.append(stage(features, content, boxes, bank))
+            _, boxes, content, bank = outputs[-1]
+            boxes = boxes.detach()
+        boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
+        return DecoderOutput(
+            logits=torch.stack([output.logits for output in outputs]),
+            boxes=xyzr_to_xyxy(boxes_xyzr),
+            boxes_xyzr=boxes_xyzr,
+            content=torch.stack([output.content for output in outputs]),
+        )
+
+
+class StageInteractorDecoder(CascadeDecoder):
     """A cascade of decoder stages with cross-stage dynamic filter reuse.
 
     Args:
@@ -64,7 +100,6 @@ class StageInteractorDecoder(nn.Module):
         first_reuse_stage: int | None = 2,
         strides: Sequence[int] = (4, 8, 16, 32),
     ) -> None:
-        super().__init__()
         if first_reuse_stage is None:
             first_reuse_stage = num_stages
         if embed_dim % num_groups or out_points % 2:
@@ -74,8 +109,7 @@ class StageInteractorDecoder(nn.Module):
             )
         if first_reuse_stage < min(2, num_stages):
             raise ValueError(f"first_reuse_stage must be at least 2, got {first_reuse_stage}")
-        self.num_classes = num_classes
-        self.stages = nn.ModuleList()
+        stages = []
         for index in range(num_stages):
             groups = first_point_groups if index == 0 else point_groups
             sizes = dict(
@@ -85,7 +119,7 @@ class StageInteractorDecoder(nn.Module):
                 points_per_group=points_per_group,
             )
             reused = max(0, index - first_reuse_stage + 1)
-            self.stages.append(
+            stages.append(
                 DecoderStage(
                     attention=OverlapAttention(embed_dim=embed_dim, num_heads=num_heads),
                     sampler=GroupedSampler(**sizes, strides=strides),
@@ -95,25 +129,4 @@ class StageInteractorDecoder(nn.Module):
                     num_classes=num_classes,
                 )
             )
-
-    def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
-        """Decode initial queries.
-
-        Args:
-            features: L maps (B, D, H_l, W_l).
-            content: (B, N, D).
-            boxes: (B, N, 4) xyzr in pixels of the input image.
-        """
-        outputs: list[StageOutput] = []
-        bank = EMPTY_BANK
-        for stage in self.stages:
-            outputs.append(stage(features, content, boxes, bank))
-            _, boxes, content, bank = outputs[-1]
-            boxes = boxes.detach()
-        boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
-        return DecoderOutput(
-            logits=torch.stack([output.logits for output in outputs]),
-            boxes=xyzr_to_xyxy(boxes_xyzr),
-            boxes_xyzr=boxes_xyzr,
-            content=torch.stack([output.content for output in outputs]),
-        )
+        super().__init__(stages, num_classes)

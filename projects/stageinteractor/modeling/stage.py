@@ -7,16 +7,14 @@ new content and the bank for the next stage. Paper: figure 3 and section 3.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .attention import OverlapAttention
 from .box_coding import refine_boxes
-from .mixing import DynamicMixing, FilterBank
-from .sampling import GroupedSampler
+from .mixing import FilterBank
 
 
 class StageOutput(NamedTuple):
@@ -38,19 +36,22 @@ class DecoderStage(nn.Module):
         embed_dim: D.
         feedforward_dim: hidden width of the feed-forward network.
         num_classes: C.
+        refine: (boxes, deltas) -> boxes.
     """
 
     def __init__(
         self,
         *,
-        attention: OverlapAttention,
-        sampler: GroupedSampler,
-        mixing: DynamicMixing,
+        attention: nn.Module,
+        sampler: nn.Module,
+        mixing: nn.Module,
         embed_dim: int = 256,
         feedforward_dim: int = 2048,
         num_classes: int = 80,
+        refine: Callable[[Tensor, Tensor], Tensor] = refine_boxes,
     ) -> None:
         super().__init__()
+        self.refine = refine
         self.attention = attention
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.sampler = sampler
@@ -89,7 +90,7 @@ class DecoderStage(nn.Module):
         content = self.ffn_norm(content + self.ffn(content))
         deltas = self.box_head(content).to(boxes_xyzr.dtype)
         with torch.autocast(content.device.type, enabled=False):
-            refined = refine_boxes(boxes_xyzr, deltas)
+            refined = self.refine(boxes_xyzr, deltas)
         return StageOutput(self.class_head(content), refined, content, bank)
 
 
