@@ -85,6 +85,14 @@ def test_the_saved_config_reproduces_the_run(call, small_run, tmp_path):
     assert (again / "evaluation/coco_instances_results.json").is_file()  # followed output_dir
 
 
+def test_only_the_last_checkpoints_are_kept(call, small_run, tmp_path):
+    kept = ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=2"]
+    call(*small_run, *kept, "train.max_iter=4", "train.eval_period=0")
+    names = {path.name for path in (tmp_path / "run").glob("model_*")}
+    wanted = {"model_0000002.pth", "model_0000003.pth", "model_final.pth", "model_best.pth"}
+    assert names == wanted
+
+
 def test_other_classes_drop_the_heads_and_say_so(call, small_run, tmp_path, capfd):
     call(*small_run, "train.max_iter=1", "train.eval_period=0")
     content = torch.load(tmp_path / "run/model_final.pth", weights_only=True)

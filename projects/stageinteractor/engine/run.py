@@ -85,7 +85,9 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
             hooks.LRScheduler(optimizer, scheduler),
             average,
             hooks.PeriodicCheckpointer(
-                checkpointer, cfg.train.checkpointer.period, cfg.train.checkpointer.max_to_keep
+                checkpointer,
+                cfg.train.checkpointer.period,
+                max_to_keep=cfg.train.checkpointer.max_to_keep,
             ),
             hooks.EvalHook(cfg.train.eval_period, run_and_keep),
             BestCheckpoint(checkpointer, cfg.train.best_metric, resume),
