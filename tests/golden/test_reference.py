@@ -79,3 +79,23 @@ def test_assigner_cases(case):
     assert torch.equal(labels, read("target"))
     losses = reference_losses.losses(logits, boxes, matches, labels, targets, sizes)
     torch.testing.assert_close(losses, read("loss"), rtol=5e-6, atol=0)  # recorded in float32
+
+
+DEFORMABLE = np.load(Path(__file__).parent / "data" / "csla_deformable.npz")
+
+
+@pytest.mark.parametrize("case", sorted({key.split("/")[0] for key in DEFORMABLE.files}))
+def test_the_published_rule_for_deformable_detr(case):
+    boxes, objects = (
+        torch.tensor(DEFORMABLE[f"{case}/{name}"]).double()
+        for name in ("box_cxcywh", "targets_cxcywh")
+    )
+    labels = torch.tensor(DEFORMABLE[f"{case}/labels"])
+    wanted = torch.tensor(DEFORMABLE[f"{case}/T"])
+    classes = wanted.shape[-1]
+    found = reference_losses.deformable_class_targets(boxes, labels, objects, classes)
+    assert torch.equal(found.long(), wanted.long())
+    positives = int((labels[-1] < classes).sum())
+    negatives = labels[-1].numel() - positives
+    average = max(positives + 0.1 * negatives, float(found.sum()), 1)
+    assert average == pytest.approx(float(DEFORMABLE[f"{case}/avg"]))
