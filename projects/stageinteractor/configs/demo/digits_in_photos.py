@@ -36,6 +36,6 @@ optimizer.lr = 4e-4
 optimizer.betas = (0.9, 0.99)
 train.clip_grad.max_norm = 10.0
 train.output_dir = "output/demo"
-train.max_iter = 1600
-train.eval_period = train.checkpointer.period = 400
+train.max_iter = 1300
+train.eval_period = train.checkpointer.period = 325
 train.checkpointer.max_to_keep = 1
