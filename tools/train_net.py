@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--eval-only",
         action="store_true",
-        help="evaluate train.init_checkpoint, else the last checkpoint of train.output_dir",
+        help="evaluate train.init_checkpoint=FILE, else the last checkpoint of train.output_dir",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of train.output_dir"
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
         cfg = load_config(args.config_file)
         apply_overrides(cfg, args.opts)
         if args.eval_only:
-            evaluate(cfg)
+            chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
+            evaluate(cfg, cfg.train.init_checkpoint if chosen else None)
         else:
             train(cfg, resume=args.resume)
     except StageInteractorError as error:

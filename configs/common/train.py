@@ -6,7 +6,8 @@ train = dict(
     seed=0,
     max_iter=90000,
     epochs=None,  # if set, max_iter is computed from the size of the training set
-    init_checkpoint="",
+    init_checkpoint="",  # all weights to begin with, or to evaluate
+    backbone_weights="",  # of the backbone, to train from (tools/prepare_weights.py)
     amp="off",  # "off", "fp16" or "bf16"
     accumulate=1,  # micro-batches an optimiser step
     clip_grad=dict(max_norm=1.0, norm_type=2.0),

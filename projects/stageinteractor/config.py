@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from detectron2.config import LazyConfig
+from detectron2.config import LazyCall, LazyConfig
 from detectron2.config import instantiate as _instantiate
 from detectron2.utils.registry import _convert_target_to_string, locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -177,6 +177,7 @@ def instantiate(node: Any, key: str) -> Any:
 
 
 __all__ = [
+    "LazyCall",
     "apply_overrides",
     "get_config",
     "instantiate",

@@ -97,7 +97,7 @@ def test_coco_recipe_is_what_its_name_says(name: str):
         "dx101": "resnext101_32x4d",
         "swin": "swin_s",
     }
-    assert cfg.train.init_checkpoint == f"datasets/weights/{weights[parts[1]]}.pth"
+    assert cfg.train.backbone_weights == f"datasets/weights/{weights[parts[1]]}.pth"
     depth = parts[1].lstrip("dxr")
     assert not depth.isdigit() or cfg.model.backbone.stages.depth == int(depth)
     assert cfg.train.output_dir == f"output/{Path(name).stem}"

@@ -85,6 +85,23 @@ def test_the_saved_config_reproduces_the_run(call, small_run, tmp_path):
     assert (again / "evaluation/coco_instances_results.json").is_file()  # followed output_dir
 
 
+def test_evaluation_takes_the_trained_weights_unless_told_otherwise(
+    call, small_run, tmp_path, capfd
+):
+    call(*small_run, "train.max_iter=1", "train.eval_period=0")
+    first = tmp_path / "first.pth"
+    (tmp_path / "run" / "model_final.pth").rename(first)
+    again = [*small_run, f"train.init_checkpoint={first}", "train.max_iter=2"]
+    call(*again, "train.eval_period=0")
+    for options, used in (
+        ([], "model_final.pth"),
+        ([f"train.init_checkpoint={first}"], "first.pth"),
+    ):
+        capfd.readouterr()
+        call("--eval-only", *options, config=tmp_path / "run" / "config.yaml")
+        assert f"{used}: loaded" in capfd.readouterr().out
+
+
 def test_only_the_last_checkpoints_are_kept(call, small_run, tmp_path):
     kept = ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=2"]
     call(*small_run, *kept, "train.max_iter=4", "train.eval_period=0")

@@ -49,6 +49,11 @@ def test_missing_backbone_weights_name_the_tool(refused, small_run):
     assert "nowhere.pth" in line and "tools/prepare_weights.py" in line
 
 
+def test_missing_weights_of_a_backbone_name_the_tool(refused, small_run):
+    line = refused(*small_run, "train.backbone_weights=nowhere.pth")
+    assert "nowhere.pth" in line and "tools/prepare_weights.py" in line
+
+
 def test_a_value_that_a_constructor_refuses_names_the_key(refused, small_run):
     assert "config key 'model'" in refused(*small_run, "model.decoder.embed_dim=65")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..config import instantiate
-from ..errors import DataError, one_line
+from ..errors import ConfigError, DataError, one_line
 from .checkpointing import AtomicCheckpointer, BestCheckpoint, load_weights
 from .ema import WeightAverage
 from .setup import images_per_step, keep_previous, prepare
@@ -25,23 +26,26 @@ logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
 
 
-def evaluate(cfg: DictConfig) -> Metrics:
-    """Evaluate ``train.init_checkpoint``, or else the last checkpoint of the output folder.
+def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
+    """Evaluate a checkpoint.
+
+    Args:
+        cfg: as loaded and overridden.
+        checkpoint: what to evaluate; by default the last checkpoint of the output folder, or if
+            it has none ``train.init_checkpoint``.
 
     Raises:
         DataError: there is no checkpoint.
     """
     prepare(cfg)
     model = build_model(cfg)
-    path = cfg.train.init_checkpoint
-    if not path:
-        checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
-        if not checkpointer.has_checkpoint():
-            raise DataError(
-                f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE"
-            )
-        path = checkpointer.get_checkpoint_file()
-    load_weights(model, path, ema=cfg.train.ema.enabled)
+    checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
+    if not checkpoint and checkpointer.has_checkpoint():
+        checkpoint = checkpointer.get_checkpoint_file()
+    checkpoint = checkpoint or cfg.train.init_checkpoint
+    if not checkpoint:
+        raise DataError(f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE")
+    load_weights(model, checkpoint, ema=cfg.train.ema.enabled)
     return run_evaluation(cfg, model)
 
 
@@ -95,8 +99,8 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
         ]
     )
     start = checkpointer.resume() if resume else 0
-    if not resume and cfg.train.init_checkpoint:
-        load_weights(model, cfg.train.init_checkpoint)
+    if not resume:
+        _load_initial_weights(cfg, model)
         if average is not None:
             average.model.load_state_dict(model.state_dict())
     loader = copy.deepcopy(cfg.dataloader.train)
@@ -104,6 +108,18 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
     trainer.data_loader = instantiate(loader, "dataloader.train")
     trainer.train(start, cfg.train.max_iter)
     return results
+
+
+def _load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
+    if cfg.train.init_checkpoint:
+        load_weights(model, cfg.train.init_checkpoint)
+    elif cfg.train.backbone_weights:
+        if not os.path.isfile(cfg.train.backbone_weights):
+            raise ConfigError(
+                f"train.backbone_weights: no file {cfg.train.backbone_weights!r}; make it with "
+                "tools/prepare_weights.py, or set it to null for random weights"
+            )
+        load_weights(model, cfg.train.backbone_weights)
 
 
 def build_model(cfg: DictConfig) -> nn.Module:

@@ -35,7 +35,8 @@ class CocoEvaluator(COCOEvaluator):
 
     Args:
         dataset_name: of a registered COCO-format set.
-        output_dir: folder for ``coco_instances_results.json`` and ``ground_truth.json``.
+        output_dir: folder for ``coco_instances_results.json``, ``ground_truth.json`` and
+            ``metrics.json``.
         backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers in less time),
             or "auto": the fast one if it is installed.
 
@@ -75,6 +76,7 @@ class CocoEvaluator(COCOEvaluator):
         self._results["bbox"] = numbers | {
             name: value for name, value in per_class.items() if name not in numbers
         }
+        atomic_write_text(path.with_name("metrics.json"), json.dumps(self._results["bbox"]))
         rows = [[name, f"{value:.2f}"] for name, value in self._results["bbox"].items()]
         logger.info(
             "box AP (%s):\n%s",

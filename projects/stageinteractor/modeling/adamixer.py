@@ -17,7 +17,7 @@ from .attention import OverlapAttention
 from .box_coding import box_sizes, refine_boxes_by_scale
 from .decoder import CascadeDecoder
 from .mixing import EMPTY_BANK, FilterBank, plane_norm_relu
-from .sampling import FIRST_LEVEL_SCALE, level_weights, sample_levels
+from .sampling import FIRST_LEVEL_SCALE, GroupedSampler, level_weights, sample_levels
 from .stage import DecoderStage
 
 
@@ -67,6 +67,50 @@ class PlainSampler(nn.Module):
         return sample_levels(
             maps, positions, level_weights(scales, len(self.strides)), self.strides
         )
+
+
+class VanillaSampler(PlainSampler):
+    """AdaMixer's sampler in StageInteractor's decoder (an ablation): all points at once.
+
+    Args:
+        embed_dim: D.
+        num_groups: G.
+        point_groups: K; P = K J.
+        points_per_group: J.
+        strides: of the feature maps, in pixels.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 256,
+        num_groups: int = 4,
+        point_groups: int = 4,
+        points_per_group: int = 8,
+        strides: Sequence[int] = (4, 8, 16, 32),
+    ) -> None:
+        points = point_groups * points_per_group
+        self.point_groups = point_groups
+        super().__init__(embed_dim=embed_dim, num_groups=num_groups, points=points, strides=strides)
+
+
+class GroupInitialisedSampler(VanillaSampler):
+    """The same with initial points in K groups of J, as the two-level sampler has them."""
+
+    def reset_parameters(self) -> None:
+        """Begin as VanillaSampler, but at the two-level sampler's initial points."""
+        super().reset_parameters()
+        num_groups, points, _ = self.shape
+        two_levels = GroupedSampler(
+            embed_dim=self.offsets.in_features,
+            num_groups=num_groups,
+            point_groups=self.point_groups,
+            points_per_group=points // self.point_groups,
+        )
+        first = two_levels.first_offsets.bias.data.view(num_groups, self.point_groups, 1, 3)
+        second = two_levels.second_offsets.bias.data.view(1, 1, -1, 3)
+        initial = (first + second).flatten(1, 2)
+        self.offsets.bias.data.view(self.shape)[..., :2] = initial[..., :2]
 
 
 class PlainMixing(nn.Module):

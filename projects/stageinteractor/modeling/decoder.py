@@ -6,7 +6,7 @@ between stages; content and filters are not, so gradients flow through the stage
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .attention import OverlapAttention
 from .box_coding import xyzr_to_xyxy
 from .mixing import EMPTY_BANK, DynamicMixing
+from .reuse import ChannelReuse, StaticMixing
 from .sampling import GroupedSampler
 from .stage import DecoderStage, StageOutput
 
@@ -82,6 +83,9 @@ class StageInteractorDecoder(CascadeDecoder):
             i - it + 1 earlier channel filters, those of stages it - 1 to i - 1. ``num_stages`` or
             None for no reuse at all. At least 2, because stage 0 may sample other points.
         strides: of the feature maps.
+        sampler: what is built to place points and sample at them.
+        cascade: what is built to mix the channels again from ``first_reuse_stage`` on.
+        static_mixing: what is built between two of these mixings.
     """
 
     def __init__(
@@ -99,6 +103,9 @@ class StageInteractorDecoder(CascadeDecoder):
         out_points: int = 128,
         first_reuse_stage: int | None = 2,
         strides: Sequence[int] = (4, 8, 16, 32),
+        sampler: Callable[..., nn.Module] = GroupedSampler,
+        cascade: Callable[..., nn.Module] = ChannelReuse,
+        static_mixing: Callable[..., nn.Module] = StaticMixing,
     ) -> None:
         if first_reuse_stage is None:
             first_reuse_stage = num_stages
@@ -122,8 +129,14 @@ class StageInteractorDecoder(CascadeDecoder):
             stages.append(
                 DecoderStage(
                     attention=OverlapAttention(embed_dim=embed_dim, num_heads=num_heads),
-                    sampler=GroupedSampler(**sizes, strides=strides),
-                    mixing=DynamicMixing(**sizes, out_points=out_points, num_reused=reused),
+                    sampler=sampler(**sizes, strides=strides),
+                    mixing=DynamicMixing(
+                        **sizes,
+                        out_points=out_points,
+                        num_reused=reused,
+                        cascade=cascade,
+                        static_mixing=static_mixing,
+                    ),
                     embed_dim=embed_dim,
                     feedforward_dim=feedforward_dim,
                     num_classes=num_classes,

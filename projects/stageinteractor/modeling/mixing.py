@@ -8,13 +8,14 @@ section 3.3, code 1; gates and biases of the adapters as in the published code.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .reuse import ChannelReuse, SpatialReuse
+from .reuse import ChannelReuse, SpatialReuse, StaticMixing
 
 
 class FilterBank(NamedTuple):
@@ -42,6 +43,8 @@ class DynamicMixing(nn.Module):
         points_per_group: J.
         out_points: O, rows of the spatial filter. A stage that reuses generates half of them.
         num_reused: n, how many channel filters of the bank are reused; 0 for none.
+        cascade: what is built to mix the channels n more times.
+        static_mixing: what is built between two of these times.
     """
 
     def __init__(
@@ -53,29 +56,34 @@ class DynamicMixing(nn.Module):
         points_per_group: int = 8,
         out_points: int = 128,
         num_reused: int = 0,
+        cascade: Callable[..., nn.Module] = ChannelReuse,
+        static_mixing: Callable[..., nn.Module] = StaticMixing,
     ) -> None:
         super().__init__()
         points = point_groups * points_per_group
         self.width = width = embed_dim // num_groups
         self.out_points = out_points
         self.num_groups = num_groups
-        own_points = out_points // 2 if num_reused else out_points
-        self.filter_shape = own_points, points
-        self.filters = nn.Linear(embed_dim, num_groups * (width * width + own_points * points))
-        self.biases = nn.Linear(embed_dim, num_groups * (width + out_points))
-        self.channel_reuse: ChannelReuse | None = None
+        self.channel_reuse: nn.Module | None = None
         self.spatial_reuse: SpatialReuse | None = None
+        own_points = out_points
         if num_reused:
-            self.channel_reuse = ChannelReuse(
+            self.channel_reuse = cascade(
                 embed_dim=embed_dim,
                 num_groups=num_groups,
                 point_groups=point_groups,
                 points_per_group=points_per_group,
                 num_reused=num_reused,
+                static_mixing=static_mixing,
             )
-            self.spatial_reuse = SpatialReuse(
-                embed_dim=embed_dim, num_groups=num_groups, rows=own_points, points=points
-            )
+            if self.channel_reuse.reuses_filters:
+                own_points = out_points // 2
+                self.spatial_reuse = SpatialReuse(
+                    embed_dim=embed_dim, num_groups=num_groups, rows=own_points, points=points
+                )
+        self.filter_shape = own_points, points
+        self.filters = nn.Linear(embed_dim, num_groups * (width * width + own_points * points))
+        self.biases = nn.Linear(embed_dim, num_groups * (width + out_points))
         self.out_proj = nn.Linear(num_groups * out_points * width, embed_dim)
         self.reset_parameters()
 

@@ -8,7 +8,7 @@ all queries. Paper: section 3.3 and code 1; the adapter is the one of the publis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,14 @@ def blend_filters(own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Te
     return torch.addcmul(own, row_gate * column_gate, reused - own)
 
 
+def _zero_linear(width: int) -> nn.Linear:
+    """Return a square linear layer that starts at zero."""
+    layer = nn.Linear(width, width)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class StaticMixing(nn.Module):
     """Mix channels and points with weights that all queries and channel groups share.
 
@@ -38,11 +46,8 @@ class StaticMixing(nn.Module):
     def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
         super().__init__()
         self.shape = point_groups, points_per_group, width
-        self.within_group = nn.Linear(points_per_group * width, points_per_group * width)
-        self.across_groups = nn.Linear(point_groups * width, point_groups * width)
-        for layer in (self.within_group, self.across_groups):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.within_group = _zero_linear(points_per_group * width)
+        self.across_groups = _zero_linear(point_groups * width)
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k slow."""
@@ -51,6 +56,44 @@ class StaticMixing(nn.Module):
         across = self.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
         across = across.unflatten(2, (self.shape[0], self.shape[2])).transpose(1, 2)
         return (within + across).flatten(1, 2)
+
+
+class NoStaticMixing(nn.Module):
+    """Add nothing between two channel mixings (an ablation: dynamic reuse only).
+
+    The arguments are those of StaticMixing, here and in the next two.
+    """
+
+    def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
+        super().__init__()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return zeros (M, P, Dc)."""
+        return torch.zeros_like(h)
+
+
+class ChannelStaticMixing(nn.Module):
+    """Mix the channels of every point by one linear layer (an ablation)."""
+
+    def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
+        super().__init__()
+        self.channels = _zero_linear(width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the mixed features (M, P, Dc)."""
+        return self.channels(h)
+
+
+class SpatialStaticMixing(nn.Module):
+    """Mix the points of every channel by one linear layer (an ablation)."""
+
+    def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
+        super().__init__()
+        self.points = _zero_linear(point_groups * points_per_group)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the mixed features (M, P, Dc)."""
+        return self.points(h.transpose(1, 2)).transpose(1, 2)
 
 
 class ChannelReuse(nn.Module):
@@ -62,7 +105,10 @@ class ChannelReuse(nn.Module):
         point_groups: K.
         points_per_group: J.
         num_reused: n, number of reused filters.
+        static_mixing: what is built between two channel mixings.
     """
+
+    reuses_filters = True
 
     def __init__(
         self,
@@ -72,6 +118,7 @@ class ChannelReuse(nn.Module):
         point_groups: int,
         points_per_group: int,
         num_reused: int,
+        static_mixing: Callable[..., nn.Module] = StaticMixing,
     ) -> None:
         super().__init__()
         self.width = width = embed_dim // num_groups
@@ -79,7 +126,7 @@ class ChannelReuse(nn.Module):
         self.gates = nn.Linear(embed_dim, num_groups * width * 2 * num_reused)
         self.biases = nn.Linear(embed_dim, num_groups * num_reused * width)
         self.static = nn.ModuleList(
-            StaticMixing(width=width, point_groups=point_groups, points_per_group=points_per_group)
+            static_mixing(width=width, point_groups=point_groups, points_per_group=points_per_group)
             for _ in range(num_reused)
         )
         nn.init.zeros_(self.gates.weight)
@@ -108,6 +155,48 @@ class ChannelReuse(nn.Module):
             z = z + static(h)
             gate_pair = row[:, :, step, None], column[:, None, :, step]
             mixed = torch.baddbmm(biases[:, step, None], z, blend_filters(own, earlier, *gate_pair))
+            h = F.relu(F.layer_norm(mixed, mixed.shape[-2:]))
+        return h
+
+
+class StaticCascade(nn.Module):
+    """Mix the channels again with the stage's own filter, static mixing between (an ablation).
+
+    What is left of ChannelReuse when no filter of an earlier stage is reused: the same number of
+    steps, without adapters. The arguments are those of ChannelReuse.
+    """
+
+    reuses_filters = False
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        num_groups: int,
+        point_groups: int,
+        points_per_group: int,
+        num_reused: int,
+        static_mixing: Callable[..., nn.Module] = StaticMixing,
+    ) -> None:
+        super().__init__()
+        self.width = embed_dim // num_groups
+        self.num_reused = num_reused
+        self.biases = nn.Linear(embed_dim, num_groups * num_reused * self.width)
+        nn.init.zeros_(self.biases.weight)
+        sizes = dict(point_groups=point_groups, points_per_group=points_per_group)
+        self.static = nn.ModuleList(
+            static_mixing(width=self.width, **sizes) for _ in range(num_reused)
+        )
+
+    def forward(
+        self, x: Tensor, h: Tensor, content: Tensor, own: Tensor, reused: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the features (M, P, Dc) after n more mixings; ``reused`` is not looked at."""
+        biases = self.biases(content).view(-1, self.num_reused, self.width)
+        z = x
+        for step, static in enumerate(self.static):
+            z = z + static(h)
+            mixed = torch.baddbmm(biases[:, step, None], z, own)
             h = F.relu(F.layer_norm(mixed, mixed.shape[-2:]))
         return h
 

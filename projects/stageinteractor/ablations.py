@@ -1,0 +1,138 @@
+"""The paper's ablations: tables of rows, each a few changes of a config, with the paper's figures.
+
+A row that is the full model has no changes. Figures are AP, AP50, AP75, APs, APm, APl in per cent
+on COCO val2017 with R50, 100 queries and 12 epochs; None where the paper does not give one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from .assigner import PerStageAssigner
+from .config import LazyCall
+from .modeling.adamixer import GroupInitialisedSampler, VanillaSampler
+from .modeling.postprocessing import TopKNms
+from .modeling.reuse import (
+    ChannelStaticMixing,
+    NoStaticMixing,
+    SpatialStaticMixing,
+    StaticCascade,
+)
+
+Figures = tuple[float | None, ...]
+FULL: Figures = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)
+
+
+class Row(NamedTuple):
+    """One row of a table."""
+
+    name: str
+    changes: Mapping[str, Any] = {}  # config key -> value
+    paper: Figures = ()
+    trained: bool = True  # False: the full model's weights, evaluated with these changes
+
+
+ASSIGNER = "model.criterion.assigner"
+NMS = "model.postprocessing"
+
+
+def _nms(threshold: float) -> dict[str, Any]:
+    most = "${..queries.num_queries}"
+    return {NMS: LazyCall(TopKNms)(max_detections=most, iou_threshold=threshold)}
+
+
+TABLES: dict[str, list[Row]] = {
+    "assigner": [
+        Row("off", {ASSIGNER: LazyCall(PerStageAssigner)()}),
+        Row("on", paper=FULL),
+    ],
+    "scope": [
+        Row("only-i", {f"{ASSIGNER}.scope": [0, 0]}),
+        Row("i-to-last", {f"{ASSIGNER}.scope": [0, None]}),
+        Row("first-to-last", {f"{ASSIGNER}.scope": [None, None]}),
+        Row("previous-to-last", paper=FULL),
+    ],
+    "threshold": [
+        *(Row(f"iou-{value}", {f"{ASSIGNER}.iou_threshold": value}) for value in (0.3, 0.4)),
+        Row("iou-0.5", paper=FULL),
+        *(Row(f"iou-{value}", {f"{ASSIGNER}.iou_threshold": value}) for value in (0.6, 0.7)),
+    ],
+    "own-match": [
+        Row("thresholded", paper=FULL),
+        Row("kept", {f"{ASSIGNER}.keep_own_match": True}),
+    ],
+    "reuse": [  # table A1
+        Row(
+            "none", {"model.decoder.first_reuse_stage": None}, (44.1, 62.3, 47.6, 25.5, 47.5, 60.3)
+        ),
+        Row(
+            "static-only",
+            {"model.decoder.cascade": StaticCascade},
+            (43.5, 61.7, 46.8, 25.3, 47.0, 59.0),
+        ),
+        Row(
+            "dynamic-only",
+            {"model.decoder.static_mixing": NoStaticMixing},
+            (43.9, 62.2, 47.6, 26.6, 46.9, 60.8),
+        ),
+        Row("both", paper=FULL),
+    ],
+    "static-mixing": [  # table A2
+        Row(
+            "none",
+            {"model.decoder.static_mixing": NoStaticMixing},
+            (43.9, 62.2, 47.6, 26.6, 46.9, 60.8),
+        ),
+        Row(
+            "channel",
+            {"model.decoder.static_mixing": ChannelStaticMixing},
+            (44.0, 62.3, 47.8, 26.2, 47.0, 61.1),
+        ),
+        Row(
+            "spatial",
+            {"model.decoder.static_mixing": SpatialStaticMixing},
+            (43.7, 61.8, 47.2, 25.7, 47.0, 59.9),
+        ),
+        Row("channel-spatial", paper=FULL),
+    ],
+    "sampling": [  # table A3
+        Row(
+            "vanilla",
+            {"model.decoder.sampler": VanillaSampler},
+            (43.7, 62.1, 47.2, 25.6, 47.4, 59.7),
+        ),
+        Row(
+            "group-initialised",
+            {"model.decoder.sampler": GroupInitialisedSampler},
+            (44.1, 62.3, 47.9, 26.2, 47.0, 60.8),
+        ),
+        Row("two-level", paper=FULL),
+    ],
+    "first-points": [  # table A4
+        Row(
+            "as-the-others",
+            {"model.decoder.first_point_groups": "${.point_groups}"},
+            (44.6, 62.6, 48.3, 26.2, 48.1, 61.1),
+        ),
+        Row(
+            "doubled",
+            {"model.decoder.first_point_groups": 8},  # 8 x 8 = 64 points in the published model
+            FULL,
+        ),
+    ],
+    "nms": [  # table A5
+        Row("off", paper=FULL),
+        Row("0.5", _nms(0.5), (44.1, None, 47.1, None, None, None), trained=False),
+        Row("0.75", _nms(0.75), (44.8, None, 48.4, None, None, None), trained=False),
+        Row("0.9", _nms(0.9), (44.8, None, 48.5, None, None, None), trained=False),
+    ],
+}
+
+
+def apply_row(cfg: DictConfig, row: Row) -> None:
+    """Make a row's changes to a config, in place; whole nodes are replaced, not merged."""
+    for key, value in row.changes.items():
+        OmegaConf.update(cfg, key, value, merge=False, force_add=True)

@@ -1,0 +1,121 @@
+"""Run the paper's ablations on a data set and print them beside the paper's figures.
+
+  tools/ablate.py --list
+  tools/ablate.py --table reuse --seeds 0 1 2                # on the embedded set
+  tools/ablate.py --table scope --config-file X --num-gpus 8 dataset.train.json=...
+
+Runs that have finished are not repeated; one that was stopped goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+from stageinteractor.ablations import TABLES, Row, apply_row
+from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.errors import ConfigError, StageInteractorError, one_line
+
+MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+TRAIN_NET = Path(__file__).with_name("train_net.py")
+DEMO = "projects/stageinteractor/configs/demo/digits_in_photos.py"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", choices=list(TABLES), help="which ablation to run")
+    parser.add_argument("--list", action="store_true", help="list tables and rows, run nothing")
+    parser.add_argument("--config-file", default=DEMO, metavar="FILE", help=f"default: {DEMO}")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
+    parser.add_argument("--output", default="output/ablations", metavar="DIR")
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    if args.list or args.table is None:
+        for name, rows in TABLES.items():
+            print(f"{name}: {', '.join(row.name for row in rows)}")
+        return 0
+    try:
+        for seed in args.seeds:
+            for row in sorted(TABLES[args.table], key=lambda row: not row.trained):
+                run(args, row, seed)
+        print(table(args))
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def folder(args: argparse.Namespace, row: Row, seed: int) -> Path:
+    """Rows that are the full model share their runs among all tables."""
+    name = f"{args.table}-{row.name}" if row.changes else "full"
+    return Path(args.output) / name / f"seed_{seed}"
+
+
+def run(args: argparse.Namespace, row: Row, seed: int) -> None:
+    """Train or evaluate one row with one seed, unless that has been done."""
+    output = folder(args, row, seed)
+    if is_finished(output):
+        print(f"{output}: finished before")
+        return
+    cfg = load_config(args.config_file)
+    apply_overrides(cfg, args.opts)
+    apply_row(cfg, row)
+    cfg.train.seed = seed
+    cfg.train.output_dir = str(output)
+    options = ["--resume"]
+    if not row.trained:
+        weights = folder(args, Row("full"), seed) / "model_final.pth"
+        options = ["--eval-only", f"train.init_checkpoint={weights}"]
+    config = output / "row.yaml"
+    save_config(cfg, config)
+    command = [sys.executable, str(TRAIN_NET), "--config-file", str(config), *options]
+    print(f"{output}: {'training' if row.trained else 'evaluating'}, see log.txt there", flush=True)
+    with (output / "output.txt").open("w", encoding="utf-8") as log:
+        code = subprocess.call(
+            [*command, "--num-gpus", str(args.num_gpus)], stdout=log, stderr=subprocess.STDOUT
+        )
+    if code != 0:
+        raise ConfigError(f"{output}: the run failed with exit code {code}, see output.txt there")
+    (output / "finished").touch()
+
+
+def is_finished(output: Path) -> bool:
+    return (output / "finished").is_file()
+
+
+def table(args: argparse.Namespace) -> str:
+    """Return mean and standard deviation over the seeds, and the paper's figures below."""
+    lines = []
+    for row in TABLES[args.table]:
+        results = [measured(folder(args, row, seed)) for seed in args.seeds]
+        cells = []
+        for name in MEASURES:
+            values = [result.get(name, math.nan) for result in results]
+            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.1f}{spread}")
+        lines.append([row.name, *cells])
+        figures = row.paper or (None,) * len(MEASURES)
+        lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in figures)])
+    return tabulate(lines, headers=[args.table, *MEASURES], disable_numparse=True)
+
+
+def measured(output: Path) -> dict[str, float]:
+    return json.loads((output / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
