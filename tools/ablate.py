@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", default="output/ablations", metavar="DIR")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"))
     parser.add_argument("--depth", type=int, default=1, help="how far to go into modules")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     try:
         cfg = load_config(args.config_file)
         apply_overrides(cfg, args.opts)

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--config-file", metavar="FILE", help="check names and shapes against it")
     parser.add_argument("--to-mmdet", action="store_true", help="from our names to the published")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     try:
         content = convert(args)
         with atomic_path(args.target) as temporary:

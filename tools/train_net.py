@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
     parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:

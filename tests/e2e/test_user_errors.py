@@ -117,3 +117,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(refused, small_run, tmp
     line = refused(*small_run, *overrides)
     assert "iteration" in line and "image ids" in line and "optimizer.lr" in line
     assert not (tmp_path / "run" / "model_final.pth").exists()
+
+
+def test_overrides_may_stand_anywhere_among_the_options(train_net):
+    args = train_net.parse_args(["a=1", "--config-file", "x.py", "b=2", "--resume", "c=3"])
+    assert args.opts == ["a=1", "b=2", "c=3"] and args.resume

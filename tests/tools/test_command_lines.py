@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -56,3 +57,35 @@ def test_weights_are_prepared_once(call, tmp_path, capsys):
     for told in ("written", "exists, kept"):
         assert call("prepare_weights", "efficientnet_lite0", "--output", str(path)) == 0
         assert told in capsys.readouterr().out
+
+
+def test_a_checkpoint_goes_to_the_published_names_and_back(call, tmp_path, capsys):
+    ours = {"neck.norm.weight": torch.rand(4), "decoder.stages.0.attention.tau": torch.rand(8)}
+    first, there, back = (str(tmp_path / f"{name}.pth") for name in ("ours", "theirs", "back"))
+    torch.save({"model": ours}, first)
+    assert call("convert_checkpoint", first, there, "--to-mmdet") == 0
+    published = torch.load(there, weights_only=True)["state_dict"]
+    assert set(published) == {"neck.gn_out.weight", "roi_head.bbox_head.0.iof_tau"}
+    assert call("convert_checkpoint", there, back) == 0
+    found = torch.load(back, weights_only=True)["model"]
+    assert all(torch.equal(found[name], ours[name]) for name in ours) and len(found) == 2
+
+
+def test_a_checkpoint_that_does_not_fit_the_config_is_not_written(call, tmp_path, capsys):
+    torch.save({"neck.gn_out.weight": torch.rand(4)}, tmp_path / "theirs.pth")
+    demo = TOOLS.parent / "projects/stageinteractor/configs/demo/digits_in_photos.py"
+    opts = "--config-file", str(demo), "model.backbone.weights=null"
+    target = tmp_path / "ours.pth"
+    assert call("convert_checkpoint", str(tmp_path / "theirs.pth"), str(target), *opts) == 2
+    told = capsys.readouterr().err
+    assert "missing: queries.content.weight" in told or "missing: backbone" in told
+    assert "other shapes: neck.norm.weight (4,) instead of (128,)" in told
+    assert not target.exists()
+
+
+def test_the_cost_of_a_model_is_told_module_by_module(call, capsys):
+    demo = TOOLS.parent / "projects/stageinteractor/configs/demo/digits_in_photos.py"
+    assert call("analyze_model", "--config-file", str(demo), "--size", "64", "64") == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[3:]}
+    assert set(rows) == {"whole", "backbone", "neck", "queries", "decoder"}
+    assert rows["queries"][1:3] == ["3,840", "3,840"]  # 30 x 128
