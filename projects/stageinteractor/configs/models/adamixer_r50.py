@@ -14,7 +14,7 @@ model.decoder = L(AdaMixerDecoder)(
     num_heads=8,
     feedforward_dim=2048,
     num_classes="${dataset.num_classes}",
-    points=32,
+    points=32,  # for each of 4 groups of 256 / 4 = 64 channels
     out_points=128,
 )
 model.criterion.assigner = L(PerStageAssigner)()

@@ -33,14 +33,14 @@ model = L(StageInteractor)(
     decoder=L(StageInteractorDecoder)(
         num_stages=6,
         embed_dim=256,
-        num_groups=4,
+        num_groups=4,  # of 256 / 4 = 64 channels
         num_heads=8,
         feedforward_dim=2048,
         num_classes="${dataset.num_classes}",
         point_groups=4,
-        first_point_groups=8,
+        first_point_groups=8,  # 8 x 8 = 64 points in the first stage, 4 x 8 = 32 in the others
         points_per_group=8,
-        out_points=128,
+        out_points=128,  # of which stages that reuse generate 128 / 2 = 64
         first_reuse_stage=2,
     ),
     criterion=L(SetCriterion)(
