@@ -93,6 +93,35 @@ def recording_without_objects() -> Recording:
     return load("goldenB_all_zero_gt")
 
 
+RECORDED = np.load(HERE / "assigner_cases.npz")
+
+
+class AssignerCase(NamedTuple):
+    """Predictions and objects of a recorded case, and what the published code made of them."""
+
+    logits: torch.Tensor  # (S, B, N, C)
+    boxes: torch.Tensor  # (S, B, N, 4)
+    targets: list[dict[str, torch.Tensor]]
+    image_sizes: torch.Tensor  # (B, 2)
+    matched: torch.Tensor  # (S, B, N) bool
+    class_targets: torch.Tensor  # (S, B, N, C)
+    losses: torch.Tensor  # (S, 3): class, L1, GIoU; from a float32 run
+
+
+@pytest.fixture(params=sorted({k.split("/")[0] for k in RECORDED.files if k.startswith("case")}))
+def assigner_case(request) -> AssignerCase:
+    def read(name: str) -> torch.Tensor:
+        return torch.tensor(RECORDED[f"{request.param}/{name}"]).double()
+
+    sizes = read("img_wh").flip(-1)
+    targets = [
+        {"boxes": read(f"gt_boxes/{b}").reshape(-1, 4), "labels": read(f"gt_labels/{b}").long()}
+        for b in range(len(sizes))
+    ]
+    inputs = read("logits"), read("boxes"), targets, sizes
+    return AssignerCase(*inputs, read("regmask").bool(), read("target"), read("loss"))
+
+
 def load(name: str) -> Recording:
     for folder in (HERE, SHARED):
         if (folder / f"{name}.npz").is_file():

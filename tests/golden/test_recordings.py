@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
@@ -13,32 +12,13 @@ from stageinteractor.modeling import ChannelMapper
 DATA = Path(__file__).parent / "data"
 
 
-RECORDED = np.load(DATA / "assigner_cases.npz")
-CASES = sorted({key.split("/")[0] for key in RECORDED.files if key.startswith("case")})
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_matches_targets_and_losses_of_the_assigner_cases(case: str):
-
-    def read(name: str) -> torch.Tensor:
-        return torch.tensor(RECORDED[f"{case}/{name}"])
-
-    logits, boxes = read("logits").double(), read("boxes").double()
-    sizes = read("img_wh").flip(-1).double()
-    targets = [
-        {
-            "boxes": read(f"gt_boxes/{image}").double().reshape(-1, 4),
-            "labels": read(f"gt_labels/{image}").long(),
-        }
-        for image in range(len(sizes))
-    ]
+def test_matches_targets_and_losses_of_the_assigner_cases(assigner_case):
+    logits, boxes, targets, sizes, matched, class_targets, wanted = assigner_case
     matcher, assigner = HungarianMatcher(), CrossStageAssigner()
     matches = matcher(logits, boxes, targets, sizes)
-    assert torch.equal(matches >= 0, read("regmask").bool())
-    class_targets = assigner(boxes, matches, targets, logits.shape[-1])
-    assert torch.equal(class_targets.long(), read("target").long())
+    assert torch.equal(matches >= 0, matched)
+    assert torch.equal(assigner(boxes, matches, targets, logits.shape[-1]), class_targets)
     losses = SetCriterion(matcher, assigner, FocalLoss())(logits, boxes, targets, sizes)
-    wanted = read("loss").double()
     for column, name in enumerate(("class", "bbox", "giou")):
         found = torch.stack([losses[f"loss_{name}_{stage}"] for stage in range(len(wanted))])
         torch.testing.assert_close(found, wanted[:, column], rtol=5e-6, atol=0)
