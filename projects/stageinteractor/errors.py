@@ -23,6 +23,14 @@ class NonFiniteLossError(StageInteractorError):
     """A loss became NaN or infinite; raised before the optimiser changes any parameter."""
 
 
+class UnsupportedHostError(StageInteractorError):
+    """Another project's criterion or model cannot be given the cross-stage assigner."""
+
+
+class MissingDependencyError(StageInteractorError, ImportError):
+    """An optional package is not installed; the message says how to install it."""
+
+
 def one_line(error: BaseException) -> str:
     """Return the message of an error, also of one that crossed from a data-loading process.
 

@@ -1,7 +1,6 @@
-import pytest
 import torch
 
-from stageinteractor.assigner import label_changes, unstable_scores
+from stageinteractor.assigner import assignment_statistics, unstable_scores
 from stageinteractor.assigner.stability import queries_of_objects
 
 
@@ -60,20 +59,30 @@ def test_more_objects_than_queries_count_over_all_objects():
     assert unstable_scores(matches, objects(4)).tolist() == [50.0]
 
 
-def test_changes_are_counted_stage_by_stage():
-    own = torch.tensor([[[[1.0, 0], [0, 1]]], [[[0, 0], [1, 0]]]])
-    now = torch.tensor([[[[1.0, 1], [0, 0]]], [[[1, 1], [1, 0]]]])
-    added, dropped = label_changes(now, own)
-    assert added.tolist() == [1, 2]
-    assert dropped.tolist() == [1, 0]
+def test_statistics_of_a_case_worked_out_by_hand():
+    # one image, objects 0 and 1 of class 0, object 2 of class 1; two stages, three queries
+    targets = [{"boxes": torch.zeros(3, 4), "labels": torch.tensor([0, 0, 1])}]
+    matches = torch.tensor([[[0, 1, 2]], [[1, 0, -1]]])
+    found = assignment_statistics(
+        torch.tensor(
+            [
+                [[[1, 2], [-1, -1], [2, -1]]],  # query 0: its class by another object, and class 1
+                [[[1, -1], [1, -1], [0, -1]]],  # query 2 had no match and gets class 0
+            ]
+        ),
+        matches,
+        targets,
+    )
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "labels_added": [1, 1],
+        "labels_dropped": [1, 0],
+        "multi_class_queries": [1, 0],
+        "multi_query_objects": [1, 1],  # object 2 at stage 0, object 1 at stage 1
+        "unstable_score": [100.0],
+    }
 
 
-def test_equal_targets_are_no_change():
-    own = torch.ones(3, 1, 2, 2)
-    added, dropped = label_changes(own, own)
-    assert added.tolist() == dropped.tolist() == [0, 0, 0]
-
-
-def test_targets_of_different_shapes_are_refused():
-    with pytest.raises(RuntimeError, match="must match the size"):
-        label_changes(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 2, 4))
+def test_statistics_without_any_object_are_zero():
+    nothing = torch.full((2, 2, 3), -1)
+    found = assignment_statistics(nothing.unsqueeze(-1), nothing, objects(0, 0))
+    assert all(not values.any() for values in found.values())

@@ -7,12 +7,12 @@ own matcher), then let `CrossStageAssigner` turn matches into class targets.
 from .cross_stage import CrossStageAssigner
 from .matching import HungarianMatcher
 from .per_stage import PerStageAssigner
-from .stability import label_changes, unstable_scores
+from .stability import assignment_statistics, unstable_scores
 
 __all__ = [
     "CrossStageAssigner",
     "HungarianMatcher",
     "PerStageAssigner",
-    "label_changes",
+    "assignment_statistics",
     "unstable_scores",
 ]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .boxes import box_iou
-from .targets import Target, matched_boxes, matched_labels, pad_targets
+from .targets import PaddedTargets, Target, matched_boxes, matched_labels, pad_targets
 
 
 class CrossStageAssigner:
@@ -63,17 +63,51 @@ class CrossStageAssigner:
         """
         check_matches(boxes, matches)
         padded = pad_targets(targets, like=boxes)
-        fits = self._fits(boxes, matched_boxes(padded, matches)) & (matches >= 0)
-        fits &= self.scope_mask(len(matches)).to(boxes.device, non_blocking=True)[:, :, None, None]
-        if self.keep_own_match:
-            fits |= (matches >= 0) & _own_stage(len(matches), boxes.device)
+        _, valid = self._candidates(boxes, matches, padded)
         # (S, S', B, N) -> (S, B, N, S'): every source stage s' offers one class to the query
-        labels = matched_labels(padded, matches).expand_as(fits).movedim(1, -1)
-        return scatter_labels(labels, fits.movedim(1, -1), num_classes).to(boxes.dtype)
+        labels = matched_labels(padded, matches).expand_as(valid).movedim(1, -1)
+        return scatter_labels(labels, valid.movedim(1, -1), num_classes).to(boxes.dtype)
 
-    def _fits(self, boxes: Tensor, candidates: Tensor) -> Tensor:
-        """Compare the boxes of stage i with the objects matched at stage s: (S, S, B, N)."""
-        return box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0)) >= self.iou_threshold
+    @torch.no_grad()
+    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Name the object behind every class that a query is given, best IoU first.
+
+        For losses that need the object and not only its class, such as those whose target is the
+        IoU. The classes of the objects are exactly those of the class targets.
+
+        Args:
+            boxes, matches, targets: as for the class targets.
+
+        Returns:
+            (S, B, N, S) long: indices of objects of different classes, -1 where there are no more.
+        """
+        check_matches(boxes, matches)
+        padded = pad_targets(targets, like=boxes)
+        iou, valid = (x.movedim(1, -1) for x in self._candidates(boxes, matches, padded))
+        order = iou.masked_fill(~valid, -1.0).argsort(dim=-1, descending=True, stable=True)
+        labels = matched_labels(padded, matches).movedim(0, -1).expand_as(order).gather(-1, order)
+        objects = matches.movedim(0, -1).expand_as(order).gather(-1, order)
+        valid = valid.gather(-1, order)
+        same_class = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & valid.unsqueeze(-2)
+        valid &= ~same_class.tril(diagonal=-1).any(dim=-1)  # a better one has this class
+        order = (~valid).byte().argsort(dim=-1, stable=True)
+        return objects.masked_fill(~valid, -1).gather(-1, order)
+
+    def _candidates(
+        self, boxes: Tensor, matches: Tensor, padded: PaddedTargets
+    ) -> tuple[Tensor, Tensor]:
+        """Compare the boxes of stage i with the objects matched at stage s': two (S, S', B, N).
+
+        Returns their IoU, and whether stage i takes the label of that object.
+        """
+        candidates = matched_boxes(padded, matches)
+        iou = box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0))
+        matched = matches >= 0
+        valid = (iou >= self.iou_threshold) & matched
+        valid &= self.scope_mask(len(matches)).to(boxes.device, non_blocking=True)[:, :, None, None]
+        if self.keep_own_match:
+            valid |= matched & _own_stage(len(matches), boxes.device)
+        return iou, valid
 
     def scope_mask(self, num_stages: int) -> Tensor:
         """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""

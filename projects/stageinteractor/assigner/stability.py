@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .targets import Target
+from .targets import Target, matched_labels, pad_targets
 
 
 def queries_of_objects(matches: Tensor, num_objects: int) -> Tensor:
@@ -39,12 +39,43 @@ def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
     return changed * (100.0 / max(sum(counts), 1))
 
 
-def label_changes(class_targets: Tensor, own_targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how many labels (S,) the cross-stage assigner added, and how many it dropped.
+@torch.no_grad()
+def assignment_statistics(
+    objects: Tensor, matches: Tensor, targets: Sequence[Target]
+) -> dict[str, Tensor]:
+    """Count what an assigner did at every stage, over all images of the batch.
 
     Args:
-        class_targets: (S, B, N, C) of the cross-stage assigner.
-        own_targets: (S, B, N, C) of the per-stage assigner on the same matches.
+        objects: (S, B, N, R) long: the assigner's ``ranked_objects``, -1 where there is none.
+        matches: (S, B, N) long: index of the matched object or -1.
+        targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
+
+    Returns:
+        ``labels_added``: classes of a query that its own match does not have; ``labels_dropped``:
+        classes of own matches that the query was not given; ``multi_class_queries``: queries with
+        two classes or more; ``multi_query_objects``: objects that two queries or more learn from;
+        all (S,). ``unstable_score``: (S - 1,) per cent.
     """
-    now, before = class_targets > 0, own_targets > 0
-    return (now & ~before).sum(dim=(1, 2, 3)), (before & ~now).sum(dim=(1, 2, 3))
+    padded = pad_targets(targets, like=torch.empty(0, device=matches.device))
+    own_labels = matched_labels(padded, matches).unsqueeze(-1)
+    own = (matches >= 0).unsqueeze(-1)
+    valid = objects >= 0
+    ranks = objects.shape[-1]
+    labels = matched_labels(padded, objects.movedim(-1, 0).flatten(0, 1))
+    labels = labels.view(ranks, *matches.shape).movedim(0, -1)
+    kept = valid & own & (labels == own_labels)
+    counts = _queries_per_object(objects, padded.labels.shape[1])
+    return {
+        "labels_added": (valid & ~kept).sum(dim=(1, 2, 3)),
+        "labels_dropped": (own[..., 0] & ~kept.any(dim=-1)).sum(dim=(1, 2)),
+        "multi_class_queries": (valid.sum(dim=-1) > 1).sum(dim=(1, 2)),
+        "multi_query_objects": (counts > 1).sum(dim=(1, 2)),
+        "unstable_score": unstable_scores(matches, targets),
+    }
+
+
+def _queries_per_object(objects: Tensor, num_objects: int) -> Tensor:
+    """Count for (S, B, N, R) objects how many queries learn from each of them: (S, B, T)."""
+    index = torch.where(objects < 0, num_objects, objects).flatten(2)
+    counts = index.new_zeros(*index.shape[:2], num_objects + 1)
+    return counts.scatter_add_(2, index, torch.ones_like(index))[..., :num_objects]

@@ -8,16 +8,30 @@ ever see the stage's own matches. Paper: section 3.2 and appendix; weights 2, 5,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
 from ..assigner.targets import Target, matched_boxes, pad_targets
+from .statistics import statistics_are_due, write_statistics
 
 Matcher = Callable[[Tensor, Tensor, Sequence[Target], Tensor], Tensor]
-Assigner = Callable[[Tensor, Tensor, Sequence[Target], int], Tensor]
+
+
+class Assigner(Protocol):
+    """Turns matches into class targets, as `CrossStageAssigner` does."""
+
+    def __call__(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
+    ) -> Tensor:
+        """Return class targets (S, B, N, C)."""
+
+    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Return the objects behind them (S, B, N, R)."""
 
 
 class SetCriterion(nn.Module):
@@ -25,9 +39,10 @@ class SetCriterion(nn.Module):
 
     Args:
         matcher: logits, boxes, targets, image sizes -> matches (S, B, N).
-        assigner: boxes, matches, targets, C -> class targets (S, B, N, C).
+        assigner: boxes, matches, targets, C -> class targets (S, B, N, C), and the objects behind.
         class_loss: logits, class targets -> loss of every entry.
         weight_class, weight_bbox, weight_giou: weights of the three terms.
+        log_statistics: write what the assigner did to detectron2's training metrics.
     """
 
     def __init__(
@@ -38,6 +53,7 @@ class SetCriterion(nn.Module):
         weight_class: float = 2.0,
         weight_bbox: float = 5.0,
         weight_giou: float = 2.0,
+        log_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.matcher = matcher
@@ -46,6 +62,7 @@ class SetCriterion(nn.Module):
         self.weight_class = weight_class
         self.weight_bbox = weight_bbox
         self.weight_giou = weight_giou
+        self.log_statistics = log_statistics
 
     def forward(
         self, logits: Tensor, boxes: Tensor, targets: Sequence[Target], image_sizes: Tensor
@@ -66,6 +83,9 @@ class SetCriterion(nn.Module):
             class_average, box_average = self._averages(matches, class_targets)
             class_sum = self.class_loss(logits, class_targets).sum(dim=(1, 2, 3))
             bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes)
+            if self.log_statistics and statistics_are_due():
+                objects = self.assigner.ranked_objects(boxes.detach(), matches, targets)
+                write_statistics(assignment_statistics(objects, matches, targets))
         losses = {
             "class": self.weight_class * class_sum / class_average,
             "bbox": self.weight_bbox * bbox_sum / box_average,

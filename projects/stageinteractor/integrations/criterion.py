@@ -1,0 +1,168 @@
+"""The cross-stage assigner in front of any criterion of the DETR form.
+
+The host's criterion runs as it is. While it does, two of its methods are replaced on the instance:
+its matcher matches all decoder stages as soon as the first one is asked for, and its class loss is
+called with other pairs of query and object, those that the assigner names. Box losses, denoising
+queries, encoder outputs and weights never see a difference.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..criterion.statistics import statistics_are_due, write_statistics
+from ..errors import UnsupportedHostError
+from .label_loss import find_label_loss, replaced
+from .outputs import LOGITS, Outputs, find_stages, logits_of
+from .step import Step
+
+logger = logging.getLogger(__name__)
+# Settings of known criteria under which stages are not matched each by itself, or not in a chain.
+REFUSED = {
+    "assign_second_stage": "one assignment serves all stages",
+    "use_dense_one_to_one": "box losses use the union of all stages' matches",
+    "use_position_supervised_loss": "the class loss is normalised by its largest target",
+    "use_uni_set": "losses use the union of all stages' matches",
+}
+
+
+class CrossStageCriterion(nn.Module):
+    """Wrap another project's criterion: its class losses get cross-stage targets, nothing else.
+
+    The host is ``forward(outputs, targets, ...)`` with ``pred_logits`` or ``logits`` (B, N, C),
+    ``pred_boxes`` (B, N, 4) cxcywh normalised by the image size, ``aux_outputs`` or
+    ``auxiliary_outputs`` (the same of the stages before), a ``matcher``, and a class loss in
+    ``loss_labels*``. Attributes that are not found here are the host's. Paper: section 3.2.
+
+    Args:
+        criterion: the host's criterion; it is not changed.
+        assigner: by default `CrossStageAssigner` with the published settings.
+        normalizer: "max" divides the class loss by the larger of the numbers of matches and of
+            labels, as the published model does; "host" by the host's own number.
+        num_stages: the number of decoder stages, where the list of auxiliary outputs has other
+            entries behind them; by default all of them are stages.
+        log_statistics: write what the assigner did to detectron2's training metrics.
+
+    Raises:
+        UnsupportedHostError: the criterion cannot be served; the message says why.
+    """
+
+    criterion: nn.Module
+
+    def __init__(
+        self,
+        criterion: nn.Module,
+        assigner: CrossStageAssigner | PerStageAssigner | None = None,
+        normalizer: str = "max",
+        num_stages: int | None = None,
+        log_statistics: bool = False,
+    ) -> None:
+        super().__init__()
+        if normalizer not in ("max", "host"):
+            raise ValueError(f"normalizer must be 'max' or 'host', got {normalizer!r}")
+        _check_host(criterion)
+        self.label_loss = find_label_loss(criterion)
+        self.criterion = criterion
+        self.assigner = assigner or CrossStageAssigner()
+        self.normalizer = normalizer
+        self.num_stages = num_stages
+        self.log_statistics = log_statistics
+        self.statistics: dict[str, Tensor] = {}
+        self._warned = False
+        self._branches: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
+        self.register_state_dict_post_hook(_hide_host)
+        self.register_load_state_dict_pre_hook(_show_host)
+
+    def forward(
+        self, outputs: Outputs, targets: Sequence[Mapping[str, Tensor]], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return what the host returns; the arguments are the host's.
+
+        Raises:
+            UnsupportedHostError: the host's matcher was not called for every stage by itself.
+        """
+        if self._is_branch(outputs):
+            return self.criterion(outputs, targets, *args, **kwargs)
+        stages = find_stages(outputs, self.num_stages)
+        self._warn_of_one_stage(len(stages))
+        host = self.criterion
+        # a module is called through its forward; anything else is called as it is
+        owner, name = (
+            (host.matcher, "forward") if isinstance(host.matcher, nn.Module) else (host, "matcher")
+        )
+        step = Step(
+            stages, targets, getattr(owner, name), self.assigner, self.label_loss, self.normalizer
+        )
+        hooks = {hook: step.label_loss(getattr(host, hook)) for hook in self.label_loss.hooks}
+        with replaced(owner, **{name: step.match}), replaced(host, **hooks):
+            losses = host(outputs, targets, *args, **kwargs)
+        step.check_done()
+        if self.log_statistics and statistics_are_due():
+            self.statistics = step.statistics()
+            write_statistics(self.statistics)
+        return losses
+
+    def _warn_of_one_stage(self, num_stages: int) -> None:
+        if num_stages == 1 and not self._warned:
+            logger.warning(
+                "%s was given one decoder stage only: there is nothing to gather labels from. Turn "
+                "the host's auxiliary losses on (aux_loss=True, or auxiliary_loss=True)",
+                type(self.criterion).__name__,
+            )
+            self._warned = True
+
+    def _is_branch(self, outputs: Outputs) -> bool:
+        """Tell whether these are a second group of queries that came with the outputs before.
+
+        H-Deformable-DETR calls its criterion once more for its one-to-many queries, whose logits
+        were part of the first call's outputs under other names.
+        """
+        logits = logits_of(outputs)
+        if self._branches.get(id(logits)) is logits:
+            return True
+        self._branches.clear()
+        for key, value in outputs.items():
+            if isinstance(value, Tensor) and key not in LOGITS:
+                self._branches[id(value)] = value
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "criterion":
+                raise
+            return getattr(self.criterion, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_branches": weakref.WeakValueDictionary()}
+
+
+def _check_host(criterion: nn.Module) -> None:
+    name = type(criterion).__name__
+    if isinstance(criterion, CrossStageCriterion):
+        raise UnsupportedHostError("the criterion has the cross-stage assigner already")
+    if not callable(getattr(criterion, "matcher", None)):
+        raise UnsupportedHostError(f"{name} has no matcher: it is not a criterion of DETR form")
+    for setting, reason in REFUSED.items():
+        if getattr(criterion, setting, False):
+            raise UnsupportedHostError(f"{name} has {setting}=True: {reason}")
+
+
+def _hide_host(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Name the host's buffers as they were named without the wrapper."""
+    for key in [key for key in state if key.startswith(f"{prefix}criterion.")]:
+        state[prefix + key.removeprefix(f"{prefix}criterion.")] = state.pop(key)
+
+
+def _show_host(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(module, CrossStageCriterion)
+    for name in module.criterion.state_dict():
+        if prefix + name in state:
+            state[f"{prefix}criterion.{name}"] = state.pop(prefix + name)

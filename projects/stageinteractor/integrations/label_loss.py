@@ -1,0 +1,148 @@
+"""Find out how a host computes its class loss, by trying it on a tiny made-up case.
+
+A criterion of the DETR form computes the class loss in a method ``loss_labels*(outputs, targets,
+indices, num_boxes)``. Which of them a criterion uses, and whether its value is a sum over queries
+(then a query may learn several classes) or a softmax over classes (then only one), is not written
+down anywhere; but it can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedHostError
+
+HOOK_PREFIX = "loss_labels"
+
+
+class LabelLoss(NamedTuple):
+    """A host's class loss."""
+
+    hooks: tuple[str, ...]  # names of the methods that its forward calls
+    multi_label: bool  # additive over queries and classes: a query may have several classes
+
+
+@contextmanager
+def replaced(owner: Any, **methods: Any) -> Iterator[None]:
+    """Give an instance other methods, for the time of a with block."""
+    before = {name: vars(owner)[name] for name in methods if name in vars(owner)}
+    for name, method in methods.items():
+        object.__setattr__(owner, name, method)
+    try:
+        yield
+    finally:
+        for name in methods:
+            object.__delattr__(owner, name)
+        for name, method in before.items():
+            object.__setattr__(owner, name, method)
+
+
+def find_label_loss(criterion: Any) -> LabelLoss:
+    """Try the class loss of a criterion.
+
+    Raises:
+        UnsupportedHostError: it has none of the usual form, or one that is neither a sum over
+            queries nor a softmax.
+    """
+    name = type(criterion).__name__
+    num_classes = getattr(criterion, "num_classes", None)
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise UnsupportedHostError(f"{name} has no num_classes: it is not a criterion of DETR form")
+    problem: Exception | None = None
+    for columns in (num_classes, num_classes + 1):  # with softmax there is one for "no object"
+        try:
+            hooks, additive = _try(criterion, *_made_up_case(criterion, columns))
+        except Exception as error:  # noqa: BLE001 - whatever a host may raise; told below
+            problem = error
+            continue
+        softmax = columns > num_classes
+        if not additive and not softmax:
+            raise UnsupportedHostError(
+                f"{name}: its class loss is not a sum over queries (it is normalised by what its "
+                "targets are), so labels of other stages cannot be added to it"
+            )
+        return LabelLoss(hooks, multi_label=additive)
+    raise UnsupportedHostError(
+        f"{name}: no method {HOOK_PREFIX}*(outputs, targets, indices, num_boxes) computes its "
+        f"class loss from logits and boxes alone ({type(problem).__name__}: {problem})"
+    ) from problem
+
+
+def _try(
+    criterion: Any, outputs: dict[str, Tensor], targets: list[dict[str, Tensor]]
+) -> tuple[tuple[str, ...], bool]:
+    """Return the class losses in use, and whether all of them are sums over queries."""
+    hooks = _hooks_in_use(criterion, outputs, targets)
+    additive = True
+    for hook in hooks:
+        method = getattr(criterion, hook)
+        none, first, second, both = (
+            _total(method(outputs, targets, [_pairs(chosen)], 1.0))
+            for chosen in ((), (0,), (1,), (0, 1))
+        )
+        additive &= bool(torch.isclose(both + none, first + second, rtol=1e-4))
+    return hooks, additive
+
+
+def _hooks_in_use(
+    criterion: Any, outputs: dict[str, Tensor], targets: list[dict[str, Tensor]]
+) -> tuple[str, ...]:
+    """Return the names of the class losses that the criterion's ``get_loss`` leads to."""
+    names = [name for name in dir(criterion) if name.startswith(HOOK_PREFIX)]
+    names = [name for name in names if callable(getattr(criterion, name))]
+    if not names:
+        raise UnsupportedHostError(f"it has no method {HOOK_PREFIX}*")
+    if not hasattr(criterion, "get_loss"):
+        return ("loss_labels",)
+    called: list[str] = []
+    problems: list[Exception] = []
+
+    def spy(hook: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+            called.append(hook)
+            return {}
+
+        return call
+
+    with replaced(criterion, **{hook: spy(hook) for hook in names}):
+        for loss in getattr(criterion, "losses", ["labels"]):
+            try:
+                criterion.get_loss(loss, outputs, targets, [_pairs((0, 1))], 1.0)
+            except Exception as error:  # noqa: BLE001 - masks and the like; if all fail, told below
+                problems.append(error)
+    if not called:
+        raise problems[0] if problems else UnsupportedHostError("get_loss calls none of them")
+    return tuple(dict.fromkeys(called))
+
+
+def _made_up_case(
+    criterion: Any, columns: int
+) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+    """Three queries, two objects; under the names of all the hosts known."""
+    tensors = [*criterion.buffers(), *criterion.parameters(), torch.zeros(0)]
+    logits = torch.linspace(-2.0, 1.0, 3 * columns, device=tensors[0].device).view(1, 3, columns)
+    boxes = torch.tensor(
+        [[0.30, 0.30, 0.20, 0.20], [0.60, 0.62, 0.30, 0.30], [0.5, 0.5, 0.1, 0.1]],
+        device=tensors[0].device,
+    )
+    objects = torch.tensor(
+        [[0.31, 0.30, 0.20, 0.20], [0.66, 0.66, 0.20, 0.20]], device=tensors[0].device
+    )
+    labels = torch.tensor([0, int(criterion.num_classes > 1)], device=tensors[0].device)
+    outputs = {"logits": logits, "pred_logits": logits, "pred_boxes": boxes.unsqueeze(0)}
+    return outputs, [{"labels": labels, "class_labels": labels, "boxes": objects}]
+
+
+def _pairs(chosen: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    index = torch.tensor(chosen, dtype=torch.long)
+    return index, index
+
+
+def _total(losses: dict[str, Tensor]) -> Tensor:
+    values = [value for name, value in losses.items() if name.startswith("loss")]
+    return torch.stack([value.detach().double() for value in values]).sum()
