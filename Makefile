@@ -7,11 +7,11 @@ PYTEST_ARGS ?=
 CONFIGS := projects/stageinteractor/configs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real test lint clean
+.PHONY: help install demo demo-real demo-deformable test lint clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
-		| while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+		| while IFS='|' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 install: $(STAMP) ## make .venv with the tested versions, detectron2 and this package
 
@@ -30,10 +30,24 @@ demo: $(STAMP) ## train and evaluate on the embedded data (CPU, minutes): output
 demo-real: $(STAMP) ## the same on real aerial photographs: output/demo-real
 	$(call train_and_report,tree_crowns,output/demo-real)
 
-define train_and_report
+demo-deformable: $(STAMP) ## Hugging Face's Deformable DETR with the assigner and without: both APs
+	$(call prepare,digits_in_photos)
+	$(call train,digits_in_photos_deformable_detr_per_stage,output/demo_deformable_per_stage)
+	$(call train,digits_in_photos_deformable_detr,output/demo_deformable)
+	$(BIN)/python tools/report.py output/demo_deformable_per_stage output/demo_deformable
+
+define prepare
 $(BIN)/python tools/prepare_dataset.py $(1)
 $(BIN)/python tools/prepare_weights.py efficientnet_lite0
+endef
+
+define train
 $(BIN)/python tools/train_net.py --config-file $(CONFIGS)/demo/$(1).py train.output_dir=$(2)
+endef
+
+define train_and_report
+$(call prepare,$(1))
+$(call train,$(1),$(2))
 $(BIN)/python tools/report.py $(2)
 endef
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from stageinteractor.engine.setup import find_device, keep_previous
+from stageinteractor.engine.setup import _num_queries, find_device, keep_previous
 from stageinteractor.errors import ConfigError
 
 
@@ -20,3 +21,19 @@ def test_files_of_an_earlier_run_are_kept_aside(tmp_path):
     keep_previous(tmp_path, ("metrics.json", "absent.pth"))
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.previous.json"]
     assert (tmp_path / "metrics.previous.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"queries": {"num_queries": 30}},  # ours
+        {"num_queries": 30},  # detrex's
+        {"model": {"config": {"num_queries": 30}}},  # transformers'
+    ],
+)
+def test_the_number_of_queries_is_found_in_every_kind_of_model(model):
+    assert _num_queries(OmegaConf.create({"model": model})) == 30
+
+
+def test_a_model_that_does_not_say_is_taken_to_have_a_hundred():
+    assert _num_queries(OmegaConf.create({"model": {}})) == 100

@@ -23,16 +23,25 @@ def statistics_are_due() -> bool:
 
 
 def write_statistics(statistics: Mapping[str, Tensor]) -> None:
-    """Write values (S,) of every stage as ``assigner/NAME_STAGE``, with one copy to the host."""
+    """Write values (S,) of every stage as ``assigner/NAME_STAGE``."""
+    write_metrics(
+        "assigner",
+        {
+            f"{name}_{stage}": value[stage, None]
+            for name, value in statistics.items()
+            for stage in range(len(value))
+        },
+    )
+
+
+def write_metrics(group: str, values: Mapping[str, Tensor]) -> None:
+    """Write values (1,) as ``GROUP/NAME``, with one copy to the host."""
     storage = _storage()
-    if storage is None:
+    if storage is None or not values:
         return
-    values = torch.cat([value.float() for value in statistics.values()]).tolist()
-    names = [
-        f"assigner/{name}_{s}" for name, value in statistics.items() for s in range(len(value))
-    ]
-    for name, value in zip(names, values, strict=True):
-        storage.put_scalar(name, value)
+    numbers = torch.cat([value.float() for value in values.values()]).tolist()
+    for name, number in zip(values, numbers, strict=True):
+        storage.put_scalar(f"{group}/{name}", number)
 
 
 def _storage() -> Any:

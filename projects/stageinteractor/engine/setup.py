@@ -69,7 +69,12 @@ def find_device(wanted: str) -> str:
 
 
 def _num_queries(cfg: DictConfig) -> int:
-    return int(OmegaConf.select(cfg, "model.queries.num_queries", default=100))
+    """Look up the number of queries where our model, detrex's and transformers' have it."""
+    for key in ("model.queries", "model", "model.model.config"):
+        found = OmegaConf.select(cfg, f"{key}.num_queries", default=None)
+        if found is not None:
+            return int(found)
+    return 100
 
 
 def iterations(cfg: DictConfig) -> int:

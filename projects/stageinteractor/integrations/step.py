@@ -89,6 +89,7 @@ class Step:
                 *(index for pairs in self.own for pair in pairs for index in pair),
             ]
         )
+        boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
         known = zip(rest[:images], rest[images : 2 * images], strict=True)
         indices = rest[2 * images :]
         self.objects = [{"boxes": b.to(boxes), "labels": y} for b, y in known]

@@ -1,0 +1,13 @@
+"""The same Deformable DETR as it is: every stage keeps the labels of its own matches."""
+
+from .digits_in_photos_deformable_detr import (
+    dataloader,
+    dataset,
+    lr_multiplier,
+    model,
+    optimizer,
+    train,
+)
+
+model.assigner = None
+train.output_dir = "output/demo_deformable_per_stage"

@@ -1,0 +1,130 @@
+"""Hugging Face transformers: the cross-stage assigner as a model's loss function.
+
+    from stageinteractor.integrations.transformers import use_cross_stage
+    use_cross_stage(model)
+
+for Deformable DETR, Conditional DETR, DAB-DETR, RT-DETR (1 and 2), D-FINE and LW-DETR, for object
+detection. ``TransformersDetector`` makes such a model a detectron2 model.
+"""
+
+from __future__ import annotations
+
+import logging
+import types
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..errors import MissingDependencyError, UnsupportedHostError
+from .criterion import CrossStageCriterion
+from .label_loss import HOOK_PREFIX
+
+__all__ = ["CrossStageLoss", "require_transformers", "use_cross_stage"]
+logger = logging.getLogger(__name__)
+
+
+def require_transformers() -> None:
+    """Raise MissingDependencyError, with what to install, unless transformers is there."""
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "this needs Hugging Face transformers: pip install 'stageinteractor[transformers]'"
+        ) from error
+
+
+def use_cross_stage(
+    model: Any,
+    assigner: CrossStageAssigner | PerStageAssigner | None = None,
+    normalizer: str = "max",
+    log_statistics: bool = False,
+) -> None:
+    """Give a model for object detection a loss function with the assigner, in place.
+
+    Args:
+        model: a ``...ForObjectDetection`` of transformers.
+        assigner, normalizer, log_statistics: as of `CrossStageCriterion`.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        UnsupportedHostError: the model's loss cannot be served.
+    """
+    require_transformers()
+    if isinstance(model.loss_function, CrossStageLoss):
+        raise UnsupportedHostError("the model's loss function has the assigner already")
+    if not model.config.auxiliary_loss:
+        logger.warning(
+            "%s has auxiliary_loss=False, so its loss sees one decoder stage only and the "
+            "assigner has nothing to do: set model.config.auxiliary_loss = True",
+            type(model).__name__,
+        )
+    model.loss_function = CrossStageLoss(
+        model.loss_function,
+        num_stages=model.config.decoder_layers,
+        assigner=assigner,
+        normalizer=normalizer,
+        log_statistics=log_statistics,
+    )
+
+
+class CrossStageLoss:
+    """A loss function of transformers whose criterion is wrapped.
+
+    Those functions build matcher and criterion anew in every call. This one runs the same code with
+    one other name in sight: where it says the criterion's class, the wrapped criterion is made.
+
+    Args:
+        function: the host's, (logits, labels, device, pred_boxes, config, ...) -> loss, dict of
+            losses, auxiliary outputs.
+        settings: the keyword arguments of `CrossStageCriterion`.
+    """
+
+    def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
+        self.settings = settings
+        self.criterion: CrossStageCriterion | None = None
+        seen = function.__globals__
+        names = [name for name in function.__code__.co_names if _is_criterion(seen.get(name))]
+        if len(names) != 1:
+            raise UnsupportedHostError(
+                f"{function.__name__} makes no criterion of DETR form (a class with "
+                f"{HOOK_PREFIX}*), so there is nothing to wrap"
+            )
+        self.host = seen[names[0]]
+        self.function = types.FunctionType(
+            function.__code__,
+            {**seen, names[0]: self._build},
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+
+    def _build(self, *args: Any, **kwargs: Any) -> CrossStageCriterion:
+        host = self.host(*args, **kwargs)
+        if self.criterion is None:
+            self.criterion = CrossStageCriterion(host, **self.settings)
+        else:
+            self.criterion.criterion = host
+        return self.criterion
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the host's function returns."""
+        return self.function(*args, **kwargs)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the detector, which needs detectron2, only when it is asked for."""
+    if name == "TransformersDetector":
+        from .transformers_detector import TransformersDetector
+
+        return TransformersDetector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _is_criterion(value: Any) -> bool:
+    return (
+        isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and any(name.startswith(HOOK_PREFIX) for name in dir(value))
+    )

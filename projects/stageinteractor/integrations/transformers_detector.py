@@ -1,0 +1,115 @@
+"""A detection model of Hugging Face transformers as a detectron2 model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..assigner.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from ..assigner.targets import Target
+from ..criterion.statistics import statistics_are_due, write_metrics
+from ..modeling.meta_architecture import MetaArchitecture
+from .transformers import require_transformers, use_cross_stage
+
+# These look at a whole batch as one picture and have no mask of the padding, so their boxes are
+# normalised by the padded size; the others' by the size of the image itself.
+WITHOUT_MASK = ("rt_detr", "rt_detr_v2", "d_fine")
+
+
+class TransformersDetector(MetaArchitecture):
+    """Train and evaluate a ``...ForObjectDetection`` with detectron2's data and hooks.
+
+    Args:
+        model: the model of transformers; its ``config.num_labels`` is the number of classes.
+        postprocessing: logits, boxes, image sizes -> detections.
+        assigner: if given, the model's loss gets cross-stage class targets.
+        backbone: if given, takes the place of the model's: images -> dict of maps, of which the
+            last ones are used. transformers freezes the batch norms of its own.
+        log_statistics: write the model's loss terms and what the assigner did to the metrics.
+        pixel_mean, pixel_std, size_divisibility: as of `MetaArchitecture`.
+
+    Raises:
+        MissingDependencyError: transformers is not installed.
+        UnsupportedHostError: the model's loss cannot be given the assigner.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        postprocessing: Callable[[Tensor, Tensor, Tensor], list[Instances]],
+        assigner: CrossStageAssigner | PerStageAssigner | None = None,
+        backbone: nn.Module | None = None,
+        log_statistics: bool = False,
+        pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
+        pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
+        size_divisibility: int = 32,
+    ) -> None:
+        require_transformers()
+        super().__init__(pixel_mean, pixel_std, size_divisibility)
+        if assigner is not None:
+            use_cross_stage(model, assigner, log_statistics=log_statistics)
+        if backbone is not None:
+            encoder = model.base_model.backbone
+            encoder.model = _Maps(backbone, len(encoder.intermediate_channel_sizes))
+        self.model = model
+        self.postprocessing = postprocessing
+        self.log_statistics = log_statistics
+        self.num_classes: int = model.config.num_labels
+        self.with_mask = model.config.model_type not in WITHOUT_MASK
+
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Return the model's loss; its terms are weighted and summed by the model itself."""
+        batch, sizes = self.pad(images), self.image_sizes(images)
+        scale = self._scale(batch, sizes)
+        labels = [
+            {"class_labels": target["labels"], "boxes": xyxy_to_cxcywh(target["boxes"]) / unit}
+            for target, unit in zip(targets, scale, strict=True)
+        ]
+        output = self.model(pixel_values=batch, pixel_mask=self._mask(batch, images), labels=labels)
+        if self.log_statistics and statistics_are_due():
+            write_metrics("terms", {k: v.detach()[None] for k, v in output.loss_dict.items()})
+        return {"loss": output.loss}
+
+    def detect(self, images: Sequence[Tensor]) -> list[Instances]:
+        """Return the detections of the last decoder layer."""
+        batch, sizes = self.pad(images), self.image_sizes(images)
+        output = self.model(pixel_values=batch, pixel_mask=self._mask(batch, images))
+        logits = output.logits.float()
+        if logits.shape[-1] > self.num_classes:  # softmax, with a column for "none"
+            logits = logits.softmax(dim=-1)[..., :-1].logit()
+        boxes = cxcywh_to_xyxy(output.pred_boxes.float() * self._scale(batch, sizes)[:, None])
+        return self.postprocessing(logits, boxes, sizes)
+
+    def _scale(self, batch: Tensor, sizes: Tensor) -> Tensor:
+        """Return (B, 4), the w, h, w, h that boxes are normalised by."""
+        if not self.with_mask:
+            sizes = sizes.new_tensor(batch.shape[-2:]).expand_as(sizes)
+        return sizes.flip(-1).repeat(1, 2)
+
+    def _mask(self, batch: Tensor, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, H, W), 1 on the images and 0 on the padding."""
+        mask = torch.zeros(batch.shape[0], *batch.shape[-2:], dtype=torch.long)
+        for index, image in enumerate(images):
+            mask[index, : image.shape[-2], : image.shape[-1]] = 1
+        return mask.to(batch.device, non_blocking=True)
+
+
+class _Maps(nn.Module):
+    """A backbone of ours in the place of one of transformers'."""
+
+    def __init__(self, backbone: nn.Module, count: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.count = count
+
+    def forward(self, images: Tensor) -> Any:
+        from transformers.modeling_outputs import BackboneOutput
+
+        maps = list(self.backbone(images).values())
+        return BackboneOutput(feature_maps=tuple(maps[-self.count :]))

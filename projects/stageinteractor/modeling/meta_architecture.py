@@ -1,0 +1,107 @@
+"""What detectors do around their network: images as detectron2 hands them, losses or detections.
+
+In training images are padded to the largest of the batch, as the published model was trained; at
+inference every image is padded by itself, so that what else is in the batch cannot change its
+result (normalisation layers and attention see the padding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ..assigner.targets import Target
+from .postprocessing import rescale
+
+
+class MetaArchitecture(nn.Module):
+    """Base of the detectors: subclasses compute losses and detections of normalised images.
+
+    Args:
+        pixel_mean, pixel_std: RGB, in the range of the input pixels (0 to 255).
+        size_divisibility: images are padded to a multiple of it.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self, pixel_mean: Sequence[float], pixel_std: Sequence[float], size_divisibility: int
+    ) -> None:
+        super().__init__()
+        self.size_divisibility = size_divisibility
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Return the weighted losses of images (3, H, W), with objects in xyxy pixels."""
+        raise NotImplementedError
+
+    def detect(self, images: Sequence[Tensor]) -> list[Instances]:
+        """Return the detections, in pixels, of images (3, H, W) that share their padded size."""
+        raise NotImplementedError
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Return a dict of losses in training, else a list of {"instances": Instances}.
+
+        Args:
+            batched_inputs: one dict an image: "image" (3, H, W) RGB in 0 to 255; "instances" with
+                gt_boxes and gt_classes in training; "height" and "width" to rescale the
+                detections to (the input size if absent).
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = [self.normalize(item["image"]) for item in batched_inputs]
+        return self.losses(images, [self._target(item["instances"]) for item in batched_inputs])
+
+    @torch.no_grad()
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """Detect objects; images of equal padded size share a forward pass."""
+        images = [self.normalize(item["image"]) for item in batched_inputs]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(self.padded_size([image]), []).append(index)
+        results: list[dict[str, Instances]] = [{} for _ in images]
+        for indices in groups.values():
+            detections = self.detect([images[index] for index in indices])
+            for index, instances in zip(indices, detections, strict=True):
+                height, width = images[index].shape[-2:]
+                item = batched_inputs[index]
+                size = item.get("height", height), item.get("width", width)
+                results[index] = {"instances": rescale(instances, *size)}
+        return results
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Move an image (3, H, W) to the model's device and normalise its pixels."""
+        image = image.to(self.pixel_mean.device, non_blocking=True)
+        return (image - self.pixel_mean) / self.pixel_std
+
+    def padded_size(self, images: Sequence[Tensor]) -> tuple[int, int]:
+        """Return the (height, width) that holds all images and is divisible as asked."""
+        step = self.size_divisibility
+        height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+        return -(-height // step) * step, -(-width // step) * step
+
+    def pad(self, images: Sequence[Tensor]) -> Tensor:
+        """Stack images as (B, 3, H, W), zeros at the bottom and on the right."""
+        height, width = self.padded_size(images)
+        return torch.stack(
+            [F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2])) for x in images]
+        )
+
+    def image_sizes(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, 2), the (height, width) of images without padding, on the model's device."""
+        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=self.pixel_mean.dtype)
+        return sizes.to(self.pixel_mean.device, non_blocking=True)
+
+    def _target(self, instances: Instances) -> dict[str, Tensor]:
+        device = self.pixel_mean.device
+        return {
+            "boxes": instances.gt_boxes.tensor.to(device, non_blocking=True),
+            "labels": instances.gt_classes.to(device, non_blocking=True),
+        }

@@ -1,0 +1,79 @@
+import torch
+from detectron2.utils.events import EventStorage
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.criterion.statistics import (
+    PERIOD,
+    statistics_are_due,
+    write_metrics,
+    write_statistics,
+)
+
+
+def test_nothing_is_due_without_a_training_loop():
+    assert not statistics_are_due()
+    write_statistics({"labels_added": torch.tensor([1, 2])})
+
+
+def test_numbers_are_due_every_twentieth_iteration():
+    due = []
+    for iteration in range(2 * PERIOD + 1):
+        with EventStorage(iteration):
+            due.append(statistics_are_due())
+    assert [index for index, answer in enumerate(due) if answer] == [0, PERIOD, 2 * PERIOD]
+
+
+def test_every_stage_has_a_metric_of_its_own():
+    with EventStorage(0) as storage:
+        write_statistics(
+            {"labels_added": torch.tensor([1, 2]), "unstable_score": torch.tensor([12.5])}
+        )
+        write_metrics("terms", {"loss": torch.tensor([3.0])})
+        found = {name: value for name, (value, _) in storage.latest().items()}
+    assert found == {
+        "assigner/labels_added_0": 1.0,
+        "assigner/labels_added_1": 2.0,
+        "assigner/unstable_score_0": 12.5,
+        "terms/loss": 3.0,
+    }
+
+
+def test_our_criterion_writes_them_when_asked():
+    # two queries change places between two stages, and both boxes fit both objects
+    box = torch.tensor([0.0, 0, 50, 50])
+    boxes = torch.stack([box, box + torch.tensor([0.0, 0, 50, 0])]).expand(2, 1, 2, 4)
+    targets = [{"boxes": boxes[0, 0], "labels": torch.tensor([0, 1])}]
+    logits = torch.zeros(2, 1, 2, 2)
+    matches = torch.tensor([[[0, 1]], [[1, 0]]])
+    sizes = torch.tensor([[50.0, 100.0]])
+    for asked in (False, True):
+        criterion = SetCriterion(
+            lambda *_: matches, CrossStageAssigner(), FocalLoss(), log_statistics=asked
+        )
+        with EventStorage(0) as storage:
+            criterion(logits, boxes, targets, sizes)
+            found = {name: value for name, (value, _) in storage.latest().items()}
+        wanted = {f"assigner/labels_added_{s}": 2.0 for s in range(2)}
+        wanted |= {f"assigner/labels_dropped_{s}": 0.0 for s in range(2)}
+        wanted |= {f"assigner/multi_class_queries_{s}": 2.0 for s in range(2)}
+        wanted |= {f"assigner/multi_query_objects_{s}": 2.0 for s in range(2)}
+        wanted |= {"assigner/unstable_score_0": 100.0}
+        assert found == (wanted if asked else {})
+
+
+def test_asking_changes_no_loss():
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(3, 1, 5, 2), torch.rand(3, 1, 5, 4) * 20
+    boxes[..., 2:] += boxes[..., :2]
+    targets = [{"boxes": boxes[0, 0, :2], "labels": torch.tensor([0, 1])}]
+    sizes = torch.tensor([[40.0, 40.0]])
+    found = []
+    for asked in (False, True):
+        criterion = SetCriterion(
+            HungarianMatcher(), CrossStageAssigner(), FocalLoss(), log_statistics=asked
+        )
+        with EventStorage(0):
+            found.append(criterion(logits, boxes, targets, sizes))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -1,0 +1,39 @@
+"""A model of transformers through tools/train_net.py: train, evaluate, resume, without code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+CONFIG = (
+    Path(__file__).parents[2]
+    / "projects/stageinteractor/configs/demo/digits_in_photos_deformable_detr.py"
+)
+
+
+@pytest.fixture
+def small_deformable(small_run):
+    """Overrides that make the demo's Deformable DETR a quick run on the shapes."""
+    ours = ("model.backbone", "model.decoder", "model.queries")
+    return [
+        *(option for option in small_run if not option.startswith(ours)),
+        "model.backbone.weights=null",
+        "model.model.config.num_queries=12",
+        "model.model.config.d_model=32",
+        "model.model.config.encoder_layers=1",
+        "model.model.config.decoder_layers=2",
+        "train.checkpointer.period=2",
+        "train.eval_period=0",
+    ]
+
+
+def test_train_evaluate_and_resume(call, small_deformable, tmp_path):
+    call("train.max_iter=2", *small_deformable, config=CONFIG)
+    call("--resume", "train.max_iter=4", *small_deformable, config=CONFIG)
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    assert [line["iteration"] for line in lines if "total_loss" in line] == [0, 1, 2, 3]
+    assert "bbox/AP" in set().union(*lines)
+    assert "assigner/labels_added_1" in lines[0]
+    assert "terms/loss_ce_0" in lines[0]
+    call("--eval-only", config=tmp_path / "run/config.yaml")

@@ -1,0 +1,336 @@
+"""The assigner on the losses of Hugging Face's detectors, and on the models themselves."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.errors import MissingDependencyError, UnsupportedHostError
+from stageinteractor.integrations.transformers import (
+    CrossStageLoss,
+    require_transformers,
+    use_cross_stage,
+)
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+from integrations.hf_models import MODELS, deformable_detr, resnet, rt_resnet  # noqa: E402
+
+RECORDING = Path(__file__).parents[1] / "golden/data/synth_deformable.pt"
+NEUTRAL = {
+    "assigner": CrossStageAssigner(scope=(0, 0), keep_own_match=True),
+    "normalizer": "host",
+}
+STAGES = 6
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """Six stages in which queries swap objects, with class targets known."""
+    return torch.load(RECORDING, weights_only=True)
+
+
+def stacked(recorded, key):
+    """Return (S, B, N, ...), the last stage last."""
+    outputs = recorded["outputs"]
+    return torch.stack([*(each[key] for each in outputs["aux_outputs"]), outputs[key]])
+
+
+def labels_of(recorded):
+    return [{"class_labels": t["labels"], "boxes": t["boxes"]} for t in recorded["targets"]]
+
+
+def call_deformable(recorded, function):
+    config = transformers.DeformableDetrConfig(
+        backbone_config=resnet(),
+        num_labels=80,
+        decoder_layers=STAGES,
+        auxiliary_loss=True,
+        class_cost=2,  # as recorded
+    )
+    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
+    return function(logits[-1], labels_of(recorded), "cpu", boxes[-1], config, logits, boxes)
+
+
+def call_rt_detr(recorded, function):
+    config = transformers.RTDetrConfig(
+        backbone_config=rt_resnet(), num_labels=80, decoder_layers=STAGES
+    )
+    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
+    return function(
+        logits[-1],
+        labels_of(recorded),
+        "cpu",
+        boxes[-1],
+        config,
+        logits.transpose(0, 1),
+        boxes.transpose(0, 1),
+        enc_topk_logits=logits[2].clone(),
+        enc_topk_bboxes=boxes[2].clone(),
+    )
+
+
+def call_d_fine(recorded, function):
+    config = transformers.DFineConfig(num_labels=80, decoder_layers=STAGES, max_num_bins=8)
+    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
+    torch.manual_seed(0)
+    corners = torch.randn(*logits.shape[:3], 4 * 9)
+    return function(
+        logits[-1],
+        labels_of(recorded),
+        "cpu",
+        boxes[-1],
+        config,
+        logits.transpose(0, 1),
+        boxes.transpose(0, 1),
+        enc_topk_logits=logits[2].clone(),
+        enc_topk_bboxes=boxes[2].clone(),
+        predicted_corners=corners.transpose(0, 1),
+        initial_reference_points=boxes.transpose(0, 1),
+    )
+
+
+def call_detr(recorded, function):
+    config = transformers.DetrConfig(
+        backbone_config=resnet("stage4"), num_labels=80, decoder_layers=STAGES, auxiliary_loss=True
+    )
+    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
+    logits = F.pad(logits, (0, 1), value=1.0)  # the column of "no object"
+    return function(logits[-1], labels_of(recorded), "cpu", boxes[-1], config, logits, boxes)
+
+
+def call_lw_detr(recorded, function):
+    config = transformers.LwDetrConfig(
+        num_labels=80, decoder_layers=STAGES, group_detr=1, auxiliary_loss=True
+    )
+    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
+    return function(
+        logits[-1],
+        labels_of(recorded),
+        "cpu",
+        boxes[-1],
+        config,
+        logits,
+        boxes,
+        logits[2].clone(),
+        boxes[2].clone(),
+    )
+
+
+HOSTS = {
+    "DeformableDetrForObjectDetection": call_deformable,
+    "RTDetrForObjectDetection": call_rt_detr,
+    "DFineForObjectDetection": call_d_fine,
+    "ForObjectDetection": call_detr,
+    "LwDetrForObjectDetection": call_lw_detr,
+}
+CLASS_LOSSES = {  # names of the class losses of the stages in order
+    "DeformableDetrForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
+    "RTDetrForObjectDetection": [*(f"loss_vfl_aux_{i}" for i in range(5)), "loss_vfl"],
+    "DFineForObjectDetection": [*(f"loss_vfl_aux_{i}" for i in range(5)), "loss_vfl"],
+    "ForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
+    "LwDetrForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
+}
+
+
+def loss_function(name):
+    from transformers.loss.loss_utils import LOSS_MAPPING
+
+    return LOSS_MAPPING[name]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_neutral_losses_are_the_hosts_bit_for_bit(recorded, name):
+    function = loss_function(name)
+    wrapped = CrossStageLoss(function, num_stages=STAGES, **NEUTRAL)
+    loss, terms, _ = HOSTS[name](recorded, function)
+    found, found_terms, _ = HOSTS[name](recorded, wrapped)
+    assert list(found_terms) == list(terms)
+    assert all(torch.equal(found_terms[key], terms[key]) for key in terms)
+    assert torch.equal(found, loss)
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_only_class_losses_of_decoder_stages_change(recorded, name):
+    function = loss_function(name)
+    _, terms, _ = HOSTS[name](recorded, function)
+    _, found, _ = HOSTS[name](recorded, CrossStageLoss(function, num_stages=STAGES))
+    changed = [key for key in terms if not torch.equal(found[key], terms[key])]
+    assert sorted(changed) == sorted(CLASS_LOSSES[name])
+
+
+def dense_focal(logits, targets):
+    probability = logits.sigmoid()
+    error = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    weight = torch.where(targets > 0, 0.25 * (1 - probability) ** 2, 0.75 * probability**2)
+    return (weight * error).sum()
+
+
+def dense_varifocal(logits, targets, scores):
+    scores = scores * targets
+    weight = torch.where(targets > 0, scores, 0.75 * logits.sigmoid() ** 2)
+    return (F.binary_cross_entropy_with_logits(logits, scores, reduction="none") * weight).sum()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["DeformableDetrForObjectDetection", "RTDetrForObjectDetection", "DFineForObjectDetection"],
+)
+def test_class_losses_equal_those_of_the_recorded_targets(recorded, name, keep):
+    wrapped = CrossStageLoss(
+        loss_function(name),
+        num_stages=STAGES,
+        assigner=CrossStageAssigner(keep_own_match=keep),
+        normalizer="host",
+    )
+    _, found, _ = HOSTS[name](recorded, wrapped)
+    known = recorded["keep_own" if keep else "threshold_own"]
+    logits = stacked(recorded, "pred_logits")
+    num_boxes = sum(len(t["labels"]) for t in recorded["targets"])
+    for stage, key in enumerate(CLASS_LOSSES[name]):
+        targets = known["targets_multi_hot"][stage].float()
+        if "vfl" in key:
+            wanted = dense_varifocal(logits[stage], targets, known["iou"][stage])
+        else:
+            wanted = dense_focal(logits[stage], targets)
+        torch.testing.assert_close(found[key], wanted / num_boxes, rtol=2e-6, atol=0)
+
+
+def test_a_query_of_a_softmax_host_keeps_its_best_class(recorded):
+    from transformers.loss.loss_for_object_detection import HungarianMatcher
+
+    wrapped = CrossStageLoss(loss_function("ForObjectDetection"), num_stages=STAGES)
+    _, found, _ = call_detr(recorded, wrapped)
+    logits = F.pad(stacked(recorded, "pred_logits"), (0, 1), value=1.0)
+    boxes, labels = stacked(recorded, "pred_boxes"), labels_of(recorded)
+    config = transformers.DetrConfig(backbone_config=resnet("stage4"))
+    matcher = HungarianMatcher(config.class_cost, config.bbox_cost, config.giou_cost)
+    matches = [
+        matcher({"logits": x, "pred_boxes": b}, labels) for x, b in zip(logits, boxes, strict=True)
+    ]
+    weight = torch.ones(81)
+    weight[-1] = config.eos_coefficient
+    for stage, key in enumerate(CLASS_LOSSES["ForObjectDetection"]):
+        best = torch.full(logits.shape[1:3], 80)
+        overlap = torch.full(logits.shape[1:3], 0.5)
+        for source in range(max(stage - 1, 0), STAGES):
+            for image, pairs in enumerate(matches[source]):
+                for query, index in zip(*(x.tolist() for x in pairs), strict=True):
+                    iou = iou_of(boxes[stage, image, query], labels[image]["boxes"][index])
+                    if iou >= overlap[image, query]:
+                        overlap[image, query] = iou
+                        best[image, query] = labels[image]["class_labels"][index]
+        wanted = F.cross_entropy(logits[stage].transpose(1, 2), best, weight)
+        torch.testing.assert_close(found[key], wanted, rtol=2e-6, atol=0)
+
+
+def iou_of(first, second):
+    """IoU of two cxcywh boxes."""
+    low = torch.maximum(first[:2] - first[2:] / 2, second[:2] - second[2:] / 2)
+    high = torch.minimum(first[:2] + first[2:] / 2, second[:2] + second[2:] / 2)
+    shared = (high - low).clamp(min=0).prod()
+    return shared / (first[2:].prod() + second[2:].prod() - shared)
+
+
+def test_the_published_normaliser_is_the_larger_number(recorded):
+    function = loss_function("DeformableDetrForObjectDetection")
+    _, host, _ = call_deformable(recorded, CrossStageLoss(function, normalizer="host"))
+    _, found, _ = call_deformable(recorded, CrossStageLoss(function))
+    matches = sum(len(t["labels"]) for t in recorded["targets"])
+    for stage, key in enumerate(CLASS_LOSSES["DeformableDetrForObjectDetection"]):
+        labels = int(recorded["threshold_own"]["targets_multi_hot"][stage].sum())
+        torch.testing.assert_close(found[key], host[key] * (matches / max(matches, labels)))
+
+
+def test_the_encoder_outputs_of_rt_detr_are_no_stage(recorded):
+    wrapped = CrossStageLoss(loss_function("RTDetrForObjectDetection"), num_stages=STAGES)
+    call_rt_detr(recorded, wrapped)
+    assert wrapped.criterion.num_stages == STAGES
+    too_many = CrossStageLoss(loss_function("RTDetrForObjectDetection"), num_stages=9)
+    with pytest.raises(UnsupportedHostError, match="expected 8 auxiliary outputs"):
+        call_rt_detr(recorded, too_many)
+
+
+def test_union_of_matches_is_refused():
+    from transformers.loss.loss_deimv2 import Deimv2Loss
+
+    class Union(Deimv2Loss):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.matcher = torch.nn.Identity()
+            self.use_dense_one_to_one = True
+
+    from stageinteractor.integrations import CrossStageCriterion
+
+    with pytest.raises(UnsupportedHostError, match="use_dense_one_to_one=True: box losses use"):
+        CrossStageCriterion(Union())
+
+
+def step(model):
+    torch.manual_seed(1)
+    images = torch.rand(2, 3, 64, 64)
+    labels = [
+        {"class_labels": torch.tensor([0, 2]), "boxes": torch.rand(2, 4) * 0.3 + 0.3},
+        {"class_labels": torch.zeros(0, dtype=torch.long), "boxes": torch.zeros(0, 4)},
+    ]
+    return model(pixel_values=images, labels=labels)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_training_step_of_a_model(name):
+    torch.manual_seed(0)
+    model = MODELS[name]().train()
+    plain = step(model)
+    plain.loss.backward()
+    learnt = {key for key, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    use_cross_stage(model, **NEUTRAL)
+    neutral = step(model)
+    assert torch.equal(neutral.loss, plain.loss)
+    model.loss_function = model.loss_function.function  # what follows has settings of its own
+    del model._loss_function
+    use_cross_stage(model, CrossStageAssigner(iou_threshold=0.1))
+    step(model).loss.backward()
+    gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+    assert set(gradients) == learnt
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+
+
+def test_one_stage_is_told(caplog):
+    use_cross_stage(deformable_detr(auxiliary_loss=False))
+    assert "set model.config.auxiliary_loss = True" in caplog.text
+
+
+def test_the_assigner_is_given_once():
+    model = deformable_detr()
+    use_cross_stage(model)
+    with pytest.raises(UnsupportedHostError, match="already"):
+        use_cross_stage(model)
+
+
+def test_a_loss_without_criterion_is_refused():
+    from transformers.loss.loss_utils import LOSS_MAPPING
+
+    with pytest.raises(UnsupportedHostError, match="ForCausalLMLoss makes no criterion"):
+        CrossStageLoss(LOSS_MAPPING["ForCausalLM"])
+
+
+def test_without_transformers_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[transform"):
+        require_transformers()
+
+
+def test_importing_needs_neither_detectron2_nor_transformers_nor_detrex():
+    program = (
+        "import sys\n"
+        "for name in ('detectron2', 'transformers', 'detrex'): sys.modules[name] = None\n"
+        "import stageinteractor, stageinteractor.integrations.transformers\n"
+        "from stageinteractor.integrations import CrossStageCriterion\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,47 @@
+"""Models of transformers learn from the embedded set, with the assigner."""
+
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+from integrations.hf_models import MODELS  # noqa: E402
+
+from stageinteractor.assigner import CrossStageAssigner  # noqa: E402
+from stageinteractor.data.coco_format import read_coco  # noqa: E402
+from stageinteractor.data.digits_in_photos import make_digits_in_photos  # noqa: E402
+from stageinteractor.data.mapper import DetectionMapper  # noqa: E402
+from stageinteractor.data.registration import to_records  # noqa: E402
+from stageinteractor.integrations.transformers_detector import TransformersDetector  # noqa: E402
+from stageinteractor.modeling.postprocessing import TopK  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set") / "digits"
+    make_digits_in_photos(folder, num_train=4, num_val=1)
+    records = to_records(read_coco(folder / "train.json"), folder / "train")
+    return [DetectionMapper(is_train=True, augmentations=[])(record) for record in records]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_loss_goes_down_on_the_embedded_set(name, batch):
+    torch.manual_seed(0)
+    model = TransformersDetector(
+        model=MODELS[name](num_labels=10),
+        postprocessing=TopK(),
+        assigner=CrossStageAssigner(),
+        pixel_mean=[127.5] * 3,
+        pixel_std=[127.5] * 3,
+    ).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    history = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = model(batch)["loss"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        history.append(loss.item())
+    assert sum(history[-5:]) < 0.8 * sum(history[:5])
+    found = model.eval()(batch)
+    assert all(len(each["instances"]) == 100 for each in found)
