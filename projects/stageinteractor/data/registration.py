@@ -22,13 +22,15 @@ from .coco_format import CocoSet, read_coco
 logger = logging.getLogger(__name__)
 
 
-def resolve_dataset(dataset: DictConfig, num_queries: int, max_images: int | None = None) -> None:
+def resolve_dataset(
+    dataset: DictConfig, num_queries: int | None = None, max_images: int | None = None
+) -> None:
     """Check and register ``<name>_train`` and ``<name>_val``, and fill in the classes.
 
     Args:
         dataset: the node {name, train: {json, images}, val: {json, images}, num_classes,
             class_names}; the last two are overwritten.
-        num_queries: N of the model; images with more objects are reported.
+        num_queries: N of the model; images with more objects are reported, if it is given.
         max_images: use only so many images of each split (for a quick try).
 
     Raises:
@@ -43,7 +45,8 @@ def resolve_dataset(dataset: DictConfig, num_queries: int, max_images: int | Non
             f"{train.names_of_categories} and {val.names_of_categories}; make them equal"
         )
     for split, coco_set in sets.items():
-        _warn_about_crowded_images(coco_set, num_queries)
+        if num_queries is not None:
+            _warn_about_crowded_images(coco_set, num_queries)
         _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
     dataset.num_classes = len(train.categories)
     dataset.class_names = train.class_names

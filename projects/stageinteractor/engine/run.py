@@ -38,14 +38,7 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
         DataError: there is no checkpoint.
     """
     prepare(cfg)
-    model = build_model(cfg)
-    checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
-    if not checkpoint and checkpointer.has_checkpoint():
-        checkpoint = checkpointer.get_checkpoint_file()
-    checkpoint = checkpoint or cfg.train.init_checkpoint
-    if not checkpoint:
-        raise DataError(f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE")
-    load_weights(model, checkpoint, ema=cfg.train.ema.enabled)
+    model = build_trained_model(cfg, checkpoint)
     return run_evaluation(cfg, model)
 
 
@@ -125,6 +118,23 @@ def _load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
 def build_model(cfg: DictConfig) -> nn.Module:
     """Build the model on its device."""
     return instantiate(cfg.model, "model").to(cfg.train.device)
+
+
+def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Module:
+    """Build the model and load a checkpoint, as `evaluate` does.
+
+    Raises:
+        DataError: there is no checkpoint.
+    """
+    model = build_model(cfg)
+    checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
+    if not checkpoint and checkpointer.has_checkpoint():
+        checkpoint = checkpointer.get_checkpoint_file()
+    checkpoint = checkpoint or cfg.train.init_checkpoint
+    if not checkpoint:
+        raise DataError(f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE")
+    load_weights(model, checkpoint, ema=cfg.train.ema.enabled)
+    return model
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:

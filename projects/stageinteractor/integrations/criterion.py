@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class CrossStageCriterion(nn.Module):
         self.num_stages = num_stages
         self.log_statistics = log_statistics
         self.statistics: dict[str, Tensor] = {}
+        self.observer: Callable[[Step], None] | None = None  # is shown every finished step
         self._warned = False
         self._branches: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
         self.register_state_dict_post_hook(_hide_host)
@@ -103,6 +104,8 @@ class CrossStageCriterion(nn.Module):
         with replaced(owner, **{name: step.match}), replaced(host, **hooks):
             losses = host(outputs, targets, *args, **kwargs)
         step.check_done()
+        if self.observer is not None:
+            self.observer(step)
         if self.log_statistics and statistics_are_due():
             self.statistics = step.statistics()
             write_statistics(self.statistics)

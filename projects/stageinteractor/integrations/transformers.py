@@ -84,6 +84,7 @@ class CrossStageLoss:
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
         self.settings = settings
         self.criterion: CrossStageCriterion | None = None
+        self.observer: Callable[[Any], None] | None = None  # as of `CrossStageCriterion`
         seen = function.__globals__
         names = [name for name in function.__code__.co_names if _is_criterion(seen.get(name))]
         if len(names) != 1:
@@ -106,6 +107,7 @@ class CrossStageLoss:
             self.criterion = CrossStageCriterion(host, **self.settings)
         else:
             self.criterion.criterion = host
+        self.criterion.observer = self.observer
         return self.criterion
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

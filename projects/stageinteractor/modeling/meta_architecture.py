@@ -57,7 +57,7 @@ class MetaArchitecture(nn.Module):
         if not self.training:
             return self.inference(batched_inputs)
         images = [self.normalize(item["image"]) for item in batched_inputs]
-        return self.losses(images, [self._target(item["instances"]) for item in batched_inputs])
+        return self.losses(images, [self.target(item["instances"]) for item in batched_inputs])
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -99,7 +99,8 @@ class MetaArchitecture(nn.Module):
         sizes = torch.tensor([image.shape[-2:] for image in images], dtype=self.pixel_mean.dtype)
         return sizes.to(self.pixel_mean.device, non_blocking=True)
 
-    def _target(self, instances: Instances) -> dict[str, Tensor]:
+    def target(self, instances: Instances) -> dict[str, Tensor]:
+        """Return the objects, {"boxes": (T, 4) xyxy pixels, "labels": (T,)}, on the device."""
         device = self.pixel_mean.device
         return {
             "boxes": instances.gt_boxes.tensor.to(device, non_blocking=True),

@@ -1,0 +1,55 @@
+"""Chosen images of a config's data set, with their annotations, as a model takes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog
+from omegaconf import DictConfig
+
+from ..config import instantiate
+from ..errors import DataError
+from .registration import resolve_dataset
+
+Record = dict[str, Any]
+
+
+def annotated_inputs(cfg: DictConfig, split: str, names: Sequence[str]) -> list[Record]:
+    """Read images as evaluation does, but with "instances".
+
+    Args:
+        cfg: its ``dataset`` node is resolved in place.
+        split: "train" or "val".
+        names: file names (with or without folders), or positions in the annotation file.
+
+    Raises:
+        DataError: the data set cannot be used, or has no such image.
+    """
+    resolve_dataset(cfg.dataset)
+    records = DatasetCatalog.get(f"{cfg.dataset.name}_{split}")
+    mapper = copy.deepcopy(cfg.dataloader.test.mapper)
+    mapper.is_train = True  # keep the annotations; the augmentations stay those of evaluation
+    read = instantiate(mapper, "dataloader.test.mapper")
+    return [read(copy.deepcopy(_find(records, name, split))) for name in names]
+
+
+def _find(records: Sequence[Record], name: str, split: str) -> Record:
+    if name.isdecimal():
+        if int(name) < len(records):
+            return records[int(name)]
+        raise DataError(f"image {name}: {split} has {len(records)} images, counted from 0")
+    found = [record for record in records if _ends_with(record["file_name"], name)]
+    if len(found) != 1:
+        raise DataError(
+            f"image {name!r}: {len(found)} images of {split} have this name; give the file name as "
+            "in the annotation file, or a number counted from 0"
+        )
+    return found[0]
+
+
+def _ends_with(path: str, name: str) -> bool:
+    parts, wanted = Path(path).parts, Path(name).parts
+    return parts[-len(wanted) :] == wanted

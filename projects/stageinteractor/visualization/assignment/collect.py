@@ -1,0 +1,121 @@
+"""Run a model on annotated images and keep what its matcher and assigner did.
+
+Works for our detector, and for other people's whose criterion is (or is given) a
+`CrossStageCriterion`. Nothing is learnt: dropout is off and no gradient is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...assigner.boxes import cxcywh_to_xyxy
+from ...errors import UnsupportedHostError
+from .marks import ImageAssignment
+
+
+@torch.no_grad()
+def collect_assignment(
+    model: nn.Module, batched_inputs: Sequence[dict[str, Any]]
+) -> list[ImageAssignment]:
+    """Return what every query of every image was matched to and learnt, stage by stage.
+
+    Args:
+        model: `StageInteractor`, `TransformersDetector`, or a model of detrex.
+        batched_inputs: as in training: "image" (3, H, W) RGB in 0 to 255 and "instances".
+
+    Raises:
+        UnsupportedHostError: the model has no criterion of DETR form.
+    """
+    batch = list(batched_inputs)
+    model.eval()
+    if hasattr(model, "decode"):
+        return _from_ours(model, batch)
+    criterion = _host_criterion(model)
+    steps: list[Any] = []
+    criterion.observer = steps.append
+    try:
+        model.training = True  # of the outermost module alone: that is what asks for losses
+        model(batch)
+    finally:
+        model.training = False
+        criterion.observer = None
+    return _from_host(steps[0], batch)
+
+
+def _from_ours(model: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
+    images = [model.normalize(item["image"]) for item in batch]
+    output, sizes = model.decode(model.pad(images), images)
+    targets = [model.target(item["instances"]) for item in batch]
+    criterion = model.criterion
+    matches = criterion.matcher(output.logits, output.boxes, targets, sizes)
+    learnt = criterion.assigner.ranked_objects(output.boxes, matches, targets)
+    return [
+        _item(each, output.boxes[:, b], output.logits[:, b], matches[:, b], learnt[:, b])
+        for b, each in enumerate(batch)
+    ]
+
+
+def _host_criterion(model: Any) -> Any:
+    """Return the wrapped criterion of a host, wrapping it if it is not."""
+    from ...integrations import CrossStageCriterion
+
+    if hasattr(model, "criterion"):
+        if not isinstance(model.criterion, CrossStageCriterion):
+            model.criterion = CrossStageCriterion(model.criterion)
+        return model.criterion
+    if hasattr(model, "model") and hasattr(model.model, "loss_function"):
+        from ...integrations.transformers import CrossStageLoss, use_cross_stage
+
+        if not isinstance(model.model.loss_function, CrossStageLoss):
+            use_cross_stage(model.model)
+        return model.model.loss_function
+    raise UnsupportedHostError(
+        f"{type(model).__name__} has neither a criterion nor a loss_function to look at"
+    )
+
+
+def _from_host(step: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
+    logits = torch.stack([stage.get("pred_logits", stage.get("logits")) for stage in step.stages])
+    boxes = torch.stack([stage["pred_boxes"] for stage in step.stages]).float()
+    learnt = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
+    index = step.queries.expand(len(learnt), -1, -1).unsqueeze(-1).expand_as(step.ranked)
+    learnt.scatter_(2, index, step.ranked)
+    items = []
+    for b, item in enumerate(batch):
+        # the host's own boxes tell what it normalises by: the image, or the padded batch
+        wanted = item["instances"].gt_boxes.tensor
+        known = cxcywh_to_xyxy(step.objects[b]["boxes"]).to(wanted)
+        scale = _scale(known, wanted, item["image"])
+        xyxy = cxcywh_to_xyxy(boxes[:, b].cpu()) * scale
+        items.append(_item(item, xyxy, logits[:, b], step.matches[:, b], learnt[:, b]))
+    return items
+
+
+def _scale(normalised: Tensor, pixels: Tensor, image: Tensor) -> Tensor:
+    """Return the w, h, w, h that turn a host's normalised boxes into pixels."""
+    height, width = image.shape[-2:]
+    size = pixels.new_tensor([width, height, width, height])
+    if len(pixels) == 0:
+        return size
+    return (pixels.sum(dim=0) / normalised.sum(dim=0).clamp(min=1e-6))[2:].repeat(2)
+
+
+def _item(
+    item: dict[str, Any], boxes: Tensor, logits: Tensor, matches: Tensor, learnt: Tensor
+) -> ImageAssignment:
+    instances = item["instances"]
+    picture = item["image"].permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy()
+    return ImageAssignment(
+        name=str(item.get("file_name", item.get("image_id", "image"))).rsplit("/", 1)[-1],
+        picture=picture,
+        object_boxes=instances.gt_boxes.tensor.cpu(),
+        object_labels=instances.gt_classes.cpu(),
+        boxes=boxes.float().cpu(),
+        logits=logits.float().cpu(),
+        matches=matches.cpu(),
+        learnt=learnt.cpu(),
+    )

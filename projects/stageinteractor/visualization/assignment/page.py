@@ -1,0 +1,69 @@
+"""One self-contained HTML page: step through stages and images, follow a query by hovering it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...files import atomic_write_text
+from .marks import ImageAssignment, find_marks, object_history
+from .panels import object_color
+from .summary import Summary
+
+PLACE = "/*DATA*/null"
+
+
+def write_page(
+    items: Sequence[ImageAssignment],
+    class_names: Sequence[str],
+    summary: Summary,
+    path: str | Path,
+) -> None:
+    """Write the page; pictures and data are inside it, and it loads nothing."""
+    data = {"images": [_image(item, class_names) for item in items], "summary": asdict(summary)}
+    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    atomic_write_text(path, template.replace(PLACE, text, 1))
+
+
+def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
+    height, width = item.picture.shape[:2]
+    names = [class_names[label] for label in item.object_labels.tolist()]
+    boxes = item.object_boxes.round(decimals=1).tolist()
+    objects = [
+        {"name": name, "box": box, "color": object_color(index), "history": history}
+        for index, (name, box, history) in enumerate(
+            zip(names, boxes, object_history(item), strict=True)
+        )
+    ]
+    stages = [
+        [
+            mark._asdict()
+            | {"box": [round(value, 1) for value in mark.box]}
+            | {"iou": round(mark.iou, 3), "score": round(mark.score, 3)}
+            for mark in find_marks(item, stage)
+        ]
+        for stage in range(len(item.matches))
+    ]
+    return {
+        "name": item.name,
+        "width": width,
+        "height": height,
+        "source": _data_url(item),
+        "objects": objects,
+        "stages": stages,
+    }
+
+
+def _data_url(item: ImageAssignment) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(item.picture).save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

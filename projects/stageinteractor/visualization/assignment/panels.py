@@ -1,0 +1,93 @@
+"""One picture an image: a panel for every stage, a colour for every object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...files import atomic_path
+from ..boxes import class_color
+from .marks import ADDED, DROPPED, OWN, ImageAssignment, Mark, find_marks
+
+ONE_ROW = 4  # up to so many stages stand in one row, more in rows of three
+LINES = {OWN: "solid", ADDED: (0, (4, 2)), DROPPED: (0, (1, 2))}
+LEGEND = {
+    OWN: "matched, its label learnt",
+    ADDED: "label added from stage <- s",
+    DROPPED: "matched, its label dropped",
+}
+
+
+def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | Path) -> None:
+    """Draw every stage of an image into a picture file.
+
+    The objects are white; a query's box has the colour of its object: solid where it learns the
+    label of its own match, dashed where the label was added from another stage, dotted where the
+    own label was dropped.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    stages = len(item.matches)
+    columns = stages if stages <= ONE_ROW else 3
+    rows = math.ceil(stages / columns)
+    height, width = item.picture.shape[:2]
+    figure = Figure(figsize=(4 * columns, 4 * rows * height / width + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for stage in range(stages):
+        axes = grid[stage // columns][stage % columns]
+        axes.imshow(item.picture)
+        for box in item.object_boxes.tolist():
+            _rectangle(axes, box, color="white", linewidth=2.5, alpha=0.6)
+        marks = find_marks(item, stage)
+        for mark in marks:
+            _draw(axes, mark, item, class_names)
+        kinds = [mark.kind for mark in marks]
+        told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in (OWN, ADDED, DROPPED))
+        axes.set_title(f"stage {stage}: {told}", fontsize=10)
+        axes.set(xlim=(0, width), ylim=(height, 0))
+    handles = [
+        Line2D([], [], color="tab:blue", linestyle=LINES[kind], label=text)
+        for kind, text in LEGEND.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(item.name, fontsize=10)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def object_color(index: int) -> str:
+    """Return the colour of an object as #rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*class_color(index))
+
+
+def _draw(axes: Any, mark: Mark, item: ImageAssignment, class_names: Sequence[str]) -> None:
+    color = object_color(mark.object)
+    _rectangle(axes, mark.box, color=color, linewidth=1.6, linestyle=LINES[mark.kind])
+    text = f"q{mark.query} {class_names[int(item.object_labels[mark.object])]}"
+    if mark.kind == ADDED:
+        text += " <- " + ",".join(str(stage) for stage in mark.sources)
+    x, y = max(mark.box[0], 0.0), max(mark.box[1], 0.0)
+    axes.text(
+        x,
+        y,
+        text,
+        fontsize=6,
+        color="black",
+        verticalalignment="bottom" if y > 0.05 * len(item.picture) else "top",
+        clip_on=True,
+        bbox={"facecolor": color, "alpha": 0.75, "pad": 0.6, "linewidth": 0},
+    )
+
+
+def _rectangle(axes: Any, box: Sequence[float], **style: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    x0, y0, x1, y1 = box
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **style))

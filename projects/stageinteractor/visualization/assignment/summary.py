@@ -1,0 +1,76 @@
+"""Numbers over many images: how steady the assignment is, and what the assigner changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ...assigner import assignment_statistics
+from ...files import atomic_path
+from .marks import ImageAssignment
+
+COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_objects")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Sums over images, one number a stage."""
+
+    num_images: int
+    num_objects: int
+    matches: list[int]
+    counts: dict[str, list[int]]  # of `assignment_statistics`
+    unstable_score: list[float]  # (S - 1,) per cent of objects that changed their query
+
+    def table(self) -> str:
+        """Return the numbers as text, a row a stage."""
+        head = ["stage", "matches", *(name.replace("_", " ") for name in COUNTS), "unstable %"]
+        rows = []
+        for stage, matches in enumerate(self.matches):
+            unstable = f"{self.unstable_score[stage - 1]:.1f}" if stage else ""
+            rows.append([stage, matches, *(self.counts[n][stage] for n in COUNTS), unstable])
+        return tabulate(rows, headers=head, tablefmt="simple", disable_numparse=True)
+
+
+def summarize(items: Sequence[ImageAssignment]) -> Summary:
+    """Add up what the assigner did over images; the unstable score is over all their objects."""
+    counts = {name: [0] * len(items[0].matches) for name in COUNTS}
+    matches = [0] * len(items[0].matches)
+    changed = [0.0] * (len(matches) - 1)
+    for item in items:
+        found = assignment_statistics(item.learnt[:, None], item.matches[:, None], [item.target])
+        for name in COUNTS:
+            counts[name] = [a + b for a, b in zip(counts[name], found[name].tolist(), strict=True)]
+        own = (item.matches >= 0).sum(dim=1).tolist()
+        matches = [a + b for a, b in zip(matches, own, strict=True)]
+        share = (found["unstable_score"] * len(item.object_labels)).tolist()
+        changed = [a + b for a, b in zip(changed, share, strict=True)]
+    total = sum(len(item.object_labels) for item in items)
+    return Summary(len(items), total, matches, counts, [x / max(total, 1) for x in changed])
+
+
+def plot_summary(summary: Summary, path: str | Path) -> None:
+    """Draw the numbers over the stages into a picture file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    labels, unstable = figure.subplots(1, 2)
+    stages = list(range(len(summary.matches)))
+    for name in COUNTS:
+        labels.plot(stages, summary.counts[name], marker="o", label=name.replace("_", " "))
+    labels.set(
+        title=f"{summary.num_objects} objects in {summary.num_images} images", xlabel="stage"
+    )
+    labels.legend(fontsize="small")
+    unstable.plot(stages[1:], summary.unstable_score, marker="o", color="tab:red")
+    unstable.set(title="unstable score, per cent", xlabel="stage", ylim=(0, None))
+    for axes in (labels, unstable):
+        axes.set_xticks(stages)
+        axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,0 +1,54 @@
+"""tools/visualize_assignment.py on the result of a training."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).resolve().parents[2] / "tools/visualize_assignment.py"
+
+
+@pytest.fixture
+def tool():
+    spec = importlib.util.spec_from_file_location("visualize_assignment", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, capsys):
+    call("train.max_iter=1", "train.eval_period=0", *small_run)
+    config = str(tmp_path / "run/config.yaml")
+    assert tool.main(["--config-file", config, "--images", "image_1.png", "2"]) == 0
+    output = tmp_path / "run/assignment"
+    assert sorted(path.name for path in output.iterdir()) == [
+        "assignment.html",
+        "image_1.png",
+        "image_2.png",
+        "statistics.json",
+        "statistics.png",
+    ]
+    with Image.open(output / "image_1.png") as picture:
+        assert picture.width == 3 * 4 * 110  # three stages
+    content = json.loads((output / "statistics.json").read_text())
+    annotations = json.loads(Path(small_run[3].partition("=")[2]).with_name("val.json").read_text())
+    ids = {
+        i["id"] for i in annotations["images"] if i["file_name"] in ("image_1.png", "image_2.png")
+    }
+    objects = sum(a["image_id"] in ids for a in annotations["annotations"])
+    assert content["num_objects"] == objects
+    assert content["matches"] == [objects] * 3
+    assert len(content["unstable_score"]) == 2
+    assert "unstable %" in capsys.readouterr().out
+
+
+def test_an_image_that_is_not_there_is_told_in_one_line(call, tool, small_run, tmp_path, capsys):
+    call("train.max_iter=1", "train.eval_period=0", *small_run)
+    config = str(tmp_path / "run/config.yaml")
+    assert tool.main(["--config-file", config, "--images", "nothing.png"]) == 2
+    assert "error: image 'nothing.png': 0 images of val" in capsys.readouterr().err

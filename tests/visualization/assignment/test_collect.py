@@ -1,0 +1,124 @@
+"""What is collected from a model is what its own training step would use."""
+
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.modeling import (
+    ChannelMapper,
+    InitialQueries,
+    StageInteractor,
+    StageInteractorDecoder,
+)
+from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.visualization.assignment import collect_assignment, find_marks
+
+
+class Maps(nn.Module):
+    def forward(self, images):
+        shape = images.shape[-2:]
+        return {
+            f"res{i + 2}": images.mean() + torch.zeros(len(images), 8, *(x // s for x in shape))
+            for i, s in enumerate((4, 8, 16, 32))
+        }
+
+
+@pytest.fixture
+def ours():
+    torch.manual_seed(0)
+    return StageInteractor(
+        backbone=Maps(),
+        neck=ChannelMapper(
+            in_channels=[8] * 4,
+            in_features=[f"res{i}" for i in range(2, 6)],
+            out_channels=32,
+            num_groups=4,
+        ),
+        queries=InitialQueries(num_queries=6, embed_dim=32),
+        decoder=StageInteractorDecoder(
+            num_stages=3,
+            embed_dim=32,
+            num_groups=4,
+            num_heads=4,
+            feedforward_dim=32,
+            num_classes=3,
+            point_groups=4,
+            first_point_groups=4,
+            points_per_group=4,
+            out_points=8,
+            first_reuse_stage=2,
+        ),
+        criterion=SetCriterion(
+            HungarianMatcher(), CrossStageAssigner(iou_threshold=0.1), FocalLoss()
+        ),
+        postprocessing=TopK(5),
+    )
+
+
+def picture(height, width, boxes, labels):
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.tensor(boxes).view(-1, 4))
+    instances.gt_classes = torch.tensor(labels, dtype=torch.long)
+    image = torch.rand(3, height, width) * 255
+    return {"image": image, "instances": instances, "file_name": "folder/one.png"}
+
+
+@pytest.fixture
+def inputs():
+    return [
+        picture(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2]),
+        picture(64, 64, [], []),
+    ]
+
+
+def test_our_model_gives_what_its_criterion_sees(ours, inputs):
+    first, second = collect_assignment(ours, inputs)
+    assert first.name == "one.png"
+    assert first.picture.shape == (64, 96, 3)
+    assert first.boxes.shape == (3, 6, 4)
+    assert first.logits.shape == (3, 6, 3)
+    assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
+    assert not (second.matches >= 0).any()
+    assert find_marks(second, 0) == []
+    images = [ours.normalize(item["image"]) for item in inputs]
+    with torch.no_grad():
+        output, _ = ours.decode(ours.pad(images), images)
+    torch.testing.assert_close(first.boxes, output.boxes[:, 0])
+    targets = ours.criterion.assigner(
+        first.boxes[:, None], first.matches[:, None], [first.target], 3
+    )
+    learnt = torch.zeros(3, 6, 3)
+    for stage, query, rank in (first.learnt >= 0).nonzero().tolist():
+        label = first.object_labels[first.learnt[stage, query, rank]]
+        learnt[stage, query, label] = 1
+    assert torch.equal(learnt, targets[:, 0])
+
+
+def test_a_model_of_transformers_gives_the_same_things(inputs):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from integrations.hf_models import deformable_detr, rt_detr
+
+    from stageinteractor.integrations.transformers_detector import TransformersDetector
+
+    for make in (deformable_detr, rt_detr):
+        torch.manual_seed(0)
+        model = TransformersDetector(model=make(), postprocessing=TopK(5))
+        first, second = collect_assignment(model, inputs)
+        assert first.boxes.shape == (3, 12, 4)
+        assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
+        assert not (second.learnt >= 0).any()
+        found = model.eval()(inputs[:1])[0]["instances"]
+        assert not model.training
+        if make is deformable_detr:  # a padded image has other predictions in RT-DETR
+            alone = collect_assignment(model, inputs[:1])[0]
+            best = alone.logits[-1].flatten().argmax() // 3
+            torch.testing.assert_close(found.pred_boxes.tensor[0], alone.boxes[-1, best])
+
+
+def test_a_model_without_criterion_is_refused(inputs):
+    with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
+        collect_assignment(nn.Identity(), inputs)

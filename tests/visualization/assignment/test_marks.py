@@ -1,0 +1,50 @@
+import dataclasses
+
+import pytest
+import torch
+
+from stageinteractor.visualization.assignment import find_marks, object_history
+
+
+def short(marks):
+    return [(mark.query, mark.object, mark.kind, mark.sources) for mark in marks]
+
+
+def test_a_label_is_kept_added_or_dropped(item):
+    assert short(find_marks(item, 0)) == [(0, 0, "own", (0,)), (1, 1, "dropped", (0,))]
+    assert short(find_marks(item, 1)) == [
+        (0, 1, "own", (1,)),
+        (0, 0, "added", (0,)),  # query 0 was matched to object 0 at stage 0
+        (1, 0, "own", (1,)),
+    ]
+
+
+def test_a_mark_has_the_box_its_overlap_and_the_score_of_the_class(item):
+    own, dropped = find_marks(item, 0)
+    assert own.box == (10, 10, 30, 30)
+    assert own.iou == 1.0
+    assert own.score == 0.5
+    assert dropped.iou == 0.0
+    assert dropped.score == pytest.approx(float(torch.tensor(-2.0).sigmoid()))
+
+
+def test_the_own_class_by_another_object_is_own(item):
+    same = dataclasses.replace(item, object_labels=torch.tensor([1, 1]))
+    same = dataclasses.replace(same, learnt=torch.tensor([[[1, -1]] + [[-1, -1]] * 2] * 2))
+    assert short(find_marks(same, 0)) == [(0, 1, "own", (1,)), (1, 1, "dropped", (0,))]
+
+
+def test_history_names_the_match_and_the_learners(item):
+    assert object_history(item) == [
+        [{"match": 0, "learners": [0]}, {"match": 1, "learners": [0, 1]}],
+        [{"match": 1, "learners": []}, {"match": 0, "learners": [0]}],
+    ]
+
+
+def test_an_object_without_a_query_has_no_match(item):
+    crowded = dataclasses.replace(
+        item,
+        object_boxes=item.object_boxes[[0, 1, 1]],
+        object_labels=torch.tensor([3, 1, 1]),
+    )
+    assert object_history(crowded)[2] == [{"match": None, "learners": []}] * 2

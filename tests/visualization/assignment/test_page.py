@@ -1,0 +1,73 @@
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from stageinteractor.visualization.assignment import draw_panels, summarize, write_page
+
+NAMES = ["zero", "one", "two", "</script><b>three"]
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+@pytest.fixture
+def page(item, tmp_path):
+    write_page([item, item], NAMES, summarize([item]), tmp_path / "assignment.html")
+    return (tmp_path / "assignment.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def data(page):
+    return json.loads(re.search(r"const data = (.*);\n", page).group(1))
+
+
+def test_the_page_loads_nothing_from_outside(page):
+    tags = Tags()
+    tags.feed(page)
+    assert [tag for tag, _ in tags.found if tag == "script"] == ["script"]
+    assert not any({"src", "href"} & set(attributes) for _, attributes in tags.found)
+    assert {"image", "stage", "strip", "history", "summary"} <= {
+        attributes.get("id") for _, attributes in tags.found
+    }
+
+
+def test_the_page_holds_every_mark(data):
+    assert len(data["images"]) == 2
+    image = data["images"][0]
+    assert (image["name"], image["width"], image["height"]) == ("a.png", 64, 48)
+    assert [len(marks) for marks in image["stages"]] == [2, 3]
+    added = image["stages"][1][1]
+    assert added["kind"] == "added"
+    assert added["sources"] == [0]
+    assert added["box"] == [11, 10, 31, 30]
+    assert [each["name"] for each in image["objects"]] == ["</script><b>three", "one"]
+    assert image["objects"][0]["history"][1] == {"match": 1, "learners": [0, 1]}
+    assert data["summary"]["counts"]["labels_added"] == [0, 1]
+
+
+def test_the_picture_is_inside(data):
+    head, _, body = data["images"][0]["source"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(body))) as picture:
+        assert picture.size == (64, 48)
+
+
+def test_panels_show_all_stages_in_one_picture(item, tmp_path):
+    draw_panels(item, NAMES, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        width, height = picture.size
+        colors = {color for _, color in picture.convert("RGB").getcolors(10**6)}
+    assert width == 4 * 2 * 110
+    assert height == pytest.approx((4 * 48 / 64 + 0.9) * 110, abs=1)
+    assert (90, 90, 90) in colors

@@ -1,0 +1,83 @@
+"""Show which query was matched to which object at which stage, and what the assigner changed.
+
+  tools/visualize_assignment.py --config-file output/demo/config.yaml --images 0 1 2 3
+
+writes a PNG for every image, one page assignment.html for all of them, and statistics of them as
+statistics.json and statistics.png. Annotated images are needed: those of the config's data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.data.annotated import annotated_inputs
+from stageinteractor.engine.run import build_trained_model
+from stageinteractor.engine.setup import find_device
+from stageinteractor.errors import StageInteractorError, one_line
+from stageinteractor.files import atomic_write_text
+from stageinteractor.visualization.assignment import (
+    collect_assignment,
+    draw_panels,
+    summarize,
+    write_page,
+)
+from stageinteractor.visualization.assignment.summary import plot_summary
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument("--weights", metavar="FILE", help="default: as of train_net --eval-only")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=["0", "1", "2", "3"],
+        metavar="IMAGE",
+        help="file names, or numbers counted from 0 (default: the first four)",
+    )
+    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument("--output", metavar="DIR", help="default: train.output_dir/assignment")
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    return parser.parse_intermixed_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config_file)
+    apply_overrides(cfg, args.opts)
+    cfg.train.device = find_device(cfg.train.device)
+    inputs = annotated_inputs(cfg, args.split, args.images)
+    model = build_trained_model(cfg, args.weights)
+    output = Path(args.output or Path(cfg.train.output_dir) / "assignment")
+    items = []
+    for item in tqdm(inputs, unit="image"):
+        (found,) = collect_assignment(model, [item])
+        draw_panels(found, cfg.dataset.class_names, output / f"{Path(found.name).stem}.png")
+        items.append(found)
+    summary = summarize(items)
+    plot_summary(summary, output / "statistics.png")
+    atomic_write_text(output / "statistics.json", json.dumps(asdict(summary), indent=1))
+    write_page(items, cfg.dataset.class_names, summary, output / "assignment.html")
+    print(summary.table())
+    print(f"written: {output}/assignment.html, {len(items)} pictures, statistics.json and .png")
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        run(parse_args(argv))
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
