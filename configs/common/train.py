@@ -15,6 +15,8 @@ train = dict(
     eval_period=5000,  # iterations; 0: only at the end
     checkpointer=dict(period=5000, max_to_keep=3),
     log_period=20,
+    writers=["tensorboard"],  # beside console and metrics.json; "wandb" for Weights & Biases
+    wandb=dict(project="stageinteractor", name=None, mode="online"),  # mode "offline" keeps it here
     best_metric="bbox/AP",
     fast_dev_run=False,  # a few iterations of everything
     scale_lr=dict(enabled=False, base_batch_size=16),

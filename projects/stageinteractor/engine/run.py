@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import torch
-from detectron2.engine import create_ddp_model, default_writers, hooks
+from detectron2.engine import create_ddp_model, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
@@ -21,6 +21,7 @@ from .checkpointing import AtomicCheckpointer, BestCheckpoint, load_weights
 from .ema import WeightAverage
 from .setup import images_per_step, keep_previous, prepare
 from .trainer import Trainer
+from .writers import PredictionPictures, build_writers
 
 logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
@@ -75,7 +76,7 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
 
     scheduler = instantiate(cfg.lr_multiplier, "lr_multiplier")
     is_main = comm.is_main_process()
-    writers = default_writers(cfg.train.output_dir, cfg.train.max_iter) if is_main else []
+    writers = build_writers(cfg) if is_main else []
     trainer.register_hooks(
         [
             hooks.IterationTimer(),
@@ -88,6 +89,7 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
             ),
             hooks.EvalHook(cfg.train.eval_period, run_and_keep),
             BestCheckpoint(checkpointer, cfg.train.best_metric, resume),
+            PredictionPictures(cfg, cfg.train.best_metric) if is_main else None,
             hooks.PeriodicWriter(writers, period=cfg.train.log_period) if is_main else None,
         ]
     )

@@ -1,0 +1,159 @@
+"""Where the numbers and pictures of a training go: console, JSON, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+    get_event_storage,
+)
+from omegaconf import DictConfig, OmegaConf
+
+from ..data.coco_format import read_coco
+from ..errors import ConfigError, MissingDependencyError
+from ..visualization.detections import comparison_grid
+
+KNOWN = ("tensorboard", "wandb")
+PICTURES = 6  # images drawn at each evaluation
+
+
+def build_writers(cfg: DictConfig) -> list[EventWriter]:
+    """Return the console and ``metrics.json``, and what ``train.writers`` names.
+
+    Raises:
+        ConfigError: an unknown name.
+        MissingDependencyError: "wandb" without the package.
+    """
+    names = list(cfg.train.writers)
+    unknown = [name for name in names if name not in KNOWN]
+    if unknown:
+        raise ConfigError(f"train.writers has {unknown}: choose from {', '.join(KNOWN)}")
+    folder = Path(cfg.train.output_dir)
+    writers: list[EventWriter] = [
+        CommonMetricPrinter(cfg.train.max_iter),
+        JSONWriter(str(folder / "metrics.json")),
+    ]
+    if "wandb" in names:
+        writers.append(WandbWriter(cfg))
+    if "tensorboard" in names:
+        writers.append(TensorboardXWriter(str(folder)))
+    writers.append(_ForgetPictures())
+    return writers
+
+
+class WandbWriter(EventWriter):
+    """Send scalars and pictures to Weights & Biases; ``train.wandb.mode=offline`` keeps them here.
+
+    A resumed training goes on in the run that its output folder names.
+
+    Args:
+        cfg: the whole config, which is stored with the run.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise MissingDependencyError(
+                "train.writers has 'wandb': pip install 'stageinteractor[wandb]'"
+            ) from error
+        self.wandb = wandb
+        self.last = -1
+        folder = Path(cfg.train.output_dir)
+        note = folder / "wandb_run_id"
+        run_id = note.read_text(encoding="utf-8").strip() if note.is_file() else None
+        self.run = wandb.init(
+            project=cfg.train.wandb.project,
+            name=cfg.train.wandb.name,
+            mode=cfg.train.wandb.mode,
+            dir=str(folder),
+            id=run_id,
+            resume="allow",
+            config=_plain(cfg),
+        )
+        note.write_text(self.run.id, encoding="utf-8")
+
+    def write(self) -> None:
+        """Log what is new since the last time."""
+        storage = get_event_storage()
+        by_step: dict[int, dict[str, Any]] = {}
+        for name, (value, step) in storage.latest_with_smoothing_hint(20).items():
+            if step > self.last:
+                by_step.setdefault(step, {})[name] = value
+        for name, picture, step in storage._vis_data:
+            image = self.wandb.Image(np.moveaxis(np.asarray(picture), 0, -1))
+            by_step.setdefault(step, {})[name] = image
+        for step in sorted(by_step):
+            self.run.log(by_step[step], step=step)
+        self.last = max([self.last, *by_step])
+
+    def close(self) -> None:
+        """Finish the run."""
+        self.run.finish()
+
+
+class _ForgetPictures(EventWriter):
+    """The last writer: pictures are written once."""
+
+    def write(self) -> None:
+        get_event_storage().clear_images()
+
+
+class PredictionPictures(HookBase):
+    """Hand a grid of ground truth beside predictions to the writers after each evaluation.
+
+    Must come after the hook that evaluates.
+
+    Args:
+        cfg: ``dataset.val`` and ``train.output_dir`` name the images and the detections.
+        metric: an evaluation has taken place when this metric has a new value.
+    """
+
+    def __init__(self, cfg: DictConfig, metric: str) -> None:
+        self.cfg = cfg
+        self.metric = metric
+        self.seen = -1
+
+    def after_step(self) -> None:
+        """Look for an evaluation."""
+        self._look()
+
+    def after_train(self) -> None:
+        """Look for the final evaluation."""
+        self._look()
+
+    def _look(self) -> None:
+        storage = self.trainer.storage
+        _, iteration = storage.latest().get(self.metric, (0.0, -1))
+        if iteration <= self.seen:
+            return
+        self.seen = iteration
+        results = Path(self.cfg.train.output_dir) / "evaluation/coco_instances_results.json"
+        if results.is_file():  # an evaluator of somebody else's may write elsewhere
+            storage.put_image("predictions", self._picture(results))
+
+    def _picture(self, results: Path) -> torch.Tensor:
+        val = self.cfg.dataset.val
+        grid = comparison_grid(
+            read_coco(val.json, "dataset.val.json"),
+            val.images,
+            json.loads(results.read_text(encoding="utf-8")),
+            count=PICTURES,
+            pairs=2,
+        )
+        return torch.from_numpy(np.moveaxis(np.asarray(grid), -1, 0).copy())
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config as text and numbers."""
+    content = OmegaConf.to_container(cfg, resolve=False)
+    return json.loads(json.dumps(content, default=str))

@@ -1,0 +1,151 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from omegaconf import OmegaConf
+from PIL import Image
+
+from stageinteractor.engine.writers import PredictionPictures, build_writers
+from stageinteractor.errors import ConfigError, MissingDependencyError
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    Image.new("RGB", (64, 48), (10, 20, 30)).save(tmp_path / "a.png")
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [4, 4, 20, 20]}],
+        "categories": [{"id": 5, "name": "thing"}],
+    }
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    output = tmp_path / "run"
+    (output / "evaluation").mkdir(parents=True)
+    found = [{"image_id": 1, "category_id": 5, "bbox": [5, 5, 20, 20], "score": 0.9}]
+    (output / "evaluation/coco_instances_results.json").write_text(json.dumps(found))
+    return OmegaConf.create(
+        {
+            "dataset": {"val": {"json": str(tmp_path / "val.json"), "images": str(tmp_path)}},
+            "train": {
+                "output_dir": str(output),
+                "max_iter": 10,
+                "writers": ["tensorboard"],
+                "wandb": {"project": "tests", "name": "one", "mode": "offline"},
+            },
+        }
+    )
+
+
+def write_all(writers, storage):
+    for writer in writers:
+        writer.write()
+    for writer in writers:
+        writer.close()
+
+
+def train_a_little(cfg):
+    writers = build_writers(cfg)
+    with EventStorage(0) as storage:
+        hook = PredictionPictures(cfg, "bbox/AP")
+        hook.trainer = type("Trainer", (), {"storage": storage})
+        hook.after_step()
+        assert not storage._vis_data  # nothing has been evaluated
+        storage.step()
+        storage.put_scalar("total_loss", 2.5)
+        storage.put_scalar("bbox/AP", 12.0, smoothing_hint=False)
+        hook.after_step()
+        hook.after_step()
+        ((name, picture, step),) = storage._vis_data  # once for an evaluation
+        write_all(writers, storage)
+        assert not storage._vis_data
+    return name, picture, step
+
+
+def test_tensorboard_gets_numbers_and_the_picture(cfg, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    name, picture, step = train_a_little(cfg)
+    assert (name, step) == ("predictions", 1)
+    assert picture.dtype == torch.uint8
+    assert picture.shape[0] == 3
+    assert picture.shape[2] == 2 * 320 + 6  # ground truth and predictions, side by side
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert events.Scalars("bbox/AP")[0].value == 12.0
+    image = events.Images("predictions")[0]
+    assert (image.height, image.width) == tuple(picture.shape[1:])
+    lines = (tmp_path / "run/metrics.json").read_text().splitlines()
+    assert json.loads(lines[-1])["bbox/AP"] == 12.0
+
+
+def test_without_a_results_file_there_is_no_picture(cfg, tmp_path):
+    (tmp_path / "run/evaluation/coco_instances_results.json").unlink()
+    with EventStorage(0) as storage:
+        storage.put_scalar("bbox/AP", 1.0)
+        hook = PredictionPictures(cfg, "bbox/AP")
+        hook.trainer = type("Trainer", (), {"storage": storage})
+        hook.after_step()
+        assert not storage._vis_data
+
+
+def test_an_unknown_writer_is_refused(cfg):
+    cfg.train.writers = ["tensorboad"]
+    with pytest.raises(ConfigError, match=r"'tensorboad'.*tensorboard, wandb"):
+        build_writers(cfg)
+
+
+def test_wandb_that_is_not_installed_is_told(cfg, monkeypatch):
+    import sys
+
+    cfg.train.writers = ["wandb"]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingDependencyError, match=r"stageinteractor\[wandb\]"):
+        build_writers(cfg)
+
+
+class FakeRun:
+    id = "abc"
+
+    def __init__(self):
+        self.logged = []
+
+    def log(self, values, step):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.logged.append("finished")
+
+
+def test_wandb_gets_numbers_and_the_picture_by_step(cfg, monkeypatch, tmp_path):
+    import sys
+    import types
+
+    run, started = FakeRun(), []
+    module = types.ModuleType("wandb")
+    module.init = lambda **options: started.append(options) or run
+    module.Image = lambda array: np.asarray(array).shape
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    cfg.train.writers = ["wandb", "tensorboard"]
+    _, picture, _ = train_a_little(cfg)
+    (step, values), last = run.logged
+    assert step == 1
+    assert values["bbox/AP"] == 12.0
+    assert values["total_loss"] == 2.5
+    assert values["predictions"] == (*picture.shape[1:], 3)
+    assert last == "finished"
+    assert started[0]["mode"] == "offline"
+    assert started[0]["id"] is None
+    assert started[0]["config"]["train"]["max_iter"] == 10
+    train_a_little(cfg)  # goes on in the same run
+    assert started[1]["id"] == "abc"
+
+
+@pytest.mark.slow
+def test_wandb_offline_leaves_a_run_in_the_output_folder(cfg, tmp_path):
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    cfg.train.writers = ["wandb"]
+    train_a_little(cfg)
+    (run,) = (tmp_path / "run/wandb").glob("offline-run-*")
+    assert list(run.glob("*.wandb"))
+    assert list((run / "files/media/images").glob("predictions_*.png"))
