@@ -1,4 +1,4 @@
-"""Tell the parameters and GFLOPs of a config's model, module by module.
+"""Tell parameters, GFLOPs and activations of a config's model by module, and its memory.
 
 tools/analyze_model.py --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py
 """
@@ -9,11 +9,13 @@ import argparse
 import sys
 
 import torch
+from detectron2.structures import Boxes, Instances
+from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.errors import StageInteractorError, one_line
-from stageinteractor.modeling.complexity import model_cost
+from stageinteractor.modeling.complexity import model_cost, training_bytes
 
 
 def main() -> int:
@@ -28,23 +30,46 @@ def main() -> int:
     try:
         cfg = load_config(args.config_file)
         apply_overrides(cfg, args.opts)
-        if "weights" in cfg.model.backbone:
+        if OmegaConf.select(cfg, "model.backbone.weights"):
             cfg.model.backbone.weights = None  # their values do not matter here
         model = instantiate(cfg.model, "model")
     except StageInteractorError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    costs = model_cost(model, [{"image": torch.zeros(3, *args.size)}], args.depth)
+    image = {"image": torch.zeros(3, *args.size)}
     rows = [
-        [c.name or "whole model", f"{c.parameters:,}", f"{c.trainable:,}", f"{c.flops / 1e9:.2f}"]
-        for c in costs
+        [
+            cost.name or "whole model",
+            f"{cost.parameters:,}",
+            f"{cost.trainable:,}",
+            f"{cost.flops / 1e9:.2f}",
+            f"{cost.activations / 1e6:.2f}",
+        ]
+        for cost in model_cost(model, [image], args.depth)
     ]
-    headers = ["module", "parameters", "trainable", "GFLOPs"]
+    headers = ["module", "parameters", "trainable", "GFLOPs", "activations (M)"]
     print(
-        f"one image of {args.size[0]}x{args.size[1]}; FLOPs of products and convolutions, 2 x MAC"
+        f"one image of {args.size[0]}x{args.size[1]}; FLOPs of products and convolutions, 2 x MAC "
+        "(not counted: samplings, norms, additions); activations: what these put out"
     )
-    print(tabulate(rows, headers=headers, colalign=("left", "right", "right", "right")))
+    print(tabulate(rows, headers=headers, colalign=("left", *["right"] * 4)))
+    print(memory(model, image))
     return 0
+
+
+def memory(model: torch.nn.Module, image: dict[str, torch.Tensor]) -> str:
+    """Tell what training keeps: weights with gradients and Adam's moments, and activations."""
+    height, width = image["image"].shape[-2:]
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.tensor([[0.0, 0.0, width / 2, height / 2]]))
+    instances.gt_classes = torch.tensor([0])
+    kept = training_bytes(model, [image | {"instances": instances}])
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    learnt = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return (
+        f"memory in MiB: weights {weights / 2**20:.0f}; training: gradients and Adam's moments "
+        f"{3 * learnt / 2**20:.0f}, and {kept / 2**20:.0f} kept for the backward pass of one image"
+    )
 
 
 if __name__ == "__main__":

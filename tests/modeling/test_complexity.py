@@ -3,9 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import deform_conv2d
 
 from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
-from stageinteractor.modeling.complexity import flop_counter, model_cost
+from stageinteractor.modeling.complexity import flop_counter, model_cost, training_bytes
 
 # parameters without the score layers that have no effect (32,896 for each reused filter), GFLOPs
 STAGES = [
@@ -57,7 +58,43 @@ def test_depth_and_names():
     costs = model_cost(model, torch.zeros(5, 2), depth=1)
     # 2 x 5 x 2 x 3 = 60 and 2 x 5 x 3 x 4 = 120
     assert [tuple(cost) for cost in costs] == [
-        ("", 21, 15, 180),
-        ("0", 9, 3, 60),
-        ("1", 12, 12, 120),
+        ("", 21, 15, 180, 5 * 3 + 5 * 4),
+        ("0", 9, 3, 60, 5 * 3),
+        ("1", 12, 12, 120, 5 * 4),
     ]
+
+
+def test_a_module_used_twice_counts_twice():
+    shared = nn.Linear(3, 3, bias=False)
+    (whole, first, *_) = model_cost(nn.Sequential(shared, nn.ReLU(), shared), torch.zeros(2, 3))
+    assert whole.flops == 2 * (2 * 2 * 3 * 3)
+    assert whole.activations == first.activations == 2 * (2 * 3)
+
+
+class Deformed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(6, 2, 3, 3))  # two groups of two channels
+
+    def forward(self, image):
+        return deform_conv2d(image, torch.zeros(1, 18, 5, 7), self.weight, padding=1)
+
+
+def test_deformable_convolutions_are_counted():
+    (cost,) = model_cost(Deformed(), torch.zeros(1, 4, 5, 7))
+    assert cost.flops == 2 * (6 * 5 * 7) * (2 * 3 * 3)
+    assert cost.activations == 6 * 5 * 7
+
+
+class OneLoss(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 1, bias=False)
+
+    def forward(self, batch):
+        return {"loss": (self.layer(batch).sigmoid() ** 2).sum()}
+
+
+def test_what_the_backward_pass_needs_is_added_up():
+    # the input (5 x 4), and the output of the sigmoid (5), which the square needs too
+    assert training_bytes(OneLoss(), torch.ones(5, 4)) == 4 * (5 * 4 + 5)

@@ -87,5 +87,7 @@ def test_the_cost_of_a_model_is_told_module_by_module(call, capsys):
     demo = TOOLS.parent / "projects/stageinteractor/configs/demo/digits_in_photos.py"
     assert call("analyze_model", "--config-file", str(demo), "--size", "64", "64") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[3:]}
+    memory = rows.pop("memory")
+    assert memory[4] == "36;"  # 9.4 M parameters of 4 bytes
     assert set(rows) == {"whole", "backbone", "neck", "queries", "decoder"}
     assert rows["queries"][1:3] == ["3,840", "3,840"]  # 30 x 128

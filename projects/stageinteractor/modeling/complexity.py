@@ -1,16 +1,22 @@
 """How large and how costly a model is, module by module.
 
 FLOPs are those of matrix products and convolutions, two for a multiplication with its addition, as
-torch's own counter has them; additions, norms and samplings are not counted.
+torch's own counter has them; additions, norms and samplings are not counted. Activations are the
+numbers that those products and convolutions put out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import deform_conv2d  # noqa: F401 - importing it registers the operator
 
 
 class Cost(NamedTuple):
@@ -20,6 +26,7 @@ class Cost(NamedTuple):
     parameters: int
     trainable: int
     flops: int
+    activations: int
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -28,12 +35,94 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return 2 * images * heads * queries * key[2] * (width + value[3])
 
 
-_UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+def _deformable_flops(image: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    """Count the products of a deformable convolution; its bilinear sampling is not counted."""
+    images, out_channels, height, width = out_shape
+    _, channels, kernel_height, kernel_width = weight  # channels of one group
+    return 2 * images * out_channels * height * width * channels * kernel_height * kernel_width
+
+
+UNKNOWN_TO_TORCH = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.torchvision.deform_conv2d: _deformable_flops,
+}
 
 
 def flop_counter() -> FlopCounterMode:
-    """Return torch's counter, which also counts attention on CPUs."""
-    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    """Return torch's counter, which also counts attention on CPUs and deformable convolutions."""
+    return FlopCounterMode(display=False, custom_mapping=UNKNOWN_TO_TORCH)
+
+
+class ActivationCounter(TorchDispatchMode):
+    """Count what products and convolutions put out, for every module that is at work.
+
+    Args:
+        model: its modules are followed while the counter is in use.
+        operators: those whose outputs count, as torch's FLOP counter names them.
+    """
+
+    def __init__(self, model: nn.Module, operators: set[Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.operators = operators
+        self.elements: Counter[str] = Counter()
+        self.active: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operator and look at what came out."""
+        out = function(*args, **(kwargs or {}))
+        if function.overloadpacket in self.operators:
+            first = out[0] if isinstance(out, tuple | list) else out
+            for name in set(self.active):
+                self.elements[name] += first.numel()
+        return out
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Know which modules are at work while the model runs."""
+        handles = []
+        for name, module in self.model.named_modules():
+            handles.append(module.register_forward_pre_hook(self._enter(name)))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, name: str) -> Any:
+        return lambda module, inputs: self.active.append(name)
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.active.pop()
+
+
+def training_bytes(model: nn.Module, batched_inputs: list[dict[str, Any]]) -> int:
+    """Return how many bytes one training step keeps for its backward pass, parameters aside.
+
+    Args:
+        model: a detector; put into training mode.
+        batched_inputs: with "instances".
+    """
+    known = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        losses = model(batched_inputs)
+        total = torch.stack(list(losses.values())).sum()
+    del total
+    return sum(kept.values())
 
 
 def model_cost(
@@ -48,7 +137,9 @@ def model_cost(
     """
     model.eval()
     with torch.no_grad(), flop_counter() as counter:
-        model(batched_inputs)
+        activations = ActivationCounter(model, set(counter.flop_registry))
+        with activations.following(), activations:
+            model(batched_inputs)
     flops = counter.get_flop_counts()
     root = type(model).__name__
     costs = []
@@ -64,6 +155,7 @@ def model_cost(
                     sum(p.numel() for p in parameters),
                     sum(p.numel() for p in parameters if p.requires_grad),
                     sum(counted.values()),
+                    activations.elements[name],
                 )
             )
     return costs
