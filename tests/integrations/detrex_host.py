@@ -2,58 +2,83 @@
 
 detrex's Python files have a branch for CPU tensors; what stands in the way of reaching it are hard
 imports of packages that this branch does not use, and ``.cuda()`` in the denoising code. Only what
-is missing is replaced, and nothing of detrex is edited.
+is missing is replaced, only while detrex is imported, and nothing of detrex is edited.
 """
 
+import functools
 import importlib.util
 import sys
 import types
+import warnings
 from pathlib import Path
 
-import detectron2  # noqa: F401 - looks for cv2 by itself, before there is a stand-in
+import detectron2.data  # noqa: F401 - looks for cv2 by itself, before there is a stand-in
 import pytest
 import torch
 
 REASON = "detrex and its folder 'projects' are not on the path"
+PROJECTS = (
+    *("align_detr", "dab_deformable_detr", "deformable_detr", "deta", "dino", "dn_detr"),
+    *("group_detr", "h_deformable_detr"),
+)
 
 
 def is_here() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("detrex", "projects"))
+    return all(importlib.util.find_spec(name) for name in ("detrex", "projects", "projects.dino"))
 
 
 def arrange() -> None:
-    """Put stand-ins for what is missing into sys.modules."""
+    """Import detrex and the projects that the tests need, or skip."""
     if not is_here():
         pytest.skip(REASON)
-    spec = importlib.util.find_spec("detrex")
-    root = Path(spec.submodule_search_locations[0])
-    _stand_in("detrex._C")
-    _stand_in("cv2")
-    _stand_in("wandb")
-    _stand_in("einops", rearrange=None, repeat=None)
-    _stand_in("fairscale")
-    _stand_in("fairscale.nn")
-    _stand_in("fairscale.nn.checkpoint", checkpoint_wrapper=lambda module, *_, **__: module)
-    _stand_in("pkg_resources", resource_filename=lambda package, path: str(root.parent / path))
+    _import_all()
 
 
-def _stand_in(name: str, **content) -> None:
-    parent = name.rpartition(".")[0]
-    if name in sys.modules or (parent != "detrex" and _found(name)):
-        return
-    module = types.ModuleType(name)
-    vars(module).update(content, __path__=[])
-    sys.modules[name] = module
+@functools.cache
+def _import_all() -> None:
+    root = Path(importlib.util.find_spec("detrex").submodule_search_locations[0]).parent
+    wanted = {
+        "detrex._C": {},
+        "cv2": {},
+        "wandb": {},
+        "einops": {"rearrange": None, "repeat": None},
+        "fairscale": {},
+        "fairscale.nn": {},
+        "fairscale.nn.checkpoint": {"checkpoint_wrapper": lambda module, *_, **__: module},
+        "pkg_resources": {"resource_filename": lambda package, path: str(root / path)},
+    }
+    missing = {name: content for name, content in wanted.items() if not _found(name)}
+    for name, content in missing.items():
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(content, __path__=[])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("detrex.config")
+            importlib.import_module("detrex.modeling")
+            for project in PROJECTS:
+                importlib.import_module(f"projects.{project}.modeling")
+    finally:
+        for name in missing:
+            del sys.modules[name]
 
 
 def _found(name: str) -> bool:
+    if name == "detrex._C":  # looking for it would import detrex
+        folders = importlib.util.find_spec("detrex").submodule_search_locations
+        return any(any(Path(folder).glob("_C.*")) for folder in folders)
     try:
-        return importlib.util.find_spec(name) is not None
+        return name in sys.modules or importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
 
 
 def stay_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``tensor.cuda()`` be the tensor itself, for the time of a test."""
-    if not torch.cuda.is_available():
-        monkeypatch.setattr(torch.Tensor, "cuda", lambda self, *_, **__: self)
+    """Let ``tensor.cuda()`` and ``tensor.to("cuda")`` be the tensor itself, during a test."""
+    to = torch.Tensor.to
+
+    def to_cpu(self, *args, **kwargs):
+        return self if args == ("cuda",) else to(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda self, *_, **__: self)
+    monkeypatch.setattr(torch.Tensor, "to", to_cpu)

@@ -144,7 +144,11 @@ class CrossStageCriterion(nn.Module):
             return getattr(self.criterion, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_branches": weakref.WeakValueDictionary()}
+        return {key: value for key, value in self.__dict__.items() if key != "_branches"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._branches = weakref.WeakValueDictionary()
 
 
 def _check_host(criterion: nn.Module) -> None:

@@ -70,12 +70,12 @@ def build_cross_stage(
     return CrossStageCriterion(criterion, CrossStageAssigner(**chosen), **settings)
 
 
-def _decoder_layers(criterion: DictConfig) -> int | None:
-    """Read the number of decoder layers from the model that the node belongs to."""
-    model = criterion._get_parent()
-    if not isinstance(model, DictConfig):
+def _decoder_layers(criterion: DictConfig) -> str | None:
+    """Refer to the number of decoder layers of the model around the node, if it has one."""
+    model, key = criterion._get_parent(), "transformer.decoder.num_layers"
+    if not isinstance(model, DictConfig) or OmegaConf.select(model, key) is None:
         return None
-    return OmegaConf.select(model, "transformer.decoder.num_layers", default=None)
+    return f"${{...{key}}}"
 
 
 def load_project_config(path: str) -> DictConfig:

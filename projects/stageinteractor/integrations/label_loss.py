@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UnsupportedHostError
+from .outputs import LOGITS, SILENT
 
 HOOK_PREFIX = "loss_labels"
 
@@ -63,8 +65,8 @@ def find_label_loss(criterion: Any) -> LabelLoss:
         softmax = columns > num_classes
         if not additive and not softmax:
             raise UnsupportedHostError(
-                f"{name}: its class loss is not a sum over queries (it is normalised by what its "
-                "targets are), so labels of other stages cannot be added to it"
+                f"{name}: its class loss is not a sum over queries (it is normalised by their "
+                "number, or by what its targets are), so no labels can be added to it"
             )
         return LabelLoss(hooks, multi_label=additive)
     raise UnsupportedHostError(
@@ -86,6 +88,8 @@ def _try(
             for chosen in ((), (0,), (1,), (0, 1))
         )
         additive &= bool(torch.isclose(both + none, first + second, rtol=1e-4))
+        longer = _total(method(_with_silent_row(outputs), targets, [_pairs((0, 1))], 1.0))
+        additive &= bool(torch.isclose(longer, both, rtol=1e-4))
     return hooks, additive
 
 
@@ -136,6 +140,14 @@ def _made_up_case(
     labels = torch.tensor([0, int(criterion.num_classes > 1)], device=tensors[0].device)
     outputs = {"logits": logits, "pred_logits": logits, "pred_boxes": boxes.unsqueeze(0)}
     return outputs, [{"labels": labels, "class_labels": labels, "boxes": objects}]
+
+
+def _with_silent_row(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add a query that has no loss: where a sum does not change, a mean over queries does."""
+    return {
+        key: F.pad(value, (0, 0, 0, 1), value=SILENT if key in LOGITS else 0.5)
+        for key, value in outputs.items()
+    }
 
 
 def _pairs(chosen: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -36,15 +36,21 @@ def logits_of(outputs: Outputs) -> Tensor:
 def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs]:
     """Return the outputs of the decoder stages in order: the auxiliary ones, then the last.
 
+    Args:
+        outputs: of the last stage, with those before in a list.
+        num_stages: how many stages there are; the list may have one more entry, behind them, for
+            the encoder's proposals (RT-DETR).
+
     Raises:
-        UnsupportedHostError: there are fewer than ``num_stages``.
+        UnsupportedHostError: there are more or fewer.
     """
     before = next((list(outputs[key]) for key in BEFORE if outputs.get(key)), [])
     if num_stages is None or not before:
         return [*before, outputs]
-    if len(before) < num_stages - 1:
+    if not num_stages - 1 <= len(before) <= num_stages:
         raise UnsupportedHostError(
-            f"expected {num_stages - 1} auxiliary outputs before the last stage, got {len(before)}"
+            f"expected {num_stages - 1} auxiliary outputs before the last of {num_stages} decoder "
+            f"stages, got {len(before)}: they are no chain of stages"
         )
     return [*before[: num_stages - 1], outputs]
 

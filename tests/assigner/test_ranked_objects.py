@@ -1,0 +1,192 @@
+import pytest
+import torch
+
+from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
+
+SCOPES = [(-1, None), (0, 0), (None, None), (-1, 0), (1, 2)]
+
+
+def random_case(seed: int, counts=(5, 0, 3, 9), stages=5, queries=6, classes=3, crowded=True):
+    """Boxes of all queries and objects in one heap, so that most pairs overlap by about half."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def boxes(*shape: int) -> torch.Tensor:
+        low = torch.rand(*shape, 2, generator=generator, dtype=torch.float64)
+        low = low * (4 if crowded else 40)
+        size = 8 + 4 * torch.rand(*shape, 2, generator=generator, dtype=torch.float64)
+        return torch.cat([low, low + size], dim=-1)
+
+    targets = [
+        {"boxes": boxes(n), "labels": torch.randint(classes, (n,), generator=generator)}
+        for n in counts
+    ]
+    matches = torch.full((stages, len(counts), queries), -1)
+    for stage in range(stages):
+        for image, count in enumerate(counts):
+            number = min(count, queries)
+            chosen = torch.randperm(queries, generator=generator)[:number]
+            matches[stage, image, chosen] = torch.randperm(count, generator=generator)[:number]
+    return boxes(stages, len(counts), queries), matches, targets
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
+    return width * height / (sum(areas) - width * height)
+
+
+def rank_with_loops(boxes, matches, targets, assigner):
+    """The best object of every class, of every query: {(stage, image, query): [objects]}."""
+    stages, images, queries = matches.shape
+    first, last = assigner.scope
+    found = {}
+    for place in torch.cartesian_prod(*(torch.arange(n) for n in matches.shape)).tolist():
+        stage, image, query = place
+        best: dict[int, tuple[float, int]] = {}
+        for source in range(stages):
+            inside = first is None or source - stage >= first
+            inside &= last is None or source - stage <= last
+            index = int(matches[source, image, query])
+            if index < 0 or not (inside or source == stage):
+                continue
+            label = int(targets[image]["labels"][index])
+            overlap = iou(
+                boxes[stage, image, query].tolist(), targets[image]["boxes"][index].tolist()
+            )
+            own = assigner.keep_own_match and source == stage
+            fits = overlap >= assigner.iou_threshold or own
+            if fits and (label not in best or overlap > best[label][0]):
+                best[label] = overlap, index
+        order = sorted(best.values(), key=lambda entry: -entry[0])
+        found[tuple(place)] = [index for _, index in order]
+    return found
+
+
+def rows(objects: torch.Tensor) -> dict[tuple[int, int, int], list[int]]:
+    shape = objects.shape[:3]
+    places = torch.cartesian_prod(*(torch.arange(n) for n in shape)).tolist()
+    return {tuple(p): [i for i in objects[tuple(p)].tolist() if i >= 0] for p in places}
+
+
+def class_targets_of(objects, targets, classes):
+    """Multi-hot rows of the labels of the named objects."""
+    found = torch.zeros(*objects.shape[:3], classes, dtype=torch.float64)
+    for (stage, image, query), indices in rows(objects).items():
+        for index in indices:
+            found[stage, image, query, targets[image]["labels"][index]] = 1
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("keep_own", [False, True])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_labels_of_the_objects_are_the_class_targets(scope, keep_own, seed):
+    assigner = CrossStageAssigner(0.5, scope, keep_own)
+    case = random_case(seed)
+    wanted = assigner(*case, num_classes=3)
+    assert wanted.any()
+    assert torch.equal(class_targets_of(assigner.ranked_objects(*case), case[2], 3), wanted)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_labels_of_the_objects_are_the_class_targets_in_many_cases(seed):
+    assigner = CrossStageAssigner(0.3 + 0.005 * seed, keep_own_match=seed % 2 == 0)
+    case = random_case(seed, counts=(seed % 7, 8), stages=1 + seed % 6, classes=1 + seed % 4)
+    objects, wanted = assigner.ranked_objects(*case), assigner(*case, num_classes=4)
+    assert torch.equal(class_targets_of(objects, case[2], 4), wanted)
+
+
+@pytest.mark.parametrize("keep_own", [False, True])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_best_object_of_a_class_is_named_and_the_best_class_comes_first(scope, keep_own):
+    assigner = CrossStageAssigner(0.5, scope, keep_own)
+    for seed in range(3):
+        case = random_case(seed)
+        assert rows(assigner.ranked_objects(*case)) == rank_with_loops(*case, assigner)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_has_every_class_once_and_ends_with_the_empty_places(seed):
+    boxes, matches, targets = random_case(seed)
+    objects = CrossStageAssigner(0.4).ranked_objects(boxes, matches, targets)
+    assert objects.shape == (5, 4, 6, 5)
+    for (stage, image, query), indices in rows(objects).items():
+        labels = [int(targets[image]["labels"][index]) for index in indices]
+        assert len(set(labels)) == len(labels)
+        assert objects[stage, image, query].tolist() == indices + [-1] * (5 - len(indices))
+
+
+def test_random_cases_have_rows_of_three_classes():
+    objects = CrossStageAssigner(0.4).ranked_objects(*random_case(0))
+    assert {len(indices) for indices in rows(objects).values()} == {0, 1, 2, 3}
+
+
+# Objects A, B and C: A is the square, B its left nine tenths, C its lower half; A and C have class
+# 0, B has class 1. One query on the square has A, B and C at the stages 0, 1 and 2.
+SQUARE = torch.tensor([0.0, 0, 10, 10]).expand(3, 1, 1, 4)
+OBJECTS = torch.tensor([[0.0, 0, 10, 10], [0, 0, 9, 10], [0, 5, 10, 10]])
+TARGETS = [{"boxes": OBJECTS, "labels": torch.tensor([0, 1, 0])}]
+A, B, C = 0, 1, 2
+MATCHES = torch.tensor([[[A]], [[B]], [[C]]])
+
+
+def test_a_case_worked_out_by_hand():
+    # the IoU of the square with A, B, C: 1, .9, .5; stage 2 does not see A of stage 0
+    objects = CrossStageAssigner().ranked_objects(SQUARE, MATCHES, TARGETS)
+    assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]
+
+
+def test_only_what_fits_is_named():
+    objects = CrossStageAssigner(0.95).ranked_objects(SQUARE, MATCHES, TARGETS)
+    assert objects.view(3, 3).tolist() == [[A, -1, -1], [A, -1, -1], [-1, -1, -1]]
+
+
+def test_an_own_match_that_is_kept_comes_behind_what_fits_better():
+    assigner = CrossStageAssigner(0.95, keep_own_match=True)
+    objects = assigner.ranked_objects(SQUARE, MATCHES, TARGETS)
+    assert objects.view(3, 3).tolist() == [[A, -1, -1], [A, B, -1], [C, -1, -1]]
+
+
+def test_of_objects_in_the_same_place_the_earlier_stage_names_its_own():
+    targets = [{"boxes": SQUARE[:, 0, 0], "labels": torch.tensor([1, 0, 1])}]
+    objects = CrossStageAssigner().ranked_objects(SQUARE, MATCHES, targets)
+    assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]
+
+
+def test_one_object_at_all_stages_is_named_once():
+    objects = CrossStageAssigner().ranked_objects(SQUARE, torch.zeros_like(MATCHES), TARGETS)
+    assert objects.view(3, 3).tolist() == [[A, -1, -1]] * 3
+
+
+@pytest.mark.parametrize("assigner", [CrossStageAssigner(0.0), PerStageAssigner()])
+def test_without_objects_nothing_is_named(assigner):
+    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 2
+    matches = torch.full((3, 2, 4), -1)
+    objects = assigner.ranked_objects(torch.rand(3, 2, 4, 4), matches, targets)
+    assert objects.shape[:3] == (3, 2, 4)
+    assert (objects == -1).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_per_stage_assigner_names_the_match_itself(seed):
+    boxes, matches, targets = random_case(seed)
+    objects = PerStageAssigner().ranked_objects(boxes, matches, targets)
+    assert objects.shape == (*matches.shape, 1)
+    assert torch.equal(objects[..., 0], matches)
+    wanted = PerStageAssigner()(boxes, matches, targets, 3)
+    assert torch.equal(class_targets_of(objects, targets, 3), wanted)
+
+
+@pytest.mark.parametrize("assigner", [CrossStageAssigner(), PerStageAssigner()])
+def test_wrong_shapes_are_refused(assigner):
+    with pytest.raises(ValueError, match=r"expected boxes \(S, B, N, 4\) and matches \(S, B, N\)"):
+        assigner.ranked_objects(torch.zeros(3, 1, 2, 4), torch.full((3, 1, 3), -1), TARGETS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_indices_are_long_whatever_the_boxes_are(dtype):
+    boxes = SQUARE.to(dtype).clone().requires_grad_()
+    objects = CrossStageAssigner().ranked_objects(boxes, MATCHES, TARGETS)
+    assert objects.dtype == torch.long
+    assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]

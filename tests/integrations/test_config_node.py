@@ -1,0 +1,137 @@
+"""The assigner in the config of a model, and what is said when detrex is not there."""
+
+import importlib.util
+
+import pytest
+from detectron2.config import LazyCall, instantiate
+from integrations.checks import assert_all_equal
+from integrations.toy_hosts import FocalHost, Matcher, SoftmaxHost, random_case
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.errors import MissingDependencyError, StageInteractorError
+from stageinteractor.integrations.detrex import (
+    CrossStageCriterion,
+    load_project_config,
+    use_cross_stage,
+)
+
+
+class Decoder(nn.Module):
+    def __init__(self, num_layers: int):
+        super().__init__()
+
+
+class Transformer(nn.Module):
+    def __init__(self, decoder: nn.Module):
+        super().__init__()
+
+
+class Model(nn.Module):
+    def __init__(self, num_classes: int, transformer: nn.Module, criterion: nn.Module):
+        super().__init__()
+        self.criterion = criterion
+
+
+def config(host=FocalHost) -> DictConfig:
+    model = LazyCall(Model)(
+        num_classes=4,
+        transformer=LazyCall(Transformer)(decoder=LazyCall(Decoder)(num_layers=4)),
+        criterion=LazyCall(host)(num_classes="${..num_classes}", matcher=LazyCall(Matcher)()),
+    )
+    return OmegaConf.create({"model": model}, flags={"allow_objects": True})
+
+
+def test_the_node_builds_the_criterion_with_the_default_settings():
+    cfg = config()
+    use_cross_stage(cfg.model.criterion)
+    found = instantiate(cfg.model).criterion
+    assert isinstance(found, CrossStageCriterion)
+    assert isinstance(found.criterion, FocalHost)
+    assert isinstance(found.matcher, Matcher)
+    default = CrossStageAssigner()
+    assert vars(found.assigner) == vars(default)
+    assert (found.normalizer, found.num_stages, found.log_statistics) == ("max", 4, False)
+
+
+def test_all_settings_reach_the_criterion():
+    cfg = config()
+    use_cross_stage(cfg.model.criterion, 0.7, (-2, 1), True, "host", True)
+    found = instantiate(cfg.model).criterion
+    assert vars(found.assigner) == vars(CrossStageAssigner(0.7, (-2, 1), True))
+    assert (found.normalizer, found.log_statistics) == ("host", True)
+
+
+def test_losses_are_those_of_a_criterion_wrapped_by_hand():
+    cfg = config(SoftmaxHost)
+    use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
+    arguments = random_case(0, SoftmaxHost)
+    wanted = CrossStageCriterion(SoftmaxHost(), CrossStageAssigner(0.6))(*arguments)
+    assert_all_equal(instantiate(cfg.model).criterion(*arguments), wanted)
+
+
+def test_the_target_may_be_written_as_a_name():
+    cfg = config()
+    cfg.model.criterion["_target_"] = f"{FocalHost.__module__}.{FocalHost.__qualname__}"
+    use_cross_stage(cfg.model.criterion)
+    assert isinstance(instantiate(cfg.model).criterion.criterion, FocalHost)
+
+
+def test_asking_twice_changes_nothing():
+    cfg = config()
+    use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
+    before = OmegaConf.to_container(cfg.model.criterion)
+    use_cross_stage(cfg.model.criterion, iou_threshold=0.7)
+    assert OmegaConf.to_container(cfg.model.criterion) == before
+
+
+def test_keys_of_the_criterion_and_interpolations_stay_where_they_were():
+    cfg = config()
+    use_cross_stage(cfg.model.criterion)
+    apply_overrides(cfg, ["model.num_classes=7", "model.criterion.cross_stage.scope=[null,0]"])
+    found = instantiate(cfg.model).criterion
+    assert found.num_classes == 7
+    assert found.assigner.scope == (None, 0)
+    apply_overrides(cfg, ["model.criterion.num_classes=5"])
+    assert instantiate(cfg.model).criterion.num_classes == 5
+
+
+def test_a_saved_config_builds_the_same(tmp_path):
+    cfg = config()
+    use_cross_stage(cfg.model.criterion, iou_threshold=0.6, scope=(None, 1))
+    save_config(cfg, tmp_path / "config.yaml")
+    found = instantiate(load_config(tmp_path / "config.yaml").model).criterion
+    assert vars(found.assigner) == vars(CrossStageAssigner(0.6, (None, 1)))
+    assert found.num_stages == 4
+
+
+def test_a_node_without_a_model_takes_all_auxiliary_outputs_for_stages():
+    node = LazyCall(FocalHost)(num_classes=4)
+    use_cross_stage(node)
+    assert instantiate(node).num_stages is None
+
+
+def test_the_number_of_stages_follows_the_number_of_decoder_layers():
+    cfg = config()
+    use_cross_stage(cfg.model.criterion)
+    apply_overrides(cfg, ["model.transformer.decoder.num_layers=2"])
+    assert instantiate(cfg.model).criterion.num_stages == 2
+
+
+@pytest.mark.parametrize("missing", ["detrex", "projects", "projects.dino"])
+def test_what_is_missing_and_what_to_do_is_told(missing, monkeypatch):
+    def find_spec(name, package=None):
+        return None if name == missing else object()
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    with pytest.raises(MissingDependencyError) as caught:
+        load_project_config("dino/configs/models/dino_r50.py")
+    assert str(caught.value) == (
+        f"this config needs detrex, and {missing!r} cannot be imported: clone "
+        "IDEA-Research/detrex, install it as its documentation says, and put the clone on "
+        "PYTHONPATH"
+    )
+    assert isinstance(caught.value, ImportError)
+    assert isinstance(caught.value, StageInteractorError)

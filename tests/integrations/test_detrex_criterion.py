@@ -1,0 +1,420 @@
+"""detrex's own criteria and models with the assigner, against the slow reference."""
+
+import copy
+import importlib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from detectron2.structures import Boxes, Instances
+from integrations import detrex_host, toy_hosts
+from integrations.checks import (
+    NEUTRAL,
+    assert_all_equal,
+    assert_only_class_losses_changed,
+    learnt,
+    pairs_of,
+    stages_of,
+    wanted_class_losses,
+)
+from integrations.reference import Rule, statistics
+from integrations.toy_hosts import random_case
+
+from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations.detrex import (
+    CrossStageCriterion,
+    load_project_config,
+    use_cross_stage,
+)
+
+pytestmark = pytest.mark.detrex
+DATA = Path(__file__).parents[1] / "golden/data"
+GROUPS = 3
+
+
+@pytest.fixture(autouse=True)
+def _host(monkeypatch: pytest.MonkeyPatch) -> None:
+    detrex_host.arrange()
+    detrex_host.stay_on_cpu(monkeypatch)
+
+
+class Kind(NamedTuple):
+    """A criterion of detrex: where it is, its settings, and what its outputs have besides."""
+
+    path: str
+    settings: dict = {}
+    extras: tuple[str, ...] = ()
+
+
+CRITERIA = {
+    "base, focal": Kind("detrex.modeling.SetCriterion"),
+    "base, softmax": Kind("detrex.modeling.SetCriterion", {"loss_class_type": "ce_loss"}),
+    "deformable": Kind("projects.deformable_detr.modeling.DeformableCriterion"),
+    "deformable, two stages": Kind(
+        "projects.deformable_detr.modeling.DeformableCriterion", extras=("encoder",)
+    ),
+    "h-deformable": Kind("projects.h_deformable_detr.modeling.DeformableCriterion"),
+    "dab-deformable": Kind("projects.dab_deformable_detr.modeling.TwoStageCriterion"),
+    "dab-deformable, two stages": Kind(
+        "projects.dab_deformable_detr.modeling.TwoStageCriterion", extras=("encoder",)
+    ),
+    "two stages": Kind(
+        "projects.dino.modeling.two_stage_criterion.TwoStageCriterion", extras=("encoder",)
+    ),
+    "two stages, one class in the first": Kind(
+        "projects.dino.modeling.two_stage_criterion.TwoStageCriterion",
+        {"two_stage_binary_cls": True},
+        ("encoder",),
+    ),
+    "dino": Kind("projects.dino.modeling.DINOCriterion", extras=("encoder", "dino denoising")),
+    "dino without denoising": Kind(
+        "projects.dino.modeling.DINOCriterion", extras=("encoder", "dino nothing")
+    ),
+    "dn": Kind("projects.dn_detr.modeling.DNCriterion", extras=("dn denoising",)),
+    "dn without denoising": Kind("projects.dn_detr.modeling.DNCriterion"),
+    "group": Kind("projects.group_detr.modeling.GroupSetCriterion", {"group_nums": GROUPS}),
+    "deta with one match an object": Kind(
+        "projects.deta.modeling.DETACriterion", extras=("encoder",)
+    ),
+}
+criteria = pytest.mark.parametrize("kind", CRITERIA.values(), ids=CRITERIA)
+
+
+def locate(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def build(kind, num_classes=4):
+    softmax = kind.settings.get("loss_class_type") == "ce_loss"
+    if "group_nums" in kind.settings:
+        matcher = locate("projects.group_detr.modeling.GroupHungarianMatcher")(2.0, 5.0, 2.0)
+    else:
+        cost = "ce_cost" if softmax else "focal_loss_cost"
+        matcher = locate("detrex.modeling.HungarianMatcher")(2.0, 5.0, 2.0, cost)
+    weights = {"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+    settings = {"eos_coef": 0.1} if softmax else {}
+    return locate(kind.path)(
+        num_classes=num_classes,
+        matcher=matcher,
+        weight_dict=weights,
+        **settings,
+        **kind.settings,
+    )
+
+
+def case_of(kind, seed=0, counts=(5, 3, 0)):
+    """Outputs, targets and further arguments of a criterion's call."""
+    host = toy_hosts.SoftmaxHost if kind.settings.get("loss_class_type") else toy_hosts.FocalHost
+    groups = kind.settings.get("group_nums", 1)
+    outputs, targets = random_case(seed, host, counts=counts, queries=8 * groups)
+    further = []
+    if "encoder" in kind.extras:
+        proposals, _ = random_case(seed + 100, counts=counts, stages=1, queries=30)
+        outputs["enc_outputs"] = {k: proposals[k] for k in ("pred_logits", "pred_boxes")}
+    most = max(counts)
+    noisy, _ = random_case(seed + 200, counts=counts, queries=max(2 * 2 * most, 1))
+    if "dino denoising" in kind.extras:
+        further.append({"output_known_lbs_bboxes": noisy, "dn_num": 2, "single_padding": 2 * most})
+    if "dino nothing" in kind.extras:
+        further.append(None)
+    if "dn denoising" in kind.extras:
+        outputs |= {"denoising_output": noisy, "denoising_groups": 2, "max_gt_num_per_image": most}
+    return outputs, targets, *further
+
+
+def call(criterion, outputs, targets, *further):
+    """Some criteria write into their targets."""
+    return criterion(outputs, copy.deepcopy(targets), *further)
+
+
+def wanted_of(kind, outputs, targets, rule, normalizer):
+    if "group_nums" not in kind.settings:
+        return wanted_class_losses(build(kind), outputs, targets, rule, normalizer)
+    number = max(sum(len(target["labels"]) for target in targets), 1) * GROUPS
+    arguments = build(kind), outputs, targets, rule, normalizer
+    return wanted_class_losses(*arguments, number=number, group_nums=GROUPS)
+
+
+@criteria
+@pytest.mark.parametrize("counts", [(5, 3, 0), (9, 2), (0, 0)])
+def test_the_neutral_setting_changes_no_bit(kind, counts):
+    arguments = case_of(kind, counts=counts)
+    wrapped = CrossStageCriterion(build(kind), **NEUTRAL)
+    assert_all_equal(call(wrapped, *arguments), call(build(kind), *arguments))
+
+
+@criteria
+@pytest.mark.parametrize("normalizer", ["host", "max"])
+@pytest.mark.parametrize("rule", [Rule(), Rule(keep_own_match=True), Rule(0.6, (None, None))])
+def test_class_losses_are_those_of_the_reference_and_no_other_loss_changes(kind, rule, normalizer):
+    wrapped = CrossStageCriterion(build(kind), CrossStageAssigner(*rule), normalizer)
+    for seed, counts in enumerate([(5, 3, 0), (6, 6)]):
+        arguments = case_of(kind, seed, counts)
+        wanted = wanted_of(kind, *arguments[:2], rule, normalizer)
+        plain = call(build(kind), *arguments)
+        assert_only_class_losses_changed(call(wrapped, *arguments), plain, wanted)
+        assert any(plain[key].item() != pytest.approx(wanted[key].item()) for key in wanted)
+
+
+@criteria
+def test_gradients_are_finite_and_those_of_the_reference(kind):
+    arguments = case_of(kind)
+    (found, ours), (wanted, theirs) = (toy_hosts.with_gradients(arguments[0]) for _ in range(2))
+    losses = call(CrossStageCriterion(build(kind)), found, *arguments[1:])
+    reference = wanted_of(kind, wanted, arguments[1], Rule(), "max")
+    sum(losses[key] for key in reference).backward()
+    sum(reference.values()).backward()
+    for x, y in zip(ours, theirs, strict=True):
+        assert x.grad.isfinite().all()
+        torch.testing.assert_close(x.grad, y.grad, rtol=1e-4, atol=1e-7)
+
+
+@criteria
+def test_nothing_is_left_on_the_criterion(kind):
+    criterion = build(kind)
+    before = set(vars(criterion)), set(vars(criterion.matcher))
+    call(CrossStageCriterion(criterion), *case_of(kind))
+    assert (set(vars(criterion)), set(vars(criterion.matcher))) == before
+
+
+def test_more_objects_than_queries():
+    kind = CRITERIA["base, focal"]
+    arguments = case_of(kind, counts=(12, 1))
+    wanted = wanted_of(kind, *arguments, Rule(), "max")
+    found = call(CrossStageCriterion(build(kind)), *arguments)
+    assert_only_class_losses_changed(found, call(build(kind), *arguments), wanted)
+
+
+def test_returned_indices_are_the_hosts_own():
+    outputs, targets = case_of(CRITERIA["base, focal"])
+    host = build(CRITERIA["base, focal"])
+    _, found = CrossStageCriterion(host)(outputs, targets, return_indices=True)
+    _, wanted = host(outputs, targets, return_indices=True)
+    for ours, theirs in zip(found, wanted, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def test_queries_with_many_matches_an_object_are_not_touched():
+    kind = CRITERIA["h-deformable"]
+    wrapped = CrossStageCriterion(build(kind))
+    for seed in range(2):
+        outputs, targets = case_of(kind, seed)
+        many, _ = random_case(seed + 300, queries=20)
+        outputs |= {f"{name}_one2many": value for name, value in many.items()}
+        plain = toy_hosts.hybrid_losses(build(kind), outputs, targets)
+        wanted = wanted_of(kind, outputs, targets, Rule(), "max")
+        found = toy_hosts.hybrid_losses(wrapped, outputs, targets)
+        assert_only_class_losses_changed(found, plain, wanted)
+
+
+def test_names_in_a_state_dict_are_those_of_the_host():
+    host = build(CRITERIA["base, softmax"])
+    wrapped = CrossStageCriterion(build(CRITERIA["base, softmax"]))
+    assert list(wrapped.state_dict()) == list(host.state_dict()) == ["empty_weight"]
+    wrapped.load_state_dict(host.state_dict(), strict=True)
+    host.load_state_dict(wrapped.state_dict(), strict=True)
+
+
+def test_deta_with_its_own_assignment_is_refused():
+    kind = CRITERIA["deta with one match an object"]
+    kind = kind._replace(settings={"assign_second_stage": True, "assign_first_stage": True})
+    with pytest.raises(UnsupportedHostError, match="DETACriterion has assign_second_stage=True"):
+        CrossStageCriterion(build(kind))
+
+
+def test_align_detr_is_refused():
+    matcher = locate("projects.align_detr.modeling.MixedMatcher")(2.0, 5.0, 2.0)
+    criterion = locate("projects.align_detr.modeling.AlignDETRCriterion")(
+        4, matcher, {}, match_num=[2, 2, 1], gamma=2.0, alpha=0.25, tau=1.5
+    )
+    with pytest.raises(UnsupportedHostError, match="AlignDETRCriterion: no method loss_labels"):
+        CrossStageCriterion(criterion)
+
+
+# The recordings.
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    return torch.load(DATA / "synth_deformable.pt", weights_only=True)
+
+
+def test_the_recorded_losses_of_the_unchanged_criterion(synthetic):
+    criterion = build(CRITERIA["deformable"], 80)
+    for each in (criterion, CrossStageCriterion(criterion, **NEUTRAL)):
+        assert_all_equal(each(synthetic["outputs"], synthetic["targets"]), synthetic["unmodified"])
+
+
+@pytest.mark.parametrize(("name", "keep_own"), [("threshold_own", False), ("keep_own", True)])
+def test_the_recorded_losses_of_the_assigner(synthetic, name, keep_own):
+    criterion = build(CRITERIA["deformable"], 80)
+    wrapped = CrossStageCriterion(criterion, CrossStageAssigner(keep_own_match=keep_own), "host")
+    wanted = synthetic[name]["losses"]
+    wanted_classes = {f"loss_class{suffix}" for suffix in ("", "_0", "_1", "_2", "_3", "_4")}
+    found = wrapped(synthetic["outputs"], synthetic["targets"])
+    changed = {key: wanted[key] for key in wanted_classes}
+    assert_only_class_losses_changed(found, wanted, changed)
+
+
+def test_the_recorded_matches(synthetic):
+    criterion = build(CRITERIA["deformable"], 80)
+    for stage, wanted in zip(
+        stages_of(synthetic["outputs"], criterion), synthetic["matches"], strict=True
+    ):
+        found = criterion.matcher(stage, synthetic["targets"])
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(ours, theirs, strict=True))
+
+
+def test_the_recorded_losses_of_a_real_model():
+    recorded = torch.load(DATA / "deformable_detr.pt", weights_only=True)
+    criterion = build(CRITERIA["deformable"], 80)
+    outputs, targets = recorded["outputs"], recorded["targets"]
+    found = CrossStageCriterion(criterion, **NEUTRAL)(outputs, targets)
+    assert_all_equal(found, recorded["raw_losses"])
+    wanted = wanted_class_losses(criterion, outputs, targets, Rule(0.1), "max")
+    found = CrossStageCriterion(criterion, CrossStageAssigner(0.1))(outputs, targets)
+    assert_only_class_losses_changed(found, recorded["raw_losses"], wanted)
+
+
+# Whole models.
+
+MODELS = {
+    "deformable_detr": "deformable_detr/configs/models/deformable_detr_r50.py",
+    "dino": "dino/configs/models/dino_r50.py",
+}
+models = pytest.mark.parametrize("path", MODELS.values(), ids=MODELS)
+SMALL = [
+    "model.device=cpu",
+    "model.num_queries=30",
+    "model.transformer.encoder.num_layers=1",
+    "model.transformer.decoder.num_layers=3",
+]
+
+
+def small_config(path, *overrides):
+    cfg = load_project_config(path)
+    apply_overrides(cfg, [*SMALL, *overrides])
+    return cfg
+
+
+def with_assigner(cfg, **settings):
+    use_cross_stage(cfg.model.criterion, **settings)
+    return cfg
+
+
+def two_images():
+    torch.manual_seed(0)
+    batch = []
+    for count in (6, 3):
+        middles = torch.rand(count, 2) * torch.tensor([160.0, 128.0]) * 0.6 + 20
+        sizes = torch.rand(count, 2) * 20 + 20
+        objects = Instances((128, 160))
+        objects.gt_boxes = Boxes(torch.cat([middles - sizes / 2, middles + sizes / 2], dim=1))
+        objects.gt_classes = torch.randint(4, (count,))
+        image = torch.randint(0, 256, (3, 128, 160), dtype=torch.uint8)
+        batch.append({"image": image, "instances": objects, "height": 128, "width": 160})
+    return batch
+
+
+def build_model(cfg):
+    torch.manual_seed(1)
+    model = instantiate(cfg.model).train()
+    with torch.no_grad():  # boxes and classes that differ between the layers
+        for name, parameter in model.named_parameters():
+            if "bbox_embed" in name or "class_embed" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+    return model
+
+
+def train_one_step(model):
+    """The losses, the gradients, and what the criterion was called with."""
+    seen = []
+    model.criterion.register_forward_pre_hook(lambda _, arguments: seen.append(arguments))
+    torch.manual_seed(2)
+    losses = model(two_images())
+    sum(losses.values()).backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return losses, gradients, seen[0]
+
+
+@pytest.fixture(scope="module")
+def plain_steps():
+    """One step of every plain model, made when it is first asked for."""
+    made = {}
+
+    def step(path):
+        if path not in made:
+            made[path] = train_one_step(build_model(small_config(path)))
+        return made[path]
+
+    return step
+
+
+@models
+def test_a_step_of_a_model_in_the_neutral_setting_changes_no_bit(path, plain_steps):
+    losses, gradients, _ = plain_steps(path)
+    cfg = with_assigner(small_config(path), scope=(0, 0), keep_own_match=True, normalizer="host")
+    found = train_one_step(build_model(cfg))
+    assert_all_equal(found[0], losses)
+    assert_all_equal(found[1], gradients)
+
+
+@models
+@pytest.mark.parametrize("threshold", [0.5, 0.0])
+def test_a_step_of_a_model_has_the_class_losses_of_the_reference(path, threshold, plain_steps):
+    plain, plain_gradients, _ = plain_steps(path)
+    model = build_model(with_assigner(small_config(path), iou_threshold=threshold))
+    losses, gradients, (outputs, targets, *_) = train_one_step(model)
+    rule = Rule(threshold)
+    wanted = wanted_class_losses(model.criterion.criterion, outputs, targets, rule, "max")
+    assert model.criterion.weight_dict["loss_class"] == 1.0
+    assert_only_class_losses_changed(losses, plain, wanted)
+    assert any(plain[key].item() != pytest.approx(wanted[key].item()) for key in wanted)
+    assert set(gradients) == set(plain_gradients)
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    if threshold == 0.0:  # else all that happens may be that own matches are dropped
+        assert labels_added(model.criterion.criterion, outputs, targets, rule) > 0
+
+
+def labels_added(host, outputs, targets, rule):
+    pairs = pairs_of(host, outputs, targets)
+    found = learnt(host, outputs, targets, rule)
+    return sum(statistics(found, pairs, targets)["labels_added"])
+
+
+@models
+def test_a_model_has_the_same_weights_with_and_without_the_assigner(path):
+    plain = instantiate(small_config(path).model)
+    model = instantiate(with_assigner(small_config(path)).model)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    model.load_state_dict(plain.state_dict(), strict=True)
+
+
+@models
+def test_the_config_node_can_be_overridden_and_saved(path, tmp_path):
+    cfg = with_assigner(small_config(path))
+    apply_overrides(
+        cfg,
+        ["model.criterion.num_classes=7", "model.criterion.cross_stage.iou_threshold=0.25"],
+    )
+    save_config(cfg, tmp_path / "config.yaml")
+    for each in (cfg, load_config(tmp_path / "config.yaml")):
+        criterion = instantiate(each.model).criterion
+        assert isinstance(criterion, CrossStageCriterion)
+        assert criterion.num_classes == 7
+        assert criterion.assigner.iou_threshold == 0.25
+        assert criterion.num_stages == 3
+        assert criterion.weight_dict["loss_bbox_1"] == 5.0
+
+
+def test_the_number_of_classes_still_comes_from_the_model():
+    cfg = with_assigner(small_config(MODELS["dino"], "model.num_classes=9"))
+    assert cfg.model.criterion.num_classes == 9
+    assert instantiate(cfg.model).criterion.criterion.num_classes == 9

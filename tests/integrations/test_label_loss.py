@@ -1,0 +1,147 @@
+import pytest
+import torch
+from integrations import toy_hosts
+from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, VarifocalHost
+from torch import nn
+
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations.label_loss import find_label_loss, replaced
+
+
+@pytest.mark.parametrize(
+    ("host", "hooks", "multi_label"),
+    [
+        (FocalHost, ("loss_labels",), True),
+        (OtherNamesHost, ("loss_labels",), True),
+        (VarifocalHost, ("loss_labels_vfl",), True),
+        (SoftmaxHost, ("loss_labels",), False),
+    ],
+)
+@pytest.mark.parametrize("num_classes", [1, 2, 80])
+def test_hooks_and_form_of_the_class_loss_are_found(host, hooks, multi_label, num_classes):
+    assert find_label_loss(host(num_classes)) == (hooks, multi_label)
+
+
+def test_nothing_of_the_host_is_changed_by_looking():
+    host = SoftmaxHost()
+    before, state = set(vars(host)), {k: v.clone() for k, v in host.state_dict().items()}
+    find_label_loss(host)
+    assert set(vars(host)) == before
+    assert host.matcher.calls == 0
+    assert all(torch.equal(host.state_dict()[name], value) for name, value in state.items())
+
+
+class TwoHooksHost(FocalHost):
+    losses = ("labels", "labels_more", "boxes")
+
+    def loss_labels_more(self, outputs, targets, indices, num_boxes):
+        losses = self.loss_labels(outputs, targets, indices, num_boxes)
+        return {"loss_more": 2 * losses["loss_class"]}
+
+
+def test_all_class_losses_in_use_are_found():
+    assert find_label_loss(TwoHooksHost()).hooks == ("loss_labels", "loss_labels_more")
+
+
+class MixedHost(SoftmaxHost):
+    losses = ("labels", "labels_mean", "boxes")
+
+    def loss_labels_mean(self, outputs, targets, indices, num_boxes):
+        return {"loss_mean": self.one_hot(outputs | {}, targets, indices).float().mean()}
+
+
+def test_one_loss_that_is_no_sum_makes_the_whole_one_label_only():
+    assert find_label_loss(MixedHost()) == (("loss_labels", "loss_labels_mean"), False)
+
+
+class LoggingHost(FocalHost):
+    """Returns numbers beside its loss, which are no sums."""
+
+    def loss_labels(self, outputs, targets, indices, num_boxes):
+        losses = super().loss_labels(outputs, targets, indices, num_boxes)
+        matched = sum(len(queries) for queries, _ in indices)
+        return losses | {"class_error": torch.tensor(100.0 / (1 + matched))}
+
+
+def test_entries_that_are_no_losses_do_not_count():
+    assert find_label_loss(LoggingHost()).multi_label
+
+
+class NoGetLossHost(FocalHost):
+    """Calls its losses by their names."""
+
+    get_loss = property()
+
+
+def test_without_get_loss_the_usual_name_is_taken():
+    assert find_label_loss(NoGetLossHost()) == (("loss_labels",), True)
+
+
+class MasksHost(FocalHost):
+    """Has a loss that cannot be tried on logits and boxes alone."""
+
+    losses = ("masks", "labels", "boxes")
+
+    def loss_masks(self, outputs, targets, indices, num_boxes):
+        return {"loss_mask": outputs["pred_masks"].sum()}
+
+
+def test_other_losses_may_need_more_than_the_made_up_case_has():
+    assert find_label_loss(MasksHost()) == (("loss_labels",), True)
+
+
+@pytest.mark.parametrize("num_classes", [None, 0, "80", 2.0])
+def test_a_number_of_classes_that_is_none_is_refused(num_classes):
+    host = FocalHost()
+    host.num_classes = num_classes
+    with pytest.raises(UnsupportedHostError, match="FocalHost has no num_classes"):
+        find_label_loss(host)
+
+
+def test_what_went_wrong_is_told():
+    with pytest.raises(UnsupportedHostError, match=r"\(KeyError: 'sampled_points'\)") as caught:
+        find_label_loss(toy_hosts.HookOfOtherFormHost())
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+class Calls(nn.Module):
+    def forward(self, x):
+        return x + 1
+
+    def twice(self, x):
+        return 2 * x
+
+
+def test_methods_are_replaced_inside_and_back_outside():
+    module = Calls()
+    with replaced(module, forward=lambda x: -x, twice=lambda x: x):
+        assert module(3) == -3
+        assert module.twice(3) == 3
+        assert Calls().twice(3) == 6
+    assert module(3) == 4
+    assert module.twice(3) == 6
+    assert not {"forward", "twice"} & set(vars(module))
+
+
+def test_methods_are_back_after_an_error():
+    module = Calls()
+    with pytest.raises(ZeroDivisionError), replaced(module, twice=lambda x: x / 0):
+        module.twice(1)
+    assert module.twice(1) == 2
+
+
+def test_a_method_that_the_instance_had_itself_is_back_too():
+    module = Calls()
+    module.twice = own = lambda x: 2 * x + 1
+    with replaced(module, twice=lambda x: 0):
+        assert module.twice(3) == 0
+    assert module.twice is own
+
+
+def test_replacements_may_be_nested():
+    module = Calls()
+    with replaced(module, twice=lambda x: 1):
+        with replaced(module, twice=lambda x: 2):
+            assert module.twice(0) == 2
+        assert module.twice(0) == 1
+    assert module.twice(4) == 8

@@ -1,0 +1,166 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations.outputs import SILENT, add_rows, find_stages, logits_of
+
+
+def index(*numbers: int) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.long)
+
+
+def stage(number: int) -> dict[str, torch.Tensor]:
+    return {"pred_logits": torch.full((1, 2, 3), float(number))}
+
+
+def numbers(stages) -> list[int]:
+    return [int(logits_of(each)[0, 0, 0]) for each in stages]
+
+
+@pytest.mark.parametrize("key", ["pred_logits", "logits"])
+def test_logits_are_found_under_both_names(key):
+    logits = torch.zeros(1, 2, 3)
+    assert logits_of({"pred_boxes": torch.ones(1, 2, 4), key: logits}) is logits
+
+
+def test_missing_logits_are_told_with_what_there_is():
+    with pytest.raises(UnsupportedHostError, match="none of pred_logits, logits, but a, b"):
+        logits_of({"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("key", ["aux_outputs", "auxiliary_outputs"])
+def test_the_last_stage_comes_last(key):
+    assert numbers(find_stages(stage(2) | {key: [stage(0), stage(1)]})) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("more", [{}, {"aux_outputs": []}, {"auxiliary_outputs": None}])
+@pytest.mark.parametrize("num_stages", [None, 6])
+def test_without_auxiliary_outputs_there_is_one_stage(more, num_stages):
+    assert numbers(find_stages(stage(2) | more, num_stages)) == [2]
+
+
+def test_an_auxiliary_output_behind_the_stages_is_left_out():
+    outputs = stage(9) | {"aux_outputs": [stage(number) for number in range(5)]}
+    assert numbers(find_stages(outputs, 5)) == [0, 1, 2, 3, 9]
+    assert numbers(find_stages(outputs, 6)) == [0, 1, 2, 3, 4, 9]
+
+
+def test_too_few_auxiliary_outputs_are_refused():
+    outputs = stage(9) | {"aux_outputs": [stage(0)]}
+    with pytest.raises(UnsupportedHostError, match="expected 2 auxiliary outputs .*, got 1"):
+        find_stages(outputs, 3)
+
+
+def two_images(key="pred_logits", **more):
+    """Two images, three queries, two classes, logits 0 to 11."""
+    boxes = torch.arange(24.0).view(2, 3, 4)
+    return {key: torch.arange(12.0).view(2, 3, 2), "pred_boxes": boxes} | more
+
+
+# Image 0: query 1 learns object 1 (class 0), and object 0 (class 1) besides. Image 1: nothing more.
+LABELS = [index(1, 0), index(1)]
+PAIRS = [(index(1), index(1)), (index(2), index(0))]
+MORE = [(index(1), index(0)), (index(), index())]
+
+
+@pytest.mark.parametrize("key", ["pred_logits", "logits"])
+def test_the_logit_of_a_further_class_moves_to_a_row_of_its_own(key):
+    outputs, pairs = add_rows(two_images(key), PAIRS, MORE, LABELS)
+    assert outputs[key].tolist() == [
+        [[0, 1], [2, SILENT], [4, 5], [SILENT, 3]],
+        [[6, 7], [8, 9], [10, 11], [SILENT, SILENT]],
+    ]
+    assert [[x.tolist() for x in pair] for pair in pairs] == [[[1, 3], [1, 0]], [[2], [0]]]
+
+
+def test_boxes_of_a_new_row_are_those_of_its_query():
+    outputs, _ = add_rows(two_images(), PAIRS, MORE, LABELS)
+    boxes = two_images()["pred_boxes"]
+    assert outputs["pred_boxes"].shape == (2, 4, 4)
+    assert torch.equal(outputs["pred_boxes"][:, :3], boxes)
+    assert torch.equal(outputs["pred_boxes"][0, 3], boxes[0, 1])
+    assert not outputs["pred_boxes"][1, 3].any()
+
+
+def test_several_further_classes_have_a_row_each():
+    labels = [index(0, 1, 1), index(0)]
+    more = [(index(2, 0), index(1, 2)), (index(), index())]
+    pairs = [(index(2, 0), index(0, 0)), (index(1), index(0))]
+    outputs, found = add_rows(two_images(), pairs, more, labels)
+    assert outputs["pred_logits"][0].tolist() == [
+        [0, SILENT],
+        [2, 3],
+        [4, SILENT],
+        [SILENT, 5],
+        [SILENT, 1],
+    ]
+    assert [x.tolist() for x in found[0]] == [[2, 0, 3, 4], [0, 0, 1, 2]]
+
+
+def test_other_entries_of_the_queries_are_extended_and_the_rest_is_handed_on():
+    sizes, proposals = torch.ones(2), {"pred_logits": torch.zeros(2, 3, 2)}
+    more = {"masks": torch.ones(2, 3, 5, 5), "sizes": sizes, "enc_outputs": proposals, "log": "x"}
+    outputs, _ = add_rows(two_images(**more), PAIRS, MORE, LABELS)
+    assert outputs["masks"].shape == (2, 4, 5, 5)
+    assert outputs["masks"][0, 3].all()
+    assert not outputs["masks"][1, 3].any()
+    assert outputs["sizes"] is sizes
+    assert outputs["enc_outputs"] is proposals
+    assert outputs["log"] == "x"
+
+
+@pytest.mark.parametrize("key", ["aux_outputs", "auxiliary_outputs"])
+def test_the_stages_before_are_left_out(key):
+    outputs, _ = add_rows(two_images(**{key: [stage(0)]}), PAIRS, MORE, LABELS)
+    assert key not in outputs
+
+
+def test_the_given_outputs_stay_as_they_are():
+    outputs = two_images(aux_outputs=[])
+    add_rows(outputs, PAIRS, MORE, LABELS)
+    assert list(outputs) == ["pred_logits", "pred_boxes", "aux_outputs"]
+    assert torch.equal(outputs["pred_logits"], two_images()["pred_logits"])
+
+
+def test_gradients_reach_every_logit_exactly_once():
+    outputs = two_images()
+    logits = outputs["pred_logits"].requires_grad_()
+    extended, _ = add_rows(outputs, PAIRS, MORE, LABELS)
+    (extended["pred_logits"] * torch.arange(16.0).view(2, 4, 2)).sum().backward()
+    # the moved logit counts where it has gone: row 3, class 1 of image 0
+    assert logits.grad.tolist() == [[[0, 1], [2, 7], [4, 5]], [[8, 9], [10, 11], [12, 13]]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_become_single(dtype):
+    outputs = two_images()
+    outputs["pred_logits"] = outputs["pred_logits"].to(dtype)
+    extended, _ = add_rows(outputs, PAIRS, MORE, LABELS)
+    assert extended["pred_logits"].dtype == torch.float32
+    assert extended["pred_logits"].isfinite().all()
+
+
+def test_double_precision_logits_stay_double():
+    outputs = two_images()
+    outputs["pred_logits"] = outputs["pred_logits"].double()
+    assert add_rows(outputs, PAIRS, MORE, LABELS)[0]["pred_logits"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_silence_has_no_loss_and_no_gradient_and_its_logarithm_is_finite(dtype):
+    logit = torch.tensor(SILENT, dtype=dtype, requires_grad=True)
+    loss = F.binary_cross_entropy_with_logits(logit, torch.zeros_like(logit)) * logit.sigmoid() ** 2
+    loss.backward()
+    assert abs(loss.item()) < 1e-60
+    assert abs(logit.grad.item()) < 1e-60
+    assert logit.sigmoid().log().isfinite()
+
+
+def test_many_more_outputs_than_stages_are_no_chain():
+    # SQR-DETR trains a decoder of 6 layers with 32 sets of queries
+    each = {"pred_logits": torch.zeros(1, 2, 3), "pred_boxes": torch.zeros(1, 2, 4)}
+    outputs = each | {"aux_outputs": [each] * 31}
+    with pytest.raises(UnsupportedHostError, match="no chain of stages"):
+        find_stages(outputs, 6)
+    assert len(find_stages(each | {"aux_outputs": [each] * 6}, 6)) == 6  # one behind them

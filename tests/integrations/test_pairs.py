@@ -1,0 +1,176 @@
+import pytest
+import torch
+from integrations import reference
+from integrations.checks import stages_of
+from integrations.toy_hosts import FocalHost, random_case
+
+from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations.pairs import (
+    active_queries,
+    assign,
+    to_host,
+    to_matches,
+    to_pairs,
+)
+
+
+def index(*numbers: int) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.long)
+
+
+def lists(pairs):
+    return [[[tuple(x.tolist()) for x in image] for image in stage] for stage in pairs]
+
+
+def test_pairs_become_matches():
+    # stage 0: image 0 and 1, stage 1: image 0 and 1
+    queries = [index(2, 0), index(), index(1), index(0, 1, 2)]
+    objects = [index(0, 1), index(), index(1), index(2, 0, 1)]
+    assert to_matches(queries, objects, (2, 2, 3)).tolist() == [
+        [[1, -1, 0], [-1, -1, -1]],
+        [[-1, 1, -1], [2, 0, 1]],
+    ]
+
+
+def test_pairs_of_no_object_become_no_matches():
+    assert to_matches([index()] * 2, [index()] * 2, (1, 2, 2)).tolist() == [[[-1, -1], [-1, -1]]]
+
+
+def test_pairs_may_be_of_another_integer_type():
+    assert to_matches([index(1).int()], [index(0).int()], (1, 1, 2)).tolist() == [[[-1, 0]]]
+
+
+def test_one_object_may_have_several_queries():
+    assert to_matches([index(0, 2)], [index(1, 1)], (1, 1, 3)).tolist() == [[[1, -1, 1]]]
+
+
+def test_a_query_with_several_objects_is_refused():
+    queries, objects = [index(0), index(1, 1)], [index(0), index(0, 1)]
+    with pytest.raises(UnsupportedHostError, match="gives a query several objects at one stage"):
+        to_matches(queries, objects, (2, 1, 3))
+
+
+def test_the_same_query_at_two_stages_or_in_two_images_is_none_with_several_objects():
+    queries, objects = [index(1), index(1), index(1), index(1)], [index(0)] * 4
+    assert (to_matches(queries, objects, (2, 2, 3)) >= 0).sum() == 4
+
+
+def test_active_queries_are_those_matched_at_any_stage():
+    matches = torch.tensor(
+        [
+            [[-1, 0, -1, -1], [-1, -1, -1, 0]],
+            [[-1, -1, -1, 0], [-1, -1, -1, 0]],
+        ]
+    )
+    found = active_queries(matches)
+    assert found.shape == (2, 2)
+    assert found[0].tolist() == [1, 3]
+    assert found[1, 0].item() == 3
+    assert (matches[:, 1, found[1, 1]] == -1).all()  # filled up by one without a match
+
+
+def test_one_query_is_named_where_none_is_active():
+    assert active_queries(torch.full((3, 2, 4), -1)).shape == (2, 1)
+
+
+def test_no_images_have_no_active_queries():
+    assert active_queries(torch.full((3, 0, 4), -1)).shape == (0, 0)
+
+
+# Three objects of the classes 0, 1, 2 in one image: A, next to it B, and C over most of A.
+BOXES = torch.tensor([[0.25, 0.25, 0.2, 0.2], [0.75, 0.25, 0.2, 0.2], [0.25, 0.25, 0.2, 0.16]])
+TARGETS = [{"boxes": BOXES, "labels": torch.tensor([0, 1, 2])}]
+A, B, C = 0, 1, 2
+
+
+def test_assign_names_the_objects_of_the_active_queries():
+    # query 3 is on A and matched to A, then to C; query 1 is on B, matched at the last stage only;
+    # queries 0 and 2 never
+    predicted = torch.zeros(2, 1, 4, 4)
+    predicted[:, 0, 3] = BOXES[A]
+    predicted[0, 0, 1] = BOXES[A]
+    predicted[1, 0, 1] = BOXES[B]
+    matches = torch.tensor([[[-1, -1, -1, A]], [[-1, B, -1, C]]])
+    queries, objects = assign(CrossStageAssigner(), predicted, matches, TARGETS)
+    assert queries.tolist() == [[1, 3]]
+    assert objects.tolist() == [[[[-1, -1], [A, C]]], [[[B, -1], [A, C]]]]
+
+
+def test_the_per_stage_assigner_names_the_own_match():
+    matches = torch.tensor([[[-1, -1, -1, A]], [[-1, B, -1, C]]])
+    queries, objects = assign(PerStageAssigner(), torch.zeros(2, 1, 4, 4), matches, TARGETS)
+    assert queries.tolist() == [[1, 3]]
+    assert objects.tolist() == [[[[-1], [A]]], [[[B], [C]]]]
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
+def test_the_overlap_of_small_boxes_is_that_of_large_ones(size):
+    # an intersection over union of .6, of boxes of a ten-thousandth of the image's side
+    known = torch.tensor([[0.5, 0.5, size, size]])
+    predicted = torch.tensor([0.5, 0.5, size, 0.6 * size]).expand(1, 1, 1, 4)
+    targets = [{"boxes": known, "labels": torch.tensor([0])}]
+    for threshold, wanted in ((0.59, 0), (0.61, -1)):
+        _, objects = assign(CrossStageAssigner(threshold), predicted, index(0)[None, None], targets)
+        assert objects.flatten().tolist() == [wanted]
+
+
+def test_objects_become_pairs_of_which_none_names_a_query_twice():
+    queries = torch.tensor([[1, 3], [0, 2]])
+    objects = torch.tensor(
+        [
+            [[[A, C], [-1, -1]], [[B, -1], [C, -1]]],  # stage 0
+            [[[-1, -1], [B, A]], [[-1, -1], [-1, -1]]],  # stage 1
+        ]
+    )
+    first, second = to_pairs(queries, objects)
+    assert lists(first) == [[[(1,), (A,)], [(0, 2), (B, C)]], [[(3,), (B,)], [(), ()]]]
+    assert lists(second) == [[[(1,), (C,)], [(), ()]], [[(3,), (A,)], [(), ()]]]
+
+
+def test_ranks_that_no_query_has_are_left_out_but_for_the_first():
+    objects = torch.tensor([[[[A, -1, -1]]]])
+    assert lists(*to_pairs(torch.tensor([[2]]), objects)) == [[[(2,), (A,)]]]
+    nothing = torch.full((2, 1, 1, 3), -1)
+    assert lists(*to_pairs(torch.tensor([[0]]), nothing)) == [[[(), ()]], [[(), ()]]]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_pairs_are_those_of_plain_loops(seed):
+    outputs, targets = random_case(seed, counts=(6, 0, 3), stages=5)
+    stages, host = stages_of(outputs, FocalHost), FocalHost()
+    own = [host.matcher(stage, targets) for stage in stages]
+    boxes = torch.stack([stage["pred_boxes"] for stage in stages])
+    flat = [pair for stage in own for pair in stage]
+    matches = to_matches([q for q, _ in flat], [o for _, o in flat], boxes.shape[:3])
+    found = to_pairs(*assign(CrossStageAssigner(), boxes, matches, targets))
+    wanted = reference.learnt(boxes, reference.to_lists(own), targets, reference.Rule())
+    for stage, images in enumerate(wanted):
+        for image, entries in enumerate(images):
+            pairs = [
+                pair
+                for rank in found
+                for pair in zip(*(x.tolist() for x in rank[stage][image]), strict=True)
+            ]
+            assert sorted(pairs) == sorted((q, index) for (q, _), (_, index) in entries.items())
+            for rank in found:
+                named = rank[stage][image][0].tolist()
+                assert len(set(named)) == len(named)
+
+
+def test_tensors_on_the_host_are_handed_on_detached():
+    tensors = [torch.rand(2, 3, requires_grad=True), index(1, 2), torch.zeros(0, 4)]
+    found = to_host(tensors)
+    assert [x.dtype for x in found] == [x.dtype for x in tensors]
+    assert not found[0].requires_grad
+    assert all(torch.equal(x, y) for x, y in zip(found, tensors, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_tensors_on_a_gpu_come_in_one_copy_with_their_types():
+    numbers = torch.rand(2, 3, dtype=torch.float64)
+    found = to_host([numbers.cuda(), index(1, 2**24 - 1), torch.zeros(0, 4).cuda()])
+    assert [x.dtype for x in found] == [torch.float64, torch.long, torch.float32]
+    assert torch.equal(found[0], numbers)
+    assert found[1].tolist() == [1, 2**24 - 1]
+    assert found[2].shape == (0, 4)
