@@ -1,5 +1,6 @@
 """What a checked annotation file holds, and what is said about one that cannot be used."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,23 @@ def test_annotation_of_an_unknown_image(content: Json, write_json: Write):
     message = refusal(write_json(content))
     assert "annotation id 503 has image_id 13" in message
     assert "not in 'images' (ids 11, 12)" in message
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("images", "id", [1], r"image number 0 has id \[1\]: expected a number or text"),
+        ("images", "file_name", 7, "image number 0 has file_name 7: expected a text"),
+        ("categories", "id", "b", "category number 0 has id 'b': expected a number"),
+    ],
+)
+def test_ids_and_names_of_another_kind_are_told(tmp_path, part, field, value, message):
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 3, "height": 3}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "x"}],
+    }
+    content[part][0][field] = value
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read_coco(tmp_path / "set.json")

@@ -67,13 +67,16 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
         DataError: the file is missing, is not COCO JSON, repeats an id, or refers to an image or
             category that it does not list.
     """
-    content = _load(Path(json_file), key)
+    content = read_json_object(Path(json_file), key)
     where = f"{json_file} ({key})"
     images, categories = _entries(content, "images", where), _entries(content, "categories", where)
     annotations = _entries(content, "annotations", where)
     _require_fields(images, ("id", "file_name", "height", "width"), "image", where)
     _require_fields(categories, ("id", "name"), "category", where)
     _require_fields(annotations, ("image_id", "category_id", "bbox"), "annotation", where)
+    _require_type(images, "file_name", "a text", "image", where)
+    _require_type(images, "id", "a number or text", "image", where)
+    _require_type(categories, "id", "a number", "category", where)
     for image in images:
         if not all(isinstance(image[side], int | float) for side in ("width", "height")):
             raise DataError(f"{where}: image id {image['id']}: width and height must be numbers")
@@ -92,7 +95,12 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     )
 
 
-def _load(path: Path, key: str) -> Json:
+def read_json_object(path: Path, key: str) -> Json:
+    """Return the object that a JSON file holds; ``key`` says in messages where the path is set.
+
+    Raises:
+        DataError: there is no such file, it is not JSON, or holds something else.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file; set {key} to a COCO-format JSON file")
     try:
@@ -120,6 +128,15 @@ def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, wher
         if missing:
             label = f"{kind} id {entry['id']}" if "id" in entry else f"{kind} number {position}"
             raise DataError(f"{where}: {label} lacks {', '.join(missing)}")
+
+
+def _require_type(entries: list[Json], field: str, wanted: str, kind: str, where: str) -> None:
+    types = {"a text": str, "a number": int, "a number or text": int | str}
+    for position, entry in enumerate(entries):
+        if not isinstance(entry[field], types[wanted]):
+            raise DataError(
+                f"{where}: {kind} number {position} has {field} {entry[field]!r}: expected {wanted}"
+            )
 
 
 def _fill_ids(annotations: list[Json]) -> None:

@@ -1,0 +1,27 @@
+"""Check a COCO-format set before training, report everything that is wrong, and repair it.
+
+checked = check_dataset("train.json", "train")
+for finding in checked.findings:
+    print(finding.severity, finding.line())
+"""
+
+from .changes import Change
+from .dataset import CheckedSet, check_content, check_dataset, read_set
+from .findings import ERROR, KINDS, WARNING, Finding, Kind, Place
+from .repair import repair, write_repaired
+
+__all__ = [
+    "ERROR",
+    "KINDS",
+    "WARNING",
+    "Change",
+    "CheckedSet",
+    "Finding",
+    "Kind",
+    "Place",
+    "check_content",
+    "check_dataset",
+    "read_set",
+    "repair",
+    "write_repaired",
+]

@@ -1,0 +1,138 @@
+"""All checks of a data set, in one call: `check_dataset`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from ..box_checks import box_fault
+from ..coco_format import read_json_object
+from .boxes import check_boxes, check_crowded, check_fields
+from .entries import SINGULAR, Entries, check_entries, is_size
+from .findings import ERROR, KINDS, WARNING, Finding, Json
+from .image_files import ImageFile, check_image_files, image_paths, read_image_files
+
+
+@dataclass(frozen=True)
+class CheckedSet:
+    """What was found, and how much there is.
+
+    Args:
+        findings: errors first, kind by kind in the order of `KINDS`.
+        num_images, num_annotations, num_crowds, num_empty_images: of the usable entries.
+        class_counts: objects of every class, by name, in the order of the file.
+        box_sizes: (width, height) of every usable box, pixels.
+    """
+
+    findings: list[Finding]
+    num_images: int
+    num_annotations: int
+    num_crowds: int
+    num_empty_images: int
+    class_counts: dict[str, int]
+    box_sizes: list[tuple[float, float]]
+
+    @property
+    def num_errors(self) -> int:
+        """Return the number of findings that are errors."""
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+    @property
+    def num_warnings(self) -> int:
+        """Return the number of findings that are warnings."""
+        return len(self.findings) - self.num_errors
+
+
+def read_annotation_file(json_file: str | os.PathLike[str]) -> Json:
+    """Read a JSON file and see that it has COCO's three lists.
+
+    Raises:
+        DataError: there is no such file, it is not JSON, or a list is missing.
+    """
+    content = read_json_object(Path(json_file), "JSON")
+    for name in SINGULAR:
+        if not isinstance(content.get(name), list):
+            raise DataError(f"{json_file}: no list {name!r}; is this COCO's detection format?")
+    return content
+
+
+def read_set(
+    json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], progress: bool = True
+) -> tuple[Json, dict[Path, ImageFile]]:
+    """Read an annotation file and the image files that it names.
+
+    Returns:
+        The parsed JSON, and what reading each file gave, by path.
+
+    Raises:
+        DataError: the annotation file cannot be used at all, or there is no such folder.
+    """
+    content, root = read_annotation_file(json_file), Path(image_root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder that the file_names start from")
+    images = check_entries(content)[0].images
+    return content, read_image_files(image_paths(images, root), progress)
+
+
+def check_content(
+    content: Json, root: Path, files: dict[Path, ImageFile], num_queries: int = 100
+) -> CheckedSet:
+    """Check an annotation file against its images, both read by `read_set`."""
+    entries, findings = check_entries(content)
+    findings += check_boxes(entries)
+    findings += check_fields(entries)
+    findings += check_crowded(entries, num_queries)
+    findings += check_image_files(entries, root, files)
+    order = list(KINDS)
+    severities = (ERROR, WARNING)
+    findings.sort(key=lambda f: (severities.index(f.severity), order.index(f.kind)))
+    objects = Counter(annotation["image_id"] for annotation in entries.annotations)
+    return CheckedSet(
+        findings=findings,
+        num_images=len(entries.images),
+        num_annotations=len(entries.annotations),
+        num_crowds=sum(bool(a.get("iscrowd")) for a in entries.annotations),
+        num_empty_images=sum(image_id not in objects for image_id in entries.image_of),
+        class_counts=entries.class_counts,
+        box_sizes=_box_sizes(entries),
+    )
+
+
+def check_dataset(
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    num_queries: int = 100,
+    progress: bool = True,
+) -> CheckedSet:
+    """Check a COCO-format set: annotation file, boxes and image files.
+
+    Args:
+        json_file: the annotation file.
+        image_root: folder that the file names start from.
+        num_queries: images with more objects than so many are reported.
+        progress: show a bar over the images, on a terminal.
+
+    Raises:
+        DataError: the annotation file cannot be used at all, or there is no such folder.
+    """
+    content, files = read_set(json_file, image_root, progress)
+    return check_content(content, Path(image_root), files, num_queries)
+
+
+def _box_sizes(entries: Entries) -> list[tuple[float, float]]:
+    sizes: list[tuple[float, float]] = []
+    for annotation in entries.annotations:
+        image, box = entries.image_of[annotation["image_id"]], annotation["bbox"]
+        width, height = _size(image)
+        if box_fault(box, width, height) is None:
+            sizes.append((float(box[2]), float(box[3])))
+    return sizes
+
+
+def _size(image: Json) -> tuple[Any, Any]:
+    return (image["width"], image["height"]) if is_size(image) else (math.inf, math.inf)

@@ -1,0 +1,150 @@
+"""The image files of a set: are they there, can they be read, have they the size the JSON says.
+
+detectron2 turns an image by its EXIF orientation when it reads it, so a size here is that of the
+turned image.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ExifTags, Image
+from tqdm import tqdm
+
+from .entries import Entries, is_size
+from .findings import Finding, Json, Place
+
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+TIFF_TURNS = {6: 3, 8: 3}  # Pillow turns a TIFF by itself, and detectron2 then once more
+PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where one may stand
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What reading a file gave.
+
+    Args:
+        width, height: pixels, turned by ``orientation``; 0 if the file cannot be read.
+        orientation: EXIF's, 1 to 8, by which the stored image is turned; 1 is upright.
+        fault: None, or why it cannot be read.
+        exists: whether there is such a file.
+    """
+
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    fault: str | None = None
+    exists: bool = True
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Return width and height before turning."""
+        if self.orientation in QUARTER_TURNS:
+            return self.height, self.width
+        return self.width, self.height
+
+
+def read_image_file(path: Path) -> ImageFile:
+    """Read a file far enough to know whether it can be trained on.
+
+    A PNG whose checksums hold is not decoded; of a JPEG every byte is decoded, at an eighth of its
+    size, because only that finds one that was cut off; anything else is decoded as it is.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return ImageFile(fault="no such file", exists=False)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return ImageFile(fault=str(error), exists=not isinstance(error, NotADirectoryError))
+    try:
+        orientation, (width, height) = _orientation_and_size(data)
+    except Exception as error:  # Pillow raises whatever the bytes lead it to
+        return ImageFile(fault=str(error).split(" <_io")[0] or type(error).__name__)
+    if orientation in QUARTER_TURNS:
+        width, height = height, width
+    return ImageFile(width, height, orientation)
+
+
+def _orientation_and_size(data: bytes) -> tuple[int, tuple[int, int]]:
+    with Image.open(io.BytesIO(data)) as image:
+        size = image.size
+        if image.format == "PNG" and _is_plain_png(data):
+            return 1, size
+        try:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception:  # as detectron2: what is no EXIF turns nothing
+            orientation = 1
+        if image.format == "JPEG":
+            image.draft("L", (1, 1))
+        image.load()
+        if image.format == "TIFF":
+            size = image.size[::-1] if orientation in QUARTER_TURNS else image.size
+            orientation = TIFF_TURNS.get(orientation, 1)
+    return orientation if orientation in range(1, 9) else 1, size
+
+
+def _is_plain_png(data: bytes) -> bool:
+    """Tell whether a PNG says nothing of an orientation and all its checksums hold."""
+    if any(name in data for name in PNG_ORIENTATIONS):
+        return False
+    try:
+        Image.open(io.BytesIO(data)).verify()
+    except (OSError, SyntaxError):
+        return False
+    return True
+
+
+def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path, ImageFile]:
+    """Read files in parallel threads (Pillow decodes outside Python's lock)."""
+    wanted = list(dict.fromkeys(paths))
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # of Pillow, about odd EXIF
+        read = pool.map(read_image_file, wanted)
+        quiet = None if progress else True  # None: where there is no terminal
+        bar = tqdm(read, total=len(wanted), desc="images", unit="image", disable=quiet)
+        return dict(zip(wanted, bar, strict=True))
+
+
+def check_image_files(
+    entries: Entries, root: Path, files: dict[Path, ImageFile]
+) -> Iterator[Finding]:
+    """Yield what is wrong with the files and with the sizes in the JSON.
+
+    Args:
+        entries: whose images are checked.
+        root: folder of the images.
+        files: what `read_image_files` gave, by path.
+    """
+    for image in entries.images:
+        if "width" in image and "height" in image and not is_size(image):
+            size = f"width {image['width']!r}, height {image['height']!r}"
+            yield Finding("odd_size", size, Place.of_image(image))
+        file = files[root / image["file_name"]]
+        if not file.exists:
+            yield Finding("missing_image", f"{root / image['file_name']}", Place.of_image(image))
+        elif file.fault is not None:
+            yield Finding("unreadable_image", file.fault, Place.of_image(image))
+        elif is_size(image):
+            yield from _check_size(image, file)
+
+
+def _check_size(image: Json, file: ImageFile) -> Iterator[Finding]:
+    said, found = (image["width"], image["height"]), (file.width, file.height)
+    if said != found:
+        told = f"{said[0]}x{said[1]} in the JSON, {found[0]}x{found[1]} in the file"
+        kind = "exif_size" if said == file.stored_size else "other_size"
+        turned = f", turned by EXIF orientation {file.orientation}" if kind == "exif_size" else ""
+        yield Finding(kind, told + turned, Place.of_image(image))
+    elif file.orientation != 1:
+        problem = f"stored with EXIF orientation {file.orientation}"
+        yield Finding("exif", problem, Place.of_image(image))
+
+
+def image_paths(images: Sequence[Json], root: Path) -> list[Path]:
+    """Return where the files of image entries are; an absolute file_name stays as it is."""
+    return [root / image["file_name"] for image in images]

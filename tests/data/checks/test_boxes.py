@@ -1,0 +1,136 @@
+"""Boxes in the image a.png of 60x40 pixels, areas and crowds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stageinteractor.data.checks.boxes import guess_form
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"),
+    [
+        ([1, 2, 3], "box_not_numbers"),
+        (None, "box_not_numbers"),
+        ([1, 2, "3", 4], "box_not_numbers"),
+        ([1, 2, math.nan, 4], "box_not_numbers"),
+        ([1, 2, 0, 4], "box_empty"),
+        ([30, 20, -10, 5], "box_negative"),
+        ([30, 20, -10, 0], "box_negative"),
+        ([60, 2, 3, 4], "box_outside"),
+        ([-9, -9, 5, 5], "box_outside"),
+        ([50, 30, 20, 5], "box_across"),
+        ([-3, 2, 20, 5], "box_across"),
+    ],
+)
+def test_boxes_that_are_wrong(content, only, box, kind):
+    content["annotations"][0] |= {"bbox": box, "area": 1}
+    finding = only(content)
+    assert finding.kind == kind
+    assert finding.severity == ("warning" if kind == "box_across" else "error")
+    assert finding.line().startswith("annotation id 501, image id 11 (a.png): box ")
+    assert "in an image of 60x40" in finding.line()
+
+
+@pytest.mark.parametrize("box", [[0, 0, 60, 40], [-0.5, 0, 61, 40.9], [59, 39, 1, 1]])
+def test_boxes_may_pass_the_edge_by_a_pixel(content, check, box):
+    content["annotations"][0] |= {"bbox": box, "area": 1}
+    assert check(content).findings == []
+
+
+def test_the_same_box_twice_is_a_warning_that_names_both(content, only):
+    content["annotations"].append(content["annotations"][0] | {"id": 504})
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("same_box", "warning")
+    assert finding.place.annotation_id == 504 and "annotation id 501" in finding.problem
+
+
+def test_the_same_box_of_another_class_or_a_crowd_is_fine(content, check):
+    first = content["annotations"][0]
+    content["annotations"] += [first | {"id": 504, "category_id": 19}]
+    content["annotations"] += [first | {"id": 505, "iscrowd": 1}]
+    assert check(content).findings == []
+
+
+@pytest.mark.parametrize("area", ["200", None, math.nan, -1, 0, True])
+def test_areas_that_cannot_be(content, only, area):
+    content["annotations"][0]["area"] = area
+    assert (only(content).kind, only(content).severity) == ("odd_area", "error")
+
+
+def test_missing_and_too_large_areas_are_warnings(content, check):
+    del content["annotations"][0]["area"]
+    content["annotations"][1]["area"] = 60 * 40 * 2
+    found = {f.kind: (f.severity, f.place.annotation_id) for f in check(content).findings}
+    assert found == {"no_area": ("warning", 501), "large_area": ("warning", 502)}
+
+
+def test_the_area_of_an_outline_may_be_smaller_than_its_box(content, check):
+    content["annotations"][0]["area"] = 7.5
+    assert check(content).findings == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "fine"), [(0, True), (1, True), (False, True), ("0", False), (2, False)]
+)
+def test_iscrowd_is_0_or_1(content, check, flag, fine):
+    content["annotations"][0]["iscrowd"] = flag
+    assert [f.kind for f in check(content).findings] == ([] if fine else ["odd_iscrowd"])
+
+
+def test_images_with_more_objects_than_queries_are_a_warning(content, only):
+    finding = only(content, num_queries=1)
+    assert (finding.kind, finding.severity) == ("crowded", "warning")
+    assert finding.line().startswith("image id 11 (a.png): 2 objects, 1 queries: raise model.")
+
+
+def test_crowds_need_no_query(content, check):
+    content["annotations"][1]["iscrowd"] = 1
+    assert check(content, num_queries=1).findings == []
+
+
+# The form of all boxes
+
+
+def random_boxes(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """(x1, y1, x2, y2) in images of 640x480: small and large ones, anywhere."""
+    rng = np.random.default_rng(0)
+    sizes = rng.uniform(8, 300, (count, 2))
+    corners = rng.uniform(0, 1, (count, 2)) * (np.array([640, 480]) - sizes)
+    return corners, corners + sizes
+
+
+def form_of(boxes: np.ndarray) -> str | None:
+    return guess_form((box, 640, 480) for box in boxes.tolist())
+
+
+def test_forms_of_boxes_are_told_apart():
+    low, high = random_boxes()
+    size = np.array([640, 480])
+    assert form_of(np.concatenate([low, high - low], 1)) is None
+    assert form_of(np.concatenate([low, high], 1)) == "xyxy"
+    assert form_of(np.concatenate([low / size, (high - low) / size], 1)) == "relative"
+    assert form_of(np.zeros((0, 4))) is None
+
+
+def test_some_boxes_across_the_edge_are_no_corners():
+    low, high = random_boxes()
+    boxes = np.concatenate([low, high - low], 1)
+    boxes[::2, 2] += 400  # as wide as an annotator may draw a box that is cut off
+    assert form_of(boxes) is None
+
+
+def test_whole_images_as_boxes_are_no_corners():
+    assert form_of(np.tile([0, 0, 640, 480], (50, 1))) is None
+
+
+def test_a_set_of_corners_is_one_error_before_the_boxes(content, check):
+    content["annotations"] = [
+        {"id": n, "image_id": 11, "category_id": 7, "bbox": [25 + n, 20, 45 + n, 35], "area": 300}
+        for n in range(1, 9)
+    ]
+    content["categories"] = content["categories"][2:]
+    findings = check(content).findings
+    assert findings[0].kind == "looks_xyxy" and "x1, y1, x2, y2" in findings[0].line()
+    assert {finding.kind for finding in findings[1:]} == {"box_across"}

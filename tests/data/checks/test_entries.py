@@ -1,0 +1,156 @@
+"""Entries, ids and references of an annotation file."""
+
+from typing import Any
+
+import pytest
+
+from stageinteractor.data.checks import KINDS, check_dataset
+from stageinteractor.errors import DataError
+
+Json = dict[str, Any]
+
+
+def test_nothing_is_found_in_a_good_set(content, check):
+    checked = check(content)
+    assert checked.findings == []
+    assert (checked.num_images, checked.num_annotations, checked.num_crowds) == (2, 3, 1)
+    assert checked.class_counts == {"car": 1, "dog": 1, "person": 1}
+    assert checked.box_sizes == [(20, 10), (60, 40), (3, 4)]
+    assert (checked.num_errors, checked.num_warnings, checked.num_empty_images) == (0, 0, 0)
+
+
+def test_a_line_names_ids_file_problem_and_remedy(content, only):
+    content["annotations"][0]["category_id"] = 8
+    content["annotations"][1]["category_id"] = 7
+    content["categories"].pop(1)
+    finding = only(content)
+    assert finding.line() == (
+        "annotation id 501, image id 11 (a.png): category_id 8 is not in 'categories': "
+        "add the category, or remove the object"
+    )
+    assert finding.as_json() == {
+        "severity": "error",
+        "kind": "unknown_category",
+        "problem": "category_id 8 is not in 'categories'",
+        "annotation_id": 501,
+        "image_id": 11,
+        "file_name": "a.png",
+        "advice": "add the category, or remove the object",
+    }
+
+
+def test_every_problem_is_reported_not_only_the_first(content, check):
+    for annotation in content["annotations"]:
+        annotation["image_id"] = 99
+    content["images"][0]["id"] = content["images"][1]["id"]
+    kinds = [finding.kind for finding in check(content).findings]
+    assert kinds.count("unknown_image") == 3 and "repeated_image_id" in kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("images", "repeated_image_id", "image id 11: used 2 times (a.png, other.png)"),
+        ("categories", "repeated_category_id", "category id 19: used 2 times (car, bus)"),
+        ("annotations", "repeated_annotation_id", "annotation id 501: used 2 times"),
+    ],
+)
+def test_an_id_used_twice_is_named_once(content, check, photos, name, kind, told):
+    (photos / "other.png").write_bytes((photos / "a.png").read_bytes())
+    other = {"images": {"file_name": "other.png"}, "categories": {"name": "bus"}}
+    content[name].append(content[name][0] | other.get(name, {"bbox": [1, 1, 5, 5]}))
+    found = [finding for finding in check(content).findings if finding.kind == kind]
+    assert [finding.line() for finding in found] == [f"{told}: {KINDS[kind].advice}"]
+
+
+@pytest.mark.parametrize("name", ["images", "categories", "annotations"])
+def test_an_empty_list_is_an_error(content, check, name):
+    content[name] = []
+    assert f"no_{name}" in {f.kind for f in check(content).findings if f.severity == "error"}
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "told"),
+    [
+        ("annotations", 3, "number 3 of 'annotations': no object but 3"),
+        ("annotations", {"id": 9, "image_id": 11}, "annotation id 9: no category_id, bbox"),
+        ("images", {"file_name": "c.png"}, "number 2 of 'images': no id, width, height"),
+        ("images", {"id": 4, "file_name": 5, "width": 1, "height": 1}, "file_name is no text"),
+        ("categories", {"name": "x"}, "number 3 of 'categories': no id"),
+    ],
+)
+def test_incomplete_entries_are_named_by_id_or_position(content, only, name, entry, told):
+    content[name].append(entry)
+    finding = only(content)
+    assert finding.kind == "malformed" and told in finding.line()
+
+
+def test_a_category_without_name_can_still_have_objects(content, only):
+    del content["categories"][0]["name"]
+    assert only(content).line().startswith("category id 19: no name: ")
+
+
+@pytest.mark.parametrize("value", ["7", 7.5, None, [7], True])
+def test_ids_must_be_whole_numbers(content, check, value):
+    content["annotations"][0]["id"] = value
+    (finding,) = check(content).findings
+    assert finding.kind == "odd_id" and repr(value) in finding.problem
+
+
+def test_lists_as_references_are_reported_like_unknown_ids(content, check):
+    content["annotations"][0] |= {"image_id": [11], "category_id": {"id": 7}}
+    kinds = {finding.kind for finding in check(content).findings}
+    assert {"unknown_image", "unknown_category"} <= kinds
+
+
+def test_annotation_id_0_is_a_warning(content, only):
+    content["annotations"][0]["id"] = 0
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("id_0", "warning")
+    assert finding.line().startswith("annotation id 0, image id 11: ")
+
+
+def test_annotations_without_id_are_a_warning(content, only):
+    del content["annotations"][1]["id"]
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("no_id", "warning")
+    assert "number 1 of 'annotations'" in finding.line()
+
+
+def test_a_file_listed_twice_is_an_error(content, check):
+    content["images"].append(content["images"][0] | {"id": 13})
+    checked = check(content)
+    (finding,) = checked.findings
+    assert (finding.kind, finding.severity) == ("repeated_file", "error")
+    assert "'a.png' is listed 2 times, as id 11, 13" in finding.line()
+    assert checked.num_empty_images == 1
+
+
+def test_categories_without_objects_or_with_one_name_are_warnings(content, check):
+    content["categories"].append({"id": 5, "name": "car"})
+    found = {finding.kind: finding for finding in check(content).findings}
+    assert set(found) == {"unused_category", "repeated_name"}
+    assert found["unused_category"].place.category_id == 5
+    assert all(finding.severity == "warning" for finding in found.values())
+
+
+def test_errors_come_first_and_kinds_stay_together(content, check):
+    content["annotations"][0]["id"] = 0
+    for annotation in content["annotations"]:
+        del annotation["area"]
+        annotation["image_id"] = annotation["image_id"] if annotation["id"] else 99
+    findings = check(content).findings
+    assert [f.severity for f in findings] == sorted(f.severity for f in findings)
+    assert findings[0].kind == "unknown_image"
+
+
+def test_files_that_are_no_coco_json_are_refused(content, tmp_path, write_json, photos):
+    with pytest.raises(DataError, match="no such file"):
+        check_dataset(tmp_path / "nowhere.json", photos)
+    (tmp_path / "text.json").write_text("{")
+    with pytest.raises(DataError, match="not readable as JSON"):
+        check_dataset(tmp_path / "text.json", photos)
+    with pytest.raises(DataError, match="no list 'annotations'"):
+        check_dataset(write_json({"images": []}), photos)
+    with pytest.raises(DataError, match="no such folder"):
+        check_dataset(write_json(content), tmp_path / "nowhere")

@@ -1,0 +1,153 @@
+"""Image files that are missing, broken, turned, or of another size."""
+
+import io
+
+import numpy as np
+import pytest
+from detectron2.data.detection_utils import read_image
+from PIL import Image, PngImagePlugin
+
+from stageinteractor.data.checks.image_files import read_image_file, read_image_files
+from stageinteractor.data.checks.repair_images import turn_box
+
+
+def picture(width: int = 64, height: int = 48) -> Image.Image:
+    return Image.effect_noise((width, height), 60).convert("RGB")
+
+
+def encoded(kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture().save(stream, kind, **options)
+    return stream.getvalue()
+
+
+KINDS = {
+    "jpeg": {"format": "JPEG"},
+    "progressive": {"format": "JPEG", "progressive": True},
+    "png": {"format": "PNG"},
+    "webp": {"format": "WEBP"},
+    "bmp": {"format": "BMP"},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_whole_files_are_readable_and_cut_ones_are_not(tmp_path, name):
+    options = dict(KINDS[name])
+    data = encoded(options.pop("format"), **options)
+    path = tmp_path / "image"
+    path.write_bytes(data)
+    whole = read_image_file(path)
+    assert (whole.width, whole.height, whole.orientation, whole.fault) == (64, 48, 1, None)
+    for share in (0.02, 0.3, 0.6, 0.9, 0.98):
+        path.write_bytes(data[: int(len(data) * share)])
+        cut = read_image_file(path)
+        assert cut.fault and cut.exists and cut.width == 0, share
+
+
+def test_a_jpeg_that_lacks_its_last_bytes_is_found(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded("JPEG")[:-2])
+    assert "truncated" in read_image_file(tmp_path / "a.jpg").fault
+
+
+def test_a_png_that_lacks_only_its_end_mark_is_readable_as_in_training(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded("PNG")[:-8])
+    assert read_image(tmp_path / "a.png").shape == (48, 64, 3)
+    assert read_image_file(tmp_path / "a.png").fault is None
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 30])
+def test_files_that_are_no_pictures(tmp_path, data):
+    (tmp_path / "a.png").write_bytes(data)
+    fault = read_image_file(tmp_path / "a.png").fault
+    assert fault and "\n" not in fault and "BytesIO" not in fault
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    assert read_image_file(tmp_path).fault
+    assert read_image_file(tmp_path / "nowhere.png").exists is False
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_images_are_turned_as_detectron2_turns_them(tmp_path, kind, orientation):
+    """The turned box of a bright patch is where the patch is in what detectron2 reads."""
+    stored = Image.new("L", (64, 48))
+    stored.paste(255, (8, 16, 24, 20))
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"image.{kind.lower()}"
+    stored.convert("RGB").save(path, exif=exif, quality=95)
+    file, read = read_image_file(path), read_image(path)
+    assert (file.height, file.width) == read.shape[:2]
+    assert file.stored_size == (64, 48)
+    rows, columns = np.nonzero(read[..., 0] > 128)
+    found = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+    assert turn_box((8, 16, 16, 4), (64, 48), file.orientation) == found
+
+
+def test_an_orientation_in_the_xmp_of_a_png_is_seen(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:li tiff:Orientation="6"/></x:xmpmeta>')
+    picture().save(tmp_path / "a.png", pnginfo=text)
+    file = read_image_file(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").shape[:2] == (file.height, file.width) == (64, 48)
+
+
+def test_many_files_are_read_once_each_and_in_any_order(tmp_path):
+    for number in range(20):
+        picture(16 + number, 16).save(tmp_path / f"{number}.png")
+    paths = [tmp_path / f"{number}.png" for number in range(20)] * 2
+    files = read_image_files(paths, progress=False)
+    assert [files[path].width for path in paths[:20]] == list(range(16, 36))
+
+
+# What is reported
+
+
+def test_missing_and_unreadable_images_are_errors(content, photos, check):
+    (photos / "a.png").unlink()
+    (photos / "b.png").write_bytes(b"not a picture")
+    lines = {f.kind: f.line() for f in check(content).findings}
+    assert lines["missing_image"].startswith("image id 11 (a.png): ")
+    assert str(photos / "a.png") in lines["missing_image"]
+    assert lines["unreadable_image"].startswith("image id 12 (b.png): cannot identify image file")
+
+
+def test_another_size_is_an_error(content, photos, only):
+    picture(50, 52).save(photos / "b.png")
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("other_size", "error")
+    assert finding.problem == "50x50 in the JSON, 50x52 in the file"
+
+
+@pytest.mark.parametrize("width", ["60", None, 0, -60])
+def test_a_size_that_is_none_is_an_error(content, only, width):
+    content["images"][0]["width"] = width
+    assert only(content).kind == "odd_size"
+
+
+def rotated(path, orientation: int, width: int = 60, height: int = 40) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture(width, height).save(path, exif=exif)
+
+
+def test_a_size_before_exif_rotation_is_an_error(content, photos, only):
+    rotated(photos / "a.png", 6)
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("exif_size", "error")
+    assert finding.problem == "60x40 in the JSON, 40x60 in the file, turned by EXIF orientation 6"
+
+
+@pytest.mark.parametrize(("orientation", "stored"), [(3, (60, 40)), (6, (40, 60))])
+def test_a_rotated_image_of_the_right_size_is_a_warning(content, photos, only, orientation, stored):
+    rotated(photos / "a.png", orientation, *stored)
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("exif", "warning")
+    assert f"EXIF orientation {orientation}" in finding.line()
+
+
+def test_absolute_paths_and_parent_folders_are_fine(content, photos, check):
+    content["images"][0]["file_name"] = str(photos / "a.png")
+    content["images"][1]["file_name"] = f"../{photos.name}/b.png"
+    assert check(content).findings == []

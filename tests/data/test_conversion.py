@@ -1,0 +1,186 @@
+"""YOLO and Pascal VOC sets become COCO JSON with the same boxes in pixels."""
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from stageinteractor.data.conversion import convert_voc, convert_yolo
+from stageinteractor.errors import DataError, MissingDependencyError
+
+
+@pytest.fixture
+def library() -> None:
+    pytest.importorskip("supervision", reason="needs the extra 'convert'")
+
+
+def save(path: Path, width: int, height: int, orientation: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.effect_noise((width, height), 50).save(path, exif=exif)
+
+
+def boxes_by_name(content: dict) -> dict[str, list]:
+    """(class name, box) of every object, by file name."""
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    found: dict[int, list] = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        found[annotation["image_id"]].append((names[annotation["category_id"]], annotation["bbox"]))
+    return {image["file_name"]: found[image["id"]] for image in content["images"]}
+
+
+# YOLO
+
+
+def write_yolo(root: Path, layout: str = "ultralytics", names: str = "[cat, dog]") -> Path:
+    """Three images: boxes, an outline in a rotated image, and none."""
+    base = root / ("images/train" if layout == "ultralytics" else "train/images")
+    save(base / "b.jpg", 60, 40)
+    save(base / "a.jpg", 60, 40, orientation=6)  # is read as 40x60
+    save(base / "C.PNG", 50, 50)
+    labels = root / ("labels/train" if layout == "ultralytics" else "train/labels")
+    labels.mkdir(parents=True)
+    (labels / "b.txt").write_text("0 0.5 0.5 0.5 0.25\n1.0 0.25 0.25 0.1 0.1\n")
+    (labels / "a.txt").write_text("1 0.25 0.5 0.75 0.5 0.75 0.75\n")
+    text = {
+        "ultralytics": f"path: .\ntrain: images/train\nnames: {names}\n",
+        "roboflow": f"train: ../train/images\nnames: {names}\n",
+    }
+    (root / "data.yaml").write_text(text[layout])
+    return root / "data.yaml"
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("layout", ["ultralytics", "roboflow"])
+@pytest.mark.parametrize("names", ["[cat, dog]", "{1: dog, 0: cat}"])
+def test_yolo_boxes_become_pixels_of_the_turned_image(tmp_path, layout, names):
+    content, folder = convert_yolo(write_yolo(tmp_path, layout, names), "train")
+    assert content["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert boxes_by_name(content) == {
+        "C.PNG": [],
+        "a.jpg": [("dog", [10, 30, 20, 15])],
+        "b.jpg": [("cat", [15, 15, 30, 10]), ("dog", [12, 8, 6, 4])],
+    }
+    sizes = {image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
+    assert sizes == {"C.PNG": (50, 50), "a.jpg": (40, 60), "b.jpg": (60, 40)}
+    assert [annotation["area"] for annotation in content["annotations"]] == [300, 300, 24]
+    assert {annotation["iscrowd"] for annotation in content["annotations"]} == {0}
+    assert (folder / "b.jpg").is_file()
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("line", ["0 0.5 0.5", "0 x 0.5 0.5 0.5", "7 0.5 0.5 0.5 0.5"])
+def test_a_bad_label_is_refused_with_its_file(tmp_path, line):
+    data = write_yolo(tmp_path)
+    (tmp_path / "labels/train/b.txt").write_text(line)
+    with pytest.raises(DataError, match=r"b\.(txt|jpg)") as caught:
+        convert_yolo(data, "train")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("library")
+def test_yolo_sets_that_cannot_be_found_or_read_whole_are_refused(tmp_path):
+    data = write_yolo(tmp_path)
+    with pytest.raises(DataError, match="no such file; give the data.yaml"):
+        convert_yolo(tmp_path / "nothing.yaml", "train")
+    with pytest.raises(DataError, match="'val' must name one folder of images, not 'nothing'"):
+        convert_yolo(data, "val")
+    data.write_text("train: elsewhere\nnames: [a]\n")
+    with pytest.raises(DataError, match="no such folder of images"):
+        convert_yolo(data, "train")
+    data.write_text("train: images/train\n")
+    with pytest.raises(DataError, match="names"):
+        convert_yolo(data, "train")
+    data.write_text("train: images\nnames: [cat, dog]\n")
+    with pytest.raises(DataError, match="no images in this folder"):
+        convert_yolo(data, "train")
+    save(tmp_path / "images/top.png", 9, 9)
+    with pytest.raises(DataError, match="3 images lie in subfolders"):
+        convert_yolo(data, "train")
+    (tmp_path / "labels").rename(tmp_path / "texts")
+    with pytest.raises(DataError, match="labels: no such folder"):
+        convert_yolo(data, "train")
+
+
+# Pascal VOC
+
+
+def write_xml(path: Path, objects: list[tuple[str, tuple[int, int, int, int]]]) -> None:
+    root = ElementTree.Element("annotation")
+    for name, corners in objects:
+        entry = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(entry, "name").text = name
+        box = ElementTree.SubElement(entry, "bndbox")
+        for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True):
+            ElementTree.SubElement(box, tag).text = str(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree.ElementTree(root).write(path)
+
+
+def write_voc(root: Path) -> Path:
+    """VOC's own layout: two images in train, one in val with a class of its own."""
+    objects = {
+        "1": [("dog", (1, 1, 60, 40)), ("cat", (11, 6, 30, 15))],
+        "2": [],
+        "3": [("ant", (2, 2, 9, 9))],
+    }
+    for name, listed in objects.items():
+        save(root / f"JPEGImages/{name}.jpg", 60, 40)
+        write_xml(root / f"Annotations/{name}.xml", listed)
+    (root / "ImageSets/Main").mkdir(parents=True)
+    (root / "ImageSets/Main/train.txt").write_text("2\n1\n")
+    (root / "ImageSets/Main/val.txt").write_text("3  1\n")
+    return root
+
+
+EXPECTED = {"1.jpg": [("dog", [0, 0, 60, 40]), ("cat", [10, 5, 20, 10])], "2.jpg": []}
+
+
+@pytest.mark.usefixtures("library")
+def test_voc_splits_are_taken_from_their_lists_and_share_their_classes(tmp_path):
+    train, folder = convert_voc(write_voc(tmp_path), "train")
+    val, _ = convert_voc(tmp_path, "val")
+    assert boxes_by_name(train) == EXPECTED
+    assert boxes_by_name(val) == {"3.jpg": [("ant", [1, 1, 8, 8])]}
+    assert train["categories"] == val["categories"]
+    assert [category["name"] for category in val["categories"]] == ["ant", "cat", "dog"]
+    assert folder == tmp_path / "JPEGImages"
+
+
+@pytest.mark.usefixtures("library")
+def test_voc_files_may_lie_beside_their_images(tmp_path):
+    write_voc(tmp_path / "voc")
+    for split, names in (("train", "12"), ("valid", "3")):
+        (tmp_path / split).mkdir()
+        for name in names:
+            for part in (f"JPEGImages/{name}.jpg", f"Annotations/{name}.xml"):
+                (tmp_path / "voc" / part).rename(tmp_path / split / Path(part).name)
+    content, folder = convert_voc(tmp_path, "train")
+    assert boxes_by_name(content) == EXPECTED and folder == tmp_path / "train"
+    assert [category["name"] for category in content["categories"]] == ["ant", "cat", "dog"]
+
+
+@pytest.mark.usefixtures("library")
+def test_voc_sets_that_cannot_be_read_are_refused(tmp_path):
+    write_voc(tmp_path)
+    with pytest.raises(DataError, match="test.txt: no such file"):
+        convert_voc(tmp_path, "test")
+    with pytest.raises(DataError, match="neither a folder Annotations nor a folder train"):
+        convert_voc(tmp_path / "JPEGImages", "train")
+    (tmp_path / "ImageSets/Main/train.txt").write_text("1\n77\n")
+    with pytest.raises(DataError, match="1 images of the split are missing, as 77"):
+        convert_voc(tmp_path, "train")
+    for text in ("<annotation><object><name>a</name></object></annotation>", "<annotation>"):
+        (tmp_path / "Annotations/2.xml").write_text(text)
+        with pytest.raises(DataError, match="2.xml"):
+            convert_voc(tmp_path, "train")
+
+
+@pytest.mark.parametrize("convert", [convert_yolo, convert_voc])
+def test_without_the_library_the_message_says_what_to_install(tmp_path, monkeypatch, convert):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingDependencyError, match=r"stageinteractor\[convert\]"):
+        convert(tmp_path, "train")

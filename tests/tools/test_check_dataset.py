@@ -1,0 +1,192 @@
+"""tools/check_dataset.py: what it prints and writes, and its exit codes."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stageinteractor.data.coco_format import read_coco
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_dataset.py"
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_dataset", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def small_set(tmp_path: Path) -> Json:
+    """Four images of 60x40 with three objects each, in tmp_path/train."""
+    (tmp_path / "train").mkdir()
+    content: Json = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    for number in range(1, 5):
+        name = f"{number}.png"
+        Image.new("RGB", (60, 40), (number, 0, 0)).save(tmp_path / "train" / name)
+        content["images"].append({"id": number, "file_name": name, "width": 60, "height": 40})
+        for position in range(3):
+            annotation = {"id": len(content["annotations"]) + 1, "image_id": number}
+            box = [5 * position, number, 10, 8]
+            content["annotations"].append(annotation | {"category_id": 1, "bbox": box, "area": 80})
+    return content
+
+
+@pytest.fixture
+def run(tool, tmp_path, small_set, capsys):
+    """Write the set as it is by now, check it, and return exit code, output and errors."""
+
+    def call(*options: str) -> tuple[int, str, str]:
+        (tmp_path / "train.json").write_text(json.dumps(small_set))
+        code = tool.main([f"{tmp_path}/train.json", f"{tmp_path}/train", *options])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def break_boxes(content: Json) -> None:
+    """Seven negative boxes, one box twice."""
+    for annotation in content["annotations"][:7]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x + width, y, -width, height]
+    content["annotations"].append(content["annotations"][-1] | {"id": 99})
+
+
+def test_a_good_set(run):
+    code, told, errors = run()
+    assert (code, errors) == (0, "")
+    assert (
+        "images: 4 (0 without objects), objects: 12 (0 crowds), classes: 1" in told
+        and "no problems found" in told
+    )
+
+
+def test_a_table_and_some_lines_of_every_kind(run, small_set):
+    break_boxes(small_set)
+    code, told, _ = run()
+    assert code == 1
+    rows = [line.split() for line in told.splitlines()]
+    assert ["error", "box", "of", "negative", "size", "7"] in rows
+    assert ["warning", "box", "listed", "twice", "1"] in rows
+    lines = [line for line in told.splitlines() if line.startswith("  annotation id")]
+    assert len(lines) == 5 + 1
+    assert lines[0] == (
+        "  annotation id 1, image id 1 (1.png): box [10, 1, -10, 8] in an image of 60x40: "
+        "its corners are swapped: swap them back"
+    )
+    assert "  ... and 2 more (--all)" in told
+
+
+def test_all_lists_every_finding(run, small_set):
+    break_boxes(small_set)
+    _, told, _ = run("--all")
+    assert told.count("  annotation id") == 8 and "more (" not in told
+
+
+def test_warnings_alone_are_no_failure(run, small_set):
+    code, told, _ = run("--num-queries", "2")
+    assert code == 0
+    assert "image id 4 (4.png): 3 objects, 2 queries: raise model.queries.num_queries" in told
+
+
+def test_the_report_holds_everything(run, small_set, tmp_path):
+    break_boxes(small_set)
+    code, told, _ = run("--report", f"{tmp_path}/sub/report.json")
+    report = json.loads((tmp_path / "sub/report.json").read_text())
+    assert report["counts"] == {"box_negative": 7, "same_box": 1}
+    assert (report["num_errors"], report["num_warnings"], report["num_images"]) == (7, 1, 4)
+    assert report["class_counts"] == {"cat": 13}
+    assert len(report["findings"]) == 8
+    assert report["findings"][0]["annotation_id"] == 1
+    assert report["findings"][0]["file_name"] == "1.png"
+
+
+def test_fix_writes_a_file_beside_that_passes_and_is_accepted(run, small_set, tmp_path, tool):
+    break_boxes(small_set)
+    code, told, _ = run("--fix", "--report", f"{tmp_path}/report.json")
+    assert code == 0
+    assert json.loads((tmp_path / "train.json").read_text()) == small_set
+    fixed = tmp_path / "train.fixed.json"
+    boxes = [annotation["bbox"] for annotation in read_coco(fixed).annotations]
+    assert len(boxes) == 12 and boxes[0] == [0, 1, 10, 8]
+    assert "8 changes" in told and "flipped: 7" in told and f"written: {fixed}" in told
+    assert len((tmp_path / "train.fixed.txt").read_text().splitlines()) == 8
+    assert len(json.loads((tmp_path / "report.json").read_text())["changes"]) == 8
+    assert tool.main([str(fixed), f"{tmp_path}/train"]) == 0
+
+
+def test_fix_of_a_good_set_writes_nothing(run, tmp_path):
+    code, told, _ = run("--fix")
+    assert code == 0 and {path.name for path in tmp_path.iterdir()} == {"train", "train.json"}
+
+
+def test_fix_writes_nothing_when_nothing_would_be_left(run, small_set, tmp_path):
+    small_set["categories"] = []
+    code, told, _ = run("--fix")
+    assert code == 1 and "not written, because this is left:" in told
+    assert not (tmp_path / "train.fixed.json").exists()
+
+
+def test_histograms_are_pictures(run, tmp_path):
+    code, told, _ = run("--histograms", f"{tmp_path}/pictures")
+    for name in ("classes.png", "boxes.png"):
+        pixels = np.asarray(Image.open(tmp_path / "pictures" / name).convert("RGB"))
+        assert (pixels == (31, 119, 180)).all(-1).any()
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"images": []}'])
+def test_input_that_cannot_be_used(tool, tmp_path, capsys, text):
+    (tmp_path / "train").mkdir()
+    if text is not None:
+        (tmp_path / "train.json").write_text(text)
+    assert tool.main([f"{tmp_path}/train.json", f"{tmp_path}/train"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and errors[0].startswith(f"error: {tmp_path}/train.json")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.json"],
+        ["a.json", "a", "--to", "b.json"],
+        ["--from", "yolo", "a.yaml"],
+        ["--from", "yolo", "a.yaml", "images", "--to", "b.json"],
+        ["--from", "coco", "a.json", "--to", "b.json"],
+    ],
+)
+def test_arguments_that_do_not_fit_together(tool, arguments):
+    with pytest.raises(SystemExit) as stop:
+        tool.main(arguments)
+    assert stop.value.code == 2
+
+
+def test_a_yolo_set_is_converted_and_checked(tool, tmp_path, capsys):
+    pytest.importorskip("supervision", reason="needs the extra 'convert'")
+    (tmp_path / "images/train").mkdir(parents=True)
+    (tmp_path / "labels/train").mkdir(parents=True)
+    Image.new("RGB", (60, 40)).save(tmp_path / "images/train/1.png")
+    (tmp_path / "labels/train/1.txt").write_text("1 0.5 0.5 0.5 0.5\n0 0.95 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
+    target = tmp_path / "train.json"
+    code = tool.main(["--from", "yolo", f"{tmp_path}/data.yaml", "--to", str(target), "--fix"])
+    told = capsys.readouterr().out
+    assert code == 0 and f"written: {target}, for the images in {tmp_path}/images/train" in told
+    assert "box across the edge" in told
+    fixed = read_coco(tmp_path / "train.fixed.json")
+    assert [a["bbox"] for a in fixed.annotations] == [[15, 10, 30, 20], [42, 10, 18, 20]]
+    assert fixed.class_names == ["cat", "dog"]
+
+
+def test_what_cannot_be_converted_is_told_in_one_line(tool, tmp_path, capsys):
+    pytest.importorskip("supervision", reason="needs the extra 'convert'")
+    assert tool.main(["--from", "voc", str(tmp_path), "--to", f"{tmp_path}/train.json"]) == 2
+    assert "neither a folder Annotations nor" in capsys.readouterr().err
+    assert not (tmp_path / "train.json").exists()

@@ -1,0 +1,142 @@
+"""Check a data set before training: report what is wrong with it, and repair it on request.
+
+  tools/check_dataset.py mine/train.json mine/train
+  tools/check_dataset.py mine/train.json mine/train --fix --report report.json --histograms mine
+  tools/check_dataset.py --from yolo mine/data.yaml --split train --to mine/train.json
+  tools/check_dataset.py --from voc VOC2007 --split train --to mine/train.json
+
+Exit code: 0 without errors (there may be warnings), 1 with errors, 2 if the input cannot be used at
+all. With --fix it is that of the repaired file. YOLO and Pascal VOC sets are converted first (which
+needs the extra "convert") and then checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stageinteractor.data.checks import (
+    Change,
+    CheckedSet,
+    check_content,
+    read_set,
+    repair,
+    write_repaired,
+)
+from stageinteractor.data.checks.report import SHOWN, as_json, details, limited, summary
+from stageinteractor.data.conversion import convert_voc, convert_yolo
+from stageinteractor.errors import StageInteractorError, one_line
+from stageinteractor.files import atomic_write_text
+from stageinteractor.visualization.histograms import plot_boxes, plot_classes
+
+CONVERTERS = {"yolo": convert_yolo, "voc": convert_voc}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="JSON", help="annotation file; with --from: see there")
+    parser.add_argument("images", nargs="?", metavar="IMAGES", help="folder of the images")
+    parser.add_argument("--num-queries", type=int, default=100, metavar="N", help="of the model")
+    parser.add_argument("--all", action="store_true", help=f"list all, not {SHOWN} of a kind")
+    parser.add_argument("--report", metavar="FILE", help="write everything found as JSON")
+    parser.add_argument(
+        "--histograms", metavar="DIR", help="draw classes.png and boxes.png into this folder"
+    )
+    parser.add_argument(
+        "--fix", action="store_true", help="write NAME.fixed.json and NAME.fixed.txt, the changes"
+    )
+    parser.add_argument(
+        "--from",
+        dest="format",
+        choices=list(CONVERTERS),
+        help="convert first: JSON is a data.yaml (yolo) or a folder (voc), and IMAGES is left out",
+    )
+    parser.add_argument("--split", default="train", help="of the set to convert (default: train)")
+    parser.add_argument("--to", metavar="FILE", help="annotation file to write, with --from")
+    args = parser.parse_args(argv)
+    if args.format and (args.images or not args.to):
+        parser.error("--from takes one path and --to FILE")
+    if not args.format and (not args.images or args.to):
+        parser.error("give JSON and IMAGES; --to only with --from")
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    json_file, images = args.source, args.images
+    if args.format:
+        content, folder = CONVERTERS[args.format](args.source, args.split)
+        json_file, images = args.to, str(folder)
+        atomic_write_text(json_file, json.dumps(content))
+        print(f"written: {json_file}, for the images in {images}")
+    content, files = read_set(json_file, images)
+    checked = check_content(content, Path(images), files, args.num_queries)
+    print(f"{json_file}: {summary(checked)}\n")
+    show(details(checked, None if args.all else SHOWN))
+    report = as_json(checked, json_file, images)
+    if args.histograms:
+        draw(checked, Path(args.histograms))
+    remaining = checked
+    if args.fix and checked.findings:
+        fixed, changes = repair(content, Path(images), files)
+        remaining = check_content(fixed, Path(images), files, args.num_queries)
+        report |= {"changes": [change.line() for change in changes]}
+        write_fixed(json_file, fixed, changes, remaining, None if args.all else SHOWN)
+    if args.report:
+        atomic_write_text(args.report, json.dumps(report, indent=1))
+        print(f"written: {args.report}")
+    return 1 if remaining.num_errors else 0
+
+
+def show(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def draw(checked: CheckedSet, folder: Path) -> None:
+    plot_classes(checked.class_counts, folder / "classes.png")
+    plot_boxes(checked.box_sizes, folder / "boxes.png")
+    print(f"written: {folder}/classes.png and boxes.png")
+
+
+def write_fixed(
+    json_file: str,
+    content: dict[str, Any],
+    changes: list[Change],
+    remaining: CheckedSet,
+    limit: int | None,
+) -> None:
+    """Say what was changed; write the repaired file unless it still has errors."""
+    if not changes:
+        print("\nnothing to repair")
+        return
+    print(f"\n{len(changes)} changes")
+    for action in dict.fromkeys(change.action for change in changes):
+        lines = [change.line() for change in changes if change.action == action]
+        print(f"{action}: {len(lines)}")
+        show(limited(lines, limit))
+    if remaining.num_errors:
+        print("\nnot written, because this is left:")
+        show(details(remaining, limit))
+        return
+    new, told = write_repaired(json_file, content, changes)
+    print(f"\n{new}: {summary(remaining)}")
+    print(f"written: {new}, and the changes as {told}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        return run(args)
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
