@@ -17,6 +17,8 @@ class DrawnBox(NamedTuple):
     xyxy: tuple[float, float, float, float]  # pixels of the picture
     class_index: int
     text: str
+    color: tuple[int, int, int] | None = None  # None: that of the class
+    width: int = 2  # of the outline, pixels of the enlarged picture
 
 
 def class_color(class_index: int) -> tuple[int, int, int]:
@@ -26,20 +28,46 @@ def class_color(class_index: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(picture: Image.Image, boxes: Sequence[DrawnBox], scale: float = 1.0) -> Image.Image:
-    """Return an enlarged RGB copy of a picture with boxes and their texts."""
+def draw_boxes(
+    picture: Image.Image,
+    boxes: Sequence[DrawnBox],
+    scale: float = 1.0,
+    text_above: bool = False,
+) -> Image.Image:
+    """Return an enlarged RGB copy of a picture with boxes and their texts.
+
+    ``text_above``: write outside the box, where there is room, so that it hides nothing in it.
+    """
     size = round(picture.width * scale), round(picture.height * scale)
     canvas = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(max(10.0, min(size) / 26))
     for box in boxes:
-        color = class_color(box.class_index)
+        color = box.color or class_color(box.class_index)
         x0, y0, x1, y1 = (value * scale for value in box.xyxy)
-        draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=2)
-        left, top, right, bottom = draw.textbbox((x0 + 3, y0 + 2), box.text, font=font)
+        draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=box.width)
+        if not box.text:
+            continue
+        at = (x0 + 3, y0 + 2)
+        if text_above:
+            _, _, *text_size = draw.textbbox((0, 0), box.text, font=font)
+            at = _outside((x0, y0, x1, y1), text_size, canvas.size)
+        left, top, right, bottom = draw.textbbox(at, box.text, font=font)
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=color)
-        draw.text((x0 + 3, y0 + 2), box.text, fill=(0, 0, 0), font=font)
+        draw.text(at, box.text, fill=(0, 0, 0), font=font)
     return canvas
+
+
+def _outside(
+    box: tuple[float, ...], text_size: Sequence[float], picture_size: tuple[int, int]
+) -> tuple[float, float]:
+    """Return where to write above a box, else below it, else in it; inside the picture."""
+    (x0, y0, _, y1), (width, height) = box, text_size
+    x = max(2, min(x0 + 2, picture_size[0] - width - 3))
+    for y in (y0 - height - 3, y1 + 3):
+        if 0 <= y <= picture_size[1] - height - 3:
+            return x, y
+    return x, max(0, y0) + 2
 
 
 def picture_grid(

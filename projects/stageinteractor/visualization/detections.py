@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..data.coco_format import CocoSet
 from .boxes import DrawnBox, draw_boxes, picture_grid
@@ -74,5 +74,6 @@ def _drawn(
         index = class_of_category[entry["category_id"]]
         score = f" {entry['score']:.2f}" if "score" in entry else ""
         boxes.append(DrawnBox((x, y, x + width, y + height), index, names[index] + score))
-    with Image.open(Path(image_root) / image["file_name"]) as picture:
+    with Image.open(Path(image_root) / image["file_name"]) as file:
+        picture = ImageOps.exif_transpose(file)  # upright, as the detector saw it
         return draw_boxes(picture, boxes, WIDTH / picture.width)

@@ -1,0 +1,60 @@
+"""Detections in COCO's results format, read from a file and checked against a set."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from ..data.coco_format import CocoSet
+from ..errors import DataError
+
+Json = dict[str, Any]
+FIELDS = ("image_id", "category_id", "bbox", "score")
+
+
+def read_results(path: str | os.PathLike[str], coco_set: CocoSet) -> list[Json]:
+    """Return the detections of a file such as ``coco_instances_results.json``.
+
+    Args:
+        path: a list of {"image_id", "category_id", "bbox": (x, y, w, h) pixels, "score"}.
+        coco_set: the images and categories that they must belong to.
+
+    Raises:
+        DataError: no such file, not such a list, or an image or category that the set lacks.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file; tools/train_net.py --eval-only writes one")
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    if not isinstance(results, list):
+        raise DataError(f"{path}: expected a list of detections in COCO's results format")
+    images = {image["id"] for image in coco_set.images}
+    categories = set(coco_set.class_of_category)
+    for position, result in enumerate(results):
+        fault = _fault(result, images, categories, coco_set.json_file)
+        if fault is not None:
+            raise DataError(f"{path}: detection number {position} (from 0) {fault}")
+    return results
+
+
+def _fault(result: Any, images: set[Any], categories: set[Any], truth: str) -> str | None:
+    if not isinstance(result, dict) or any(name not in result for name in FIELDS):
+        return f"is not an object with {', '.join(FIELDS)}"
+    box = result["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        return f"has bbox {box!r}: expected four finite numbers x, y, width, height"
+    if not _is_finite(result["score"]):
+        return f"has score {result['score']!r}: expected a finite number"
+    for name, known in (("image_id", images), ("category_id", categories)):
+        if result[name] not in known:
+            return f"has {name} {result[name]!r}, which {truth} does not list: results of that set?"
+    return None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,66 @@
+"""A picture of a confusion matrix that has a row and a column for background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..files import atomic_path
+
+NUMBERED = 25  # up to so many rows have their numbers written into the cells
+
+
+def row_shares(matrix: np.ndarray) -> np.ndarray:
+    """Return counts (R, R) in per cent of their row; a row without counts is zero."""
+    total = matrix.sum(axis=1, keepdims=True)
+    return 100.0 * matrix / np.maximum(total, 1)
+
+
+def plot_confusion(
+    matrix: np.ndarray, class_names: Sequence[str], min_score: float, path: str | Path
+) -> None:
+    """Draw a confusion matrix, each row in per cent of its sum, into a picture file.
+
+    The sum of a row stands beside its name: the objects of a class, or the detections on none.
+
+    Args:
+        matrix: (C + 1, C + 1) counts of `confusion_matrix`, background last.
+        class_names: C names.
+        min_score: of the detections that were counted.
+        path: of the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    shares = row_shares(matrix)
+    size = len(matrix)
+    side = max(3.6, min(0.55, 6 / size + 0.12) * size)
+    figure = Figure(figsize=(side + 2.4, side + 1.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    norm = PowerNorm(0.5, vmin=0, vmax=100)  # a few per cent are to be seen
+    picture = axes.imshow(shares, cmap="Blues", norm=norm)
+    font = 9 if size <= NUMBERED else 7
+    ticks = range(size)
+    axes.set_xticks(ticks, [*class_names, "not found"], rotation=90, fontsize=font)
+    rows = zip([*class_names, "background"], matrix.sum(axis=1), strict=True)
+    axes.set_yticks(ticks, [f"{name} ({total})" for name, total in rows], fontsize=font)
+    axes.set_xticks(np.arange(-0.5, size), minor=True)
+    axes.set_yticks(np.arange(-0.5, size), minor=True)
+    axes.grid(which="minor", color="0.88", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    for edge in (axes.axhline, axes.axvline):
+        edge(size - 1.5, color="0.3", linewidth=1)
+    if size <= NUMBERED:
+        for row, column in zip(*matrix.nonzero(), strict=True):
+            color = "white" if shares[row, column] > 40 else "black"
+            text = f"{shares[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    axes.set(xlabel="detected class", ylabel="true class (its objects; unmatched detections)")
+    axes.set_title(f"per cent of the row; IoU >= 0.5, score >= {min_score:g}", fontsize=10)
+    figure.colorbar(picture, ax=axes, shrink=0.6, ticks=[0, 1, 5, 10, 25, 50, 100])
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,0 +1,306 @@
+"""tools/visualize_results.py: what it prints and writes of runs and of bare results files."""
+
+import importlib.util
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.data.registration import resolve_dataset
+from stageinteractor.engine.checkpointing import AtomicCheckpointer
+from stageinteractor.engine.run import build_model
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py"
+PLOTS = {"confusion.png", "precision_recall.png", "ap_per_class.png"}
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "visualize_results", ROOT / "tools/visualize_results.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the tool and return exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = tool.main([str(argument) for argument in arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def detection(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
+    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+CAT, DOG = [4, 4, 20, 20], [32, 10, 20, 20]
+RESULTS = [
+    detection(1, 7, CAT, 0.9),
+    detection(1, 7, [4, 4, 20, 18], 0.8),  # duplicate
+    detection(1, 7, DOG, 0.7),  # wrong class
+    detection(2, 7, [4, 4, 20, 8], 0.6),  # poor localisation; the dog of image 2 is missed
+    detection(3, 7, CAT, 0.1),  # all of image 3 is missed, unless 0.1 is enough
+]
+COUNTS = {
+    "correct": 1,
+    "duplicate": 1,
+    "wrong_class": 1,
+    "poor_localisation": 1,
+    "both_wrong": 0,
+    "background": 0,
+    "missed": 3,
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Three images of 64x48 with a cat and a dog each; RESULTS of them."""
+    (tmp_path / "photos").mkdir()
+    content: dict[str, Any] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 19, "name": "dog"}],
+    }
+    for number in (1, 2, 3):
+        Image.new("RGB", (64, 48), (40 * number, 90, 90)).save(tmp_path / f"photos/{number}.png")
+        image = {"id": number, "file_name": f"{number}.png", "width": 64, "height": 48}
+        content["images"].append(image)
+        for category, box in ((7, CAT), (19, DOG)):
+            ids = {"id": len(content["annotations"]) + 1, "image_id": number}
+            content["annotations"].append(ids | {"category_id": category, "bbox": box})
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS))
+    return {
+        "--json": tmp_path / "val.json",
+        "--images": tmp_path / "photos",
+        "--results": tmp_path / "results.json",
+        "--output": tmp_path / "out",
+    }
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, files: dict[str, Path]) -> Path:
+    folder = tmp_path / "demo"
+    (folder / "evaluation").mkdir(parents=True)
+    files["--results"].rename(folder / "evaluation/coco_instances_results.json")
+    val = {"json": str(files["--json"]), "images": str(files["--images"])}
+    (folder / "config.yaml").write_text(json.dumps({"dataset": {"name": "pets", "val": val}}))
+    write_metrics(folder / "metrics.json", 12.5)
+    return folder
+
+
+def write_metrics(path: Path, ap: float) -> None:
+    lines = [{"iteration": 99, "total_loss": 3.0}, {"iteration": 100, "bbox/AP": ap}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def options(files: dict[str, Path]) -> list[object]:
+    return [part for pair in files.items() for part in pair]
+
+
+def rows(output: str) -> dict[str, str]:
+    """Numbers of the printed table by kind."""
+    kinds = {kind.replace("_", " "): kind for kind in COUNTS}
+    found = {}
+    for line in output.splitlines():
+        for told, kind in kinds.items():
+            if line.startswith(told + "  "):
+                found[kind] = line.removeprefix(told).split()[0]
+    return found
+
+
+def test_results_file_of_any_detector(call: Call, files: dict[str, Path]):
+    code, output, _ = call(*options(files))
+    assert code == 0
+    assert {kind: int(number) for kind, number in rows(output).items()} == COUNTS
+    assert "3 images, 6 objects, 4 detections with a score of at least 0.3" in output
+    assert "dog for cat (1)" in output
+    assert "25.0 % of detections" in output and "50.0 % of objects" in output
+    sheets = {f"{kind}.jpg" for kind, n in COUNTS.items() if n and kind != "correct"}
+    written = {path.name for path in files["--output"].iterdir()}
+    assert written == PLOTS | sheets | {"errors.json"}
+
+
+def test_counts_are_kept_as_json(call: Call, files: dict[str, Path]):
+    call(*options(files))
+    kept = json.loads((files["--output"] / "errors.json").read_text())
+    assert kept["kinds"] == COUNTS
+    assert kept["classes"]["dog"] == dict.fromkeys(COUNTS, 0) | {"missed": 2}
+    assert kept["confusion"] == {
+        "classes": ["cat", "dog"],
+        "counts": [[1, 0, 2], [1, 0, 2], [2, 0, 0]],
+    }
+    assert set(kept["ap"]) == {"AP", "AP50", "AP75"}
+    # cats: right, wrong twice, IoU 0.4, right: precision 1 up to recall 1/3, 2/5 up to 2/3
+    assert kept["ap"]["AP50"] == pytest.approx(100 * (34 + 33 * 0.4) / 101 / 2)
+
+
+def test_threshold_and_number_of_images_can_be_chosen(call: Call, files: dict[str, Path]):
+    output = call(*options(files), "--min-score", 0.1, "--count", 1)[1]
+    assert rows(output)["correct"] == "2" and rows(output)["missed"] == "2"
+    with Image.open(files["--output"] / "missed.jpg") as one:
+        height = one.height
+    call(*options(files), "--min-score", 0.1)
+    with Image.open(files["--output"] / "missed.jpg") as two:
+        assert two.width > one.width and two.height == height
+
+
+def test_sheet_of_an_error_that_is_gone_goes_too(call: Call, files: dict[str, Path]):
+    call(*options(files))
+    assert (files["--output"] / "duplicate.jpg").is_file()
+    files["--results"].write_text(json.dumps(RESULTS[:1]))
+    call(*options(files))
+    assert not (files["--output"] / "duplicate.jpg").exists()
+
+
+def test_nothing_detected_gives_a_sheet_of_missed_objects(call: Call, files: dict[str, Path]):
+    files["--results"].write_text("[]")
+    code, output, _ = call(*options(files))
+    assert code == 0 and rows(output)["missed"] == "6"
+    written = {path.name for path in files["--output"].iterdir()}
+    assert written == {"missed.jpg", "confusion.png", "errors.json"}
+
+
+def test_a_run_alone_gives_everything(call: Call, run_folder: Path):
+    code, output, _ = call(run_folder)
+    assert code == 0
+    assert {kind: int(number) for kind, number in rows(output).items()} == COUNTS
+    written = {path.name for path in (run_folder / "results").iterdir()}
+    assert written >= PLOTS | {"convergence.png", "missed.jpg", "errors.json"}
+
+
+def test_the_run_before_in_the_folder_is_in_the_figure(
+    call: Call, run_folder: Path, monkeypatch: pytest.MonkeyPatch, tool: ModuleType
+):
+    write_metrics(run_folder / "metrics.previous.json", 7.5)
+    drawn: list[Any] = []
+    monkeypatch.setattr(tool, "plot_convergence", lambda runs, path: drawn.extend(runs))
+    call(run_folder)
+    assert [run.name for run in drawn] == ["demo", "demo (previous)"]
+
+
+def test_several_runs_give_one_figure(call: Call, run_folder: Path, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    write_metrics(tmp_path / "other/metrics.json", math.nan)
+    code, output, _ = call(run_folder, tmp_path / "other", "--output", tmp_path / "both")
+    assert code == 0 and f"{tmp_path}/both/convergence.png" in output
+    assert [path.name for path in (tmp_path / "both").iterdir()] == ["convergence.png"]
+    assert not (run_folder / "results").exists()
+
+
+def test_a_run_that_was_only_evaluated_has_no_curves(call: Call, run_folder: Path):
+    (run_folder / "metrics.json").unlink()
+    assert call(run_folder)[0] == 0
+    written = {path.name for path in (run_folder / "results").iterdir()}
+    assert "confusion.png" in written and "convergence.png" not in written
+
+
+def test_a_run_that_was_not_evaluated_yet_says_so(call: Call, run_folder: Path):
+    (run_folder / "evaluation/coco_instances_results.json").unlink()
+    code, output, _ = call(run_folder)
+    assert code == 0 and "has not been evaluated yet" in output
+    assert [path.name for path in (run_folder / "results").iterdir()] == ["convergence.png"]
+
+
+def test_a_quick_try_counts_the_images_that_it_evaluated(call: Call, run_folder: Path):
+    config = json.loads((run_folder / "config.yaml").read_text())
+    (run_folder / "config.yaml").write_text(json.dumps(config | {"train": {"fast_dev_run": True}}))
+    results = run_folder / "evaluation/coco_instances_results.json"
+    results.write_text(json.dumps(RESULTS[:4]))  # none of image 3
+    output = call(run_folder)[1]
+    assert "2 images, 4 objects" in output and rows(output)["missed"] == "1"
+
+
+@pytest.fixture
+def trained(run_folder: Path, files: dict[str, Path]) -> Path:
+    """A run folder with a small model of random weights, moved to where its config does not say."""
+    cfg = load_config(DEMO)
+    paths = [
+        f"dataset.{split}.{key}={files[f'--{key}']}"
+        for split in ("train", "val")
+        for key in ("json", "images")
+    ]
+    small = ["num_stages=2", "embed_dim=64"]
+    apply_overrides(
+        cfg,
+        [
+            *paths,
+            "dataset.name=pets",
+            "model.backbone.weights=null",
+            *(f"model.decoder.{override}" for override in small),
+            "model.queries.num_queries=5",
+            "train.device=cpu",
+            "train.output_dir=elsewhere",
+        ],
+    )
+    resolve_dataset(cfg.dataset)
+    save_config(cfg, run_folder / "config.yaml")
+    AtomicCheckpointer(build_model(cfg), run_folder).save("model_final")
+    yield run_folder
+    for split in ("train", "val"):
+        DatasetCatalog.remove(f"pets_{split}")
+        MetadataCatalog.remove(f"pets_{split}")
+
+
+def test_embedding_of_a_run(call: Call, trained: Path, tool: ModuleType):
+    code, _, errors = call(trained, "--embedding", 3, "--min-score", 0.0)
+    assert code == 0, errors
+    with Image.open(trained / "results/embedding.png") as picture:
+        assert picture.width > 800  # two stages
+    code, _, errors = call(trained, "--embedding", 1, "--min-score", 0.0)
+    assert code == 2 and "5 queries are too few for t-SNE" in errors
+    code, _, errors = call(trained, "--embedding", 4)
+    assert code == 2 and "val has 3 images" in errors
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("--json", "val.json: no such file"),
+        ("--images", "photos: no such folder"),
+        ("--results", "results.json: no such file"),
+    ],
+)
+def test_files_that_are_missing_are_named(call: Call, files: dict[str, Path], name: str, told: str):
+    files[name].rename(files[name].with_name("gone"))
+    code, _, errors = call(*options(files))
+    assert code == 2 and told in errors and len(errors.splitlines()) == 1
+    assert errors.startswith("error: ")
+
+
+def test_a_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
+    code, _, errors = call(tmp_path)
+    assert code == 2 and f"{tmp_path}: no metrics.json" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give a run, or all of"),
+        (["--json", "val.json"], "give a run, or all of"),
+        (["demo", "--json", "val.json"], "stand instead of a run"),
+        (["one", "two", "--embedding", "9"], "takes one run"),
+        (["demo", "--count", "0"], "at least 1"),
+    ],
+)
+def test_arguments_that_do_not_go_together(
+    call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+):
+    with pytest.raises(SystemExit) as stop:
+        call(*arguments)
+    assert stop.value.code == 2 and told in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""Several runs in one figure: names, values and the unit of the axis."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from stageinteractor.errors import DataError
+from stageinteractor.visualization.convergence import plot_convergence, read_runs
+
+
+def make_run(folder: Path, ap: list[float], name: str = "metrics.json") -> Path:
+    """A run of 100 iterations a value."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, Any]] = []
+    for index, value in enumerate(ap, start=1):
+        lines.append({"iteration": 100 * index - 1, "total_loss": 30 / index})
+        lines.append({"iteration": 100 * index, "bbox/AP": value})
+    (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def set_up(folder: Path, **train: Any) -> None:
+    (folder / "config.yaml").write_text(json.dumps({"train": train}))
+
+
+def draw(paths: list[Path], target: Path, figures: list[Any]) -> tuple[Any, Any]:
+    plot_convergence(read_runs(paths), target)
+    return tuple(figures[-1].axes)
+
+
+def test_ap_and_loss_of_every_run(tmp_path: Path, figures: list[Any]):
+    runs = [make_run(tmp_path / "full", [10, 20.25]), make_run(tmp_path / "no_reuse", [5, 15, 30])]
+    precision, losses = draw(runs, tmp_path / "convergence.png", figures)
+    assert [line.get_label() for line in precision.lines] == ["full: 20.2", "no_reuse: 30.0"]
+    assert [list(line.get_ydata()) for line in precision.lines] == [[10, 20.25], [5, 15, 30]]
+    assert list(precision.lines[1].get_xdata()) == [100, 200, 300]
+    assert [list(line.get_ydata()) for line in losses.lines] == [[30, 15], [30, 15, 10]]
+    assert list(losses.lines[0].get_xdata()) == [99, 199]
+    assert precision.get_xlabel() == losses.get_xlabel() == "iteration"
+    one, other = (line.get_color() for line in precision.lines)
+    assert one != other
+    assert [line.get_color() for line in losses.lines] == [one, other]
+    assert losses.get_yscale() == "log"
+    with Image.open(tmp_path / "convergence.png") as picture:
+        assert picture.width > 1000
+
+
+def test_runs_of_equal_folders_are_told_apart_by_the_folder_above(tmp_path: Path):
+    runs = [make_run(tmp_path / name / "seed_0", [1]) for name in ("full", "reuse-none")]
+    assert [run.name for run in read_runs(runs)] == ["full/seed_0", "reuse-none/seed_0"]
+    assert [run.name for run in read_runs(runs[:1])] == ["seed_0"]
+
+
+def test_the_run_before_is_named_as_such(tmp_path: Path):
+    run = make_run(tmp_path / "demo", [2])
+    make_run(run, [1], "metrics.previous.json")
+    runs = read_runs([run, run / "metrics.previous.json"])
+    assert [item.name for item in runs] == ["demo", "demo (previous)"]
+    assert [item.series["bbox/AP"][1] for item in runs] == [[2], [1]]
+
+
+def test_one_run_given_twice_has_one_name(tmp_path: Path):
+    run = make_run(tmp_path / "demo", [2])
+    assert len({item.name for item in read_runs([run, run])}) == 1
+
+
+def test_axis_has_epochs_if_all_runs_were_set_up_in_epochs(tmp_path: Path, figures: list[Any]):
+    runs = [make_run(tmp_path / name, [10, 20]) for name in ("small_batch", "large_batch")]
+    set_up(runs[0], max_iter=200, epochs=4)
+    set_up(runs[1], max_iter=200, epochs=8)
+    precision, losses = draw(runs, tmp_path / "convergence.png", figures)
+    assert [list(line.get_xdata()) for line in precision.lines] == [[2, 4], [4, 8]]
+    assert precision.get_xlabel() == losses.get_xlabel() == "epoch"
+    set_up(runs[1], max_iter=200, epochs=None)
+    precision, _ = draw(runs, tmp_path / "convergence.png", figures)
+    assert [list(line.get_xdata()) for line in precision.lines] == [[100, 200]] * 2
+
+
+def test_values_that_are_not_numbers_are_left_out(tmp_path: Path, figures: list[Any]):
+    runs = [make_run(tmp_path / "a", [math.nan, 4]), make_run(tmp_path / "b", [math.nan])]
+    precision, _ = draw(runs, tmp_path / "convergence.png", figures)
+    assert [list(line.get_ydata()) for line in precision.lines] == [[4], []]
+    assert [line.get_label() for line in precision.lines] == ["a: 4.0", "b: not evaluated"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_has_hardly_begun_can_be_drawn(tmp_path: Path, figures: list[Any]):
+    (tmp_path / "metrics.json").write_text("")
+    precision, losses = draw([tmp_path], tmp_path / "convergence.png", figures)
+    assert len(precision.lines) == len(losses.lines) == 1
+
+
+def test_a_folder_without_metrics_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"metrics\.json: no such file"):
+        read_runs([tmp_path])
+
+
+def test_more_runs_than_colors_have_other_lines(tmp_path: Path, figures: list[Any]):
+    runs = [make_run(tmp_path / f"run_{n}", [n]) for n in range(12)]
+    precision, _ = draw(runs, tmp_path / "convergence.png", figures)
+    looks = {(line.get_color(), line.get_linestyle()) for line in precision.lines}
+    assert len(looks) == 12

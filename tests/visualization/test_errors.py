@@ -1,0 +1,223 @@
+"""Sheets of errors: which images stand on them, in which order, and what is drawn where."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stageinteractor.data.coco_format import CocoSet, read_coco
+from stageinteractor.errors import DataError
+from stageinteractor.evaluation.errors_by_kind import KINDS, find_errors
+from stageinteractor.visualization.boxes import DrawnBox, draw_boxes
+from stageinteractor.visualization.errors import (
+    CONCERNED,
+    CORRECT,
+    ERROR,
+    HEAD,
+    OBJECT,
+    OTHER,
+    SIDE,
+    error_sheet,
+    worst_images,
+)
+
+Color = tuple[int, int, int]
+GRAY = (90, 90, 90)
+CAPTION, MARGIN = 24, 12
+
+
+def detection(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
+    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+@pytest.fixture
+def coco_set(tmp_path: Path) -> CocoSet:
+    """Images 1 to 4 of 200x100, gray; each has a cat on the left, and 4 a dog on the right too."""
+    for number in range(1, 5):
+        Image.new("RGB", (200, 100), GRAY).save(tmp_path / f"{number}.png")
+    cats = [
+        {"id": n, "image_id": n, "category_id": 7, "bbox": [10, 20, 60, 60]} for n in range(1, 5)
+    ]
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{n}.png", "width": 200, "height": 100} for n in range(1, 5)
+        ],
+        "annotations": [
+            *cats,
+            {"id": 5, "image_id": 4, "category_id": 19, "bbox": [120, 20, 60, 60]},
+        ],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 19, "name": "dog"}],
+    }
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    return read_coco(tmp_path / "val.json")
+
+
+RESULTS = [
+    detection(1, 19, [10, 20, 60, 60], 0.5),  # the cat, taken for a dog
+    detection(2, 19, [10, 20, 60, 60], 0.8),
+    detection(3, 7, [10, 20, 60, 60], 0.9),  # right
+    detection(4, 19, [10, 20, 60, 60], 0.4),
+    detection(4, 7, [120, 20, 60, 60], 0.7),  # two at once: 1.1 together
+    detection(2, 7, [150, 5, 30, 20], 0.6),  # background
+]
+
+
+def colors(picture: Image.Image) -> set[Color]:
+    return {color for _, color in picture.getcolors(1 << 24)}
+
+
+def sides(sheet: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The two pictures of the first image."""
+    right, bottom = MARGIN + SIDE + 6, HEAD + SIDE // 2
+    return (
+        sheet.crop((MARGIN, HEAD, MARGIN + SIDE, bottom)),
+        sheet.crop((right, HEAD, right + SIDE, bottom)),
+    )
+
+
+def test_images_with_the_highest_scoring_errors_come_first(coco_set: CocoSet):
+    found = find_errors(coco_set, RESULTS)
+    assert worst_images(found, "wrong_class") == [4, 2, 1]
+    assert worst_images(found, "background") == [2]
+    assert worst_images(found, "duplicate") == []
+
+
+def test_images_with_most_and_then_with_larger_missed_objects_come_first(coco_set: CocoSet):
+    coco_set.annotations[1]["area"] = 5000
+    assert worst_images(find_errors(coco_set, []), "missed") == [4, 2, 1, 3]
+
+
+def test_wrong_class_stands_out_on_both_sides(coco_set: CocoSet, tmp_path: Path):
+    sheet = error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS[1:]), "wrong_class")
+    left, right = sides(sheet)  # of image 4
+    scale = SIDE / 200
+    for x in (10, 120):  # the middle of the lower edges of both objects
+        at = round((x + 30) * scale), round(80 * scale) - 1
+        assert left.getpixel(at) == CONCERNED
+        assert right.getpixel(at) == ERROR
+    assert not colors(left) & {ERROR, CORRECT, OTHER, OBJECT}
+    assert not colors(right) & {CONCERNED, OBJECT, CORRECT, OTHER}
+
+
+def test_what_is_right_and_other_errors_are_there_without_standing_out(
+    coco_set: CocoSet, tmp_path: Path
+):
+    results = [
+        detection(4, 7, [10, 20, 60, 60], 0.9),
+        detection(4, 7, [12, 20, 60, 60], 0.8),  # a duplicate
+        detection(4, 7, [80, 0, 30, 15], 0.7),  # background
+    ]
+    found = find_errors(coco_set, results)
+    left, right = sides(error_sheet(coco_set, tmp_path, found, "duplicate"))
+    assert {CONCERNED, OBJECT} <= colors(left)
+    assert {ERROR, CORRECT, OTHER} <= colors(right)
+    left, right = sides(error_sheet(coco_set, tmp_path, found, "background"))
+    assert OBJECT in colors(left) and CONCERNED not in colors(left)
+    assert {ERROR, CORRECT, OTHER} <= colors(right)
+
+
+def test_a_missed_object_is_marked_on_the_left_alone(coco_set: CocoSet, tmp_path: Path):
+    left, right = sides(error_sheet(coco_set, tmp_path, find_errors(coco_set, []), "missed"))
+    assert CONCERNED in colors(left)
+    assert colors(right) == {GRAY}
+
+
+def test_size_of_a_sheet_follows_the_number_of_images(coco_set: CocoSet, tmp_path: Path):
+    found = find_errors(coco_set, RESULTS)  # three images have a wrong class
+    card = 2 * SIDE + 6, SIDE // 2 + CAPTION
+    sizes = [
+        error_sheet(coco_set, tmp_path, found, "wrong_class", count=count).size
+        for count in (1, 2, 12)
+    ]
+    wide = 2 * card[0] + 18 + 2 * MARGIN
+    assert sizes == [
+        (card[0] + 2 * MARGIN, HEAD + card[1] + 18),
+        (wide, HEAD + card[1] + 18),
+        (wide, HEAD + 2 * (card[1] + 18)),
+    ]
+
+
+def test_upright_images_do_not_make_the_rows_of_others_higher(coco_set: CocoSet, tmp_path: Path):
+    Image.new("RGB", (100, 200), GRAY).save(tmp_path / "1.png")
+    found = find_errors(coco_set, RESULTS)
+    sheet = error_sheet(coco_set, tmp_path, found, "wrong_class")
+    assert sheet.height == HEAD + (SIDE // 2 + CAPTION + 18) + (SIDE + CAPTION + 18)
+
+
+def test_sheet_tells_kind_and_files_in_dark_text(coco_set: CocoSet, tmp_path: Path):
+    sheet = error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS), "background")
+    below = HEAD + SIDE // 2
+    for box in ((0, 0, 400, HEAD - 40), (0, below, SIDE, below + CAPTION)):
+        assert (np.asarray(sheet.crop(box)).sum(-1) < 100).sum() > 50
+    assert ERROR in colors(sheet.crop((0, 60, sheet.width, HEAD)))  # the legend
+    assert CONCERNED not in colors(sheet.crop((0, 60, sheet.width, HEAD)))  # nothing is concerned
+
+
+@pytest.mark.parametrize("kind", ["duplicate", "poor_localisation", "both_wrong"])
+def test_no_sheet_of_errors_that_there_are_not(coco_set: CocoSet, tmp_path: Path, kind: str):
+    assert kind in KINDS
+    assert error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS), kind) is None
+
+
+def test_image_turned_by_its_camera_is_drawn_upright(coco_set: CocoSet, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.new("RGB", (100, 200), GRAY).save(tmp_path / "2.png", exif=exif)
+    sheet = error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS), "background")
+    assert sheet.height == HEAD + SIDE // 2 + CAPTION + 18
+
+
+def test_image_that_is_missing_or_broken_is_named(coco_set: CocoSet, tmp_path: Path):
+    found = find_errors(coco_set, RESULTS)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"2\.png \(image id 2\): cannot be read"):
+        error_sheet(coco_set, tmp_path, found, "background")
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(DataError, match=r"2\.png \(image id 2\): cannot be read"):
+        error_sheet(coco_set, tmp_path, found, "background")
+
+
+# Text outside of boxes
+
+
+def colored_rows(picture: Image.Image, color: Color) -> tuple[int, int]:
+    rows = (np.asarray(picture) == color).all(-1).any(axis=1).nonzero()[0]
+    return int(rows[0]), int(rows[-1])
+
+
+@pytest.mark.parametrize(
+    ("box", "above", "below"),
+    [((40, 40, 160, 80), True, False), ((40, 2, 160, 60), False, True)],
+)
+def test_text_stands_above_a_box_or_else_below_it(box, above: bool, below: bool):
+    picture = Image.new("RGB", (200, 100), GRAY)
+    drawn = draw_boxes(picture, [DrawnBox(box, 0, "cat", ERROR)], text_above=True)
+    first, last = colored_rows(drawn, ERROR)
+    assert (first < box[1], last > box[3]) == (above, below)
+    inside = drawn.crop((box[0] + 2, box[1] + 2, box[2] - 2, box[3] - 2))
+    assert inside.getcolors() == [(inside.width * inside.height, GRAY)]
+
+
+def test_text_of_a_box_that_fills_the_picture_stands_in_it():
+    picture = Image.new("RGB", (200, 100), GRAY)
+    drawn = draw_boxes(picture, [DrawnBox((0, 0, 199, 99), 0, "cat", ERROR)], text_above=True)
+    assert (np.asarray(drawn.crop((4, 3, 60, 30))).sum(-1) < 60).any()
+
+
+def test_text_at_the_right_edge_is_not_cut():
+    picture = Image.new("RGB", (200, 100), GRAY)
+    texts = [
+        draw_boxes(picture, [DrawnBox((x, 50, x + 9, 60), 0, "parking meter", ERROR)], 1.0, True)
+        for x in (20, 190)
+    ]
+    dark = [int((np.asarray(p).sum(-1) < 150).sum()) for p in texts]
+    assert dark[0] == dark[1] > 50
+
+
+def test_outline_has_the_width_it_is_given():
+    picture = Image.new("RGB", (200, 100), GRAY)
+    drawn = draw_boxes(picture, [DrawnBox((40, 20, 160, 80), 0, "", ERROR, 4)])
+    assert [drawn.getpixel((x, 50)) for x in (39, 40, 43, 44)] == [GRAY, ERROR, ERROR, GRAY]

@@ -1,0 +1,122 @@
+"""Show what runs get right and wrong: errors sorted by kind, curves, and how classes separate.
+
+  tools/visualize_results.py output/demo
+  tools/visualize_results.py output/demo --embedding 100     # also t-SNE of 100 images' queries
+  tools/visualize_results.py output/full output/no_reuse     # both runs in one figure
+  tools/visualize_results.py --json val.json --images photos --results results.json --output DIR
+
+The first writes into output/demo/results: a sheet for every kind of error, with ground truth beside
+detections of the worst images; errors.json, the counts; precision_recall.png, ap_per_class.png,
+confusion.png; and convergence.png, AP and loss over the training (and those of the training before
+it in this folder). Of several runs only convergence.png is drawn. The last is for detections of any
+detector in COCO's results format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from stageinteractor.errors import DataError, StageInteractorError, one_line
+from stageinteractor.visualization.convergence import plot_convergence, read_runs
+from stageinteractor.visualization.results import (
+    RESULTS_FILE,
+    read_detections,
+    read_run,
+    write_results,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", nargs="*", help="folder of a run, or a metrics file to compare with")
+    parser.add_argument("--json", metavar="FILE", help="annotations, instead of a run")
+    parser.add_argument("--images", metavar="DIR", help="folder of the annotated images")
+    parser.add_argument("--results", metavar="FILE", help="detections in COCO's results format")
+    parser.add_argument("--output", metavar="DIR", help="default: RUN/results, output/comparison")
+    parser.add_argument("--min-score", type=float, default=0.3, metavar="S", help="default: 0.3")
+    parser.add_argument("--count", type=int, default=12, help="images on a sheet (default: 12)")
+    parser.add_argument("--embedding", type=int, metavar="N", help="t-SNE of the first N images")
+    args = parser.parse_args(argv)
+    files = [args.json, args.images, args.results]
+    if args.run and any(files):
+        parser.error("--json, --images and --results stand instead of a run")
+    if not args.run and not all([*files, args.output]):
+        parser.error("give a run, or all of --json, --images, --results and --output")
+    if args.embedding is not None and len(args.run) != 1:
+        parser.error("--embedding takes one run")
+    if args.count < 1 or (args.embedding is not None and args.embedding < 1):
+        parser.error("--count and --embedding must be at least 1")
+    return args
+
+
+def show(args: argparse.Namespace) -> None:
+    """Write the pictures that the arguments ask for, and print the table."""
+    if len(args.run) > 1:
+        output = Path(args.output or "output/comparison")
+        plot_convergence(read_runs(args.run), output / "convergence.png")
+        print(f"written: {output}/convergence.png")
+        return
+    if not args.run:
+        output = Path(args.output)
+        found = read_detections(args.json, args.images, args.results)
+        print(write_results(found, output, args.min_score, args.count))
+    else:
+        run = Path(args.run[0])
+        output = Path(args.output or run / "results")
+        show_run(run, output, args)
+    print(f"\nwritten: pictures and errors.json in {output}")
+
+
+def show_run(run: Path, output: Path, args: argparse.Namespace) -> None:
+    """Write what one run allows."""
+    has_metrics, has_results = (run / "metrics.json").is_file(), (run / RESULTS_FILE).is_file()
+    if not has_metrics and not has_results:
+        raise DataError(f"{run}: no metrics.json and no {RESULTS_FILE}; is it the folder of a run?")
+    if has_metrics:
+        before = run / "metrics.previous.json"
+        runs = [run, before] if before.is_file() else [run]
+        plot_convergence(read_runs(runs), output / "convergence.png")
+    if has_results:
+        print(write_results(read_run(run), output, args.min_score, args.count))
+    else:
+        print(f"{run} has not been evaluated yet: there is no {RESULTS_FILE}")
+    if args.embedding is not None:
+        show_embedding(run, output, args)
+
+
+def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
+    """Write embedding.png with the weights of a run."""
+    from tqdm import tqdm
+
+    from stageinteractor.config import load_config
+    from stageinteractor.data.annotated import annotated_inputs
+    from stageinteractor.engine.run import build_trained_model
+    from stageinteractor.engine.setup import find_device
+    from stageinteractor.visualization.embedding import collect_content, embed, plot_embedding
+
+    cfg = load_config(run / "config.yaml")
+    cfg.train.output_dir = str(run)  # it may have been moved
+    cfg.train.device = find_device("auto")
+    names = [str(index) for index in range(args.embedding)]
+    inputs = annotated_inputs(cfg, "val", names)
+    model = build_trained_model(cfg)
+    found = collect_content(model, tqdm(inputs, unit="image"), args.min_score)
+    points = [embed(content) for content in tqdm(found.content, unit="stage", desc="t-SNE")]
+    plot_embedding(points, found, cfg.dataset.class_names, output / "embedding.png")
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        show(parse_args(argv))
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
