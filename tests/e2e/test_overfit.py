@@ -16,6 +16,15 @@ from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 ITERATIONS = 600
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several threads are many times slower as soon as anything else runs, and sum otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def two_images(tmp_path):
     make_digits_in_photos(tmp_path / "digits", num_train=2, num_val=1)
