@@ -14,13 +14,17 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "get_config"]
+__all__ = ["Predictor", "__version__", "get_config"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``get_config`` on first use, so that the assigner stays free of detectron2."""
+    """Import what needs detectron2 on first use, so that the assigner stays free of it."""
     if name == "get_config":
         from .config import get_config
 
         return get_config
+    if name == "Predictor":
+        from .predictor import Predictor
+
+        return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from stageinteractor.engine.optim import ClampedAdamW
 from stageinteractor.engine.schedule import one_cycle
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 
-ITERATIONS = 600
+ITERATIONS = 450
 
 
 @pytest.fixture(autouse=True)

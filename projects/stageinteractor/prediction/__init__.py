@@ -1,0 +1,20 @@
+"""Prediction on pictures, videos and webcams: where they come from and where detections go.
+
+`predict_all` takes `Frame`s from sources (`sources`, `video`), detections from a `Predictor`, and
+hands both to sinks (`sinks`, `video`). ``tools/demo.py`` is the command line of this package.
+"""
+
+from .classes import Classes
+from .frames import Frame, Source
+from .run import Summary, predict_all
+from .sources import ImageFiles, find_sources
+
+__all__ = [
+    "Classes",
+    "Frame",
+    "ImageFiles",
+    "Source",
+    "Summary",
+    "find_sources",
+    "predict_all",
+]

@@ -1,0 +1,59 @@
+"""Names and category ids of the classes that a model predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..data.coco_format import CocoSet, read_coco
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What class indices mean; an index without an entry still has a name and an id.
+
+    Args:
+        names: of the classes, in the order of their indices.
+        category_ids: of an annotation file, in the same order.
+    """
+
+    names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
+
+    def name(self, index: int) -> str:
+        """Return the name of a class, or such as "class 3"."""
+        return self.names[index] if index < len(self.names) else f"class {index}"
+
+    def category_id(self, index: int) -> int:
+        """Return the category id of a class; without an annotation file they count from 1."""
+        return self.category_ids[index] if index < len(self.category_ids) else index + 1
+
+
+def find_classes(cfg: DictConfig) -> Classes:
+    """Look the classes up: in ``dataset.class_names``, and in the annotation file if it is here.
+
+    A run's ``config.yaml`` holds the names, so neither annotation files nor images are needed; the
+    category ids stand in the annotation file only.
+
+    Raises:
+        DataError: the annotation file exists, but cannot be used.
+    """
+    saved = OmegaConf.select(cfg, "dataset.class_names", default=None)
+    names = None if saved is None else tuple(str(name) for name in saved)
+    coco_set = _annotations(cfg)
+    if coco_set is not None and names in (None, tuple(coco_set.class_names)):
+        ids = tuple(category["id"] for category in coco_set.categories)
+        return Classes(tuple(coco_set.class_names), ids)
+    return Classes(names or ())
+
+
+def _annotations(cfg: DictConfig) -> CocoSet | None:
+    """Read the annotation file of validation, which is the smaller one, else that of training."""
+    for split in ("val", "train"):
+        key = f"dataset.{split}.json"
+        file = OmegaConf.select(cfg, key, default=None)
+        if file is not None and Path(file).is_file():
+            return read_coco(file, key)
+    return None

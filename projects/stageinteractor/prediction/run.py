@@ -1,0 +1,104 @@
+"""Take pictures from sources, detections from a predictor, and hand both to sinks."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detectron2.structures import Instances
+from tqdm import tqdm
+
+from .frames import Frame, Source
+from .sinks import Write
+from .sources import ImageFiles
+
+if TYPE_CHECKING:
+    from ..predictor import Predictor
+
+
+@dataclass
+class Summary:
+    """What came of a prediction."""
+
+    pictures: int = 0
+    detections: int = 0
+    faults: list[str] = field(default_factory=list)  # of what could not be read
+
+
+def predict_all(
+    predictor: Predictor,
+    sources: Sequence[Source],
+    sinks: Sequence[AbstractContextManager[Write]],
+    batch_size: int = 1,
+) -> Summary:
+    """Detect objects in everything that the sources yield, with a progress bar.
+
+    What cannot be read is told on standard error and passed over. If anything else fails, the sinks
+    keep what is complete and drop the rest.
+
+    Args:
+        predictor: gives the detections.
+        sources: taken one after the other.
+        sinks: get every picture that can be read, in order.
+        batch_size: pictures handed to the predictor at once.
+    """
+    summary = Summary()
+    lengths = [source.length for source in sources]
+    total = None if None in lengths else sum(length or 0 for length in lengths)
+    with ExitStack() as stack, tqdm(total=total, unit="image") as bar:
+        writes = [stack.enter_context(sink) for sink in sinks]
+        for batch in _batches(_numbered(sources), batch_size):
+            for frame, found in _detect(predictor, batch):
+                if found is None:
+                    tqdm.write(f"skipped: {frame.fault}", file=sys.stderr)
+                    summary.faults.append(frame.fault)
+                    continue
+                for write in writes:
+                    write(frame, found)
+                summary.pictures += 1
+                summary.detections += len(found)
+            bar.update(len(batch))
+    return summary
+
+
+def _detect(
+    predictor: Predictor, batch: Sequence[Frame]
+) -> Iterator[tuple[Frame, Instances | None]]:
+    """Yield every frame with its detections, or with None if it could not be read."""
+    pictures = [frame.picture for frame in batch if frame.picture is not None]
+    found = iter(predictor.batch(pictures) if pictures else ())
+    for frame in batch:
+        yield frame, None if frame.picture is None else next(found)
+
+
+def _numbered(sources: Sequence[Source]) -> Iterator[Frame]:
+    """Yield the frames of all sources with their image ids."""
+    frames = itertools.chain.from_iterable(sources)
+    for image_id, frame in zip(_ids_of_names(sources) or itertools.count(1), frames, strict=False):
+        yield frame._replace(image_id=image_id)
+
+
+def _ids_of_names(sources: Sequence[Source]) -> list[int]:
+    """Return the numbers that all file names are, such as 139 for ``000000000139.jpg``.
+
+    It is an empty list if some name is no number, a number comes twice, or there are videos.
+    """
+    names: list[str] = []
+    for source in sources:
+        if not isinstance(source, ImageFiles):
+            return []
+        names += [Path(name).stem for name, _ in source.files]
+    if not all(name.isascii() and name.isdecimal() for name in names):
+        return []
+    numbers = [int(name) for name in names]
+    return numbers if len(set(numbers)) == len(numbers) else []
+
+
+def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    while batch := list(itertools.islice(frames, size)):
+        yield batch

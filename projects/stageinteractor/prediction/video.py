@@ -1,0 +1,194 @@
+"""Videos and webcams in, videos out; needs OpenCV, the extra ``video``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.structures import Instances
+from PIL import Image
+
+from ..errors import DataError, MissingDependencyError
+from ..files import atomic_path
+from .classes import Classes
+from .drawing import draw_detections
+from .frames import USUAL_FPS, Frame
+from .sinks import Write
+
+CODEC = "mp4v"  # MPEG-4 part 2, which OpenCV's wheels can write everywhere
+
+
+def require_cv2() -> Any:
+    """Return the module ``cv2``; what it would print about broken files is told by us instead.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependencyError(
+            "videos and webcams need OpenCV: pip install 'stageinteractor[video]'"
+        ) from error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+class VideoFile:
+    """The frames of a video file.
+
+    Args:
+        name: for the results.
+        path: of the file.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+
+    is_video = True
+
+    def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
+        self.name, self.path = name, os.fspath(path)
+        self.cv2 = require_cv2()
+        capture = self.cv2.VideoCapture(self.path)
+        opened = capture.isOpened()
+        announced = int(capture.get(self.cv2.CAP_PROP_FRAME_COUNT)) if opened else 1
+        self.length: int | None = announced if announced > 0 else None
+        self.fps = _fps(capture.get(self.cv2.CAP_PROP_FPS))
+        capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        number = -1
+        for number, picture in enumerate(_pictures(self.cv2, self.path)):
+            seconds = number / self.fps
+            yield Frame(self.name, picture, number=number, fps=self.fps, seconds=seconds)
+        count = number + 1
+        if count == 0:
+            yield Frame(self.name, None, f"{self.path}: cannot be read as a video")
+        elif self.length and self.length - count > self.fps:  # a second: containers are inexact
+            fault = f"{self.path}: only {count} of {self.length} frames can be read"
+            yield Frame(self.name, None, fault)
+
+
+class Webcam:
+    """The frames of a webcam, until it is pulled out or Ctrl-C is pressed.
+
+    Args:
+        number: 0 for the first one.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+
+    is_video = True
+    length: int | None = None
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.cv2 = require_cv2()
+
+    def __iter__(self) -> Iterator[Frame]:
+        name = f"webcam{self.number}"
+        count = 0
+        with _interrupted() as interrupted:
+            start = time.monotonic()
+            for picture in _pictures(self.cv2, self.number):
+                if interrupted():
+                    break
+                seconds = time.monotonic() - start
+                yield Frame(name, picture, number=count, fps=USUAL_FPS, seconds=seconds)
+                count += 1
+        if count == 0:
+            yield Frame(name, None, f"webcam:{self.number}: gives no pictures")
+
+
+def _fps(announced: float) -> float:
+    return announced if 0 < announced <= 1000 else USUAL_FPS
+
+
+def _pictures(cv2: Any, place: str | int) -> Iterator[Image.Image]:
+    capture = cv2.VideoCapture(place)
+    try:
+        while True:
+            there, pixels = capture.read()
+            if not there:
+                return
+            yield Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    finally:
+        capture.release()
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed, instead of KeyboardInterrupt."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # it cannot handle signals
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def video_folder(folder: str | Path, classes: Classes) -> Iterator[Write]:
+    """Draw the frames of every video to a video of the same name; other pictures are passed over.
+
+    A webcam's frames are repeated, so that the video is as long as it took.
+    """
+    with ExitStack() as stack:
+        writer: _Writer | None = None
+
+        def write(frame: Frame, found: Instances) -> None:
+            nonlocal writer
+            if frame.number is None or frame.picture is None:
+                return
+            drawn = draw_detections(frame.picture, found, classes)
+            if writer is None or writer.name != frame.name:
+                stack.close()  # finishes the video before
+                path = Path(folder) / f"{frame.name.removesuffix('.mp4')}.mp4"
+                writer = stack.enter_context(_open_writer(frame, path, drawn.size))
+            writer.write(drawn, frame.seconds)
+
+        yield write
+
+
+class _Writer:
+    """An open video; frames come with the time at which they were taken."""
+
+    def __init__(self, cv2: Any, output: Any, frame: Frame, size: tuple[int, int]) -> None:
+        self.cv2, self.output, self.size = cv2, output, size
+        self.name, self.fps = frame.name, frame.fps
+        self.written = 0
+
+    def write(self, picture: Image.Image, seconds: float) -> None:
+        """Write a picture once, and as often as it takes to reach its time."""
+        pixels = np.asarray(picture.crop((0, 0, *self.size)))
+        pixels = self.cv2.cvtColor(pixels, self.cv2.COLOR_RGB2BGR)
+        while self.written <= round(seconds * self.fps):
+            self.output.write(pixels)
+            self.written += 1
+
+
+@contextmanager
+def _open_writer(frame: Frame, path: Path, size: tuple[int, int]) -> Iterator[_Writer]:
+    cv2 = require_cv2()
+    width, height = (side // 2 * 2 for side in size)  # the codec wants even numbers
+    with atomic_path(path) as temporary:
+        codec = cv2.VideoWriter_fourcc(*CODEC)
+        output = cv2.VideoWriter(str(temporary), codec, frame.fps, (width, height))
+        if not output.isOpened():
+            raise DataError(f"{path}: OpenCV cannot write a video of {width}x{height} there")
+        try:
+            yield _Writer(cv2, output, frame, (width, height))
+        finally:
+            output.release()

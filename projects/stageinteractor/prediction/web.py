@@ -1,0 +1,131 @@
+"""A local web page: drop an image on it, move the score threshold, read the table of detections.
+
+streamlit, the extra ``web``, serves it from this machine to this machine alone; the page loads
+nothing from elsewhere and sends nothing away. An image goes through the model once; moving the
+threshold only draws again.
+"""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from detectron2.structures import Instances
+from PIL import Image
+
+from ..errors import ConfigError, DataError, MissingDependencyError
+from ..predictor import Predictor
+from .drawing import draw_detections
+from .pictures import open_picture
+from .sources import IMAGES
+
+LARGEST = 1600  # pixels of the long side on the page
+SERVER = {
+    "server.address": "127.0.0.1",
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "minimal",
+    "theme.base": "light",
+    "theme.primaryColor": "#2563eb",
+}
+
+
+class _Served(NamedTuple):
+    """What the page is about."""
+
+    predictor: Predictor
+    min_score: float
+
+
+_served: list[_Served] = []  # streamlit runs `show` without arguments
+
+
+class _Detected(NamedTuple):
+    """An image that went through the model."""
+
+    file_id: str
+    picture: Image.Image
+    found: Instances
+
+
+def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None) -> None:
+    """Serve the page until Ctrl-C; its address is printed.
+
+    Args:
+        predictor: used for all images; its own ``min_score`` should be 0.
+        min_score: the threshold that the page begins with.
+        port: of 127.0.0.1; by default 8501 or the next free one.
+
+    Raises:
+        MissingDependencyError: streamlit is not installed.
+    """
+    _require_streamlit()
+    from streamlit.web import cli
+
+    _served[:] = [_Served(predictor, min_score)]
+    options = SERVER | ({} if port is None else {"server.port": str(port)})
+    script = Path(__file__).with_name("page.py")
+    arguments = ["run", str(script), *(f"--{key}={value}" for key, value in options.items())]
+    gc.freeze()  # streamlit collects garbage after every change: not through all of torch, please
+    cli.main(arguments, standalone_mode=False)
+
+
+def _require_streamlit() -> Any:
+    try:
+        import streamlit
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the web page needs streamlit: pip install 'stageinteractor[web]'"
+        ) from error
+    return streamlit
+
+
+def show() -> None:
+    """Lay out the page as it stands now."""
+    st = _require_streamlit()
+    if not _served:
+        raise ConfigError("the page has no model: start it with tools/demo.py --web")
+    predictor, default_score = _served[0]
+    st.set_page_config(page_title="StageInteractor", page_icon="🔎", layout="wide")
+    st.html("<style>.stMainBlockContainer {padding-top: 1.5rem}</style>")
+    controls, result = st.columns([2, 3], gap="large")
+    with controls:
+        st.title("StageInteractor")
+        uploaded = st.file_uploader("Image", type=[suffix[1:] for suffix in IMAGES])
+        min_score = st.slider("Score threshold", 0.0, 1.0, default_score, 0.01)
+        if uploaded is None:
+            st.info("Drop an image above.")
+            return
+        try:
+            detected = _detect_once(st.session_state, predictor, uploaded)
+        except DataError as error:
+            st.error(str(error))
+            return
+        found = detected.found[detected.found.scores >= min_score]
+        st.markdown(f"**{len(found)}** of {len(detected.found)} detections")
+        if len(found):
+            _show_table(st, found, predictor)
+    with result:
+        drawn = draw_detections(detected.picture, found, predictor.classes, LARGEST)
+        st.image(drawn, output_format="JPEG", width="stretch", alt=f"{len(found)} detections")
+
+
+def _detect_once(state: Any, predictor: Predictor, uploaded: Any) -> _Detected:
+    """Return what was found in an uploaded image, from the session if it was looked at before."""
+    detected = state.get("detected")
+    if detected is None or detected.file_id != uploaded.file_id:
+        picture = open_picture(uploaded)
+        detected = _Detected(uploaded.file_id, picture, predictor(picture))
+        state["detected"] = detected
+    return detected
+
+
+def _show_table(st: Any, found: Instances, predictor: Predictor) -> None:
+    sides = found.pred_boxes.tensor.round().int().T.tolist()
+    names = [predictor.classes.name(index) for index in found.pred_classes.tolist()]
+    table = {"class": names, "score": found.scores.tolist()}
+    table |= dict(zip(("x0", "y0", "x1", "y1"), sides, strict=True))
+    score = st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f")
+    st.dataframe(table, column_config={"score": score}, hide_index=True, alt="detections")

@@ -1,0 +1,214 @@
+"""Detect objects in single images with a trained model.
+
+    predictor = Predictor.from_config("output/demo/config.yaml", min_score=0.3)
+    instances = predictor("photo.jpg")        # or a PIL image, or a uint8 RGB array (H, W, 3)
+
+An image goes through the test-time augmentations of the config, so that the detections are those of
+the evaluation; they come back in pixels of the image that was given.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.structures import Instances
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
+
+from .config import instantiate, load_config
+from .engine.checkpointing import BEST, load_weights
+from .engine.setup import find_device
+from .errors import ConfigError, DataError
+from .prediction.classes import Classes, find_classes
+from .prediction.pictures import Picture, open_picture
+
+__all__ = ["Predictor", "find_checkpoint"]
+MAPPER = "dataloader.test.mapper"
+
+
+class Predictor:
+    """A detector for single images; `from_config` makes one from a training's output.
+
+    Args:
+        model: takes what detectron2's models take, a list of {"image": (3, H, W), "height",
+            "width"}, and returns a list of {"instances": Instances}; put into evaluation mode.
+        augmentations: detectron2's, applied in order before the model.
+        image_format: channel order that the model expects, such as "RGB" or "BGR".
+        classes: names and category ids.
+        min_score: detections with a lower score are left out.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        augmentations: Sequence[T.Augmentation | T.Transform] = (),
+        image_format: str = "RGB",
+        classes: Classes | None = None,
+        min_score: float = 0.0,
+    ) -> None:
+        self.model = model.eval()
+        self.augmentations = T.AugmentationList(list(augmentations))
+        self.image_format = image_format
+        self.classes = classes or Classes()
+        self.min_score = min_score
+
+    @classmethod
+    def from_config(
+        cls,
+        config: str | os.PathLike[str] | DictConfig,
+        weights: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        min_score: float = 0.0,
+    ) -> Predictor:
+        """Build the model of a config and load its weights.
+
+        Neither data set nor backbone weights need to be there, for a checkpoint holds all.
+
+        Args:
+            config: path of a config file, such as the ``config.yaml`` of a run, or a config.
+            weights: checkpoint; by default the ``model_best.pth`` or else last checkpoint beside
+                ``config.yaml`` or in ``train.output_dir``, else ``train.init_checkpoint``.
+            device: "auto", "cpu", "cuda" or "cuda:1".
+            min_score: detections with a lower score are left out.
+
+        Raises:
+            ConfigError: the config cannot be read or built, or there is no such device.
+            DataError: there is no checkpoint, or it does not hold all weights of the model.
+        """
+        folder = None
+        if isinstance(config, DictConfig):
+            cfg = copy.deepcopy(config)
+        else:
+            cfg = load_config(config)
+            if Path(config).suffix != ".py":  # a run's config.yaml
+                folder = Path(config).parent
+        checkpoint = weights or find_checkpoint(cfg, folder)
+        classes = find_classes(cfg)
+        if classes.names and "dataset" in cfg:
+            cfg.dataset.num_classes = len(classes.names)
+        mapper = _test_mapper(cfg)
+        augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
+        _forget_initial_weights(cfg.model)
+        model = instantiate(cfg.model, "model")
+        _load_all_weights(model, checkpoint, OmegaConf.select(cfg, "train.ema.enabled") or False)
+        return cls(
+            model.to(_device(device)),
+            augmentations=augmentations,
+            image_format=mapper.get("image_format", "RGB"),
+            classes=classes,
+            min_score=min_score,
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, where the config or an annotation file has them."""
+        return self.classes.names
+
+    def __call__(self, image: Picture) -> Instances:
+        """Return the detections of one image, best first.
+
+        Args:
+            image: path, PIL image, or uint8 RGB array (H, W, 3).
+
+        Returns:
+            ``pred_boxes`` in xyxy pixels of the upright image, ``scores`` and ``pred_classes``, on
+            the CPU.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        return self.batch([image])[0]
+
+    @torch.no_grad()
+    def batch(self, images: Sequence[Picture]) -> list[Instances]:
+        """Return the detections of several images; those of equal size share a forward pass."""
+        outputs = self.model([self._model_input(image) for image in images])
+        found = [output["instances"].to("cpu") for output in outputs]
+        return [instances[instances.scores >= self.min_score] for instances in found]
+
+    def _model_input(self, image: Picture) -> dict[str, Any]:
+        """Do what detectron2's DatasetMapper does to an image of a data set."""
+        pixels = convert_PIL_to_numpy(open_picture(image), self.image_format)
+        height, width = pixels.shape[:2]
+        augmented = T.AugInput(pixels)
+        self.augmentations(augmented)
+        tensor = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        return {"image": tensor, "height": height, "width": width}
+
+
+def find_checkpoint(cfg: DictConfig, folder: Path | None = None) -> str:
+    """Return the best or else last checkpoint of a run, else ``train.init_checkpoint``.
+
+    Args:
+        cfg: of the run.
+        folder: where to look before ``train.output_dir``, which is as it was when training.
+
+    Raises:
+        DataError: there is none.
+    """
+    output_dir = OmegaConf.select(cfg, "train.output_dir", default=None)
+    folders = [Path(place) for place in (folder, output_dir) if place is not None]
+    for place in dict.fromkeys(folders):
+        names = [f"{BEST}.pth"]
+        if (place / "last_checkpoint").is_file():
+            names.append((place / "last_checkpoint").read_text(encoding="utf-8").strip())
+        for name in names:
+            if (place / name).is_file():
+                return str(place / name)
+    initial = OmegaConf.select(cfg, "train.init_checkpoint", default=None)
+    if initial:
+        return str(initial)
+    looked = " or ".join(str(place) for place in dict.fromkeys(folders)) or "the config"
+    raise DataError(f"no checkpoint in {looked}: train first, or name one as weights")
+
+
+def _test_mapper(cfg: DictConfig) -> DictConfig:
+    mapper = OmegaConf.select(cfg, MAPPER, default=None)
+    if mapper is None or "augmentations" not in mapper:
+        raise ConfigError(
+            f"config key '{MAPPER}.augmentations' is missing: it resizes the pictures"
+        )
+    return mapper
+
+
+def _forget_initial_weights(node: DictConfig | ListConfig) -> None:
+    """Set every ``weights`` of a constructor to null, in place: a checkpoint holds them all."""
+    if isinstance(node, DictConfig) and "_target_" in node and isinstance(node.get("weights"), str):
+        node.weights = None
+    keys: Sequence[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    for key in keys:
+        if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
+            continue
+        if OmegaConf.is_config(node[key]):
+            _forget_initial_weights(node[key])
+
+
+def _load_all_weights(model: nn.Module, checkpoint: str | os.PathLike[str], ema: bool) -> None:
+    """Load a checkpoint that leaves nothing of the model as it was initialised."""
+    missing: list[str] = []
+    hook = model.register_load_state_dict_post_hook(
+        lambda _, keys: missing.extend(keys.missing_keys)
+    )
+    load_weights(model, checkpoint, ema=ema)
+    hook.remove()
+    if missing:
+        raise DataError(
+            f"{checkpoint}: {len(missing)} of the model's tensors are not in it, or in another "
+            f"shape, such as {missing[0]}; give the config that it was trained with"
+        )
+
+
+def _device(wanted: str) -> str:
+    try:
+        return find_device(wanted)
+    except ConfigError as error:
+        raise ConfigError(f"device {wanted!r}: torch finds no GPU; use 'cpu' or 'auto'") from error

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+from torch import nn
+
+from stageinteractor import Predictor
+from stageinteractor.prediction import Classes
+
+
+def instances(width: int, height: int, score: float = 0.8) -> Instances:
+    """Two detections: the left half as class 1, then the whole image as class 0 with score 0.4."""
+    found = Instances((height, width))
+    found.pred_boxes = Boxes([[0.0, 0.0, width / 2, height], [0.0, 0.0, width, height]])
+    found.scores = torch.tensor([score, 0.4])
+    found.pred_classes = torch.tensor([1, 0])
+    return found
+
+
+class HalfAndWhole(nn.Module):
+    """Finds the left half of every image and the whole, and counts the images it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def forward(self, batched_inputs):
+        self.batches.append(len(batched_inputs))
+        return [{"instances": instances(item["width"], item["height"])} for item in batched_inputs]
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """A predictor whose model looks at nothing but the size of an image."""
+    return Predictor(HalfAndWhole(), classes=Classes(("cat", "dog"), (17, 18)))
+
+
+@pytest.fixture
+def found():
+    """The function that returns what `predictor` finds in an image of some width and height."""
+    return instances
+
+
+@pytest.fixture
+def gray():
+    """A function that makes a gray picture."""
+    return lambda level=90, size=(40, 30): Image.new("RGB", size, (level,) * 3)
+
+
+@pytest.fixture
+def make_video():
+    """A function that writes a video of 32x24 whose frames get brighter by ten each."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV (extra video) is not installed")
+
+    def make(path, count: int = 8, fps: float = 10.0) -> str:
+        codec = "MJPG" if str(path).endswith(".avi") else "mp4v"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (32, 24))
+        for number in range(count):
+            writer.write(np.full((24, 32, 3), 10 * number % 250, np.uint8))
+        writer.release()
+        return str(path)
+
+    return make

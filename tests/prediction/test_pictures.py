@@ -1,0 +1,80 @@
+"""Pictures are read as detectron2 reads them, whatever they are given as."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.data.detection_utils import read_image
+from PIL import Image
+
+from stageinteractor.errors import DataError
+from stageinteractor.prediction.pictures import open_picture
+
+
+def pattern() -> Image.Image:
+    rows, columns = np.mgrid[:24, :36]
+    return Image.fromarray(np.stack([rows * 9, columns * 6, rows * 3], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_that_of_detectron2(tmp_path: Path, orientation: int):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "turned.png"
+    pattern().save(path, exif=exif)
+    wanted = read_image(str(path), "RGB")
+    assert wanted.shape[:2] == ((24, 36) if orientation < 5 else (36, 24))
+    with Image.open(path) as image:
+        for given in (path, str(path), io.BytesIO(path.read_bytes()), image):
+            np.testing.assert_array_equal(np.asarray(open_picture(given)), wanted)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
+def test_every_mode_becomes_the_rgb_of_detectron2(tmp_path: Path, mode: str):
+    path = tmp_path / "picture.tif"
+    source = pattern().convert("L") if mode == "I;16" else pattern()
+    (source.convert("RGBA").convert(mode) if mode == "LA" else source.convert(mode)).save(path)
+    picture = open_picture(path)
+    assert picture.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(picture), read_image(str(path), "RGB"))
+
+
+def test_an_array_is_taken_as_it_is():
+    array = np.asarray(pattern())
+    np.testing.assert_array_equal(np.asarray(open_picture(array)), array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 5, 3), np.float32),
+        np.zeros((4, 5), np.uint8),
+        np.zeros((3, 4, 5), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused_with_their_type_and_shape(array: np.ndarray):
+    with pytest.raises(DataError, match=r"expected a uint8 RGB array of shape \(H, W, 3\), got"):
+        open_picture(array)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(DataError, match="nowhere/photo.jpg: no such file"):
+        open_picture("nowhere/photo.jpg")
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path):
+    path = tmp_path / "letter.jpg"
+    path.write_text("Dear Sir")
+    with pytest.raises(DataError, match="letter.jpg: is not an image of a known kind"):
+        open_picture(path)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path):
+    path = tmp_path / "cut.jpg"
+    pattern().resize((360, 240)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match="cut.jpg: cannot be read: ") as caught:
+        open_picture(path)
+    assert "\n" not in str(caught.value)

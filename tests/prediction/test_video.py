@@ -1,0 +1,211 @@
+"""Videos are read frame by frame and written as long as they were."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stageinteractor.errors import DataError, MissingDependencyError
+from stageinteractor.prediction import Classes, Frame, find_sources, predict_all
+from stageinteractor.prediction.sinks import picture_folder
+from stageinteractor.prediction.video import VideoFile, Webcam, require_cv2, video_folder
+
+CLASSES = Classes(("cat", "dog"))
+
+
+@pytest.fixture(scope="module")
+def cv2():
+    return pytest.importorskip("cv2", reason="OpenCV (extra video) is not installed")
+
+
+def read(cv2, path: Path) -> tuple[list[np.ndarray], float]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return frames, capture.get(cv2.CAP_PROP_FPS)
+        frames.append(frame)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_frames_come_in_order_with_their_times(tmp_path: Path, make_video, suffix: str):
+    source = VideoFile("clip", make_video(tmp_path / f"clip{suffix}"))
+    frames = list(source)
+    assert source.length == 8 and source.fps == 10 and source.is_video
+    assert [frame.number for frame in frames] == list(range(8))
+    assert [frame.seconds for frame in frames] == [number / 10 for number in range(8)]
+    assert all(frame.picture.size == (32, 24) for frame in frames)
+    grays = [np.asarray(frame.picture).mean() for frame in frames]
+    np.testing.assert_allclose(grays, np.arange(8) * 10, atol=5)
+
+
+def test_colours_are_rgb(tmp_path: Path, cv2):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "red.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 24)
+    )
+    writer.write(np.full((24, 32, 3), (0, 0, 200), np.uint8))  # OpenCV's order
+    writer.release()
+    (frame,) = VideoFile("red.avi", tmp_path / "red.avi")
+    red, green, blue = np.asarray(frame.picture).mean((0, 1))
+    assert red > 190 and green < 10 and blue < 10
+
+
+@pytest.mark.usefixtures("cv2")
+def test_a_file_that_is_no_video_is_a_frame_that_says_so(tmp_path: Path):
+    (tmp_path / "clip.mp4").write_text("words")
+    source = VideoFile("clip.mp4", tmp_path / "clip.mp4")
+    (frame,) = source
+    assert source.length == 1 and frame.picture is None
+    assert frame.fault == f"{tmp_path}/clip.mp4: cannot be read as a video"
+
+
+def test_a_video_that_breaks_off_is_told_after_its_frames(tmp_path: Path, make_video):
+    path = Path(make_video(tmp_path / "clip.avi", count=60))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    source = VideoFile("clip.avi", path)
+    source.length = 60  # as a container says that has its table in front
+    *frames, last = source
+    assert 5 < len(frames) < 40 and all(frame.picture for frame in frames)
+    assert last.fault == f"{path}: only {len(frames)} of 60 frames can be read"
+
+
+def write_video(path: Path, frames, found) -> None:
+    with video_folder(path, CLASSES) as write:
+        for frame in frames:
+            write(frame, found(*frame.picture.size))
+
+
+def test_a_video_becomes_a_video_of_the_same_length(tmp_path: Path, make_video, found, cv2):
+    frames = list(VideoFile("sub/clip.avi", make_video(tmp_path / "clip.avi")))
+    write_video(tmp_path / "out", frames, found)
+    written, fps = read(cv2, tmp_path / "out/sub/clip.avi.mp4")
+    assert (len(written), fps) == (8, 10)
+    assert written[0].shape == (480, 640, 3)
+    right = [frame[200:300, 500:600].mean() for frame in written]  # no box runs through it
+    np.testing.assert_allclose(right, np.arange(8) * 10, atol=6)
+    blue, green, red = written[0][300, 320]
+    assert int(blue) > int(red) + 50, "the left half's edge has the colour of class 1"
+
+
+def test_every_video_gets_a_file_of_its_own_and_images_none(tmp_path: Path, gray, found, cv2):
+    frames = [Frame("a.png", gray())]
+    for name in ("one.mp4", "two.mp4"):
+        frames += [Frame(name, gray(), number=i, fps=10.0, seconds=i / 10) for i in range(3)]
+    write_video(tmp_path / "out", frames, found)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.mp4", "two.mp4"]
+    assert len(read(cv2, tmp_path / "out/two.mp4")[0]) == 3
+
+
+@pytest.mark.parametrize("size", [(641, 483), (33, 25)])
+def test_pictures_with_odd_sides_can_be_written(tmp_path: Path, gray, found, cv2, size):
+    write_video(tmp_path, [Frame("a.mp4", gray(size=size), number=0, fps=10.0)], found)
+    (frame,), _ = read(cv2, tmp_path / "a.mp4")
+    assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
+
+
+def test_frames_that_took_long_are_repeated(tmp_path: Path, gray, found, cv2):
+    times = (0.0, 0.1, 0.5, 1.0)
+    frames = [
+        Frame("webcam0", gray(20 * number), number=number, fps=10.0, seconds=seconds)
+        for number, seconds in enumerate(times)
+    ]
+    write_video(tmp_path, frames, found)
+    written, _ = read(cv2, tmp_path / "webcam0.mp4")
+    assert len(written) == 11  # from 0.0 to 1.0 at 10 a second
+
+
+@pytest.mark.usefixtures("cv2")
+def test_a_video_that_was_not_finished_is_not_there(tmp_path: Path, gray, found):
+    frame = Frame("a.mp4", gray(), number=0, fps=10.0)
+    with pytest.raises(RuntimeError), video_folder(tmp_path, CLASSES) as write:
+        write(frame, found(40, 30))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("cv2")
+def test_a_video_that_cannot_be_written_is_named(tmp_path: Path, gray, found):
+    frame = Frame("a.mp4", gray(size=(1000, 1)), number=0, fps=10.0)
+    with pytest.raises(DataError, match=r"a\.mp4: OpenCV cannot write a video of 1000x0 there"):
+        write_video(tmp_path, [frame], found)
+
+
+def test_video_and_images_together(tmp_path: Path, make_video, gray, predictor, cv2):
+    (tmp_path / "in").mkdir()
+    make_video(tmp_path / "in" / "clip.mp4")
+    gray().save(tmp_path / "in" / "3.png")
+    sinks = [
+        picture_folder(tmp_path / "pictures", CLASSES, frames=False),
+        video_folder(tmp_path / "videos", CLASSES),
+    ]
+    summary = predict_all(predictor, find_sources([str(tmp_path / "in")]), sinks, batch_size=4)
+    assert summary.pictures == 9 and predictor.model.batches == [4, 4, 1]
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["3.png"]
+    assert len(read(cv2, tmp_path / "videos/clip.mp4")[0]) == 8
+
+
+# Webcams: a video file stands in for the camera
+
+
+@pytest.fixture
+def camera(monkeypatch, make_video, tmp_path: Path, cv2):
+    """Webcam 0 shows a video of 30 frames."""
+    path = make_video(tmp_path / "camera.avi", count=30)
+    opened = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda place: opened(path if place == 0 else place))
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_webcam_gives_frames_until_it_is_pulled_out():
+    (source,) = find_sources(["webcam:0"])
+    frames = list(source)
+    assert source.is_video and source.length is None
+    assert [(frame.name, frame.number) for frame in frames] == [("webcam0", i) for i in range(30)]
+    times = [frame.seconds for frame in frames]
+    assert times == sorted(times) and times[0] >= 0
+
+
+@pytest.mark.usefixtures("camera")
+def test_interrupting_a_webcam_finishes_what_is_written(tmp_path: Path, predictor, cv2):
+    class Interrupted(Webcam):
+        def __iter__(self):
+            for frame in super().__iter__():
+                yield frame
+                if frame.number == 3:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    sink = video_folder(tmp_path / "out", CLASSES)
+    summary = predict_all(predictor, [Interrupted(0)], [sink])
+    assert summary.pictures == 4 and summary.faults == []
+    assert len(read(cv2, tmp_path / "out/webcam0.mp4")[0]) >= 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_webcam_can_be_read_in_another_thread():
+    frames = []
+    thread = threading.Thread(target=lambda: frames.extend(Webcam(0)))
+    thread.start()
+    thread.join()
+    assert len(frames) == 30
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_webcam_that_is_not_there_is_told():
+    (frame,) = Webcam(97)
+    assert frame.picture is None and frame.fault == "webcam:97: gives no pictures"
+
+
+def test_opencv_is_asked_for_by_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[video\]'"):
+        require_cv2()
+    with pytest.raises(MissingDependencyError):
+        find_sources(["webcam:0"])

@@ -1,0 +1,82 @@
+"""The page runs the model once an image; streamlit's test harness takes the place of a browser."""
+
+import io
+import sys
+
+import pytest
+from PIL import Image
+
+from stageinteractor.errors import ConfigError, MissingDependencyError
+from stageinteractor.prediction import web
+
+HARNESS = "streamlit (extra web) is not installed"
+
+
+def png(level: int = 90) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (level,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def page(predictor, monkeypatch):
+    """The page as it is when it was just opened."""
+    testing = pytest.importorskip("streamlit.testing.v1", reason=HARNESS)
+    monkeypatch.setattr(web, "_served", [(predictor, 0.3)])
+    script = web.__file__.replace("web.py", "page.py")
+    return testing.AppTest.from_file(script, default_timeout=60).run()
+
+
+def told(page) -> list[str]:
+    return [element.value for element in page.markdown]
+
+
+def test_the_page_asks_for_an_image(page, predictor):
+    assert page.title[0].value == "StageInteractor"
+    assert page.info[0].value == "Drop an image above."
+    assert len(page.dataframe) == len(page.image) == 0
+    assert predictor.model.batches == [] and page.slider[0].value == 0.3
+
+
+def test_an_image_is_answered_by_a_picture_and_a_table(page):
+    page.file_uploader[0].upload("photo.png", png(), "image/png").run()
+    assert told(page) == ["**2** of 2 detections"]
+    assert len(page.image) == 1
+    table = page.dataframe[0].value
+    assert table["class"].tolist() == ["dog", "cat"]
+    assert table["score"].tolist() == pytest.approx([0.8, 0.4])
+    assert table[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[0, 0, 20, 30], [0, 0, 40, 30]]
+
+
+def test_moving_the_threshold_does_not_run_the_model_again(page, predictor):
+    page.file_uploader[0].upload("photo.png", png(), "image/png").run()
+    for min_score, count in ((0.5, 1), (0.9, 0), (0.0, 2)):
+        page.slider[0].set_value(min_score).run()
+        assert told(page) == [f"**{count}** of 2 detections"]
+        assert [len(table.value) for table in page.dataframe] == [count] * bool(count)
+    assert predictor.model.batches == [1]
+
+
+def test_another_image_runs_the_model_again(page, predictor):
+    page.file_uploader[0].upload("photo.png", png(), "image/png").run()
+    page.file_uploader[0].clear().upload("photo.png", png(200), "image/png").run()
+    assert predictor.model.batches == [1, 1]
+
+
+def test_a_file_that_is_no_image_is_told(page, predictor):
+    page.file_uploader[0].upload("letter.png", b"Dear Sir", "image/png").run()
+    assert page.error[0].value == "letter.png: is not an image of a known kind"
+    assert not page.exception and predictor.model.batches == []
+
+
+def test_the_page_needs_a_model(monkeypatch):
+    pytest.importorskip("streamlit", reason=HARNESS)
+    monkeypatch.setattr(web, "_served", [])
+    with pytest.raises(ConfigError, match=r"tools/demo\.py --web"):
+        web.show()
+
+
+def test_streamlit_is_asked_for_by_its_extra(predictor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "streamlit", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[web\]'"):
+        web.serve(predictor)

@@ -1,0 +1,148 @@
+"""The page in a real browser: Chromium without a window, driven by selenium."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("streamlit", reason="streamlit (extra web) is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BROWSER or not DRIVER, reason="no Chromium with chromedriver here"),
+]
+TOOL = Path(__file__).parents[2] / "tools" / "demo.py"
+WAIT = 120  # seconds, for a busy machine
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tiny_run, tmp_path_factory):
+    """Address of tools/demo.py --web; it must end well when it is interrupted."""
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, str(TOOL), "--config-file", str(tiny_run / "config.yaml")]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*command, "--web", "--port", str(port), "--device", "cpu"],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    try:
+        until(lambda: process.poll() is not None or answers(address), f"{address} is silent")
+        assert process.poll() is None, log.read_text()
+        yield address
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=WAIT) == 0, log.read_text()
+        assert address in log.read_text() and "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def until(condition, complaint: str):
+    """Return the first truth of a condition."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(complaint)
+
+
+@pytest.fixture
+def browser(server, tmp_path):
+    """A browser with the page open."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu"):
+        options.add_argument(f"--{argument}")
+    options.add_argument("--window-size=1280,900")
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        driver.get(server)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def one(browser, selector: str):
+    """Return the first element of the page that a CSS selector finds, once it is there."""
+    from selenium.webdriver.common.by import By
+
+    found = until(lambda: browser.find_elements(By.CSS_SELECTOR, selector), f"no {selector}")
+    return found[0]
+
+
+def boxes(browser) -> int:
+    """Return how many boxes the page says it has drawn."""
+    return int(one(browser, "img[alt$=detections]").get_attribute("alt").split()[0])
+
+
+def rows(browser) -> int:
+    return int(one(browser, "[data-testid=stDataFrame] table").get_attribute("aria-rowcount")) - 1
+
+
+def move_slider(browser, keys) -> None:
+    one(browser, "[data-testid=stSlider] input").send_keys(keys)
+
+
+def test_an_image_is_dropped_and_the_threshold_moved(browser, server, tiny_set):
+    from selenium.webdriver.common.keys import Keys
+
+    upload = one(browser, "input[type=file]")
+    upload.send_keys(str(tiny_set / "images" / "photo_0.png"))
+    before = boxes(browser)
+    picture = one(browser, "img[alt$=detections]")
+    size = browser.execute_script(
+        "return [arguments[0].naturalWidth, arguments[0].height]", picture
+    )
+    assert size[0] == 640 and size[1] > 300
+    address = picture.get_attribute("src")
+    assert 0 < before < 8 and rows(browser) == before
+
+    move_slider(browser, Keys.HOME)
+    until(lambda: boxes(browser) == 8 == rows(browser), "not all boxes at threshold 0")
+    assert one(browser, "img[alt$=detections]").get_attribute("src") != address
+    move_slider(browser, Keys.END)
+    until(lambda: boxes(browser) == 0, "boxes left at threshold 1")
+
+    loaded = browser.execute_script(
+        "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    )
+    assert loaded and all(place.startswith((server, "data:", "blob:")) for place in loaded)
+    wrong = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert wrong == []
+
+
+def test_a_broken_image_is_told_on_the_page(browser, tmp_path):
+    (tmp_path / "letter.png").write_text("Dear Sir")
+    one(browser, "input[type=file]").send_keys(str(tmp_path / "letter.png"))
+    alert = one(browser, "[data-testid=stAlertContentError]")
+    assert alert.text == "letter.png: is not an image of a known kind"

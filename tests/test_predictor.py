@@ -1,0 +1,294 @@
+"""Single images get the detections of the evaluation, from whatever they are given as."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.logger import setup_logger
+from PIL import Image
+from torch import nn
+
+from stageinteractor import Predictor
+from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.errors import ConfigError, DataError
+from stageinteractor.prediction import Classes
+
+DEFORMABLE = "projects/stageinteractor/configs/demo/digits_in_photos_deformable_detr.py"
+
+
+class Recorder(nn.Module):
+    """Keeps what it is given, and finds the whole image with scores 0.9, 0.5 and 0.1."""
+
+    def forward(self, batched_inputs):
+        self.inputs = batched_inputs
+        outputs = []
+        for item in batched_inputs:
+            found = Instances((item["height"], item["width"]))
+            found.pred_boxes = Boxes([[0.0, 0.0, item["width"], item["height"]]] * 3)
+            found.scores = torch.tensor([0.9, 0.5, 0.1])
+            found.pred_classes = torch.tensor([0, 1, 7])
+            outputs.append({"instances": found})
+        return outputs
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run) -> Predictor:
+    return Predictor.from_config(tiny_run / "config.yaml", device="cpu")
+
+
+@pytest.fixture
+def photo(tiny_set) -> Path:
+    return tiny_set / "images" / "photo_0.png"
+
+
+@pytest.fixture
+def run_copy(tiny_run, tmp_path) -> Path:
+    """A copy of the run whose config.yaml was written for a folder that is gone."""
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_run, folder)
+    cfg = load_config(folder / "config.yaml")
+    cfg.train.output_dir = str(tmp_path / "gone")
+    save_config(cfg, folder / "config.yaml")
+    return folder
+
+
+@pytest.fixture
+def _quiet_again():
+    """Take down the log files that an evaluation sets up."""
+    yield
+    for name in ("detectron2", "fvcore", "stageinteractor"):
+        for handler in list(logging.getLogger(name).handlers):
+            logging.getLogger(name).removeHandler(handler)
+            handler.close()
+    setup_logger.cache_clear()
+
+
+def equal(first: Instances, second: Instances) -> bool:
+    return (
+        first.image_size == second.image_size
+        and torch.equal(first.pred_boxes.tensor, second.pred_boxes.tensor)
+        and torch.equal(first.scores, second.scores)
+        and torch.equal(first.pred_classes, second.pred_classes)
+    )
+
+
+def assert_equals_evaluation(predictor: Predictor, results: list[dict], tiny_set: Path) -> None:
+    scores = [result["score"] for result in results]
+    assert max(scores) - min(scores) > 0.05
+    assert len({result["category_id"] for result in results}) > 1
+    images = json.loads((tiny_set / "set.json").read_text())["images"]
+    assert {result["image_id"] for result in results} == {image["id"] for image in images}
+    for image in images:
+        found = predictor(tiny_set / "images" / image["file_name"])
+        wanted = [result for result in results if result["image_id"] == image["id"]]
+        boxes = torch.tensor([result["bbox"] for result in wanted])
+        boxes[:, 2:] += boxes[:, :2]
+        torch.testing.assert_close(found.pred_boxes.tensor, boxes, rtol=1e-4, atol=1e-2)
+        scores = torch.tensor([result["score"] for result in wanted])
+        torch.testing.assert_close(found.scores, scores, rtol=1e-4, atol=1e-5)
+        ids = [predictor.classes.category_id(index) for index in found.pred_classes.tolist()]
+        assert ids == [result["category_id"] for result in wanted]
+        assert found.image_size == (image["height"], image["width"])
+
+
+@pytest.mark.usefixtures("_quiet_again")
+def test_detections_are_those_of_the_evaluation(run_copy, tiny_set):
+    from stageinteractor.engine import evaluate
+
+    cfg = load_config(run_copy / "config.yaml")
+    cfg.train.output_dir = str(run_copy)
+    evaluate(cfg, str(run_copy / "model_best.pth"))
+    results = json.loads((run_copy / "evaluation/coco_instances_results.json").read_text())
+    predictor = Predictor.from_config(run_copy / "config.yaml", device="cpu")
+    assert len(results) == 4 * 8
+    assert_equals_evaluation(predictor, results, tiny_set)
+
+
+@pytest.mark.usefixtures("_quiet_again")
+def test_a_model_of_transformers_is_used_in_the_same_way(
+    tiny_config, tiny_set, randomise, tmp_path
+):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from stageinteractor.engine import evaluate
+    from stageinteractor.engine.run import build_model
+
+    cfg = load_config(Path(__file__).parents[1] / DEFORMABLE)
+    small = {"num_queries": 8, "d_model": 32, "encoder_layers": 1, "decoder_layers": 2}
+    apply_overrides(cfg, [f"model.model.config.{key}={value}" for key, value in small.items()])
+    cfg.model.backbone.weights = None
+    cfg.dataset, cfg.dataloader = tiny_config.dataset, tiny_config.dataloader
+    cfg.dataset.num_classes = 3
+    cfg.train.update(output_dir=str(tmp_path), device="cpu")
+    torch.manual_seed(0)
+    torch.save({"model": randomise(build_model(cfg)).state_dict()}, tmp_path / "model.pth")
+    evaluate(cfg, str(tmp_path / "model.pth"))
+    results = json.loads((tmp_path / "evaluation/coco_instances_results.json").read_text())
+    predictor = Predictor.from_config(tmp_path / "config.yaml", tmp_path / "model.pth", "cpu")
+    assert_equals_evaluation(predictor, results, tiny_set)
+
+
+def test_path_pil_image_and_array_are_the_same(predictor, photo):
+    with Image.open(photo) as image:
+        array = np.asarray(image.convert("RGB"))
+        assert equal(predictor(photo), predictor(image))
+    assert equal(predictor(photo), predictor(array))
+    assert equal(predictor(str(photo)), predictor(array))
+
+
+def test_a_batch_is_its_images_one_by_one(predictor, tiny_set):
+    photos = sorted((tiny_set / "images").iterdir())
+    for found, photo in zip(predictor.batch(photos), photos, strict=True):
+        alone = predictor(photo)
+        assert found.image_size == alone.image_size
+        torch.testing.assert_close(found.pred_boxes.tensor, alone.pred_boxes.tensor)
+        torch.testing.assert_close(found.scores, alone.scores)
+
+
+def test_boxes_are_in_pixels_of_the_image_and_best_come_first(predictor, photo):
+    found = predictor(photo)
+    assert found.image_size == (70, 90) and len(found) == 8
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    assert not found.scores.requires_grad
+
+
+def test_the_model_gets_the_resized_image_in_its_channel_order():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[..., 0] = 200  # red
+    model = Recorder()
+    resize = T.ResizeShortestEdge(short_edge_length=20)
+    Predictor(model, augmentations=[resize], image_format="BGR")(image)
+    (item,) = model.inputs
+    assert item["image"].shape == (3, 20, 30) and item["image"].dtype == torch.uint8
+    assert item["image"].amax((1, 2)).tolist() == [0, 0, 200]
+    assert (item["height"], item["width"]) == (40, 60)
+    assert not model.training
+
+
+def test_scores_below_the_threshold_are_left_out():
+    image = np.zeros((4, 6, 3), np.uint8)
+    found = Predictor(Recorder(), min_score=0.5)(image)
+    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.5]))
+    assert len(Predictor(Recorder())(image)) == 3
+
+
+def test_the_threshold_of_from_config(tiny_run, photo):
+    predictor = Predictor.from_config(tiny_run / "config.yaml", device="cpu", min_score=0.5)
+    every = Predictor.from_config(tiny_run / "config.yaml", device="cpu")(photo)
+    assert 0 < len(predictor(photo)) == int((every.scores >= 0.5).sum()) < len(every)
+
+
+def test_class_names_and_category_ids(predictor):
+    assert predictor.class_names == ("disc", "square", "bar")
+    assert predictor.classes.category_ids == (3, 7, 40)
+
+
+def test_neither_data_set_nor_backbone_weights_are_needed(run_copy, predictor, photo):
+    cfg = load_config(run_copy / "config.yaml")
+    cfg.model.backbone.weights = "gone/backbone.pth"
+    for split in ("train", "val"):
+        cfg.dataset[split] = {"json": f"gone/{split}.json", "images": f"gone/{split}"}
+    save_config(cfg, run_copy / "config.yaml")
+    alone = Predictor.from_config(run_copy / "config.yaml", device="cpu")
+    assert alone.classes == Classes(("disc", "square", "bar"))
+    assert equal(alone(photo), predictor(photo))
+
+
+def test_a_config_before_training_takes_its_classes_from_the_annotations(
+    tiny_config, tiny_run, predictor, photo
+):
+    before = tiny_config.copy()
+    fresh = Predictor.from_config(tiny_config, tiny_run / "model_best.pth", "cpu")
+    assert fresh.classes == predictor.classes
+    assert equal(fresh(photo), predictor(photo))
+    assert tiny_config == before and tiny_config.dataset.class_names is None
+
+
+def mark(folder: Path, name: str, bias: float) -> None:
+    """Write a checkpoint all of whose scores are the sigmoid of a number."""
+    content = torch.load(folder / "model_best.pth", weights_only=True)
+    for key, value in content["model"].items():
+        if "class_head" in key:
+            value.fill_(bias if "bias" in key else 0.0)
+    torch.save(content, folder / name)
+
+
+def score(config: Path, photo: Path, **keywords) -> float:
+    return round(Predictor.from_config(config, device="cpu", **keywords)(photo).scores[0].item(), 2)
+
+
+def test_weights_are_the_best_then_the_last_then_the_initial_ones(run_copy, photo):
+    config = run_copy / "config.yaml"
+    mark(run_copy, "model_0000009.pth", 2.0)
+    mark(run_copy, "initial.pth", -2.0)
+    mark(run_copy, "model_best.pth", 0.0)
+    cfg = load_config(config)
+    cfg.train.init_checkpoint = str(run_copy / "initial.pth")
+    save_config(cfg, config)
+    (run_copy / "last_checkpoint").write_text("model_0000009.pth")
+    assert score(config, photo) == 0.5
+    (run_copy / "model_best.pth").unlink()
+    assert score(config, photo) == 0.88
+    assert score(config, photo, weights=run_copy / "initial.pth") == 0.12
+    (run_copy / "last_checkpoint").unlink()
+    assert score(config, photo) == 0.12
+
+
+def test_averaged_weights_are_used_where_the_run_evaluated_them(run_copy, photo):
+    mark(run_copy, "averaged.pth", 2.0)
+    content = torch.load(run_copy / "model_best.pth", weights_only=True)
+    average = torch.load(run_copy / "averaged.pth", weights_only=True)["model"]
+    content["ema"] = {f"module.{key}": value for key, value in average.items()}
+    torch.save(content, run_copy / "model_best.pth")
+    cfg = load_config(run_copy / "config.yaml")
+    assert score(run_copy / "config.yaml", photo) != 0.88
+    cfg.train.ema.enabled = True
+    save_config(cfg, run_copy / "config.yaml")
+    assert score(run_copy / "config.yaml", photo) == 0.88
+
+
+def test_a_run_without_checkpoint_says_where_it_was_looked_for(run_copy):
+    (run_copy / "model_best.pth").unlink()
+    with pytest.raises(DataError, match=r"no checkpoint in .*copy or .*gone: train first, or name"):
+        Predictor.from_config(run_copy / "config.yaml", device="cpu")
+
+
+def test_a_checkpoint_of_another_model_is_refused(run_copy):
+    path = run_copy / "model_best.pth"
+    content = torch.load(path, weights_only=True)
+    weights = content["model"]
+    name = next(key for key in weights if "class_head" in key and key.endswith("weight"))
+    weights[name] = torch.zeros(5, 32)
+    torch.save(content, path)
+    with pytest.raises(DataError, match=f"model_best.pth: 1 of the model's .*such as {name}"):
+        Predictor.from_config(run_copy / "config.yaml", device="cpu")
+
+
+def test_a_config_without_test_augmentations_is_refused(tiny_config, tiny_run):
+    cfg = tiny_config.copy()
+    del cfg.dataloader.test.mapper
+    with pytest.raises(ConfigError, match=r"'dataloader\.test\.mapper\.augmentations' is missing"):
+        Predictor.from_config(cfg, tiny_run / "model_best.pth")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_named(tiny_run):
+    with pytest.raises(ConfigError, match="device 'cuda': torch finds no GPU"):
+        Predictor.from_config(tiny_run / "config.yaml", device="cuda")
+
+
+def test_importing_the_package_does_not_import_the_predictor():
+    program = (
+        "import sys, stageinteractor; assert 'torch' not in sys.modules;"
+        "from stageinteractor import Predictor; assert 'detectron2' in sys.modules;"
+        "print(Predictor.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "stageinteractor.predictor", done.stderr

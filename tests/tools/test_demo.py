@@ -1,0 +1,158 @@
+"""The command line writes what it was asked for, and tells what it could not read."""
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+from stageinteractor import Predictor
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("demo", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call(demo, tiny_run, tmp_path):
+    """Run the tool on the tiny run; return the exit code. Results go to the folder "out"."""
+
+    def run(*arguments: str | Path) -> int:
+        given = ["--config-file", tiny_run / "config.yaml", "--output", tmp_path / "out"]
+        return demo.main([str(argument) for argument in [*given, *arguments]])
+
+    return run
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_images_become_pictures(call, tiny_set, tmp_path, capsys):
+    assert call(tiny_set / "images") == 0
+    names = [f"pictures/photo_{number}.png" for number in range(4)]
+    assert files(tmp_path / "out") == names
+    told = capsys.readouterr()
+    assert f"written: {tmp_path}/out/pictures" in told.out
+    assert "4/4" in told.err and "image/s" in told.err
+    with Image.open(tmp_path / "out" / names[2]) as picture:
+        assert picture.size == (640, 320)
+
+
+def test_json_and_csv_hold_the_predictors_detections(call, tiny_run, tiny_set, tmp_path):
+    assert call(f"{tiny_set}/images/*_0.png", "--min-score", "0.4", "--format", "json", "csv") == 0
+    predictor = Predictor.from_config(tiny_run / "config.yaml", device="cpu", min_score=0.4)
+    found = predictor(tiny_set / "images" / "photo_0.png")
+    assert 0 < len(found) < 8
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [result["score"] for result in results] == pytest.approx(found.scores.tolist())
+    assert {result["image_id"] for result in results} == {1}
+    assert {result["category_id"] for result in results} <= {3, 7, 40}
+    with (tmp_path / "out" / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [result["category"] for result in results]
+    x0, y0, x1, y1 = found.pred_boxes.tensor[0].tolist()
+    sides = [float(rows[0][name]) for name in ("x_min", "y_min", "x_max", "y_max")]
+    assert sides == pytest.approx([x0, y0, x1, y1], abs=0.01)
+
+
+def test_what_cannot_be_read_is_told_and_skipped(call, tiny_set, tmp_path, capsys):
+    (tmp_path / "letter.png").write_text("Dear Sir")
+    inputs = tmp_path / "letter.png", tiny_set / "images" / "photo_0.png"
+    assert call(*inputs, "--format", "pictures", "json") == 1
+    told = capsys.readouterr()
+    assert f"skipped: {tmp_path}/letter.png: is not an image" in told.err
+    assert told.err.splitlines()[-1] == "error: could not be read: 1, see above"
+    assert files(tmp_path / "out") == ["detections.json", "pictures/photo_0.png"]
+
+
+def test_pictures_drawn_before_are_no_inputs(call, tmp_path, demo, tiny_run, gray_photo):
+    for _ in range(2):
+        arguments = ["--config-file", str(tiny_run / "config.yaml"), str(gray_photo.parent)]
+        assert demo.main([*arguments, "--output", str(gray_photo.parent / "out")]) == 0
+    assert files(gray_photo.parent / "out") == ["pictures/gray.png"]
+
+
+@pytest.fixture
+def gray_photo(tmp_path) -> Path:
+    path = tmp_path / "photos" / "gray.png"
+    path.parent.mkdir()
+    Image.new("RGB", (40, 30), (90, 90, 90)).save(path)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """A video of 5 gray frames."""
+    import numpy as np
+
+    cv2 = pytest.importorskip("cv2", reason="OpenCV (extra video) is not installed")
+    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), codec, 10.0, (64, 48))
+    for _ in range(5):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
+    return tmp_path / "clip.avi"
+
+
+def test_each_becomes_what_it_was_unless_a_format_is_given(call, clip, gray_photo, tmp_path):
+    assert call(clip, gray_photo) == 0
+    assert files(tmp_path / "out") == ["pictures/gray.png", "videos/clip.avi.mp4"]
+
+
+def test_a_video_as_pictures_and_table(call, clip, tmp_path):
+    formats = ("--format", "pictures", "csv", "--min-score", "0", "--batch-size", "2")
+    assert call(clip, *formats) == 0
+    pictures = [f"pictures/clip.avi/00000{number}.jpg" for number in range(5)]
+    assert files(tmp_path / "out") == ["detections.csv", *pictures]
+    with (tmp_path / "out" / "detections.csv").open(newline="") as file:
+        assert [row["frame"] for row in csv.DictReader(file)] == [f"{i // 8}" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nowhere.jpg"], "nowhere.jpg: no such file or folder"),
+        (["{photo}", "--format", "video"], "--format video: no input is a video"),
+        (["{photo}", "--weights", "nowhere.pth"], "nowhere.pth: no such checkpoint file"),
+        (["{photo}", "--config-file", "nowhere.yaml"], "nowhere.yaml: no such config file"),
+    ],
+)
+def test_wrong_inputs_are_told_in_one_line(call, capsys, gray_photo, tmp_path, arguments, line):
+    assert call(*(argument.format(photo=gray_photo) for argument in arguments)) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and told[0].startswith(f"error: {line}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.jpg", "--web"], ["a.jpg", "--batch-size", "0"]])
+def test_wrong_options_are_told(call, arguments):
+    with pytest.raises(SystemExit) as stop:
+        call(*arguments)
+    assert stop.value.code == 2
+
+
+def test_the_page_gets_everything_the_model_finds(call, monkeypatch, tiny_run):
+    import stageinteractor.prediction.web as web
+
+    served = []
+    monkeypatch.setattr(web, "serve", lambda *given: served.append(given))
+    assert call("--web", "--min-score", "0.6", "--port", "9000") == 0
+    ((predictor, min_score, port),) = served
+    assert (predictor.min_score, min_score, port) == (0.0, 0.6, 9000)
+
+
+def test_the_page_without_streamlit(call, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "streamlit", None)
+    assert call("--web") == 2
+    assert "pip install 'stageinteractor[web]'" in capsys.readouterr().err

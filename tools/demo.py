@@ -1,0 +1,121 @@
+"""Detect objects in images, folders, videos or a webcam's pictures, or on a local web page.
+
+  tools/demo.py --config-file output/demo/config.yaml photos 'more/*.jpg' --format pictures json
+  tools/demo.py --config-file output/demo/config.yaml clip.mp4
+  tools/demo.py --config-file output/demo/config.yaml webcam:0 --format video
+  tools/demo.py --config-file output/demo/config.yaml --web
+
+Writes DIR/pictures, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
+Folders are searched with their subfolders. What cannot be read is told and skipped; the exit code
+is then 1. A webcam runs until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from stageinteractor import Predictor
+from stageinteractor.errors import ConfigError, StageInteractorError, one_line
+from stageinteractor.prediction import Classes, Source, find_sources, predict_all
+from stageinteractor.prediction.sinks import Write, csv_file, json_file, picture_folder
+from stageinteractor.prediction.video import video_folder
+
+FORMATS = ("pictures", "video", "json", "csv")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="default: model_best.pth or the last checkpoint beside config.yaml",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="images, folders, patterns in quotes, videos, webcam:0",
+    )
+    parser.add_argument("--output", metavar="DIR", default="output/predictions")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        help="default: images to pictures, videos to video; 'pictures' alone draws frames too",
+    )
+    parser.add_argument(
+        "--min-score", type=float, default=0.3, metavar="SCORE", help="default: 0.3"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images at once, for GPUs"
+    )
+    parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
+    parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
+    args = parser.parse_args(argv)
+    if bool(args.inputs) == args.web:
+        parser.error("give inputs, or --web and no inputs")
+    if args.batch_size < 1:
+        parser.error("--batch-size must be at least 1")
+    return args
+
+
+def sinks(
+    formats: Sequence[str] | None, output: Path, sources: Sequence[Source], classes: Classes
+) -> dict[str, AbstractContextManager[Write]]:
+    """Return what is to be written, by its place."""
+    videos = any(source.is_video for source in sources)
+    images = any(not source.is_video for source in sources)
+    frames = formats is not None
+    if formats is None:
+        formats = ["pictures"] * images + ["video"] * videos
+    elif "video" in formats and not videos:
+        raise ConfigError("--format video: no input is a video or webcam; draw images as pictures")
+    made: dict[str, AbstractContextManager[Write]] = {}
+    if "pictures" in formats:
+        made[f"{output}/pictures"] = picture_folder(output / "pictures", classes, frames)
+    if "video" in formats:
+        made[f"{output}/videos"] = video_folder(output / "videos", classes)
+    if "json" in formats:
+        made[f"{output}/detections.json"] = json_file(output / "detections.json", classes)
+    if "csv" in formats:
+        made[f"{output}/detections.csv"] = csv_file(output / "detections.csv", classes)
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.web:
+        from stageinteractor.prediction.web import serve
+
+        predictor = Predictor.from_config(args.config_file, args.weights, args.device)
+        serve(predictor, args.min_score, args.port)
+        return 0
+    output = Path(args.output)
+    sources = find_sources(args.inputs, leave_out=output)
+    predictor = Predictor.from_config(args.config_file, args.weights, args.device, args.min_score)
+    places = sinks(args.format, output, sources, predictor.classes)
+    summary = predict_all(predictor, sources, list(places.values()), args.batch_size)
+    print(f"{summary.detections} detections in {summary.pictures} images")
+    print(f"written: {', '.join(place for place in places if Path(place).exists())}")
+    if summary.faults:
+        print(f"error: could not be read: {len(summary.faults)}, see above", file=sys.stderr)
+    return 1 if summary.faults else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        return run(parse_args(argv))
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
