@@ -19,7 +19,7 @@ import torch
 REASON = "detrex and its folder 'projects' are not on the path"
 PROJECTS = (
     *("align_detr", "dab_deformable_detr", "deformable_detr", "deta", "dino", "dn_detr"),
-    *("group_detr", "h_deformable_detr"),
+    *("dino_eva", "group_detr", "h_deformable_detr"),
 )
 
 
