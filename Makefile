@@ -57,7 +57,7 @@ lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/python -m mypy
 
 test: lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 clean: ## remove caches and build folders; .venv, datasets and output stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from stageinteractor.config import (
     save_config,
 )
 from stageinteractor.errors import ConfigError
+from stageinteractor.modeling.backbones import TimmBackbone
 
 ZOO = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
 
@@ -270,3 +271,15 @@ def test_error_of_the_projects_own_decoder_names_the_key(cfg: DictConfig):
     apply_overrides(cfg, ["model.decoder.num_groups=3"])
     with pytest.raises(ConfigError, match="'model.decoder' cannot be built: .*num_groups 3"):
         instantiate(cfg.model.decoder, "model.decoder")
+
+
+def test_a_class_whose_package_is_gone_is_told_by_its_key():
+    node = OmegaConf.create({"_target_": "a_package_that_is_gone.Model"})
+    with pytest.raises(ConfigError, match=r"'model' cannot be built: .*a_package_that_is_gone"):
+        instantiate(node, "model")
+
+
+def test_errors_of_ours_keep_their_own_words():
+    node = L(TimmBackbone)(name="tf_efficientnet_lite0", weights="nowhere.pth")
+    with pytest.raises(ConfigError, match=r"^model.backbone.weights: no file 'nowhere.pth'"):
+        instantiate(node, "model")

@@ -21,7 +21,7 @@ from detectron2.utils.registry import _convert_target_to_string, locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .errors import ConfigError
+from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -171,7 +171,9 @@ def instantiate(node: Any, key: str) -> Any:
     """
     try:
         return _instantiate(node)
-    except (TypeError, ValueError, AssertionError, OmegaConfBaseException) as error:
+    except StageInteractorError:
+        raise
+    except (TypeError, ValueError, AssertionError, ImportError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"config key {key!r} cannot be built: {reason}") from error
 

@@ -1,6 +1,8 @@
 """The assigner in the config of a model, and what is said when detrex is not there."""
 
+import builtins
 import importlib.util
+import sys
 
 import pytest
 from detectron2.config import LazyCall, instantiate
@@ -135,3 +137,16 @@ def test_what_is_missing_and_what_to_do_is_told(missing, monkeypatch):
     )
     assert isinstance(caught.value, ImportError)
     assert isinstance(caught.value, StageInteractorError)
+
+
+def test_a_package_that_detrex_needs_is_named(monkeypatch, tmp_path):
+    project = tmp_path / "projects/some_detector"
+    (project / "configs").mkdir(parents=True)
+    (project / "configs/model.py").write_text("import a_package_that_is_gone\nmodel = {}\n")
+    (tmp_path / "detrex").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] in ("projects", "detrex")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", builtins.__import__)  # detectron2 leaves its own
+    with pytest.raises(MissingDependencyError, match="'a_package_that_is_gone': install what"):
+        load_project_config("some_detector/configs/model.py")

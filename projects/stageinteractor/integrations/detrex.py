@@ -92,5 +92,10 @@ def load_project_config(path: str) -> DictConfig:
                 "IDEA-Research/detrex, install it as its documentation says, and put the clone on "
                 "PYTHONPATH"
             )
-    folders = importlib.import_module(f"projects.{project}").__path__
-    return LazyConfig.load(str(Path(next(iter(folders))).parent / path))
+    try:
+        folders = importlib.import_module(f"projects.{project}").__path__
+        return LazyConfig.load(str(Path(next(iter(folders))).parent / path))
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"detrex needs the package {error.name!r}: install what its requirements.txt lists"
+        ) from error
