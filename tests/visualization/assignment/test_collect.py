@@ -122,3 +122,34 @@ def test_a_model_of_transformers_gives_the_same_things(inputs):
 def test_a_model_without_criterion_is_refused(inputs):
     with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
         collect_assignment(nn.Identity(), inputs)
+
+
+@pytest.mark.detrex
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("name", ["deformable_detr", "dino"])
+def test_a_model_of_detrex_gives_the_same_things(inputs, monkeypatch, name, wrapped):
+    from integrations import detrex_host
+
+    from stageinteractor.config import instantiate
+    from stageinteractor.integrations.detrex import load_project_config, use_cross_stage
+
+    detrex_host.arrange()
+    detrex_host.stay_on_cpu(monkeypatch)
+    cfg = load_project_config(f"{name}/configs/models/{name}_r50.py").model
+    if wrapped:
+        use_cross_stage(cfg.criterion)
+    cfg.num_classes = cfg.criterion.num_classes = 3
+    cfg.device = "cpu"
+    cfg.num_queries = cfg.select_box_nums_for_evaluation = 20
+    cfg.transformer.encoder.num_layers, cfg.transformer.decoder.num_layers = 1, 2
+    torch.manual_seed(0)
+    model = instantiate(cfg, "model")
+    first, second = collect_assignment(model, inputs)
+    assert not model.training
+    assert first.boxes.shape == (2, 20, 4)
+    assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2]
+    assert not (second.matches >= 0).any()
+    (found,) = collect_assignment(model, inputs[:1])
+    best = found.logits[-1].flatten().argmax() // 3
+    detected = model(inputs[:1])[0]["instances"]
+    torch.testing.assert_close(detected.pred_boxes.tensor[0], found.boxes[-1, best])
