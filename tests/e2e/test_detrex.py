@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from integrations import detrex_host
 
+from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.engine.trainer import Trainer
 
 pytestmark = pytest.mark.detrex
@@ -161,7 +162,12 @@ def test_detrexs_trainer_trains_and_evaluates(their_train_net, registered_shapes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["deformable_detr_r50_12ep", "dino_r50_4scale_12ep"])
-def test_the_loss_goes_down(call, small_detrex, tmp_path, monkeypatch, name):
+def test_the_loss_goes_down_on_the_embedded_set(call, small_detrex, tmp_path, monkeypatch, name):
+    make_digits_in_photos(tmp_path / "digits", num_train=16, num_val=4)
+    digits = ["dataset.name=digits"]
+    for split in ("train", "val"):
+        digits.append(f"dataset.{split}.json={tmp_path}/digits/{split}.json")
+        digits.append(f"dataset.{split}.images={tmp_path}/digits/{split}")
     totals: list[float] = []
     write = Trainer._write_metrics
 
@@ -171,7 +177,7 @@ def test_the_loss_goes_down(call, small_detrex, tmp_path, monkeypatch, name):
 
     monkeypatch.setattr(Trainer, "_write_metrics", write_and_keep)
     length = ["train.epochs=null", "train.max_iter=100", "train.eval_period=0", "optimizer.lr=3e-4"]
-    call(*small_detrex, *length, config=CONFIGS / f"{name}.py")
+    call(*small_detrex, *digits, *length, config=CONFIGS / f"{name}.py")
     assert len(totals) == 100
     assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
     lines = (tmp_path / "run/metrics.json").read_text().splitlines()
