@@ -20,6 +20,16 @@ def test_best_pairs_of_query_and_class_by_hand():
     assert found.image_size == (30, 40)
 
 
+@pytest.mark.parametrize("postprocessing", [TopK(4), TopKNms(4, iou_threshold=0.01)])
+def test_selected_tensors_are_those_of_the_instances(postprocessing: TopK):
+    (selected,) = postprocessing.select(LOGITS, BOXES)
+    (found,) = postprocessing(LOGITS, BOXES, SIZES)
+    assert 0 < len(found) == len(selected.scores)
+    assert torch.equal(selected.boxes, found.pred_boxes.tensor)
+    assert torch.equal(selected.scores, found.scores)
+    assert torch.equal(selected.labels, found.pred_classes)
+
+
 def test_all_pairs_are_kept_where_there_are_fewer():
     (found,) = TopK(max_detections=100)(LOGITS, BOXES, SIZES)
     torch.testing.assert_close(found.scores, SCORES.flatten().sort(descending=True).values)

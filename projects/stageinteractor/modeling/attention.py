@@ -52,7 +52,9 @@ class OverlapAttention(nn.Module):
         overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()
         bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
-        return x + self.out_proj(attended.transpose(1, 2).reshape(images, queries, width))
+        # a copy: the kernels lay their output out differently, and an exported view would fix one
+        heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        return x + self.out_proj(heads.view(images, queries, width))
 
 
 @torch.no_grad()

@@ -6,10 +6,20 @@ added as a module, table A5). Boxes are not clipped to the image, as in the publ
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
+
+
+class Detections(NamedTuple):
+    """What was found in one image, best first: `Instances` without detectron2."""
+
+    boxes: Tensor  # (K, 4), xyxy pixels
+    scores: Tensor  # (K,)
+    labels: Tensor  # (K,), long
 
 
 class TopK:
@@ -32,19 +42,19 @@ class TopK:
             boxes: (B, N, 4), xyxy pixels.
             image_sizes: (B, 2), (height, width).
         """
+        found = self.select(logits, boxes)
+        sizes = image_sizes.long().tolist()
+        return [_instances(item, *size) for item, size in zip(found, sizes, strict=True)]
+
+    def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
+        """Return the same as plain tensors, from logits (B, N, C) and boxes (B, N, 4)."""
         num_classes = logits.shape[-1]
         flat = logits.float().sigmoid().flatten(1)
         scores, index = flat.topk(min(self.max_detections, flat.shape[1]), dim=1)
         query = index.div(num_classes, rounding_mode="floor").unsqueeze(-1).expand(-1, -1, 4)
         chosen = boxes.float().gather(1, query)
-        detections = []
-        for image, (height, width) in enumerate(image_sizes.long().tolist()):
-            instances = Instances((height, width))
-            instances.pred_boxes = Boxes(chosen[image])
-            instances.scores = scores[image]
-            instances.pred_classes = index[image] % num_classes
-            detections.append(instances)
-        return detections
+        parts = zip(chosen, scores, index % num_classes, strict=True)
+        return [Detections(*image) for image in parts]
 
 
 class TopKNms(TopK):
@@ -59,14 +69,22 @@ class TopKNms(TopK):
         super().__init__(max_detections)
         self.iou_threshold = iou_threshold
 
-    def __call__(self, logits: Tensor, boxes: Tensor, image_sizes: Tensor) -> list[Instances]:
-        """Return the detections of every image, best first; the arguments are those of TopK."""
-        return [self._suppress(found) for found in super().__call__(logits, boxes, image_sizes)]
+    def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
+        """Return what is left of the best pairs, from logits (B, N, C) and boxes (B, N, 4)."""
+        return [self._suppress(found) for found in super().select(logits, boxes)]
 
-    def _suppress(self, found: Instances) -> Instances:
-        boxes = found.pred_boxes.tensor
-        kept = batched_nms(boxes, found.scores, found.pred_classes, self.iou_threshold)
-        return found[kept]
+    def _suppress(self, found: Detections) -> Detections:
+        kept = batched_nms(found.boxes, found.scores, found.labels, self.iou_threshold)
+        return Detections(*(field[kept] for field in found))
+
+
+def _instances(found: Detections, height: int, width: int) -> Instances:
+    return Instances(
+        (height, width),
+        pred_boxes=Boxes(found.boxes),
+        scores=found.scores,
+        pred_classes=found.labels,
+    )
 
 
 def rescale(instances: Instances, height: int, width: int) -> Instances:

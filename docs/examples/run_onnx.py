@@ -1,0 +1,25 @@
+"""Detect objects in an image: run_onnx.py MODEL.onnx IMAGE (onnxruntime, numpy and Pillow)."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+facts = session.get_modelmeta().custom_metadata_map
+names, rule = json.loads(facts["class_names"]), json.loads(facts["resize"])
+
+image = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+scale = rule["shortest"] / min(image.size) if rule else 1.0
+if rule and rule["longest"]:
+    scale = min(scale, rule["longest"] / max(image.size))
+resized = image.resize([int(length * scale + 0.5) for length in image.size], Image.BILINEAR)
+pixels = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1)[None]
+
+boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"image": pixels})
+boxes *= np.tile(np.divide(image.size, resized.size), 2)  # back to pixels of the image
+for box, score, label in zip(boxes, scores, labels, strict=True):
+    if score >= 0.3:
+        print(f"{names[label]} {score:.2f}", *(f"{x:.1f}" for x in box))

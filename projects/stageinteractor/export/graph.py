@@ -1,0 +1,132 @@
+"""The detector as one graph: an image of any size in, detections out; nothing else is needed.
+
+Normalisation, padding and top-k are part of the graph, and so is the batch size of 1: images of
+different sizes would need their sizes as a second input. The padded size enters the graph as
+numbers of its own, so that a module which decides in Python by the image size is refused instead of
+being recorded for one size.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import timm.layers.padding
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..errors import ConfigError
+from .quiet import quiet
+
+Size = tuple[int, int]  # height, width
+OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the names in ONNX
+
+
+def require_exportable(model: Any) -> None:
+    """Raise ConfigError unless the model is one of ours, with a postprocessing made of tensors."""
+    if not (hasattr(model, "decode") and hasattr(model.postprocessing, "select")):
+        raise ConfigError(
+            f"config key 'model': {type(model).__name__} cannot be exported; StageInteractor "
+            "can, with TopK or TopKNms as its postprocessing"
+        )
+
+
+class DetectionGraph(nn.Module):
+    """From pixels to detections by tensors alone.
+
+    Args:
+        model: `StageInteractor`; its ``postprocessing`` has a method ``select``.
+
+    Raises:
+        ConfigError: another model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        require_exportable(model)
+        self.model = model
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Detect objects in an image (1, 3, H, W), in the range 0 to 255.
+
+        Returns:
+            The K detections, best first: ``boxes`` (K, 4) as xyxy pixels of the image, ``scores``
+            (K,) and ``labels`` (K,). What they were selected from, the N queries of the last stage:
+            ``logits`` (N, C) and ``query_boxes`` (N, 4).
+        """
+        height, width = image.shape[-2:]
+        rows, columns = (self._padded(length) for length in (height, width))
+        batch = F.pad(self.model.normalize(image), (0, columns - width, 0, rows - height))
+        output, _ = self.model.decode(batch, list(image))
+        logits, boxes = output.logits[-1], output.boxes[-1]
+        (found,) = self.model.postprocessing.select(logits, boxes)
+        return dict(zip(OUTPUTS, (*found, logits[0], boxes[0]), strict=True))
+
+    def _padded(self, length: int) -> int:
+        """Return the next multiple of the size divisibility, as a number that the graph computes.
+
+        Written with the length itself, it would make every shape behind it a nest of roundings,
+        which the tracer cannot compare.
+        """
+        step = self.model.size_divisibility
+        steps = (torch.scalar_tensor(length, dtype=torch.int64) + (step - 1)) // step
+        count: Any = steps.item()
+        torch._check(count >= 1)
+        torch._check(count * step >= length)
+        return count * step
+
+
+def trace(model: Any, size: Size) -> ExportedProgram:
+    """Record the graph of a model for images of every size.
+
+    Args:
+        model: as of `DetectionGraph`, with its weights, on the CPU, in evaluation mode.
+        size: height and width of the image it is traced with.
+
+    Raises:
+        ConfigError: the model does something that no graph for all sizes can hold.
+    """
+    graph = DetectionGraph(model).eval()
+    image = torch.zeros(1, 3, *size)
+    sizes = {"image": {2: Dim("height", min=1), 3: Dim("width", min=1)}}
+    try:
+        with torch.no_grad(), _integer_same_padding(), quiet():
+            return torch.export.export(graph, (image,), dynamic_shapes=sizes)
+    except Exception as error:  # torch raises many kinds, all of them mean the same here
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            "config key 'model': cannot be traced for images of every size, because of "
+            f"{_place(error)}: {reason}"
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """Return file and line that an error of the tracer comes from, torch left out."""
+    torch_folder = str(Path(torch.__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = [each for each in frames if not each.filename.startswith(torch_folder)][-1]
+    return f"{'/'.join(Path(frame.filename).parts[-3:])} line {frame.lineno}"
+
+
+@contextmanager
+def _integer_same_padding() -> Iterator[None]:
+    """Let timm round by integers where it pads as TensorFlow does: the same numbers, but exact.
+
+    timm divides as floats, and then the tracer no longer knows that the size is a multiple of 32.
+    """
+    original = timm.layers.padding.get_same_padding
+
+    def same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> int:
+        steps = -(-size // stride)
+        return max((steps - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
+
+    timm.layers.padding.get_same_padding = same_padding
+    try:
+        yield
+    finally:
+        timm.layers.padding.get_same_padding = original

@@ -1,0 +1,96 @@
+"""What counts as the same result, by hand."""
+
+import numpy as np
+import pytest
+
+from stageinteractor.export import compare
+from stageinteractor.export.agreement import agreement_table, check_image
+
+SIZE = (20, 30)
+
+
+def outputs(**changes) -> dict[str, np.ndarray]:
+    """Three detections; the largest box coordinate is 100, the largest score 0.5."""
+    values = {
+        "boxes": np.array([[0, 0, 100, 10], [5, 5, 20, 25], [40, 0, 50, 9.0]]),
+        "scores": np.array([0.5, 0.3, 0.1]),
+        "labels": np.array([2, 0, 1]),
+        "logits": np.array([[-4.0, 2.0], [1.0, 0.0]]),
+        "query_boxes": np.array([[0.0, 0, 100, 10], [5, 5, 20, 25]]),
+    }
+    return values | {name: np.array(value) for name, value in changes.items()}
+
+
+def reordered(values: dict[str, np.ndarray], order: list[int]) -> dict[str, np.ndarray]:
+    return values | {name: values[name][order] for name in ("boxes", "scores", "labels")}
+
+
+def test_equal_outputs_agree():
+    result = compare(SIZE, outputs(), outputs())
+    assert result.holds and (result.same, result.strays, result.detections) == (3, 0, 3)
+    assert set(result.differences.values()) == {0.0}
+
+
+def test_differences_are_parts_of_the_largest_value():
+    found = outputs(logits=[[-4.0, 2.0], [1.0, 0.0002]], scores=[0.5, 0.3, 0.10001])
+    result = compare(SIZE, outputs(), found)
+    assert result.holds
+    assert result.differences["logits"] == pytest.approx(0.0002 / 4)
+    assert result.differences["scores"] == pytest.approx(0.00001 / 0.5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(logits=[[-4.0, 2.0], [1.0, 0.0005]]),  # 1.25e-4 of 4
+        dict(logits=[[-4.0, 2.0], [1.0, np.nan]]),
+        dict(logits=[[-4.0, 2.0]]),
+        dict(query_boxes=[[0.0, 0, 100, 10], [5, 5, 20, 25.02]]),
+        dict(boxes=[[0, 0, 100, 10], [5, 5, 20, 25.02], [40, 0, 50, 9.0]]),
+        dict(scores=[0.5, 0.3001, 0.1]),
+        dict(scores=[np.nan, 0.3, 0.1]),
+        dict(labels=[2, 1, 1]),
+    ],
+)
+def test_what_differs_more_does_not_agree(changes):
+    assert not compare(SIZE, outputs(), outputs(**changes)).holds
+
+
+def test_two_like_scores_may_come_in_the_other_order():
+    wanted, found = outputs(scores=[0.50001, 0.5, 0.1]), outputs(scores=[0.5, 0.49999, 0.1])
+    result = compare(SIZE, wanted, reordered(found, [1, 0, 2]))
+    assert result.holds and result.same == 3
+
+
+def test_the_weakest_detection_may_be_another_of_the_same_score():
+    found = outputs(labels=[2, 0, 0], boxes=[[0, 0, 100, 10], [5, 5, 20, 25], [1, 2, 3, 4.0]])
+    result = compare(SIZE, outputs(), found)
+    assert result.holds and (result.same, result.strays) == (2, 0)
+
+
+def test_a_detection_too_many_or_too_few_is_a_stray():
+    fewer = reordered(outputs(), [0, 2])
+    assert compare(SIZE, outputs(), fewer).strays == 1
+    assert compare(SIZE, fewer, outputs()).strays == 1
+
+
+def test_no_detections_agree_with_none():
+    none = reordered(outputs(), [])
+    assert compare(SIZE, none, none).holds
+    assert not compare(SIZE, none, outputs()).holds
+
+
+def test_the_table_has_a_row_for_every_size():
+    found = outputs(query_boxes=[[0.0, 0, 100, 10], [5, 5, 20, 25.002]])
+    table = agreement_table([compare(SIZE, outputs(), outputs()), compare(SIZE, outputs(), found)])
+    *_, first, second = (line.split() for line in table.splitlines())
+    assert first == ["20x30", "0.0e+00", "0.0e+00", "0.0e+00", "0.0e+00", "3", "of", "3"]
+    assert second[:3] == ["20x30", "0.0e+00", "2.0e-05"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 40)])
+def test_images_to_check_with_have_pixels_in_range(size):
+    image = check_image(size)
+    assert image.shape == (1, 3, *size) and image.dtype == np.float32
+    assert image.min() >= 0 and image.max() <= 255
+    assert np.array_equal(image, check_image(size))

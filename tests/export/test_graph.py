@@ -1,0 +1,88 @@
+"""One graph for images of every size, with the model's own detections."""
+
+import numpy as np
+import pytest
+import timm.layers.padding
+import torch
+from torch import Tensor, nn
+
+from stageinteractor.errors import ConfigError
+from stageinteractor.export import DetectionGraph, trace
+from stageinteractor.modeling.backbones import TimmBackbone
+from stageinteractor.modeling.postprocessing import TopKNms
+
+NAMES = ["boxes", "scores", "labels", "logits", "query_boxes"]
+
+
+def image(height: int, width: int) -> Tensor:
+    return 255 * torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def outputs(module: nn.Module, *size: int) -> dict[str, Tensor]:
+    return module(image(*size))
+
+
+def detections(model, *size: int):
+    (result,) = model([{"image": image(*size)[0]}])
+    return result["instances"]
+
+
+def test_the_graph_finds_what_the_model_finds(make_detector):
+    model = make_detector(num_stages=3)
+    found, expected = outputs(DetectionGraph(model), 75, 101), detections(model, 75, 101)
+    assert list(found) == NAMES
+    assert found["boxes"].shape == (10, 4) and found["logits"].shape == (8, 3)
+    torch.testing.assert_close(found["boxes"], expected.pred_boxes.tensor)
+    torch.testing.assert_close(found["scores"], expected.scores)
+    assert torch.equal(found["labels"], expected.pred_classes)
+
+
+@pytest.fixture(scope="module")
+def traced(make_detector):
+    """A model with suppression, and its graph."""
+    model = make_detector(adamixer=True, postprocessing=TopKNms(20, iou_threshold=0.5))
+    return model, trace(model, (75, 101)).module()
+
+
+@pytest.mark.parametrize("size", [(75, 101), (64, 64), (1, 40), (130, 33)])
+def test_a_traced_graph_takes_every_size(traced, size):
+    model, module = traced
+    found, expected = outputs(module, *size), detections(model, *size)
+    assert list(found) == NAMES
+    assert len(expected) < 20 or size == (1, 40)  # something is suppressed
+    torch.testing.assert_close(found["boxes"], expected.pred_boxes.tensor)
+    torch.testing.assert_close(found["scores"], expected.scores)
+    assert torch.equal(found["labels"], expected.pred_classes)
+
+
+def test_padding_as_tensorflow_does_is_traced_for_every_size(make_detector):
+    original = timm.layers.padding.get_same_padding
+    model = make_detector(TimmBackbone(name="tf_mobilenetv3_small_minimal_100"), adamixer=True)
+    module = trace(model, (64, 96)).module()
+    assert timm.layers.padding.get_same_padding is original
+    for size in [(64, 96), (97, 50)]:
+        found, expected = outputs(module, *size), outputs(DetectionGraph(model), *size)
+        np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-5)
+
+
+class SizeInPython(TimmBackbone):
+    """Decides by the image size in Python, as detectron2's Swin does."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        if images.shape[-1] % 64 == 0:
+            images = images + 1
+        return super().forward(images)
+
+
+def test_a_model_that_looks_at_the_size_in_python_is_refused(make_detector, capfd):
+    model = make_detector(SizeInPython(name="test_efficientnet"))
+    with pytest.raises(ConfigError, match=r"export/test_graph.py line \d+") as error:
+        trace(model, (64, 96))
+    assert "\n" not in str(error.value)
+    assert "def forward" not in capfd.readouterr().err  # torch prints its unfinished graph
+
+
+def test_a_model_of_another_kind_is_refused():
+    with pytest.raises(ConfigError, match="Linear cannot be exported; StageInteractor can"):
+        DetectionGraph(nn.Linear(2, 2))

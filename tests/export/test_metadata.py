@@ -1,0 +1,68 @@
+"""What the file says about its use."""
+
+import json
+
+import pytest
+import torch
+from detectron2.config import LazyCall as L
+from detectron2.data import transforms as T
+from omegaconf import OmegaConf
+
+from stageinteractor.config import get_config, load_config, save_config
+from stageinteractor.errors import ConfigError
+from stageinteractor.export import describe
+from stageinteractor.export.metadata import size_rule
+
+
+@pytest.fixture
+def config():
+    cfg = get_config("common/data/coco_format.py")
+    cfg.dataset.num_classes = 2
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def model(make_detector):
+    return make_detector(adamixer=True)  # with the means of ImageNet
+
+
+def test_what_a_run_leaves_behind_describes_itself(config, model, tmp_path):
+    config.dataset.class_names = ["chaise", "Stühle"]
+    save_config(config, tmp_path / "config.yaml")
+    for cfg in (config, load_config(tmp_path / "config.yaml")):
+        facts = describe(cfg, model)
+        assert json.loads(facts["class_names"]) == ["chaise", "Stühle"]
+        assert json.loads(facts["resize"]) == {"shortest": 800, "longest": 1333}
+        assert json.loads(facts["pixel_mean"]) == [123.675, 116.28, 103.53]
+        assert json.loads(facts["pixel_std"]) == [58.395, 57.12, 57.375]
+        assert facts["size_divisibility"] == "32"
+        assert facts["input"] == "float32 (1, 3, height, width), RGB, 0 to 255"
+        assert all(isinstance(value, str) for value in facts.values())
+
+
+def test_classes_without_names_are_numbered(config, model):
+    assert json.loads(describe(config, model)["class_names"]) == ["0", "1"]
+
+
+def test_a_model_of_another_kind_is_refused(config):
+    with pytest.raises(ConfigError, match="Linear cannot be exported"):
+        describe(config, torch.nn.Linear(2, 2))
+
+
+def test_images_that_stay_as_they_are_have_no_rule(caplog):
+    assert size_rule([]) is None and size_rule(None) is None
+    assert not caplog.messages
+
+
+def test_a_rule_without_a_longest_side():
+    nodes = OmegaConf.create(
+        [L(T.ResizeShortestEdge)(short_edge_length=256)], flags={"allow_objects": True}
+    )
+    assert size_rule(nodes) == {"shortest": 256, "longest": None}
+
+
+def test_what_cannot_be_described_is_told(caplog):
+    nodes = OmegaConf.create([L(T.Resize)(shape=[64, 64])], flags={"allow_objects": True})
+    assert size_rule(nodes) is None
+    (message,) = caplog.messages
+    assert "Resize is not described in the exported file" in message

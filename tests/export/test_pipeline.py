@@ -1,0 +1,192 @@
+"""Files that compute what the model computes, or none."""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from stageinteractor.errors import ConfigError, MissingDependencyError
+from stageinteractor.export import DisagreementError, export_detector, pipeline
+from stageinteractor.export.agreement import eager_outputs
+from stageinteractor.modeling.backbones import TimmBackbone
+from stageinteractor.modeling.postprocessing import TopKNms
+
+SIZES = ((75, 101), (64, 96))
+FACTS = {"class_names": '["a", "b", "ü"]'}
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.uniform(0, 255, (1, 3, height, width)).astype(np.float32)
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def assert_same(run, model, *size: int) -> None:
+    """Compare with the model on an image that the export has not seen."""
+    pixels = picture(*size)
+    boxes, scores, labels = run(pixels)
+    with torch.no_grad():
+        (result,) = model([{"image": torch.from_numpy(pixels[0])}])
+    expected = result["instances"]
+    largest = expected.pred_boxes.tensor.abs().max().item()
+    assert len(boxes) == len(expected) > 0
+    np.testing.assert_allclose(boxes, expected.pred_boxes.tensor, rtol=0, atol=1e-4 * largest)
+    np.testing.assert_allclose(scores, expected.scores, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(labels, expected.pred_classes)
+
+
+def run_onnx(path):
+    loaded = session(path)
+    return lambda pixels: loaded.run(["boxes", "scores", "labels"], {"image": pixels})
+
+
+@pytest.fixture(scope="module")
+def exported(make_detector, make_resnet, tmp_path_factory):
+    """A detector with a ResNet that has a deformable block, in both formats."""
+    model = make_detector(make_resnet())
+    lines = []
+    folder = tmp_path_factory.mktemp("exported") / "new"
+    paths = export_detector(model, FACTS, folder, ("torch", "onnx"), SIZES, lines.append)
+    assert paths == [folder / "model.pt2", folder / "model.onnx"]
+    assert sorted(folder.iterdir()) == sorted(paths)
+    return model, folder, lines
+
+
+@pytest.mark.parametrize("size", [(75, 101), (33, 130)])
+def test_the_onnx_file_finds_what_the_model_finds(exported, size):
+    model, folder, _ = exported
+    assert_same(run_onnx(folder / "model.onnx"), model, *size)
+
+
+def test_the_torch_file_finds_what_the_model_finds(exported):
+    model, folder, _ = exported
+    extra = {"metadata.json": ""}
+    module = torch.export.load(folder / "model.pt2", extra_files=extra).module()
+    assert json.loads(extra["metadata.json"]) == FACTS
+
+    def run(pixels):
+        found = module(torch.from_numpy(pixels))
+        return found["boxes"], found["scores"], found["labels"]
+
+    assert_same(run, model, 33, 130)
+
+
+def test_the_onnx_file_names_what_goes_in_and_out(exported):
+    path = exported[1] / "model.onnx"
+    loaded = session(path)
+    (given,) = loaded.get_inputs()
+    assert (given.name, given.type) == ("image", "tensor(float)")
+    assert given.shape == [1, 3, "height", "width"]
+    shapes = {output.name: output.shape for output in loaded.get_outputs()}
+    assert shapes == {
+        "boxes": [10, 4],
+        "scores": [10],
+        "labels": [10],
+        "logits": [8, 3],
+        "query_boxes": [8, 4],
+    }
+    assert loaded.get_modelmeta().custom_metadata_map == FACTS
+    content = onnx.load(path)
+    onnx.checker.check_model(content)
+    assert {entry.domain: entry.version for entry in content.opset_import}[""] >= 18
+    assert "DeformConv" in {node.op_type for node in content.graph.node}
+
+
+def test_progress_times_and_differences_are_told(exported):
+    lines = exported[2]
+    assert lines[0] == "tracing the model ..."
+    assert any(line.startswith("writing model.onnx: ") and line.endswith(" s") for line in lines)
+    tables = [line.splitlines() for line in lines if line.startswith("image ")]
+    assert len(tables) == 2
+    for table in tables:
+        assert [row.split()[0] for row in table[2:]] == ["75x101", "64x96"]
+        assert all(row.endswith("10 of 10") for row in table[2:])
+
+
+def test_adamixer_with_suppression(make_detector, tmp_path):
+    postprocessing = TopKNms(20, iou_threshold=0.5)
+    model = make_detector(adamixer=True, postprocessing=postprocessing)
+    export_detector(model, {}, tmp_path, ["onnx"], SIZES, lambda line: None)
+    run = run_onnx(tmp_path / "model.onnx")
+    assert len(run(picture(33, 130))[0]) < 20
+    assert_same(run, model, 33, 130)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tf_mobilenetv3_small_minimal_100", "test_convnext"])
+def test_filter_reuse_with_timm_backbones(make_detector, tmp_path, name):
+    model = make_detector(TimmBackbone(name=name), num_stages=4)
+    export_detector(model, {}, tmp_path, ["onnx"], SIZES, lambda line: None)
+    assert_same(run_onnx(tmp_path / "model.onnx"), model, 33, 130)
+
+
+@pytest.fixture
+def quick_export(make_detector, tmp_path, monkeypatch):
+    """Export in a format that is quickly written: what the model computes, plus an error."""
+    model = make_detector(adamixer=True)
+    monkeypatch.setattr(pipeline, "trace", lambda model, size: None)
+
+    def export(error=0.0, write=lambda program, facts, path: path.write_text("new"), sizes=SIZES):
+        def run(path):
+            assert path.read_text() == "new"
+            return lambda image: {n: x + error for n, x in eager_outputs(model, image).items()}
+
+        monkeypatch.setitem(pipeline.FORMATS, "onnx", ("model.onnx", write, run))
+        lines = []
+        return export_detector(model, {}, tmp_path, ["onnx"], sizes, lines.append), lines
+
+    return export
+
+
+def test_a_file_replaces_one_of_an_earlier_export(quick_export, tmp_path):
+    (tmp_path / "model.onnx").write_text("old")
+    paths, lines = quick_export()
+    assert paths == list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]
+    assert paths[0].read_text() == "new"
+
+
+def test_a_file_that_disagrees_is_not_kept(quick_export, tmp_path):
+    (tmp_path / "model.onnx").write_text("old")
+    with pytest.raises(DisagreementError, match=r"model\.onnx disagrees with the model"):
+        quick_export(error=0.01)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_writing_that_breaks_off_leaves_nothing(quick_export, tmp_path):
+    def write_half(program, facts, path):
+        path.write_text("half")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        quick_export(write=write_half)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sizes", [[(64, 96)], [(64, 96), (64, 96)], []])
+def test_one_size_is_not_enough(quick_export, sizes):
+    with pytest.raises(ConfigError, match="at least two different image sizes"):
+        quick_export(sizes=sizes)
+
+
+def test_a_size_without_pixels_is_refused(quick_export):
+    with pytest.raises(ConfigError, match="at least 1x1"):
+        quick_export(sizes=[(64, 96), (0, 96)])
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_what_onnx_needs_is_asked_for_before_any_work(
+    make_detector, tmp_path, monkeypatch, missing
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    lines = []
+    told = rf"needs {missing}: pip install 'stageinteractor\[export\]'"
+    with pytest.raises(MissingDependencyError, match=told):
+        export_detector(make_detector(), {}, tmp_path, ["onnx"], SIZES, lines.append)
+    assert not lines

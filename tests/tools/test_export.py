@@ -1,0 +1,143 @@
+"""The tool on what a run leaves behind, and the example on what the tool writes."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stageinteractor.config import apply_overrides, instantiate, load_config, save_config
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "projects/stageinteractor/configs/demo"
+SIZES = ["--size", "64", "80", "--size", "50", "97"]
+
+
+@pytest.fixture(scope="module")
+def main():
+    spec = importlib.util.spec_from_file_location("export", ROOT / "tools/export.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """What a training of a small model leaves: config.yaml and model_final.pth."""
+    folder = tmp_path_factory.mktemp("run")
+    cfg = load_config(DEMO / "tree_crowns.py")
+    apply_overrides(
+        cfg,
+        [
+            "model.backbone.name=test_efficientnet",
+            "model.backbone.weights=null",
+            "model.neck.in_channels=[24,32,48,64]",
+            "model.decoder.num_stages=1",
+            "model.decoder.embed_dim=64",  # two channels for each of the 32 groups of the neck
+            "model.queries.num_queries=6",
+            "dataset.num_classes=2",
+            "dataset.class_names=[oak,pine]",
+            f"train.output_dir={folder}",
+        ],
+    )
+    torch.manual_seed(0)
+    model = instantiate(cfg.model, "model")
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        model.decoder.stages[0].class_head[-1].bias.zero_()  # scores of about one half
+    cfg.model.backbone.weights = "datasets/weights/is_not_here.pth"  # needed for training only
+    save_config(cfg, folder / "config.yaml")
+    torch.save({"model": model.state_dict(), "iteration": 1}, folder / "model_final.pth")
+    (folder / "last_checkpoint").write_text("model_final.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(main, run_folder):
+    assert main(["--config-file", str(run_folder / "config.yaml"), *SIZES]) == 0
+    return run_folder / "export"
+
+
+def detections_of(text: str) -> list[tuple[str, list[float]]]:
+    """Name, and score and box, of every line the example prints."""
+    return [(name, [float(x) for x in rest]) for name, *rest in map(str.split, text.splitlines())]
+
+
+def test_the_example_finds_what_the_model_finds_without_torch(exported, run_folder, tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((350, 250)).save(tmp_path / "image.png")
+    blocked = "import sys; sys.modules.update(torch=None, detectron2=None, stageinteractor=None)"
+    script = ROOT / "docs/examples/run_onnx.py"
+    arguments = [str(script), str(exported / "model.onnx"), str(tmp_path / "image.png")]
+    command = f"{blocked}; import runpy; sys.argv = {arguments}; runpy.run_path({arguments[0]!r})"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = detections_of(done.stdout)
+    expected = detections_of_model(run_folder, tmp_path / "image.png")
+    assert len(found) == len(expected) > 0
+    for (name, numbers), (wanted_name, wanted) in zip(found, expected, strict=True):
+        assert name == wanted_name
+        assert numbers == pytest.approx(wanted, abs=0.1)
+
+
+def detections_of_model(run_folder: Path, path: Path) -> list[tuple[str, list[float]]]:
+    """The same by this package, with the images resized as in evaluation."""
+    cfg = load_config(run_folder / "config.yaml")
+    cfg.model.backbone.weights = None
+    model = instantiate(cfg.model, "model").eval()
+    model.load_state_dict(torch.load(run_folder / "model_final.pth")["model"])
+    read = instantiate(cfg.dataloader.test.mapper, "mapper")
+    record = {"file_name": str(path), "image_id": 1, "height": 250, "width": 350}
+    item = read(record)
+    assert item["image"].shape == (3, 256, 358)  # the short side is 256
+    found = model([item])[0]["instances"]
+    names = [cfg.dataset.class_names[label] for label in found.pred_classes.tolist()]
+    numbers = torch.cat([found.scores[:, None], found.pred_boxes.tensor], dim=1).tolist()
+    return [pair for pair in zip(names, numbers, strict=True) if pair[1][0] >= 0.3]
+
+
+def test_the_example_is_short():
+    lines = (ROOT / "docs/examples/run_onnx.py").read_text().splitlines()
+    code = [line for line in lines if line.strip() and not line.startswith(("import", "from"))]
+    assert len(code) <= 20
+
+
+def test_both_formats_with_chosen_weights(main, run_folder, tmp_path, capsys):
+    best = tmp_path / "model_best.pth"
+    best.write_bytes((run_folder / "model_final.pth").read_bytes())
+    config = ["--config-file", str(run_folder / "config.yaml")]
+    output = tmp_path / "files"
+    options = ["--weights", str(best), "--output", str(output), "--format", "torch"]
+    assert main([*config, *options, *SIZES]) == 0
+    told = capsys.readouterr().out
+    assert told.count("6 of 6") == 2
+    size = (output / "model.pt2").stat().st_size / 2**20
+    assert told.splitlines()[-1] == f"written: {output}/model.pt2 ({size:.1f} MiB)"
+    assert [path.name for path in output.iterdir()] == ["model.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights", "nowhere.pth"], "nowhere.pth: no such checkpoint file"),
+        (["--size", "64", "64"], "at least two different image sizes"),
+        (["model.postprocesing=null"], "'model.postprocesing' does not exist"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(main, run_folder, capsys, tmp_path, arguments, message):
+    config = ["--config-file", str(run_folder / "config.yaml"), "--output", str(tmp_path / "new")]
+    assert main([*config, *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and message in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_config_is_told(main, capsys):
+    assert main(["--config-file", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err == "error: nowhere.yaml: no such config file\n"

@@ -1,0 +1,76 @@
+"""Export a trained detector to ONNX or torch.export, and check the file against the model.
+
+  tools/export.py --config-file output/demo/config.yaml --output output/demo/export
+
+writes model.onnx, which takes an image (1, 3, height, width) of any size, RGB in 0 to 255, and
+returns boxes, scores and labels; docs/examples/run_onnx.py runs it without torch and detectron2.
+Nothing is written if the file and the model differ by more than 1e-4 of the largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine.run import build_trained_model
+from stageinteractor.errors import StageInteractorError, one_line
+from stageinteractor.export import describe, export_detector
+
+SIZES = [[480, 640], [333, 500]]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument("--weights", metavar="FILE", help="default: as of train_net --eval-only")
+    parser.add_argument("--output", metavar="DIR", help="default: train.output_dir/export")
+    parser.add_argument(
+        "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        action="append",
+        metavar=("H", "W"),
+        help="image sizes of the check, twice or more (default: 480 640 and 333 500)",
+    )
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    return parser.parse_intermixed_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config_file)
+    apply_overrides(cfg, args.opts)
+    cfg.train.device = "cpu"
+    if "weights" in (cfg.model.get("backbone") or {}):
+        cfg.model.backbone.weights = None  # the checkpoint has them
+    model = build_trained_model(cfg, args.weights)
+    written = export_detector(
+        model,
+        describe(cfg, model),
+        Path(args.output or Path(cfg.train.output_dir) / "export"),
+        args.format,
+        [(height, width) for height, width in args.size or SIZES],
+        partial(print, flush=True),
+    )
+    for path in written:
+        print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        run(parse_args(argv))
+    except StageInteractorError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
