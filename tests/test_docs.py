@@ -1,0 +1,86 @@
+"""What the pages tell people to type exists: tools, their options, config keys, files."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONFIGS = ROOT / "projects/stageinteractor/configs"
+
+
+def commands() -> list[tuple[str, str, str]]:
+    """(page, tool, arguments) of every command line with a tool of ours."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in text.splitlines():
+            for tool, rest in re.findall(r"\btools/(\w+)\.py\b([^`|#]*)", line):
+                found.append((page.name, tool, rest))
+    return found
+
+
+@pytest.fixture(scope="module")
+def help_of():
+    known: dict[str, str] = {}
+
+    def ask(tool: str) -> str:
+        if tool not in known:
+            script = [sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"]
+            known[tool] = subprocess.run(script, capture_output=True, text=True).stdout
+        return known[tool]
+
+    return ask
+
+
+def test_every_option_is_one_of_the_tools_own(help_of):
+    checked = 0
+    for page, tool, rest in commands():
+        assert (ROOT / f"tools/{tool}.py").is_file(), f"{page}: tools/{tool}.py"
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
+            own = help_of(tool) + (help_of("train_net") if tool == "submit" else "")
+            assert option in own, f"{page}: tools/{tool}.py has no {option}"
+            checked += 1
+    assert checked > 30
+
+
+@pytest.mark.parametrize("page", ["tuning.md", "getting_started.md", "custom_data.md"])
+def test_every_override_is_a_key_of_a_config(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    key = r"(?<![\w.])((?:train|model|dataloader|optimizer)\.[\w.]+=[^\s`,]+)"
+    overrides = re.findall(key, text)
+    assert overrides
+    for override in overrides:
+        names = ("stageinteractor_r50_1x", "demo/digits_in_photos")
+        assert any(accepts(name, override) for name in names), override
+
+
+def accepts(config: str, override: str) -> bool:
+    try:
+        apply_overrides(load_config(CONFIGS / f"{config}.py"), [override])
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+def test_every_link_leads_to_a_file(page):
+    path = next(each for each in PAGES if each.name == page)
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_file_that_is_named_exists():
+    for page in PAGES:
+        for name in re.findall(
+            r"\b(?:tests|projects|docs|configs)/[\w./]+\.(?:py|md)", page.read_text()
+        ):
+            candidates = [ROOT / name, ROOT / "projects/stageinteractor" / name]
+            assert any(path.exists() for path in candidates), f"{page.name}: {name}"
