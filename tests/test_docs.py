@@ -53,7 +53,7 @@ def test_every_option_is_one_of_the_tools_own(help_of):
 @pytest.mark.parametrize("page", ["tuning.md", "getting_started.md", "custom_data.md"])
 def test_every_override_is_a_key_of_a_config(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    key = r"(?<![\w.])((?:train|model|dataloader|optimizer)\.[\w.]+=[^\s`,]+)"
+    key = r"(?<![\w.])((?:train|model|dataloader|optimizer)\.[\w.]+=(?:\[[^\]]*\]|[^\s`,]+))"
     overrides = re.findall(key, text)
     assert overrides
     for override in overrides:
