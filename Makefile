@@ -18,7 +18,7 @@ install: $(STAMP) ## make .venv with the tested versions, detectron2 and this pa
 # An interrupted or hand-made .venv is completed, not replaced.
 $(STAMP): pyproject.toml setup.py constraints.txt tools/install_detectron2.py
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@echo 'installing into $(VENV): about 5.5 GB with the CUDA libraries of torch, some minutes'
+	@echo 'installing into $(VENV): about 7 GB with the CUDA libraries of torch, some minutes'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt -e '.[demo,dev]'
 	$(BIN)/python tools/install_detectron2.py
