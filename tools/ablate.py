@@ -20,8 +20,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from stageinteractor.ablations import TABLES, Row, apply_row
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, load_config, save_config
-from stageinteractor.errors import ConfigError, StageInteractorError, one_line
+from stageinteractor.errors import ConfigError
 
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 TRAIN_NET = Path(__file__).with_name("train_net.py")
@@ -42,20 +43,17 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
+@told_in_one_line
 def main() -> int:
     args = parse_args()
     if args.list or args.table is None:
         for name, rows in TABLES.items():
             print(f"{name}: {', '.join(row.name for row in rows)}")
         return 0
-    try:
-        for seed in args.seeds:
-            for row in sorted(TABLES[args.table], key=lambda row: not row.trained):
-                run(args, row, seed)
-        print(table(args))
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    for seed in args.seeds:
+        for row in sorted(TABLES[args.table], key=lambda row: not row.trained):
+            run(args, row, seed)
+    print(table(args))
     return 0
 
 

@@ -13,11 +13,12 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, instantiate, load_config
-from stageinteractor.errors import StageInteractorError, one_line
 from stageinteractor.modeling.complexity import model_cost, training_bytes
 
 
+@told_in_one_line
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -27,15 +28,11 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=1, help="how far to go into modules")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
-    try:
-        cfg = load_config(args.config_file)
-        apply_overrides(cfg, args.opts)
-        if OmegaConf.select(cfg, "model.backbone.weights"):
-            cfg.model.backbone.weights = None  # their values do not matter here
-        model = instantiate(cfg.model, "model")
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    cfg = load_config(args.config_file)
+    apply_overrides(cfg, args.opts)
+    if OmegaConf.select(cfg, "model.backbone.weights"):
+        cfg.model.backbone.weights = None  # their values do not matter here
+    model = instantiate(cfg.model, "model")
     image = {"image": torch.zeros(3, *args.size)}
     rows = [
         [

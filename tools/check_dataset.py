@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.data.checks import (
     Change,
     CheckedSet,
@@ -29,7 +30,6 @@ from stageinteractor.data.checks import (
 )
 from stageinteractor.data.checks.report import SHOWN, as_json, details, limited, summary
 from stageinteractor.data.conversion import convert_voc, convert_yolo
-from stageinteractor.errors import StageInteractorError, one_line
 from stageinteractor.files import atomic_write_text
 from stageinteractor.visualization.histograms import plot_boxes, plot_classes
 
@@ -129,13 +129,10 @@ def write_fixed(
     print(f"written: {new}, and the changes as {told}")
 
 
+@told_in_one_line
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        return run(args)
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    return run(args)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ import sys
 import torch
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.engine.checkpointing import read_checkpoint
-from stageinteractor.errors import StageInteractorError, one_line
 from stageinteractor.files import atomic_path
 
 
+@told_in_one_line
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,13 +33,9 @@ def main() -> int:
     parser.add_argument("--to-mmdet", action="store_true", help="from our names to the published")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
-    try:
-        content = convert(args)
-        with atomic_path(args.target) as temporary:
-            torch.save(content, temporary)
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    content = convert(args)
+    with atomic_path(args.target) as temporary:
+        torch.save(content, temporary)
     print(f"{args.target}: written")
     return 0
 

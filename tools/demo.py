@@ -19,7 +19,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from stageinteractor import Predictor
-from stageinteractor.errors import ConfigError, StageInteractorError, one_line
+from stageinteractor.command_line import told_in_one_line
+from stageinteractor.errors import ConfigError
 from stageinteractor.prediction import Classes, Source, find_sources, predict_all
 from stageinteractor.prediction.sinks import Write, csv_file, json_file, picture_folder
 from stageinteractor.prediction.video import video_folder
@@ -109,12 +110,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.faults else 0
 
 
+@told_in_one_line
 def main(argv: list[str] | None = None) -> int:
-    try:
-        return run(parse_args(argv))
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    return run(parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.run import build_trained_model
-from stageinteractor.errors import StageInteractorError, one_line
 from stageinteractor.export import describe, export_detector
 
 SIZES = [[480, 640], [333, 500]]
@@ -63,12 +63,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 
+@told_in_one_line
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(parse_args(argv))
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    run(parse_args(argv))
     return 0
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.tree_crowns import make_tree_crowns
-from stageinteractor.errors import StageInteractorError, one_line
 from stageinteractor.files import atomic_path
 from stageinteractor.visualization.detections import ground_truth_sheet
 
 SETS = {"digits_in_photos": make_digits_in_photos, "tree_crowns": make_tree_crowns}
 
 
+@told_in_one_line
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(SETS))
@@ -22,15 +23,11 @@ def main() -> int:
     parser.add_argument("--sheet", metavar="FILE", help="also draw training images to a picture")
     args = parser.parse_args()
     folder = args.output or f"datasets/{args.name}"
-    try:
-        made = SETS[args.name](folder)
-        if args.sheet:
-            sheet = ground_truth_sheet(read_coco(f"{folder}/train.json"), f"{folder}/train")
-            with atomic_path(args.sheet) as temporary:
-                sheet.save(temporary)
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    made = SETS[args.name](folder)
+    if args.sheet:
+        sheet = ground_truth_sheet(read_coco(f"{folder}/train.json"), f"{folder}/train")
+        with atomic_path(args.sheet) as temporary:
+            sheet.save(temporary)
     print(f"{folder}: {'made' if made else 'exists, kept'}")
     return 0
 

@@ -6,20 +6,17 @@ import argparse
 import sys
 
 from stageinteractor.checkpoint.pretrained import SOURCES, prepare_weights
-from stageinteractor.errors import StageInteractorError, one_line
+from stageinteractor.command_line import told_in_one_line
 
 
+@told_in_one_line
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(SOURCES))
     parser.add_argument("--output", help="default: datasets/weights/NAME.pth")
     args = parser.parse_args()
     path = args.output or f"datasets/weights/{args.name}.pth"
-    try:
-        written = prepare_weights(args.name, path)
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    written = prepare_weights(args.name, path)
     print(f"{path}: {'written' if written else 'exists, kept'}")
     return 0
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from stageinteractor.errors import StageInteractorError, one_line
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.visualization.report import compare_runs, write_report
 
 
+@told_in_one_line
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output_dir", nargs="+", help="train.output_dir of a run")
     args = parser.parse_args()
-    try:
-        tables = [write_report(folder) for folder in args.output_dir]
-        table = tables[0] if len(tables) == 1 else compare_runs(args.output_dir)
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    tables = [write_report(folder) for folder in args.output_dir]
+    table = tables[0] if len(tables) == 1 else compare_runs(args.output_dir)
     print(table)
     for folder in args.output_dir:
         print(f"written: {folder}/curves.png, {folder}/val_grid.png")

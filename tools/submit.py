@@ -14,8 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.engine.cluster import ClusterJob
-from stageinteractor.errors import MissingDependencyError, StageInteractorError, one_line
+from stageinteractor.errors import MissingDependencyError
 
 
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -62,12 +63,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         print(f"job {job.job_id} has ended")
 
 
+@told_in_one_line
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(*parse_args(argv))
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    run(*parse_args(argv))
     return 0
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_inputs
 from stageinteractor.engine.run import build_trained_model
 from stageinteractor.engine.setup import find_device
-from stageinteractor.errors import StageInteractorError, one_line
 from stageinteractor.files import atomic_write_text
 from stageinteractor.visualization.assignment import (
     collect_assignment,
@@ -70,12 +70,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"written: {output}/assignment.html, {len(items)} pictures, statistics.json and .png")
 
 
+@told_in_one_line
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(parse_args(argv))
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    run(parse_args(argv))
     return 0
 
 

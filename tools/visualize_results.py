@@ -18,7 +18,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from stageinteractor.errors import DataError, StageInteractorError, one_line
+from stageinteractor.command_line import told_in_one_line
+from stageinteractor.errors import DataError
 from stageinteractor.visualization.convergence import plot_convergence, read_runs
 from stageinteractor.visualization.results import (
     RESULTS_FILE,
@@ -109,12 +110,9 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     plot_embedding(points, found, cfg.dataset.class_names, output / "embedding.png")
 
 
+@told_in_one_line
 def main(argv: list[str] | None = None) -> int:
-    try:
-        show(parse_args(argv))
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    show(parse_args(argv))
     return 0
 
 

@@ -40,8 +40,8 @@ def test_without_auxiliary_outputs_there_is_one_stage(more, num_stages):
     assert numbers(find_stages(stage(2) | more, num_stages)) == [2]
 
 
-def test_an_auxiliary_output_behind_the_stages_is_left_out():
-    outputs = stage(9) | {"aux_outputs": [stage(number) for number in range(5)]}
+def test_an_output_of_the_encoder_behind_the_stages_is_left_out():
+    outputs = stage(9) | {"auxiliary_outputs": [stage(number) for number in range(5)]}
     assert numbers(find_stages(outputs, 5)) == [0, 1, 2, 3, 9]
     assert numbers(find_stages(outputs, 6)) == [0, 1, 2, 3, 4, 9]
 
@@ -160,7 +160,7 @@ def test_silence_has_no_loss_and_no_gradient_and_its_logarithm_is_finite(dtype):
 def test_many_more_outputs_than_stages_are_no_chain():
     # SQR-DETR trains a decoder of 6 layers with 32 sets of queries
     each = {"pred_logits": torch.zeros(1, 2, 3), "pred_boxes": torch.zeros(1, 2, 4)}
-    outputs = each | {"aux_outputs": [each] * 31}
-    with pytest.raises(UnsupportedHostError, match="no chain of stages"):
-        find_stages(outputs, 6)
-    assert len(find_stages(each | {"aux_outputs": [each] * 6}, 6)) == 6  # one behind them
+    for layers, sets in ((6, 32), (2, 3)):
+        outputs = each | {"aux_outputs": [each] * (sets - 1)}
+        with pytest.raises(UnsupportedHostError, match="no chain of stages"):
+            find_stages(outputs, layers)

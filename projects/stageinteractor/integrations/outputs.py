@@ -38,8 +38,8 @@ def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs
 
     Args:
         outputs: of the last stage, with those before in a list.
-        num_stages: how many stages there are; the list may have one more entry, behind them, for
-            the encoder's proposals (RT-DETR).
+        num_stages: how many stages there are. In transformers' list (``auxiliary_outputs``) one
+            more entry may stand behind them, for the encoder's proposals (RT-DETR).
 
     Raises:
         UnsupportedHostError: there are more or fewer.
@@ -47,7 +47,8 @@ def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs
     before = next((list(outputs[key]) for key in BEFORE if outputs.get(key)), [])
     if num_stages is None or not before:
         return [*before, outputs]
-    if not num_stages - 1 <= len(before) <= num_stages:
+    behind = int("auxiliary_outputs" in outputs)
+    if not num_stages - 1 <= len(before) <= num_stages - 1 + behind:
         raise UnsupportedHostError(
             f"expected {num_stages - 1} auxiliary outputs before the last of {num_stages} decoder "
             f"stages, got {len(before)}: they are no chain of stages"

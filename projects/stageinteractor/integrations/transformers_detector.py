@@ -65,8 +65,7 @@ class TransformersDetector(MetaArchitecture):
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the model's loss; its terms are weighted and summed by the model itself."""
-        batch, sizes = self.pad(images), self.image_sizes(images)
-        scale = self._scale(batch, sizes)
+        batch, scale = self.pad(images), self.box_scale(images)
         labels = [
             {"class_labels": target["labels"], "boxes": xyxy_to_cxcywh(target["boxes"]) / unit}
             for target, unit in zip(targets, scale, strict=True)
@@ -83,13 +82,14 @@ class TransformersDetector(MetaArchitecture):
         logits = output.logits.float()
         if logits.shape[-1] > self.num_classes:  # softmax, with a column for "none"
             logits = logits.softmax(dim=-1)[..., :-1].logit()
-        boxes = cxcywh_to_xyxy(output.pred_boxes.float() * self._scale(batch, sizes)[:, None])
+        boxes = cxcywh_to_xyxy(output.pred_boxes.float() * self.box_scale(images)[:, None])
         return self.postprocessing(logits, boxes, sizes)
 
-    def _scale(self, batch: Tensor, sizes: Tensor) -> Tensor:
-        """Return (B, 4), the w, h, w, h that boxes are normalised by."""
+    def box_scale(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, 4), the w, h, w, h in pixels that the model's boxes are normalised by."""
+        sizes = self.image_sizes(images)
         if not self.with_mask:
-            sizes = sizes.new_tensor(batch.shape[-2:]).expand_as(sizes)
+            sizes = sizes.new_tensor(self.padded_size(images)).expand_as(sizes)
         return sizes.flip(-1).repeat(1, 2)
 
     def _mask(self, batch: Tensor, images: Sequence[Tensor]) -> Tensor:

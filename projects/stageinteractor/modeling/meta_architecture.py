@@ -7,6 +7,7 @@ result (normalisation layers and attention see the padding).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..assigner.targets import Target
 from .postprocessing import rescale
 
 
-class MetaArchitecture(nn.Module):
+class MetaArchitecture(nn.Module, ABC):
     """Base of the detectors: subclasses compute losses and detections of normalised images.
 
     Args:
@@ -38,13 +39,13 @@ class MetaArchitecture(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
+    @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of images (3, H, W), with objects in xyxy pixels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections, in pixels, of images (3, H, W) that share their padded size."""
-        raise NotImplementedError
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Return a dict of losses in training, else a list of {"instances": Instances}.

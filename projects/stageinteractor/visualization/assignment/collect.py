@@ -43,7 +43,7 @@ def collect_assignment(
     finally:
         model.training = False
         criterion.observer = None
-    return _from_host(steps[0], batch)
+    return _from_host(steps[0], batch, _box_scale(model, batch))
 
 
 def _from_ours(model: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
@@ -78,30 +78,25 @@ def _host_criterion(model: Any) -> Any:
     )
 
 
-def _from_host(step: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
+def _box_scale(model: Any, batch: list[dict[str, Any]]) -> Tensor:
+    """Return (B, 4), the w, h, w, h that a host's boxes are normalised by."""
+    images = [item["image"] for item in batch]
+    if hasattr(model, "box_scale"):
+        return model.box_scale(images).cpu()
+    return torch.tensor([[*image.shape[:-3:-1]] * 2 for image in images])  # detrex: the image's own
+
+
+def _from_host(step: Any, batch: list[dict[str, Any]], scale: Tensor) -> list[ImageAssignment]:
     logits = torch.stack([stage.get("pred_logits", stage.get("logits")) for stage in step.stages])
     boxes = torch.stack([stage["pred_boxes"] for stage in step.stages]).float()
     learnt = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
     index = step.queries.expand(len(learnt), -1, -1).unsqueeze(-1).expand_as(step.ranked)
     learnt.scatter_(2, index, step.ranked)
-    items = []
-    for b, item in enumerate(batch):
-        # the host's own boxes tell what it normalises by: the image, or the padded batch
-        wanted = item["instances"].gt_boxes.tensor
-        known = cxcywh_to_xyxy(step.objects[b]["boxes"]).to(wanted)
-        scale = _scale(known, wanted, item["image"])
-        xyxy = cxcywh_to_xyxy(boxes[:, b].cpu()) * scale
-        items.append(_item(item, xyxy, logits[:, b], step.matches[:, b], learnt[:, b]))
-    return items
-
-
-def _scale(normalised: Tensor, pixels: Tensor, image: Tensor) -> Tensor:
-    """Return the w, h, w, h that turn a host's normalised boxes into pixels."""
-    height, width = image.shape[-2:]
-    size = pixels.new_tensor([width, height, width, height])
-    if len(pixels) == 0:
-        return size
-    return (pixels.sum(dim=0) / normalised.sum(dim=0).clamp(min=1e-6))[2:].repeat(2)
+    xyxy = cxcywh_to_xyxy(boxes.cpu()) * scale[:, None]
+    return [
+        _item(item, xyxy[:, b], logits[:, b], step.matches[:, b], learnt[:, b])
+        for b, item in enumerate(batch)
+    ]
 
 
 def _item(

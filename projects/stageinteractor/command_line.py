@@ -1,0 +1,29 @@
+"""What every tool in ``tools/`` does about input that it cannot use."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from .errors import StageInteractorError, one_line
+
+Arguments = ParamSpec("Arguments")
+
+
+def told_in_one_line(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+    """Let the main function of a tool tell what its input caused, without a traceback.
+
+    The exit code is then 2.
+    """
+
+    @functools.wraps(main)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except StageInteractorError as error:
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+            return 2
+
+    return run
