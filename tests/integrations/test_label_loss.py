@@ -1,6 +1,6 @@
 import pytest
 import torch
-from integrations import toy_hosts
+from integrations import bad_hosts, toy_hosts
 from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, VarifocalHost
 from torch import nn
 
@@ -100,7 +100,7 @@ def test_a_number_of_classes_that_is_none_is_refused(num_classes):
 
 def test_what_went_wrong_is_told():
     with pytest.raises(UnsupportedHostError, match=r"\(KeyError: 'sampled_points'\)") as caught:
-        find_label_loss(toy_hosts.HookOfOtherFormHost())
+        find_label_loss(bad_hosts.HookOfOtherFormHost())
     assert isinstance(caught.value.__cause__, KeyError)
 
 

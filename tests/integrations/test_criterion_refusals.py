@@ -1,0 +1,138 @@
+"""Hosts that cannot be served, and what is said about them."""
+
+import logging
+
+import pytest
+from integrations import bad_hosts
+from integrations.cases import attributes, crowd
+from integrations.checks import (
+    assert_only_class_losses_changed,
+    wanted_class_losses,
+)
+from integrations.toy_hosts import (
+    FocalHost,
+    OtherNamesHost,
+    SoftmaxHost,
+    random_case,
+)
+
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations import CrossStageCriterion
+
+
+def test_a_mean_over_queries_is_served_exactly_or_refused():
+    outputs, targets = crowd()
+    try:
+        found = CrossStageCriterion(bad_hosts.MeanHost(3), normalizer="host")(outputs, targets)
+    except UnsupportedHostError:
+        return
+    wanted = wanted_class_losses(FocalHost(3), outputs, targets)
+    assert found["loss_class"].item() == pytest.approx(wanted["loss_class"].item() / 4, rel=1e-6)
+
+
+@pytest.fixture
+def log(caplog):
+    """What the criterion logs, also when another test has set loggers up."""
+    logger = logging.getLogger("stageinteractor.integrations.criterion")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize("host", [FocalHost, SoftmaxHost, OtherNamesHost])
+def test_one_stage_is_served_with_one_warning(host, log):
+    wrapped = CrossStageCriterion(host())
+    for seed in range(2):
+        outputs, targets = random_case(seed, host, stages=1)
+        wanted = wanted_class_losses(host(), outputs, targets, None, "max")
+        plain = host()(outputs, targets)
+        assert_only_class_losses_changed(wrapped(outputs, targets), plain, wanted)
+        del outputs[host.before]
+        assert_only_class_losses_changed(wrapped(outputs, targets), plain, wanted)
+    (record,) = {id(record): record for record in log.records}.values()  # may have come two ways
+    assert record.getMessage().startswith(f"{host.__name__} was given one decoder stage only")
+
+
+def test_several_stages_are_served_without_a_warning(log):
+    CrossStageCriterion(FocalHost())(*random_case(0))
+    assert not log.records
+
+
+def test_fewer_auxiliary_outputs_than_stages_are_refused():
+    wrapped = CrossStageCriterion(FocalHost(), num_stages=6)
+    with pytest.raises(UnsupportedHostError, match="expected 5 auxiliary outputs .*, got 3"):
+        wrapped(*random_case(0))
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        (bad_hosts.NoMatcherHost, "NoMatcherHost has no matcher: it is not a criterion of DETR"),
+        (bad_hosts.NoClassesHost, "NoClassesHost has no num_classes: it is not a criterion of"),
+        (bad_hosts.NoHookHost, r"NoHookHost: no method loss_labels\*\(outputs, targets, indices"),
+        (bad_hosts.HookOfOtherFormHost, "from logits and boxes alone .*sampled_points"),
+        (
+            bad_hosts.LargestTargetHost,
+            "LargestTargetHost: its class loss is not a sum over queries",
+        ),
+        (bad_hosts.UnionHost, "UnionHost has use_uni_set=True: .*union of all stages' matches"),
+        (lambda: CrossStageCriterion(FocalHost()), "has the cross-stage assigner already"),
+    ],
+)
+def test_criteria_that_cannot_be_served_are_refused_when_wrapped(host, message):
+    with pytest.raises(UnsupportedHostError, match=message):
+        CrossStageCriterion(host())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("assign_second_stage", "use_dense_one_to_one", "use_position_supervised_loss"),
+        "use_uni_set",
+    ],
+)
+def test_settings_that_cannot_be_served_are_refused_only_when_they_are_on(setting):
+    host = FocalHost()
+    setattr(host, setting, True)
+    with pytest.raises(UnsupportedHostError, match=f"FocalHost has {setting}=True: "):
+        CrossStageCriterion(host)
+    setattr(host, setting, False)
+    CrossStageCriterion(host)
+
+
+def with_matcher(matcher):
+    return lambda: FocalHost(matcher=matcher())
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        (bad_hosts.DifferentCopiesHost, "matches its stages with different arguments"),
+        (bad_hosts.DifferentTargetsHost, "matches its stages with different arguments"),
+        (with_matcher(bad_hosts.TwoObjectsMatcher), "gives a query several objects at one stage"),
+        (bad_hosts.OtherPairsHost, "with other pairs than its matcher returned for that stage"),
+        (bad_hosts.OwnAssignmentHost, "with other pairs than its matcher returned for that stage"),
+        (bad_hosts.NoLossesHost, "asked its matcher for 0 of its 4 decoder stages only"),
+        (bad_hosts.LastStageHost, "asked its matcher for 1 of its 4 decoder stages only"),
+        (bad_hosts.CastingHost, "asked its matcher for 3 of its 4 decoder stages only"),
+    ],
+)
+def test_criteria_that_cannot_be_served_are_refused_at_the_first_step(host, message):
+    host = host()
+    wrapped = CrossStageCriterion(host)
+    before = attributes(host)
+    with pytest.raises(UnsupportedHostError, match=message):
+        wrapped(*random_case(0))
+    assert attributes(host) == before
+
+
+def test_outputs_without_logits_are_refused():
+    with pytest.raises(
+        UnsupportedHostError, match="none of pred_logits, logits, but scores, boxes"
+    ):
+        CrossStageCriterion(FocalHost())({"scores": 0, "boxes": 0}, [])
+
+
+def test_an_unknown_normalizer_is_refused():
+    with pytest.raises(ValueError, match="normalizer must be 'max' or 'host', got 'min'"):
+        CrossStageCriterion(FocalHost(), normalizer="min")
