@@ -5,9 +5,8 @@ Images are small, and so is the number of queries; FOCUS-DETR takes 300 queries 
 
 import pytest
 import torch
-from detectron2.config import instantiate
-from detectron2.structures import Boxes, Instances
 from integrations import detrex_host
+from integrations.detrex_cases import build_model, two_images
 from omegaconf import OmegaConf
 
 from stageinteractor.config import apply_overrides
@@ -45,32 +44,13 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> None:
     detrex_host.stay_on_cpu(monkeypatch)
 
 
-def two_images(height: int, width: int) -> list[dict[str, object]]:
-    torch.manual_seed(0)
-    batch = []
-    for count in (6, 3):
-        middles = torch.rand(count, 2) * torch.tensor([width, height]) * 0.6 + 20
-        sizes = torch.rand(count, 2) * 20 + 20
-        objects = Instances((height, width))
-        objects.gt_boxes = Boxes(torch.cat([middles - sizes / 2, middles + sizes / 2], dim=1))
-        objects.gt_classes = torch.randint(4, (count,))
-        image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-        batch.append({"image": image, "instances": objects, "height": height, "width": width})
-    return batch
-
-
 def train_one_step(path: str, overrides: list[str], with_assigner: bool) -> dict[str, float]:
     """The weighted losses."""
     cfg = load_project_config(path)
     apply_overrides(cfg, ["model.device=cpu", *overrides])
     if with_assigner:  # no threshold: in a fresh model few boxes reach one
         use_cross_stage(cfg.model.criterion, iou_threshold=0.0)
-    torch.manual_seed(1)
-    model = instantiate(cfg.model).train()
-    with torch.no_grad():  # boxes and classes that differ between the layers
-        for name, parameter in model.named_parameters():
-            if "bbox_embed" in name or "class_embed" in name:
-                parameter.add_(torch.randn_like(parameter) * 0.02)
+    model = build_model(cfg)
     big = OmegaConf.select(cfg, "model.num_queries", default=0) >= 300
     batch = two_images(384, 480) if big else two_images(128, 160)
     torch.manual_seed(2)

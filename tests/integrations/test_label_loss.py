@@ -1,6 +1,6 @@
 import pytest
 import torch
-from integrations import bad_hosts, toy_hosts
+from integrations import bad_hosts
 from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, VarifocalHost
 from torch import nn
 

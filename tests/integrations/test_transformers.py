@@ -59,25 +59,26 @@ def call_rt_detr(recorded, function):
     config = transformers.RTDetrConfig(
         backbone_config=rt_resnet(), num_labels=80, decoder_layers=STAGES
     )
-    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
-    return function(
-        logits[-1],
-        labels_of(recorded),
-        "cpu",
-        boxes[-1],
-        config,
-        logits.transpose(0, 1),
-        boxes.transpose(0, 1),
-        enc_topk_logits=logits[2].clone(),
-        enc_topk_bboxes=boxes[2].clone(),
-    )
+    return call_with_proposals(recorded, function, config)
 
 
 def call_d_fine(recorded, function):
     config = transformers.DFineConfig(num_labels=80, decoder_layers=STAGES, max_num_bins=8)
-    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
+    boxes = stacked(recorded, "pred_boxes")
     torch.manual_seed(0)
-    corners = torch.randn(*logits.shape[:3], 4 * 9)
+    corners = torch.randn(*boxes.shape[:3], 4 * 9)
+    return call_with_proposals(
+        recorded,
+        function,
+        config,
+        predicted_corners=corners.transpose(0, 1),
+        initial_reference_points=boxes.transpose(0, 1),
+    )
+
+
+def call_with_proposals(recorded, function, config, **more):
+    """RT-DETR and its kin: the image comes before the stage, and the encoder proposes boxes."""
+    logits, boxes = stacked(recorded, "pred_logits"), stacked(recorded, "pred_boxes")
     return function(
         logits[-1],
         labels_of(recorded),
@@ -88,8 +89,7 @@ def call_d_fine(recorded, function):
         boxes.transpose(0, 1),
         enc_topk_logits=logits[2].clone(),
         enc_topk_bboxes=boxes[2].clone(),
-        predicted_corners=corners.transpose(0, 1),
-        initial_reference_points=boxes.transpose(0, 1),
+        **more,
     )
 
 
