@@ -30,7 +30,6 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[
     parser.add_argument("--hours", type=float, default=24, metavar="H")
     parser.add_argument("--partition", metavar="NAME")
     parser.add_argument("--job-name", default="stageinteractor", metavar="NAME")
-    parser.add_argument("--port", type=int, default=29500, metavar="N")
     parser.add_argument("--logs", default="output/jobs", metavar="DIR", help="seen by all nodes")
     parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm")
     parser.add_argument("--wait", action="store_true", help="until the job has ended")
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         **partition,
     )
     script = Path(__file__).resolve().with_name("train_net.py")
-    job = executor.submit(ClusterJob(str(script), rest, args.port))
+    job = executor.submit(ClusterJob(str(script), rest))
     print(f"job {job.job_id}, logs in {args.logs}")
     if args.wait:
         job.results()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("transformers", reason="transformers is not installed")
 CONFIG = (
     Path(__file__).parents[2]
     / "projects/stageinteractor/configs/demo/digits_in_photos_deformable_detr.py"

@@ -143,7 +143,6 @@ def test_wandb_gets_numbers_and_the_picture_by_step(cfg, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_wandb_offline_leaves_a_run_in_the_output_folder(cfg, tmp_path):
-    pytest.importorskip("wandb", reason="wandb is not installed")
     cfg.train.writers = ["wandb"]
     train_a_little(cfg)
     (run,) = (tmp_path / "run/wandb").glob("offline-run-*")

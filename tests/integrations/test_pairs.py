@@ -9,6 +9,7 @@ from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations.pairs import (
     active_queries,
     assign,
+    in_one_copy,
     to_host,
     to_matches,
     to_pairs,
@@ -166,11 +167,23 @@ def test_tensors_on_the_host_are_handed_on_detached():
     assert all(torch.equal(x, y) for x, y in zip(found, tensors, strict=True))
 
 
+def various_tensors(device: str = "cpu") -> list[torch.Tensor]:
+    numbers = torch.tensor([[0.1, 2.0, -3.0]], dtype=torch.float64)
+    return [numbers.to(device), index(1, 2**24 - 1), torch.zeros(0, 4, device=device)]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_one_copy_keeps_shapes_types_and_values(wide):
+    tensors = various_tensors()[0 if wide else 1 :]  # without float64 all go as float32
+    found = in_one_copy(tensors, torch.device("cpu"))
+    assert len(found) == len(tensors)
+    for one, other in zip(found, tensors, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert torch.equal(one, other)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_tensors_on_a_gpu_come_in_one_copy_with_their_types():
-    numbers = torch.rand(2, 3, dtype=torch.float64)
-    found = to_host([numbers.cuda(), index(1, 2**24 - 1), torch.zeros(0, 4).cuda()])
+def test_tensors_on_a_gpu_come_to_the_host():
+    found = to_host(various_tensors("cuda"))
+    assert all(torch.equal(x, y) for x, y in zip(found, various_tensors(), strict=True))
     assert [x.dtype for x in found] == [torch.float64, torch.long, torch.float32]
-    assert torch.equal(found[0], numbers)
-    assert found[1].tolist() == [1, 2**24 - 1]
-    assert found[2].shape == (0, 4)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
+from integrations.hf_models import MODELS, deformable_detr, resnet, rt_resnet
 
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.errors import MissingDependencyError, UnsupportedHostError
@@ -15,9 +17,6 @@ from stageinteractor.integrations.transformers import (
     require_transformers,
     use_cross_stage,
 )
-
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-from integrations.hf_models import MODELS, deformable_detr, resnet, rt_resnet  # noqa: E402
 
 RECORDING = Path(__file__).parents[1] / "golden/data/synth_deformable.pt"
 NEUTRAL = {

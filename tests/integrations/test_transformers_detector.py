@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
@@ -10,8 +11,6 @@ from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.integrations.transformers import CrossStageLoss
 from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
-
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 
 class Recorder(nn.Module):

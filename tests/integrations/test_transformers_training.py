@@ -2,17 +2,15 @@
 
 import pytest
 import torch
+from integrations.hf_models import MODELS
 
-pytest.importorskip("transformers", reason="transformers is not installed")
-from integrations.hf_models import MODELS  # noqa: E402
-
-from stageinteractor.assigner import CrossStageAssigner  # noqa: E402
-from stageinteractor.data.coco_format import read_coco  # noqa: E402
-from stageinteractor.data.digits_in_photos import make_digits_in_photos  # noqa: E402
-from stageinteractor.data.mapper import DetectionMapper  # noqa: E402
-from stageinteractor.data.registration import to_records  # noqa: E402
-from stageinteractor.integrations.transformers_detector import TransformersDetector  # noqa: E402
-from stageinteractor.modeling.postprocessing import TopK  # noqa: E402
+from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.data.coco_format import read_coco
+from stageinteractor.data.digits_in_photos import make_digits_in_photos
+from stageinteractor.data.mapper import DetectionMapper
+from stageinteractor.data.registration import to_records
+from stageinteractor.integrations.transformers_detector import TransformersDetector
+from stageinteractor.modeling.postprocessing import TopK
 
 
 @pytest.fixture(scope="module")

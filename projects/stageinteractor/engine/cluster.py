@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import sys
 from pathlib import Path
@@ -15,28 +14,18 @@ class ClusterJob:
     Args:
         script: path of tools/train_net.py.
         arguments: its command line.
-        port: on the first host, for the processes to meet.
     """
 
-    def __init__(self, script: str, arguments: list[str], port: int = 29500) -> None:
+    def __init__(self, script: str, arguments: list[str]) -> None:
         self.script = script
         self.arguments = arguments
-        self.port = port
 
     def __call__(self) -> None:
         """Become one process of the training; the way to the others is torchrun's variables."""
-        from submitit import JobEnvironment
+        from submitit.helpers import TorchDistributedEnvironment
 
-        job = JobEnvironment()
-        per_node = job.num_tasks // job.num_nodes
-        os.environ.update(
-            RANK=str(job.global_rank),
-            LOCAL_RANK=str(job.local_rank),
-            WORLD_SIZE=str(job.num_tasks),
-            LOCAL_WORLD_SIZE=str(per_node),
-            MASTER_ADDR=job.hostnames[0],
-            MASTER_PORT=str(self.port),
-        )
+        # every task sees all GPUs of its node and takes that of its local rank
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         sys.argv = [self.script, *self.arguments]
         sys.path.insert(0, str(Path(self.script).parent))
         runpy.run_path(self.script, run_name="__main__")
@@ -46,4 +35,4 @@ class ClusterJob:
         from submitit.helpers import DelayedSubmission
 
         arguments = [argument for argument in self.arguments if argument != "--resume"]
-        return DelayedSubmission(ClusterJob(self.script, ["--resume", *arguments], self.port))
+        return DelayedSubmission(ClusterJob(self.script, ["--resume", *arguments]))

@@ -28,7 +28,11 @@ def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     tensors = [tensor.detach() for tensor in tensors]
     if all(tensor.device.type == "cpu" for tensor in tensors):
         return tensors
-    device = next(tensor.device for tensor in tensors if tensor.device.type != "cpu")
+    return in_one_copy(tensors, next(x.device for x in tensors if x.device.type != "cpu"))
+
+
+def in_one_copy(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Join tensors of any shapes and types on a device, copy that, and take it apart again."""
     wide = torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
     flat = torch.cat([x.to(device, wide, non_blocking=True).flatten() for x in tensors]).cpu()
     parts = flat.split([tensor.numel() for tensor in tensors])

@@ -8,14 +8,13 @@ numbers that those products and convolutions put out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 from torchvision.ops import deform_conv2d  # noqa: F401 - importing it registers the operator
 
 
@@ -57,16 +56,15 @@ class ActivationCounter(TorchDispatchMode):
     """Count what products and convolutions put out, for every module that is at work.
 
     Args:
-        model: its modules are followed while the counter is in use.
+        modules: knows which modules are at work.
         operators: those whose outputs count, as torch's FLOP counter names them.
     """
 
-    def __init__(self, model: nn.Module, operators: set[Any]) -> None:
+    def __init__(self, modules: ModuleTracker, operators: set[Any]) -> None:
         super().__init__()
-        self.model = model
+        self.modules = modules
         self.operators = operators
         self.elements: Counter[str] = Counter()
-        self.active: list[str] = []
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -75,28 +73,9 @@ class ActivationCounter(TorchDispatchMode):
         out = function(*args, **(kwargs or {}))
         if function.overloadpacket in self.operators:
             first = out[0] if isinstance(out, tuple | list) else out
-            for name in set(self.active):
+            for name in self.modules.parents:
                 self.elements[name] += first.numel()
         return out
-
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """Know which modules are at work while the model runs."""
-        handles = []
-        for name, module in self.model.named_modules():
-            handles.append(module.register_forward_pre_hook(self._enter(name)))
-            handles.append(module.register_forward_hook(self._leave, always_call=True))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, name: str) -> Any:
-        return lambda module, inputs: self.active.append(name)
-
-    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.active.pop()
 
 
 def training_bytes(model: nn.Module, batched_inputs: list[dict[str, Any]]) -> int:
@@ -137,16 +116,16 @@ def model_cost(
     """
     model.eval()
     with torch.no_grad(), flop_counter() as counter:
-        activations = ActivationCounter(model, set(counter.flop_registry))
-        with activations.following(), activations:
-            model(batched_inputs)
+        with ModuleTracker() as modules:
+            with ActivationCounter(modules, set(counter.flop_registry)) as activations:
+                model(batched_inputs)
     flops = counter.get_flop_counts()
     root = type(model).__name__
     costs = []
     for name, module in model.named_modules():
         if name.count(".") + bool(name) > depth:
             continue
-        counted = flops.get(f"{root}.{name}" if name else "Global", {})
+        tracked = f"{root}.{name}" if name else "Global"
         parameters = list(module.parameters())
         if parameters:
             costs.append(
@@ -154,8 +133,8 @@ def model_cost(
                     name,
                     sum(p.numel() for p in parameters),
                     sum(p.numel() for p in parameters if p.requires_grad),
-                    sum(counted.values()),
-                    activations.elements[name],
+                    sum(flops.get(tracked, {}).values()),
+                    activations.elements[tracked],
                 )
             )
     return costs
