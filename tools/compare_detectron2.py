@@ -4,6 +4,8 @@
 Reads the pinned commit from the checkout's history (a work tree or a bare repository; what lies in
 the work tree does not matter), prints what differs as a short unified diff, and exits with 1 when
 that is anything else than the changed lines listed in KNOWN.
+
+tools/compare_detectron2.py path/to/detectron2
 """
 
 from __future__ import annotations
@@ -128,7 +130,9 @@ def compare(checkout: Path, wheel: Path | None) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare and return the exit status: 0 as known, 1 something else differs, 2 a failure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkout", type=Path, help=f"a clone of {UPSTREAM}")
     parser.add_argument("--wheel", type=Path, help="a copy of the wheel; else it is downloaded")
     options = parser.parse_args(arguments)

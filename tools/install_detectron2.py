@@ -6,6 +6,9 @@ tagged for CPython 3.10 because of one compiled file. Its sha256 is checked, a p
 called `detectron2` is made of it (without the compiled file and without a stray top-level package
 `tools`), and that is installed. Nothing is compiled, and whatever was downloaded is removed again.
 `tools/compare_detectron2.py` shows how its Python files differ from upstream's.
+
+tools/install_detectron2.py                  # or, to build the official repository:
+tools/install_detectron2.py --from-source
 """
 
 from __future__ import annotations
@@ -189,8 +192,9 @@ def install_from_source() -> None:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    summary = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(description=summary[0], epilog=summary[2])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--from-source",

@@ -1,4 +1,7 @@
-"""Make one of the data sets that need no download beyond PyPI."""
+"""Make one of the data sets that need no download beyond PyPI.
+
+tools/prepare_dataset.py digits_in_photos --sheet sheet.jpg
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ SETS = {"digits_in_photos": make_digits_in_photos, "tree_crowns": make_tree_crow
 
 @told_in_one_line
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=list(SETS))
     parser.add_argument("--output", help="default: datasets/NAME")
     parser.add_argument("--sheet", metavar="FILE", help="also draw training images to a picture")

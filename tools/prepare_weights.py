@@ -1,4 +1,7 @@
-"""Write ImageNet weights of a backbone to a file that a config can name."""
+"""Write ImageNet weights of a backbone to a file that a config can name.
+
+tools/prepare_weights.py resnet50        # into datasets/weights/resnet50.pth
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from stageinteractor.command_line import told_in_one_line
 
 @told_in_one_line
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=list(SOURCES))
     parser.add_argument("--output", help="default: datasets/weights/NAME.pth")
     args = parser.parse_args()

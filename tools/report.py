@@ -1,4 +1,7 @@
-"""Show finished runs: a table of AP, and curves.png and val_grid.png in their output folders."""
+"""Show finished runs: a table of AP, and curves.png and val_grid.png in their output folders.
+
+tools/report.py output/demo output/no_reuse
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from stageinteractor.visualization.report import compare_runs, write_report
 
 @told_in_one_line
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("output_dir", nargs="+", help="train.output_dir of a run")
     args = parser.parse_args()
     tables = [write_report(folder) for folder in args.output_dir]

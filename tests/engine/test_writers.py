@@ -1,4 +1,6 @@
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -96,8 +98,6 @@ def test_an_unknown_writer_is_refused(cfg):
 
 
 def test_wandb_that_is_not_installed_is_told(cfg, monkeypatch):
-    import sys
-
     cfg.train.writers = ["wandb"]
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingDependencyError, match=r"stageinteractor\[wandb\]"):
@@ -117,15 +117,35 @@ class FakeRun:
         self.logged.append("finished")
 
 
-def test_wandb_gets_numbers_and_the_picture_by_step(cfg, monkeypatch, tmp_path):
-    import sys
-    import types
-
+@pytest.fixture
+def fake_wandb(monkeypatch):
+    """In the place of the package: its run, and the options of every start."""
     run, started = FakeRun(), []
     module = types.ModuleType("wandb")
     module.init = lambda **options: started.append(options) or run
     module.Image = lambda array: np.asarray(array).shape
     monkeypatch.setitem(sys.modules, "wandb", module)
+    return run, started
+
+
+def test_wandb_gets_what_is_new_only(cfg, fake_wandb):
+    cfg.train.writers = ["wandb"]
+    writers = build_writers(cfg)
+    with EventStorage(0) as storage:
+        storage.put_scalar("bbox/AP", 12.0, smoothing_hint=False)
+        for loss in (2.5, 2.0):
+            storage.put_scalar("total_loss", loss, smoothing_hint=False)
+            for writer in writers:
+                writer.write()
+            storage.step()
+    assert fake_wandb[0].logged == [
+        (0, {"bbox/AP": 12.0, "total_loss": 2.5}),
+        (1, {"total_loss": 2.0}),
+    ]
+
+
+def test_wandb_gets_numbers_and_the_picture_by_step(cfg, fake_wandb):
+    run, started = fake_wandb
     cfg.train.writers = ["wandb", "tensorboard"]
     _, picture, _ = train_a_little(cfg)
     (step, values), last = run.logged

@@ -1,6 +1,7 @@
 """Every command line explains itself and reports what it is given wrongly in one line."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,14 +31,16 @@ def call(monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in TOOLS.glob("*.py")))
-def test_help_tells_what_the_tool_does(name, monkeypatch, capsys):
+def test_help_tells_what_the_tool_does_with_an_example(name, monkeypatch, capsys):
     monkeypatch.syspath_prepend(TOOLS)  # as for a script: tools may import each other
     module = load(name)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as stop:
         getattr(module, "main", getattr(module, "parse_args", None))()
     assert stop.value.code == 0
-    told = " ".join(capsys.readouterr().out.split())
+    text = capsys.readouterr().out
+    assert re.search(rf"^ *tools/{name}\.py ", text, re.MULTILINE), "no example"
+    told = " ".join(text.split())
     assert " ".join(module.__doc__.split("\n\n")[0].split())[:60] in told
 
 
