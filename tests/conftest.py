@@ -1,7 +1,10 @@
-"""A finished run of a tiny detector with random weights, for tests of prediction."""
+"""A finished run of a tiny detector with random weights; tools as modules."""
 
+import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
+TOOLS = Path(__file__).parents[1] / "tools"
 CONFIG = Path(__file__).parents[1] / "projects/stageinteractor/configs/demo/digits_in_photos.py"
 CATEGORIES = [{"id": 3, "name": "disc"}, {"id": 7, "name": "square"}, {"id": 40, "name": "bar"}]
 SIZES = [(90, 70), (64, 80), (120, 60), (90, 70)]
@@ -22,6 +26,19 @@ TINY = [
     "dataloader.test.batch_size=2",
     "train.device=cpu",
 ]
+
+
+@pytest.fixture(scope="session")
+def load_tool() -> Callable[[str], ModuleType]:
+    """A function that returns ``tools/NAME.py`` as a module."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 def _randomise(model: nn.Module) -> nn.Module:

@@ -35,6 +35,12 @@ def test_one_line_of_a_plain_error_is_its_message():
     assert one_line(DataError(f"  {MESSAGE}\n")) == MESSAGE
 
 
+def test_one_line_of_a_message_of_several_lines_is_all_of_it():
+    assert one_line(DataError("set.yaml: expected a colon\n  in line 3\n    ^")) == (
+        "set.yaml: expected a colon in line 3 ^"
+    )
+
+
 def test_one_line_of_an_error_without_message_is_its_type():
     assert one_line(DataError()) == "DataError"
 

@@ -116,7 +116,6 @@ def test_detections_are_those_of_the_evaluation(run_copy, tiny_set):
 def test_a_model_of_transformers_is_used_in_the_same_way(
     tiny_config, tiny_set, randomise, tmp_path
 ):
-    pytest.importorskip("transformers", reason="transformers is not installed")
     from stageinteractor.engine import evaluate
     from stageinteractor.engine.run import build_model
 
@@ -278,8 +277,8 @@ def test_a_config_without_test_augmentations_is_refused(tiny_config, tiny_run):
         Predictor.from_config(cfg, tiny_run / "model_best.pth")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there_is_named(tiny_run):
+def test_a_device_that_is_not_there_is_named(tiny_run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="device 'cuda': torch finds no GPU"):
         Predictor.from_config(tiny_run / "config.yaml", device="cuda")
 

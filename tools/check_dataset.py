@@ -57,20 +57,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=list(CONVERTERS),
         help="convert first: JSON is a data.yaml (yolo) or a folder (voc), and IMAGES is left out",
     )
-    parser.add_argument("--split", default="train", help="of the set to convert (default: train)")
+    parser.add_argument("--split", help="of the set to convert, with --from (default: train)")
     parser.add_argument("--to", metavar="FILE", help="annotation file to write, with --from")
     args = parser.parse_args(argv)
     if args.format and (args.images or not args.to):
         parser.error("--from takes one path and --to FILE")
-    if not args.format and (not args.images or args.to):
-        parser.error("give JSON and IMAGES; --to only with --from")
+    if not args.format and (not args.images or args.to or args.split):
+        parser.error("give JSON and IMAGES; --to and --split only with --from")
     return args
 
 
 def run(args: argparse.Namespace) -> int:
     json_file, images = args.source, args.images
     if args.format:
-        content, folder = CONVERTERS[args.format](args.source, args.split)
+        content, folder = CONVERTERS[args.format](args.source, args.split or "train")
         json_file, images = args.to, str(folder)
         atomic_write_text(json_file, json.dumps(content))
         print(f"written: {json_file}, for the images in {images}")

@@ -60,11 +60,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
     parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if bool(args.inputs) == args.web:
         parser.error("give inputs, or --web and no inputs")
     if args.batch_size < 1:
         parser.error("--batch-size must be at least 1")
+    if not 0 <= args.min_score <= 1:
+        parser.error("--min-score must be from 0 to 1")
+    if args.port is not None and not 0 < args.port < 2**16:
+        parser.error("--port must be from 1 to 65535")
     return args
 
 
@@ -104,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
     places = sinks(args.format, output, sources, predictor.classes)
     summary = predict_all(predictor, sources, list(places.values()), args.batch_size)
     print(f"{summary.detections} detections in {summary.pictures} images")
-    print(f"written: {', '.join(place for place in places if Path(place).exists())}")
+    written = [place for place in places if Path(place).exists()]
+    print(f"written: {', '.join(written) or 'nothing'}")
     if summary.faults:
         print(f"error: could not be read: {len(summary.faults)}, see above", file=sys.stderr)
     return 1 if summary.faults else 0

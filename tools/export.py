@@ -14,10 +14,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from stageinteractor import Predictor
 from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, load_config
-from stageinteractor.engine.run import build_trained_model
 from stageinteractor.export import describe, export_detector
+from stageinteractor.predictor import find_checkpoint
 
 SIZES = [[480, 640], [333, 500]]
 
@@ -27,7 +28,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
-    parser.add_argument("--weights", metavar="FILE", help="default: as of train_net --eval-only")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="default: model_best.pth or the last checkpoint beside config.yaml",
+    )
     parser.add_argument("--output", metavar="DIR", help="default: train.output_dir/export")
     parser.add_argument(
         "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
@@ -47,13 +52,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file)
     apply_overrides(cfg, args.opts)
-    cfg.train.device = "cpu"
-    if "weights" in (cfg.model.get("backbone") or {}):
-        cfg.model.backbone.weights = None  # the checkpoint has them
-    model = build_trained_model(cfg, args.weights)
+    weights = args.weights or find_checkpoint(cfg, args.config_file)
+    predictor = Predictor.from_config(cfg, weights, "cpu")
+    if predictor.class_names:  # a config before training has them in its annotation file only
+        cfg.dataset.class_names = list(predictor.class_names)
     written = export_detector(
-        model,
-        describe(cfg, model),
+        predictor.model,
+        describe(cfg, predictor.model),
         Path(args.output or Path(cfg.train.output_dir) / "export"),
         args.format,
         [(height, width) for height, width in args.size or SIZES],

@@ -25,10 +25,10 @@ from stageinteractor.files import atomic_write_text
 from stageinteractor.visualization.assignment import (
     collect_assignment,
     draw_panels,
+    plot_summary,
     summarize,
     write_page,
 )
-from stageinteractor.visualization.assignment.summary import plot_summary
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,9 +58,14 @@ def run(args: argparse.Namespace) -> None:
     model = build_trained_model(cfg, args.weights)
     output = Path(args.output or Path(cfg.train.output_dir) / "assignment")
     items = []
+    taken = {"statistics"}  # names of pictures
     for item in tqdm(inputs, unit="image"):
         (found,) = collect_assignment(model, [item])
-        draw_panels(found, cfg.dataset.class_names, output / f"{Path(found.name).stem}.png")
+        stem = Path(found.name).stem
+        while stem in taken:  # files of one name in two folders
+            stem += "_"
+        taken.add(stem)
+        draw_panels(found, cfg.dataset.class_names, output / f"{stem}.png")
         items.append(found)
     summary = summarize(items)
     plot_summary(summary, output / "statistics.png")

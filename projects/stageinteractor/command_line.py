@@ -15,7 +15,7 @@ Arguments = ParamSpec("Arguments")
 def told_in_one_line(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
     """Let the main function of a tool tell what its input caused, without a traceback.
 
-    The exit code is then 2.
+    That is our own errors, and files and folders that cannot be used. The exit code is then 2.
     """
 
     @functools.wraps(main)
@@ -23,7 +23,12 @@ def told_in_one_line(main: Callable[Arguments, int]) -> Callable[Arguments, int]
         try:
             return main(*args, **kwargs)
         except StageInteractorError as error:
-            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-            return 2
+            reason = one_line(error)
+        except OSError as error:  # such as an output folder that cannot be written to
+            if error.filename is None:
+                raise
+            reason = f"{error.filename}: {error.strerror}"
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+        return 2
 
     return run

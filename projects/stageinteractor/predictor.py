@@ -24,11 +24,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from .config import instantiate, load_config
-from .engine.checkpointing import BEST, load_weights
+from .data.pictures import Picture, open_picture
+from .engine.checkpointing import BEST, load_all_weights
 from .engine.setup import find_device
 from .errors import ConfigError, DataError
 from .prediction.classes import Classes, find_classes
-from .prediction.pictures import Picture, open_picture
 
 __all__ = ["Predictor", "find_checkpoint"]
 MAPPER = "dataloader.test.mapper"
@@ -84,14 +84,11 @@ class Predictor:
             ConfigError: the config cannot be read or built, or there is no such device.
             DataError: there is no checkpoint, or it does not hold all weights of the model.
         """
-        folder = None
         if isinstance(config, DictConfig):
-            cfg = copy.deepcopy(config)
+            cfg, file = copy.deepcopy(config), None
         else:
-            cfg = load_config(config)
-            if Path(config).suffix != ".py":  # a run's config.yaml
-                folder = Path(config).parent
-        checkpoint = weights or find_checkpoint(cfg, folder)
+            cfg, file = load_config(config), config
+        checkpoint = weights or find_checkpoint(cfg, file)
         classes = find_classes(cfg)
         if classes.names and "dataset" in cfg:
             cfg.dataset.num_classes = len(classes.names)
@@ -99,9 +96,9 @@ class Predictor:
         augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
         _forget_initial_weights(cfg.model)
         model = instantiate(cfg.model, "model")
-        _load_all_weights(model, checkpoint, OmegaConf.select(cfg, "train.ema.enabled") or False)
+        load_all_weights(model, checkpoint, OmegaConf.select(cfg, "train.ema.enabled") or False)
         return cls(
-            model.to(_device(device)),
+            model.to(find_device(device, "device")),
             augmentations=augmentations,
             image_format=mapper.get("image_format", "RGB"),
             classes=classes,
@@ -145,19 +142,25 @@ class Predictor:
         return {"image": tensor, "height": height, "width": width}
 
 
-def find_checkpoint(cfg: DictConfig, folder: Path | None = None) -> str:
+def find_checkpoint(cfg: DictConfig, config_file: str | os.PathLike[str] | None = None) -> str:
     """Return the best or else last checkpoint of a run, else ``train.init_checkpoint``.
 
     Args:
         cfg: of the run.
-        folder: where to look before ``train.output_dir``, which is as it was when training.
+        config_file: a run's ``config.yaml``: its folder is looked into before
+            ``train.output_dir``, which is as it was when training.
 
     Raises:
         DataError: there is none.
     """
+    folders = []
+    if config_file is not None and Path(config_file).suffix != ".py":
+        folders.append(Path(config_file).parent)
     output_dir = OmegaConf.select(cfg, "train.output_dir", default=None)
-    folders = [Path(place) for place in (folder, output_dir) if place is not None]
-    for place in dict.fromkeys(folders):
+    if output_dir is not None:
+        folders.append(Path(output_dir))
+    folders = list(dict.fromkeys(folders))
+    for place in folders:
         names = [f"{BEST}.pth"]
         if (place / "last_checkpoint").is_file():
             names.append((place / "last_checkpoint").read_text(encoding="utf-8").strip())
@@ -167,7 +170,7 @@ def find_checkpoint(cfg: DictConfig, folder: Path | None = None) -> str:
     initial = OmegaConf.select(cfg, "train.init_checkpoint", default=None)
     if initial:
         return str(initial)
-    looked = " or ".join(str(place) for place in dict.fromkeys(folders)) or "the config"
+    looked = " or ".join(str(place) for place in folders) or "the config"
     raise DataError(f"no checkpoint in {looked}: train first, or name one as weights")
 
 
@@ -190,25 +193,3 @@ def _forget_initial_weights(node: DictConfig | ListConfig) -> None:
             continue
         if OmegaConf.is_config(node[key]):
             _forget_initial_weights(node[key])
-
-
-def _load_all_weights(model: nn.Module, checkpoint: str | os.PathLike[str], ema: bool) -> None:
-    """Load a checkpoint that leaves nothing of the model as it was initialised."""
-    missing: list[str] = []
-    hook = model.register_load_state_dict_post_hook(
-        lambda _, keys: missing.extend(keys.missing_keys)
-    )
-    load_weights(model, checkpoint, ema=ema)
-    hook.remove()
-    if missing:
-        raise DataError(
-            f"{checkpoint}: {len(missing)} of the model's tensors are not in it, or in another "
-            f"shape, such as {missing[0]}; give the config that it was trained with"
-        )
-
-
-def _device(wanted: str) -> str:
-    try:
-        return find_device(wanted)
-    except ConfigError as error:
-        raise ConfigError(f"device {wanted!r}: torch finds no GPU; use 'cpu' or 'auto'") from error

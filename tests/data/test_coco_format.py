@@ -213,12 +213,16 @@ def test_annotation_of_an_unknown_image(content: Json, write_json: Write):
         ("images", "id", [1], r"image number 0 has id \[1\]: expected a number or text"),
         ("images", "file_name", 7, "image number 0 has file_name 7: expected a text"),
         ("categories", "id", "b", "category number 0 has id 'b': expected a number"),
+        ("annotations", "id", [1], r"annotation number 0 has id \[1\]: expected a number or text"),
+        ("annotations", "image_id", [1], r"image_id \[1\], which is not in 'images' \(ids 1, b\)"),
+        ("annotations", "image_id", 7, r"image_id 7, which is not in 'images' \(ids 1, b\)"),
+        ("annotations", "category_id", {}, "category_id {}, which is not in 'categories'"),
     ],
 )
 def test_ids_and_names_of_another_kind_are_told(tmp_path, part, field, value, message):
     content = {
-        "images": [{"id": 1, "file_name": "a.png", "width": 3, "height": 3}],
-        "annotations": [],
+        "images": [{"id": key, "file_name": "a.png", "width": 3, "height": 3} for key in ("b", 1)],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}],
         "categories": [{"id": 1, "name": "x"}],
     }
     content[part][0][field] = value

@@ -11,11 +11,6 @@ from stageinteractor.data.conversion import convert_voc, convert_yolo
 from stageinteractor.errors import DataError, MissingDependencyError
 
 
-@pytest.fixture
-def library() -> None:
-    pytest.importorskip("supervision", reason="needs the extra 'convert'")
-
-
 def save(path: Path, width: int, height: int, orientation: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
@@ -53,7 +48,6 @@ def write_yolo(root: Path, layout: str = "ultralytics", names: str = "[cat, dog]
     return root / "data.yaml"
 
 
-@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("layout", ["ultralytics", "roboflow"])
 @pytest.mark.parametrize("names", ["[cat, dog]", "{1: dog, 0: cat}"])
 def test_yolo_boxes_become_pixels_of_the_turned_image(tmp_path, layout, names):
@@ -71,7 +65,6 @@ def test_yolo_boxes_become_pixels_of_the_turned_image(tmp_path, layout, names):
     assert (folder / "b.jpg").is_file()
 
 
-@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("line", ["0 0.5 0.5", "0 x 0.5 0.5 0.5", "7 0.5 0.5 0.5 0.5"])
 def test_a_bad_label_is_refused_with_its_file(tmp_path, line):
     data = write_yolo(tmp_path)
@@ -81,13 +74,19 @@ def test_a_bad_label_is_refused_with_its_file(tmp_path, line):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("library")
 def test_yolo_sets_that_cannot_be_found_or_read_whole_are_refused(tmp_path):
     data = write_yolo(tmp_path)
     with pytest.raises(DataError, match="no such file; give the data.yaml"):
         convert_yolo(tmp_path / "nothing.yaml", "train")
     with pytest.raises(DataError, match="'val' must name one folder of images, not 'nothing'"):
         convert_yolo(data, "val")
+    data.write_text("train: images/train\nnames: [a\n")
+    with pytest.raises(DataError, match="not readable as YAML: while parsing") as caught:
+        convert_yolo(data, "train")
+    assert "\n" not in str(caught.value)
+    data.write_text("- train\n")
+    with pytest.raises(DataError, match=r"must name one folder of images, not \['train'\]"):
+        convert_yolo(data, "train")
     data.write_text("train: elsewhere\nnames: [a]\n")
     with pytest.raises(DataError, match="no such folder of images"):
         convert_yolo(data, "train")
@@ -139,7 +138,6 @@ def write_voc(root: Path) -> Path:
 EXPECTED = {"1.jpg": [("dog", [0, 0, 60, 40]), ("cat", [10, 5, 20, 10])], "2.jpg": []}
 
 
-@pytest.mark.usefixtures("library")
 def test_voc_splits_are_taken_from_their_lists_and_share_their_classes(tmp_path):
     train, folder = convert_voc(write_voc(tmp_path), "train")
     val, _ = convert_voc(tmp_path, "val")
@@ -150,7 +148,6 @@ def test_voc_splits_are_taken_from_their_lists_and_share_their_classes(tmp_path)
     assert folder == tmp_path / "JPEGImages"
 
 
-@pytest.mark.usefixtures("library")
 def test_voc_files_may_lie_beside_their_images(tmp_path):
     write_voc(tmp_path / "voc")
     for split, names in (("train", "12"), ("valid", "3")):
@@ -163,17 +160,21 @@ def test_voc_files_may_lie_beside_their_images(tmp_path):
     assert [category["name"] for category in content["categories"]] == ["ant", "cat", "dog"]
 
 
-@pytest.mark.usefixtures("library")
 def test_voc_sets_that_cannot_be_read_are_refused(tmp_path):
     write_voc(tmp_path)
     with pytest.raises(DataError, match="test.txt: no such file"):
         convert_voc(tmp_path, "test")
     with pytest.raises(DataError, match="neither a folder Annotations nor a folder train"):
         convert_voc(tmp_path / "JPEGImages", "train")
-    (tmp_path / "ImageSets/Main/train.txt").write_text("1\n77\n")
-    with pytest.raises(DataError, match="1 images of the split are missing, as 77"):
-        convert_voc(tmp_path, "train")
-    for text in ("<annotation><object><name>a</name></object></annotation>", "<annotation>"):
+    listed = tmp_path / "ImageSets/Main/train.txt"
+    for line, told in ((b"77", "77"), (b"\xe4", "\ufffd")):
+        listed.write_bytes(b"1\n" + line)
+        with pytest.raises(DataError, match=f"1 images of the split are missing, as {told}"):
+            convert_voc(tmp_path, "train")
+    write_xml(tmp_path / "Annotations/2.xml", [("a", (1, 1, "wide", 9))])
+    broken = (tmp_path / "Annotations/2.xml").read_text()
+    none = broken.replace("wide", "nan")
+    for text in (broken, none, "<annotation><object><name>a</name></object></annotation>", "<a>"):
         (tmp_path / "Annotations/2.xml").write_text(text)
         with pytest.raises(DataError, match="2.xml"):
             convert_voc(tmp_path, "train")

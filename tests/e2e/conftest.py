@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import logging
 import os
@@ -94,12 +93,9 @@ def _fresh_loggers():
 
 
 @pytest.fixture
-def train_net():
+def train_net(load_tool):
     """The module tools/train_net.py."""
-    spec = importlib.util.spec_from_file_location("train_net", ROOT / "tools/train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train_net")
 
 
 @pytest.fixture

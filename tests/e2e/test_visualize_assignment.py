@@ -1,24 +1,15 @@
 """tools/visualize_assignment.py on the result of a training."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-TOOL = Path(__file__).resolve().parents[2] / "tools/visualize_assignment.py"
-
 
 @pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location("visualize_assignment", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def tool(load_tool):
+    return load_tool("visualize_assignment")
 
 
 def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, capsys):

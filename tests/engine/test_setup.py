@@ -16,6 +16,20 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
         find_device("cuda")
 
 
+def test_what_is_no_device_is_refused():
+    with pytest.raises(ConfigError, match="train.device 'gpu': use auto, cpu, cuda"):
+        find_device("gpu")
+
+
+def test_gpus_are_counted(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_device("auto") == "cuda"
+    assert find_device("cuda:1") == "cuda:1"
+    with pytest.raises(ConfigError, match="train.device 'cuda:2': the last GPU is cuda:1"):
+        find_device("cuda:2")
+
+
 def test_files_of_an_earlier_run_are_kept_aside(tmp_path):
     (tmp_path / "metrics.json").write_text("old")
     keep_previous(tmp_path, ("metrics.json", "absent.pth"))

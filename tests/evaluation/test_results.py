@@ -43,6 +43,7 @@ def test_other_content_is_refused(tmp_path: Path, content: Any, message: str):
     ("change", "message"),
     [
         ({"image_id": 4}, "has image_id 4, which val.json does not list"),
+        ({"image_id": [3]}, "has image_id [3], which val.json does not list"),
         ({"category_id": 0}, "has category_id 0, which val.json does not list"),
         ({"bbox": [1, 2, 3]}, "four finite numbers"),
         ({"bbox": [1, 2, 3, math.nan]}, "four finite numbers"),

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,7 +52,6 @@ def gray():
 @pytest.fixture
 def make_video():
     """A function that writes a video of 32x24 whose frames get brighter by ten each."""
-    cv2 = pytest.importorskip("cv2", reason="OpenCV (extra video) is not installed")
 
     def make(path, count: int = 8, fps: float = 10.0) -> str:
         codec = "MJPG" if str(path).endswith(".avi") else "mp4v"

@@ -75,6 +75,13 @@ def test_a_file_given_twice_comes_once_and_equal_names_are_numbered(photos: Path
     assert twice == ["a.png", "a-2.png", "b.jpg"]
 
 
+def test_a_numbered_name_is_not_one_that_another_file_has(photos: Path):
+    Image.new("RGB", (8, 6)).save(photos / "deep" / "a-2.png")
+    same = photos / "a.png", photos / "deep/er/a.png"
+    assert names(*same, photos / "deep/a-2.png") == ["a.png", "a-3.png", "a-2.png"]
+    assert names(photos / "deep/a-2.png", *same) == ["a-2.png", "a.png", "a-3.png"]
+
+
 def test_the_folder_of_results_is_left_out_of_the_folder_it_lies_in(photos: Path):
     assert names(photos, leave_out=photos / "deep") == ["a.png", "b.jpg"]
     assert names(photos, leave_out=photos) == ["a.png", "b.jpg", "deep/er/a.png"]

@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,12 +18,7 @@ from stageinteractor.prediction.video import VideoFile, Webcam, require_cv2, vid
 CLASSES = Classes(("cat", "dog"))
 
 
-@pytest.fixture(scope="module")
-def cv2():
-    return pytest.importorskip("cv2", reason="OpenCV (extra video) is not installed")
-
-
-def read(cv2, path: Path) -> tuple[list[np.ndarray], float]:
+def read(path: Path) -> tuple[list[np.ndarray], float]:
     capture = cv2.VideoCapture(str(path))
     frames = []
     while True:
@@ -44,7 +40,7 @@ def test_frames_come_in_order_with_their_times(tmp_path: Path, make_video, suffi
     np.testing.assert_allclose(grays, np.arange(8) * 10, atol=5)
 
 
-def test_colours_are_rgb(tmp_path: Path, cv2):
+def test_colours_are_rgb(tmp_path: Path):
     writer = cv2.VideoWriter(
         str(tmp_path / "red.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 24)
     )
@@ -55,7 +51,6 @@ def test_colours_are_rgb(tmp_path: Path, cv2):
     assert red > 190 and green < 10 and blue < 10
 
 
-@pytest.mark.usefixtures("cv2")
 def test_a_file_that_is_no_video_is_a_frame_that_says_so(tmp_path: Path):
     (tmp_path / "clip.mp4").write_text("words")
     source = VideoFile("clip.mp4", tmp_path / "clip.mp4")
@@ -81,10 +76,10 @@ def write_video(path: Path, frames, found) -> None:
             write(frame, found(*frame.picture.size))
 
 
-def test_a_video_becomes_a_video_of_the_same_length(tmp_path: Path, make_video, found, cv2):
+def test_a_video_becomes_a_video_of_the_same_length(tmp_path: Path, make_video, found):
     frames = list(VideoFile("sub/clip.avi", make_video(tmp_path / "clip.avi")))
     write_video(tmp_path / "out", frames, found)
-    written, fps = read(cv2, tmp_path / "out/sub/clip.avi.mp4")
+    written, fps = read(tmp_path / "out/sub/clip.avi.mp4")
     assert (len(written), fps) == (8, 10)
     assert written[0].shape == (480, 640, 3)
     right = [frame[200:300, 500:600].mean() for frame in written]  # no box runs through it
@@ -93,34 +88,33 @@ def test_a_video_becomes_a_video_of_the_same_length(tmp_path: Path, make_video, 
     assert int(blue) > int(red) + 50, "the left half's edge has the colour of class 1"
 
 
-def test_every_video_gets_a_file_of_its_own_and_images_none(tmp_path: Path, gray, found, cv2):
+def test_every_video_gets_a_file_of_its_own_and_images_none(tmp_path: Path, gray, found):
     frames = [Frame("a.png", gray())]
     for name in ("one.mp4", "two.mp4"):
         frames += [Frame(name, gray(), number=i, fps=10.0, seconds=i / 10) for i in range(3)]
     write_video(tmp_path / "out", frames, found)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.mp4", "two.mp4"]
-    assert len(read(cv2, tmp_path / "out/two.mp4")[0]) == 3
+    assert len(read(tmp_path / "out/two.mp4")[0]) == 3
 
 
 @pytest.mark.parametrize("size", [(641, 483), (33, 25)])
-def test_pictures_with_odd_sides_can_be_written(tmp_path: Path, gray, found, cv2, size):
+def test_pictures_with_odd_sides_can_be_written(tmp_path: Path, gray, found, size):
     write_video(tmp_path, [Frame("a.mp4", gray(size=size), number=0, fps=10.0)], found)
-    (frame,), _ = read(cv2, tmp_path / "a.mp4")
+    (frame,), _ = read(tmp_path / "a.mp4")
     assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
 
 
-def test_frames_that_took_long_are_repeated(tmp_path: Path, gray, found, cv2):
+def test_frames_that_took_long_are_repeated(tmp_path: Path, gray, found):
     times = (0.0, 0.1, 0.5, 1.0)
     frames = [
         Frame("webcam0", gray(20 * number), number=number, fps=10.0, seconds=seconds)
         for number, seconds in enumerate(times)
     ]
     write_video(tmp_path, frames, found)
-    written, _ = read(cv2, tmp_path / "webcam0.mp4")
+    written, _ = read(tmp_path / "webcam0.mp4")
     assert len(written) == 11  # from 0.0 to 1.0 at 10 a second
 
 
-@pytest.mark.usefixtures("cv2")
 def test_a_video_that_was_not_finished_is_not_there(tmp_path: Path, gray, found):
     frame = Frame("a.mp4", gray(), number=0, fps=10.0)
     with pytest.raises(RuntimeError), video_folder(tmp_path, CLASSES) as write:
@@ -129,14 +123,13 @@ def test_a_video_that_was_not_finished_is_not_there(tmp_path: Path, gray, found)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("cv2")
 def test_a_video_that_cannot_be_written_is_named(tmp_path: Path, gray, found):
     frame = Frame("a.mp4", gray(size=(1000, 1)), number=0, fps=10.0)
     with pytest.raises(DataError, match=r"a\.mp4: OpenCV cannot write a video of 1000x0 there"):
         write_video(tmp_path, [frame], found)
 
 
-def test_video_and_images_together(tmp_path: Path, make_video, gray, predictor, cv2):
+def test_video_and_images_together(tmp_path: Path, make_video, gray, predictor):
     (tmp_path / "in").mkdir()
     make_video(tmp_path / "in" / "clip.mp4")
     gray().save(tmp_path / "in" / "3.png")
@@ -147,14 +140,14 @@ def test_video_and_images_together(tmp_path: Path, make_video, gray, predictor, 
     summary = predict_all(predictor, find_sources([str(tmp_path / "in")]), sinks, batch_size=4)
     assert summary.pictures == 9 and predictor.model.batches == [4, 4, 1]
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["3.png"]
-    assert len(read(cv2, tmp_path / "videos/clip.mp4")[0]) == 8
+    assert len(read(tmp_path / "videos/clip.mp4")[0]) == 8
 
 
 # Webcams: a video file stands in for the camera
 
 
 @pytest.fixture
-def camera(monkeypatch, make_video, tmp_path: Path, cv2):
+def camera(monkeypatch, make_video, tmp_path: Path):
     """Webcam 0 shows a video of 30 frames."""
     path = make_video(tmp_path / "camera.avi", count=30)
     opened = cv2.VideoCapture
@@ -172,7 +165,7 @@ def test_a_webcam_gives_frames_until_it_is_pulled_out():
 
 
 @pytest.mark.usefixtures("camera")
-def test_interrupting_a_webcam_finishes_what_is_written(tmp_path: Path, predictor, cv2):
+def test_interrupting_a_webcam_finishes_what_is_written(tmp_path: Path, predictor):
     class Interrupted(Webcam):
         def __iter__(self):
             for frame in super().__iter__():
@@ -184,7 +177,7 @@ def test_interrupting_a_webcam_finishes_what_is_written(tmp_path: Path, predicto
     sink = video_folder(tmp_path / "out", CLASSES)
     summary = predict_all(predictor, [Interrupted(0)], [sink])
     assert summary.pictures == 4 and summary.faults == []
-    assert len(read(cv2, tmp_path / "out/webcam0.mp4")[0]) >= 1
+    assert len(read(tmp_path / "out/webcam0.mp4")[0]) >= 1
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -5,11 +5,10 @@ import sys
 
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.prediction import web
-
-HARNESS = "streamlit (extra web) is not installed"
 
 
 def png(level: int = 90) -> bytes:
@@ -21,10 +20,9 @@ def png(level: int = 90) -> bytes:
 @pytest.fixture
 def page(predictor, monkeypatch):
     """The page as it is when it was just opened."""
-    testing = pytest.importorskip("streamlit.testing.v1", reason=HARNESS)
     monkeypatch.setattr(web, "_served", [(predictor, 0.3)])
     script = web.__file__.replace("web.py", "page.py")
-    return testing.AppTest.from_file(script, default_timeout=60).run()
+    return AppTest.from_file(script, default_timeout=60).run()
 
 
 def told(page) -> list[str]:
@@ -70,7 +68,6 @@ def test_a_file_that_is_no_image_is_told(page, predictor):
 
 
 def test_the_page_needs_a_model(monkeypatch):
-    pytest.importorskip("streamlit", reason=HARNESS)
     monkeypatch.setattr(web, "_served", [])
     with pytest.raises(ConfigError, match=r"tools/demo\.py --web"):
         web.show()

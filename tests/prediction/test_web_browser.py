@@ -11,9 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
-pytest.importorskip("streamlit", reason="streamlit (extra web) is not installed")
-pytest.importorskip("selenium", reason="selenium is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
@@ -76,8 +77,6 @@ def until(condition, complaint: str):
 @pytest.fixture
 def browser(server, tmp_path):
     """A browser with the page open."""
-    from selenium import webdriver
-
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu"):
@@ -94,8 +93,6 @@ def browser(server, tmp_path):
 
 def one(browser, selector: str):
     """Return the first element of the page that a CSS selector finds, once it is there."""
-    from selenium.webdriver.common.by import By
-
     found = until(lambda: browser.find_elements(By.CSS_SELECTOR, selector), f"no {selector}")
     return found[0]
 
@@ -114,8 +111,6 @@ def move_slider(browser, keys) -> None:
 
 
 def test_an_image_is_dropped_and_the_threshold_moved(browser, server, tiny_set):
-    from selenium.webdriver.common.keys import Keys
-
     upload = one(browser, "input[type=file]")
     upload.send_keys(str(tiny_set / "images" / "photo_0.png"))
     before = boxes(browser)

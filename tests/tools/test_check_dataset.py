@@ -1,6 +1,5 @@
 """tools/check_dataset.py: what it prints and writes, and its exit codes."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -12,16 +11,12 @@ from PIL import Image
 
 from stageinteractor.data.coco_format import read_coco
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_dataset.py"
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_dataset", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool("check_dataset")
 
 
 @pytest.fixture
@@ -153,23 +148,24 @@ def test_input_that_cannot_be_used(tool, tmp_path, capsys, text):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "told"),
     [
-        ["a.json"],
-        ["a.json", "a", "--to", "b.json"],
-        ["--from", "yolo", "a.yaml"],
-        ["--from", "yolo", "a.yaml", "images", "--to", "b.json"],
-        ["--from", "coco", "a.json", "--to", "b.json"],
+        (["a.json"], "give JSON and IMAGES"),
+        (["a.json", "a", "--to", "b.json"], "only with --from"),
+        (["a.json", "a", "--split", "val"], "only with --from"),
+        (["--from", "yolo", "a.yaml"], "takes one path and --to"),
+        (["--from", "yolo", "a.yaml", "images", "--to", "b.json"], "takes one path and --to"),
+        (["--from", "coco", "a.json", "--to", "b.json"], "invalid choice: 'coco'"),
     ],
 )
-def test_arguments_that_do_not_fit_together(tool, arguments):
+def test_arguments_that_do_not_fit_together(tool, arguments, told, capsys):
     with pytest.raises(SystemExit) as stop:
         tool.main(arguments)
     assert stop.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_yolo_set_is_converted_and_checked(tool, tmp_path, capsys):
-    pytest.importorskip("supervision", reason="needs the extra 'convert'")
     (tmp_path / "images/train").mkdir(parents=True)
     (tmp_path / "labels/train").mkdir(parents=True)
     Image.new("RGB", (60, 40)).save(tmp_path / "images/train/1.png")
@@ -186,7 +182,6 @@ def test_a_yolo_set_is_converted_and_checked(tool, tmp_path, capsys):
 
 
 def test_what_cannot_be_converted_is_told_in_one_line(tool, tmp_path, capsys):
-    pytest.importorskip("supervision", reason="needs the extra 'convert'")
     assert tool.main(["--from", "voc", str(tmp_path), "--to", f"{tmp_path}/train.json"]) == 2
     assert "neither a folder Annotations nor" in capsys.readouterr().err
     assert not (tmp_path / "train.json").exists()

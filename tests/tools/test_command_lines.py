@@ -1,10 +1,8 @@
 """Every command line explains itself and reports what it is given wrongly in one line."""
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -12,28 +10,21 @@ import torch
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(monkeypatch):
+def call(load_tool, monkeypatch):
     """Run the main function of a tool with these arguments."""
 
     def run(name: str, *arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-        return load(name).main()
+        return load_tool(name).main()
 
     return run
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in TOOLS.glob("*.py")))
-def test_help_tells_what_the_tool_does_with_an_example(name, monkeypatch, capsys):
+def test_help_tells_what_the_tool_does_with_an_example(name, load_tool, monkeypatch, capsys):
     monkeypatch.syspath_prepend(TOOLS)  # as for a script: tools may import each other
-    module = load(name)
+    module = load_tool(name)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as stop:
         getattr(module, "main", getattr(module, "parse_args", None))()

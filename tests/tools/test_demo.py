@@ -1,26 +1,22 @@
 """The command line writes what it was asked for, and tells what it could not read."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
 from stageinteractor import Predictor
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
-
 
 @pytest.fixture(scope="module")
-def demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def demo(load_tool) -> ModuleType:
+    return load_tool("demo")
 
 
 @pytest.fixture
@@ -76,6 +72,14 @@ def test_what_cannot_be_read_is_told_and_skipped(call, tiny_set, tmp_path, capsy
     assert files(tmp_path / "out") == ["detections.json", "pictures/photo_0.png"]
 
 
+def test_nothing_is_written_of_nothing(call, tmp_path, capsys):
+    (tmp_path / "letter.png").write_text("Dear Sir")
+    assert call(tmp_path / "letter.png") == 1
+    told = ["0 detections in 0 images", "written: nothing"]
+    assert capsys.readouterr().out.splitlines() == told
+    assert not (tmp_path / "out").exists()
+
+
 def test_pictures_drawn_before_are_no_inputs(call, tmp_path, demo, tiny_run, gray_photo):
     for _ in range(2):
         arguments = ["--config-file", str(tiny_run / "config.yaml"), str(gray_photo.parent)]
@@ -94,9 +98,6 @@ def gray_photo(tmp_path) -> Path:
 @pytest.fixture
 def clip(tmp_path) -> Path:
     """A video of 5 gray frames."""
-    import numpy as np
-
-    cv2 = pytest.importorskip("cv2", reason="OpenCV (extra video) is not installed")
     codec = cv2.VideoWriter_fourcc(*"MJPG")
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), codec, 10.0, (64, 48))
     for _ in range(5):
@@ -135,11 +136,32 @@ def test_wrong_inputs_are_told_in_one_line(call, capsys, gray_photo, tmp_path, a
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["a.jpg", "--web"], ["a.jpg", "--batch-size", "0"]])
-def test_wrong_options_are_told(call, arguments):
+def test_options_may_stand_between_inputs(demo):
+    args = demo.parse_args(["a.jpg", "--config-file", "config.yaml", "b.jpg"])
+    assert args.inputs == ["a.jpg", "b.jpg"]
+
+
+def test_an_output_folder_that_is_a_file_is_told_in_one_line(call, capsys, gray_photo, tmp_path):
+    (tmp_path / "out").write_text("words")
+    assert call(gray_photo) == 2
+    line = f"error: {tmp_path}/out/pictures: Not a directory"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give inputs, or --web and no inputs"),
+        (["a.jpg", "--web"], "give inputs, or --web and no inputs"),
+        (["a.jpg", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["a.jpg", "--min-score", "30"], "--min-score must be from 0 to 1"),
+        (["--web", "--port", "99999"], "--port must be from 1 to 65535"),
+    ],
+)
+def test_wrong_options_are_told(call, capsys, arguments, complaint):
     with pytest.raises(SystemExit) as stop:
         call(*arguments)
-    assert stop.value.code == 2
+    assert stop.value.code == 2 and complaint in capsys.readouterr().err
 
 
 def test_the_page_gets_everything_the_model_finds(call, monkeypatch, tiny_run):

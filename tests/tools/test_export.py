@@ -1,6 +1,7 @@
 """The tool on what a run leaves behind, and the example on what the tool writes."""
 
-import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,18 @@ from stageinteractor.config import apply_overrides, instantiate, load_config, sa
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "projects/stageinteractor/configs/demo"
 SIZES = ["--size", "64", "80", "--size", "50", "97"]
+SMALL = [
+    "model.backbone.name=test_efficientnet",
+    "model.neck.in_channels=[24,32,48,64]",
+    "model.decoder.num_stages=1",
+    "model.decoder.embed_dim=64",  # two channels for each of the 32 groups of the neck
+    "model.queries.num_queries=6",
+]
 
 
 @pytest.fixture(scope="module")
-def main():
-    spec = importlib.util.spec_from_file_location("export", ROOT / "tools/export.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def main(load_tool):
+    return load_tool("export").main
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +38,8 @@ def run_folder(tmp_path_factory) -> Path:
     apply_overrides(
         cfg,
         [
-            "model.backbone.name=test_efficientnet",
+            *SMALL,
             "model.backbone.weights=null",
-            "model.neck.in_channels=[24,32,48,64]",
-            "model.decoder.num_stages=1",
-            "model.decoder.embed_dim=64",  # two channels for each of the 32 groups of the neck
-            "model.queries.num_queries=6",
             "dataset.num_classes=2",
             "dataset.class_names=[oak,pine]",
             f"train.output_dir={folder}",
@@ -108,18 +109,60 @@ def test_the_example_is_short():
     assert len(code) <= 20
 
 
-def test_both_formats_with_chosen_weights(main, run_folder, tmp_path, capsys):
-    best = tmp_path / "model_best.pth"
-    best.write_bytes((run_folder / "model_final.pth").read_bytes())
+def save_sure(run_folder: Path, path: Path) -> None:
+    """Write the run's weights with a bias that makes every score nearly one."""
+    content = torch.load(run_folder / "model_final.pth", weights_only=True)
+    bias = [key for key in content["model"] if "class_head" in key and key.endswith("bias")][-1]
+    content["model"][bias].fill_(30.0)
+    torch.save(content, path)
+
+
+def scores_and_facts(path: Path) -> tuple[list[float], dict[str, str]]:
+    """What a file for torch finds in a gray image, and its metadata."""
+    extra = {"metadata.json": ""}
+    module = torch.export.load(path, extra_files=extra).module()
+    found = module(torch.full((1, 3, 40, 60), 90.0))
+    return found["scores"].tolist(), json.loads(extra["metadata.json"])
+
+
+def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys):
+    save_sure(run_folder, tmp_path / "chosen.pth")
     config = ["--config-file", str(run_folder / "config.yaml")]
     output = tmp_path / "files"
-    options = ["--weights", str(best), "--output", str(output), "--format", "torch"]
-    assert main([*config, *options, *SIZES]) == 0
+    weights = ["--weights", str(tmp_path / "chosen.pth")]
+    options = ["--output", str(output), "--format", "torch"]
+    assert main([*config, *weights, *options, *SIZES]) == 0
     told = capsys.readouterr().out
     assert told.count("6 of 6") == 2
     size = (output / "model.pt2").stat().st_size / 2**20
     assert told.splitlines()[-1] == f"written: {output}/model.pt2 ({size:.1f} MiB)"
     assert [path.name for path in output.iterdir()] == ["model.pt2"]
+    assert min(scores_and_facts(output / "model.pt2")[0]) > 0.99
+
+
+def test_the_best_weights_beside_the_config_are_taken(main, run_folder, tmp_path):
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.copy(run_folder / "config.yaml", moved)
+    save_sure(run_folder, moved / "model_best.pth")
+    options = ["--output", str(tmp_path), "--format", "torch"]
+    assert main(["--config-file", str(moved / "config.yaml"), *options, *SIZES]) == 0
+    assert min(scores_and_facts(tmp_path / "model.pt2")[0]) > 0.99
+
+
+def test_a_config_before_training_takes_its_classes_from_the_annotations(
+    main, run_folder, tmp_path
+):
+    categories = [{"id": 4, "name": "oak"}, {"id": 9, "name": "pine"}]
+    content = {"images": [], "annotations": [], "categories": categories}
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    config = ["--config-file", str(DEMO / "tree_crowns.py")]
+    weights = ["--weights", str(run_folder / "model_final.pth")]
+    options = ["--output", str(tmp_path), "--format", "torch"]
+    data = f"dataset.val.json={tmp_path}/set.json"
+    assert main([*config, *weights, *options, *SIZES, *SMALL, data]) == 0
+    facts = scores_and_facts(tmp_path / "model.pt2")[1]
+    assert json.loads(facts["class_names"]) == ["oak", "pine"]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +170,7 @@ def test_both_formats_with_chosen_weights(main, run_folder, tmp_path, capsys):
     [
         (["--weights", "nowhere.pth"], "nowhere.pth: no such checkpoint file"),
         (["--size", "64", "64"], "at least two different image sizes"),
+        (["dataset.class_names=[a,b,c]"], "2 of the model's tensors are not in it"),
         (["model.postprocesing=null"], "'model.postprocesing' does not exist"),
     ],
 )

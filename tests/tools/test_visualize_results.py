@@ -1,6 +1,5 @@
 """tools/visualize_results.py: what it prints and writes of runs and of bare results files."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable
@@ -24,13 +23,8 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "visualize_results", ROOT / "tools/visualize_results.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool("visualize_results")
 
 
 @pytest.fixture

@@ -62,3 +62,5 @@ def test_empty_sets_can_be_drawn(tmp_path):
 def test_extreme_boxes_can_be_drawn(tmp_path):
     plot_boxes([(1e-3, 1e-3), (20000, 1), (1, 20000)], tmp_path / "boxes.png")
     assert blue(tmp_path / "boxes.png").any()
+    plot_boxes([(1e-200, 1e-200), (1e200, 1e200), (1e-200, 1e200)], tmp_path / "boxes.png")
+    assert blue(tmp_path / "boxes.png").any()

@@ -27,3 +27,7 @@ class PerStageAssigner:
         """Return (S, B, N, 1) long: the matched object of every query, -1 without a match."""
         check_matches(boxes, matches)
         return matches.unsqueeze(-1)
+
+    def scope_mask(self, num_stages: int) -> Tensor:
+        """Return (S, S) bool: every stage gathers labels from itself only."""
+        return torch.eye(num_stages, dtype=torch.bool)

@@ -33,6 +33,9 @@ class Assigner(Protocol):
     def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
         """Return the objects behind them (S, B, N, R)."""
 
+    def scope_mask(self, num_stages: int) -> Tensor:
+        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
+
 
 class SetCriterion(nn.Module):
     """Compute the losses of all decoder stages in one pass, without a loop over stages.

@@ -33,7 +33,7 @@ def annotated_inputs(cfg: DictConfig, split: str, names: Sequence[str]) -> list[
     mapper = copy.deepcopy(cfg.dataloader.test.mapper)
     mapper.is_train = True  # keep the annotations; the augmentations stay those of evaluation
     read = instantiate(mapper, "dataloader.test.mapper")
-    return [read(copy.deepcopy(_find(records, name, split))) for name in names]
+    return [read(_find(records, name, split)) for name in names]
 
 
 def _find(records: Sequence[Record], name: str, split: str) -> Record:

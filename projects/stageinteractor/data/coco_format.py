@@ -12,6 +12,7 @@ import json
 import logging
 import os
 from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     _require_type(images, "file_name", "a text", "image", where)
     _require_type(images, "id", "a number or text", "image", where)
     _require_type(categories, "id", "a number", "category", where)
+    _require_type(annotations, "id", "a number or text", "annotation", where)
     for image in images:
         if not all(isinstance(image[side], int | float) for side in ("width", "height")):
             raise DataError(f"{where}: image id {image['id']}: width and height must be numbers")
@@ -133,7 +135,7 @@ def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, wher
 def _require_type(entries: list[Json], field: str, wanted: str, kind: str, where: str) -> None:
     types = {"a text": str, "a number": int, "a number or text": int | str}
     for position, entry in enumerate(entries):
-        if not isinstance(entry[field], types[wanted]):
+        if field in entry and not isinstance(entry[field], types[wanted]):
             raise DataError(
                 f"{where}: {kind} number {position} has {field} {entry[field]!r}: expected {wanted}"
             )
@@ -159,12 +161,16 @@ def _require_known(
 ) -> None:
     known = {entry["id"] for entry in entries}
     for annotation in annotations:
-        if annotation[field] not in known:
+        if not isinstance(annotation[field], Hashable) or annotation[field] not in known:
             raise DataError(
                 f"{where}: annotation id {annotation['id']} has {field} {annotation[field]}, "
-                f"which is not in {name!r} (ids {_some(sorted(known))}); add it there or remove "
-                "the annotation"
+                f"which is not in {name!r} (ids {_some(_in_order(known))}); add it there or "
+                "remove the annotation"
             )
+
+
+def _in_order(ids: Iterable[int | str]) -> list[int | str]:
+    return sorted(ids, key=lambda value: (isinstance(value, str), value))  # numbers before texts
 
 
 def _usable(annotations: list[Json], images: list[Json], where: str) -> list[Json]:

@@ -6,6 +6,8 @@ of the images. Category ids are those of the classes plus 1.
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,6 +19,7 @@ from ..errors import DataError, MissingDependencyError
 from .checks.image_files import QUARTER_TURNS
 
 Json = dict[str, Any]
+CORNERS = ("xmin", "ymin", "xmax", "ymax")  # of Pascal VOC
 IMAGES, LABELS = "images", "labels"  # of YOLO: .../images/train/a.jpg, .../labels/train/a.txt
 
 
@@ -42,7 +45,7 @@ def convert_yolo(data_yaml: str | Path, split: str) -> tuple[Json, Path]:
     labels = _yolo_labels(images)
     try:
         dataset = supervision.DetectionDataset.from_yolo(
-            str(images), str(labels), str(data_yaml), show_progress=True
+            str(images), str(labels), str(data_yaml), show_progress=sys.stderr.isatty()
         )
     except (OSError, ValueError) as error:
         raise DataError(f"{data_yaml}, {split}: {' '.join(str(error).split())}") from error
@@ -56,7 +59,8 @@ def _yolo_images(data_yaml: Path, split: str) -> Path:
     try:
         content = yaml.safe_load(data_yaml.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{data_yaml} is not readable as YAML: {error}") from error
+        told = " ".join(str(error).split())
+        raise DataError(f"{data_yaml} is not readable as YAML: {told}") from error
     if not isinstance(content, dict) or not isinstance(content.get(split), str):
         found = content.get(split, "nothing") if isinstance(content, dict) else content
         raise DataError(f"{data_yaml}: {split!r} must name one folder of images, not {found!r}")
@@ -102,7 +106,7 @@ def convert_voc(folder: str | Path, split: str) -> tuple[Json, Path]:
     classes = _voc_classes(root)
     try:
         dataset = supervision.DetectionDataset.from_pascal_voc(
-            str(images), str(annotations), show_progress=True
+            str(images), str(annotations), show_progress=sys.stderr.isatty()
         )
     except (OSError, ValueError) as error:
         raise DataError(f"{annotations}: {' '.join(str(error).split())}") from error
@@ -115,7 +119,7 @@ def _voc_folders(root: Path, split: str) -> tuple[Path, Path, set[str] | None]:
         listed = root / "ImageSets" / "Main" / f"{split}.txt"
         if not listed.is_file():
             raise DataError(f"{listed}: no such file; it lists the images of {split!r}")
-        lines = listed.read_text(encoding="utf-8").splitlines()
+        lines = listed.read_text(encoding="utf-8", errors="replace").splitlines()
         members = {line.split()[0] for line in lines if line.strip()}
         return root / "JPEGImages", root / "Annotations", members
     if not (root / split).is_dir():
@@ -132,12 +136,20 @@ def _voc_classes(root: Path) -> list[str]:
             raise DataError(f"{path} is not readable as XML: {error}") from error
         for entry in objects:
             name = entry.findtext("name")
-            if not name or entry.find("bndbox") is None:
-                raise DataError(f"{path}: an object has no name or no bndbox")
+            corners = [entry.findtext(f"bndbox/{tag}") for tag in CORNERS]
+            if not name or not all(map(_is_number, corners)):  # the library would not say where
+                raise DataError(f"{path}: an object has no name, or no bndbox of four numbers")
             names.add(name)
     if not names:
         raise DataError(f"{root}: no XML file with an object")
     return sorted(names)
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _supervision() -> Any:

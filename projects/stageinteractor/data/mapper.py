@@ -43,8 +43,8 @@ class DetectionMapper:
             return self.mapper(record)
         except SizeMismatchError as error:
             reason = " ".join(str(error).split())
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            # Pillow raises OSError, or SyntaxError for a broken chunk
+        except (OSError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+            # Pillow raises OSError, SyntaxError for a broken chunk, RuntimeError for a broken AVIF
             reason = f"cannot be read: {error}"
         raise DataError(
             f"{record['file_name']} (image id {record['image_id']}): {reason}; "

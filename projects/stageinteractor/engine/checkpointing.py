@@ -40,13 +40,16 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
+def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> list[str]:
     """Load model weights; what has another shape, such as the heads for other classes, is dropped.
 
     Args:
         model: in place.
         path: a checkpoint ({"model": weights, ...}), or bare weights.
         ema: take the averaged weights of the checkpoint, if it has them.
+
+    Returns:
+        names of the model's tensors that were left as they were initialised.
 
     Raises:
         DataError: the file cannot be read, or nothing in it fits the model.
@@ -67,6 +70,24 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = Fal
     _report(f"{path}: not in the model, ignored", [name for name in weights if name not in own])
     _report(f"{path}: missing, left as they were initialised", [n for n in own if n not in weights])
     logger.info("%s: loaded %d of the model's %d tensors", path, len(fits), len(own))
+    return [name for name in own if name not in fits]
+
+
+def load_all_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
+    """Load a checkpoint that leaves nothing of the model as it was initialised.
+
+    Args:
+        model, path, ema: as of `load_weights`.
+
+    Raises:
+        DataError: the file cannot be read, or does not hold all weights of the model.
+    """
+    missing = load_weights(model, path, ema)
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of the model's tensors are not in it, or in another shape, "
+            f"such as {missing[0]}; give the config that it was trained with"
+        )
 
 
 def _same_shape(value: Any, own: torch.Tensor | None) -> bool:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from ..config import instantiate
 from ..errors import ConfigError, DataError, one_line
-from .checkpointing import AtomicCheckpointer, BestCheckpoint, load_weights
+from .checkpointing import AtomicCheckpointer, BestCheckpoint, load_all_weights, load_weights
 from .ema import WeightAverage
 from .setup import images_per_step, keep_previous, prepare
 from .trainer import Trainer
@@ -36,7 +36,7 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
             it has none ``train.init_checkpoint``.
 
     Raises:
-        DataError: there is no checkpoint.
+        DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
     prepare(cfg)
     model = build_trained_model(cfg, checkpoint)
@@ -126,7 +126,7 @@ def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Mo
     """Build the model and load a checkpoint, as `evaluate` does.
 
     Raises:
-        DataError: there is no checkpoint.
+        DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
     model = build_model(cfg)
     checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
@@ -135,7 +135,7 @@ def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Mo
     checkpoint = checkpoint or cfg.train.init_checkpoint
     if not checkpoint:
         raise DataError(f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE")
-    load_weights(model, checkpoint, ema=cfg.train.ema.enabled)
+    load_all_weights(model, checkpoint, ema=cfg.train.ema.enabled)
     return model
 
 

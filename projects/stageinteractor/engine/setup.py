@@ -53,18 +53,28 @@ def _set_up_logging(output_dir: str) -> None:
         setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
 
 
-def find_device(wanted: str) -> str:
+def find_device(wanted: str, key: str = "train.device") -> str:
     """Return the device for "auto", "cpu", "cuda" or "cuda:1".
+
+    Args:
+        wanted: by the user.
+        key: what the user calls it.
 
     Raises:
         ConfigError: there is no such device here.
     """
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"train.device is {wanted!r}, but torch finds no GPU: set train.device=cpu"
-        )
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(f"{key} {wanted!r}: use auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise ConfigError(f"{key} {wanted!r}: torch finds no GPU; use {key}=cpu")
+        if (device.index or 0) >= count:
+            raise ConfigError(f"{key} {wanted!r}: the last GPU is cuda:{count - 1}")
     return wanted
 
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..data.coco_format import read_coco
 from ..errors import ConfigError, MissingDependencyError
+from ..evaluation.results import RESULTS_FILE
 from ..visualization.detections import comparison_grid
 
 KNOWN = ("tensorboard", "wandb")
@@ -137,7 +138,7 @@ class PredictionPictures(HookBase):
         if iteration <= self.seen:
             return
         self.seen = iteration
-        results = Path(self.cfg.train.output_dir) / "evaluation/coco_instances_results.json"
+        results = Path(self.cfg.train.output_dir) / RESULTS_FILE
         if results.is_file():  # an evaluator of somebody else's may write elsewhere
             storage.put_image("predictions", self._picture(results))
 

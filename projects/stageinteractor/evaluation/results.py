@@ -12,6 +12,7 @@ from ..data.coco_format import CocoSet
 from ..errors import DataError
 
 Json = dict[str, Any]
+RESULTS_FILE = "evaluation/coco_instances_results.json"  # of a run, in train.output_dir
 FIELDS = ("image_id", "category_id", "bbox", "score")
 
 
@@ -26,7 +27,7 @@ def read_results(path: str | os.PathLike[str], coco_set: CocoSet) -> list[Json]:
         DataError: no such file, not such a list, or an image or category that the set lacks.
     """
     if not Path(path).is_file():
-        raise DataError(f"{path}: no such file; tools/train_net.py --eval-only writes one")
+        raise DataError(f"{path}: no such file; let the training finish, or run --eval-only")
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -51,7 +52,7 @@ def _fault(result: Any, images: set[Any], categories: set[Any], truth: str) -> s
     if not _is_finite(result["score"]):
         return f"has score {result['score']!r}: expected a finite number"
     for name, known in (("image_id", images), ("category_id", categories)):
-        if result[name] not in known:
+        if isinstance(result[name], list | dict) or result[name] not in known:
             return f"has {name} {result[name]!r}, which {truth} does not list: results of that set?"
     return None
 

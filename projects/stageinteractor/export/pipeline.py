@@ -90,8 +90,8 @@ def export_detector(
 def _require_sizes(sizes: Sequence[Size]) -> None:
     if len(set(sizes)) < 2:
         raise ConfigError("give at least two different image sizes: one is traced, one is not")
-    if any(length < 1 for size in sizes for length in size):
-        raise ConfigError(f"image sizes must be at least 1x1, got {list(sizes)}")
+    if any(length < 2 for size in sizes for length in size):  # torch takes 1 for a constant
+        raise ConfigError(f"image sizes must be at least 2x2, got {list(sizes)}")
 
 
 def _compare_all(

@@ -6,14 +6,14 @@ In: what a user names. Out: a `Source` for all images together, and one for ever
 from __future__ import annotations
 
 import glob
+import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..data.pictures import open_picture
 from ..errors import DataError
 from .frames import Frame, Source
-from .pictures import open_picture
 from .video import VideoFile, Webcam
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".avif", ".gif")
@@ -133,12 +133,13 @@ def _distinct(files: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
     once: dict[str, tuple[str, Path]] = {}
     for name, path in files:
         once.setdefault(os.path.abspath(path), (name, path))
-    seen: Counter[str] = Counter()
-    named = []
+    taken = {name for name, _ in once.values()}
+    named: dict[str, Path] = {}
     for name, path in once.values():
-        seen[name] += 1
-        if seen[name] > 1:
+        if name in named:
             stem, suffix = os.path.splitext(name)
-            name = f"{stem}-{seen[name]}{suffix}"
-        named.append((name, path))
-    return named
+            numbered = (f"{stem}-{number}{suffix}" for number in itertools.count(2))
+            name = next(free for free in numbered if free not in taken)
+            taken.add(name)
+        named[name] = path
+    return list(named.items())

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from detectron2.structures import Instances
 from PIL import Image
 
+from ..data.pictures import open_picture
 from ..errors import ConfigError, DataError, MissingDependencyError
 from ..predictor import Predictor
 from .drawing import draw_detections
-from .pictures import open_picture
 from .sources import IMAGES
 
 LARGEST = 1600  # pixels of the long side on the page

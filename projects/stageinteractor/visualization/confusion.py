@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_path
+from .figures import new_figure, save_figure
 
 NUMBERED = 25  # up to so many rows have their numbers written into the cells
 
@@ -31,15 +31,12 @@ def plot_confusion(
         min_score: of the detections that were counted.
         path: of the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
 
     shares = row_shares(matrix)
     size = len(matrix)
     side = max(3.6, min(0.55, 6 / size + 0.12) * size)
-    figure = Figure(figsize=(side + 2.4, side + 1.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 2.4, side + 1.4)
     axes = figure.subplots()
     norm = PowerNorm(0.5, vmin=0, vmax=100)  # a few per cent are to be seen
     picture = axes.imshow(shares, cmap="Blues", norm=norm)
@@ -62,5 +59,4 @@ def plot_confusion(
     axes.set(xlabel="detected class", ylabel="true class (its objects; unmatched detections)")
     axes.set_title(f"per cent of the row; IoU >= 0.5, score >= {min_score:g}", fontsize=10)
     figure.colorbar(picture, ax=axes, shrink=0.6, ticks=[0, 1, 5, 10, 25, 50, 100])
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)

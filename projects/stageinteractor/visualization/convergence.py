@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import load_config
-from ..files import atomic_path
 from .curves import Series, read_metrics
+from .figures import new_figure, save_figure
 
 STYLES = ("-", "--", ":", "-.")
 
@@ -68,12 +68,9 @@ def plot_convergence(runs: Sequence[RunCurves], path: str | Path) -> None:
 
     The horizontal axis has epochs if every run was set up in epochs, otherwise iterations.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    figure = Figure(figsize=(12.5, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12.5, 4.8)
     precision, losses = figure.subplots(1, 2)
     in_epochs = all(run.epoch_length for run in runs)
     for index, run in enumerate(runs):
@@ -94,8 +91,7 @@ def plot_convergence(runs: Sequence[RunCurves], path: str | Path) -> None:
     for axes in (precision, losses):
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3, which="both")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)
 
 
 def _finite(series: Series, name: str, unit: float) -> tuple[list[float], list[float]]:

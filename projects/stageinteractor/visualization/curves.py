@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import atomic_path
+from .figures import new_figure, save_figure
 
 Series = dict[str, tuple[list[int], list[float]]]
 
@@ -43,11 +43,7 @@ def _sorted(values: dict[int, float]) -> tuple[list[int], list[float]]:
 
 def plot_curves(series: Series, path: str | Path) -> None:
     """Draw losses by kind, learning rate and AP over the iterations into a picture file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 3.8)
     losses, rate, precision = figure.subplots(1, 3)
     for name in ["total_loss", *_last_stage_losses(series)]:
         if name in series:
@@ -65,8 +61,7 @@ def plot_curves(series: Series, path: str | Path) -> None:
             axes.legend()
     for axes in (losses, rate, precision):
         axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)
 
 
 def _last_stage_losses(series: Series) -> list[str]:

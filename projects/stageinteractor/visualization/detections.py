@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..data.coco_format import CocoSet
+from ..data.pictures import open_picture
+from ..errors import DataError
 from .boxes import DrawnBox, draw_boxes, picture_grid
 
 Json = dict[str, Any]
@@ -74,6 +76,22 @@ def _drawn(
         index = class_of_category[entry["category_id"]]
         score = f" {entry['score']:.2f}" if "score" in entry else ""
         boxes.append(DrawnBox((x, y, x + width, y + height), index, names[index] + score))
-    with Image.open(Path(image_root) / image["file_name"]) as file:
-        picture = ImageOps.exif_transpose(file)  # upright, as the detector saw it
-        return draw_boxes(picture, boxes, WIDTH / picture.width)
+    picture = read_upright(image, image_root)
+    return draw_boxes(picture, boxes, WIDTH / picture.width)
+
+
+def read_upright(image: Json, image_root: str | Path) -> Image.Image:
+    """Return the picture of an image of a set, turned as its EXIF says, as the detector saw it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = Path(image_root) / image["file_name"]
+    try:
+        return open_picture(path)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{path}: ").removeprefix("cannot be read: ")
+        raise DataError(
+            f"{path} (image id {image['id']}): cannot be read: {reason}; is the folder of the "
+            "images right?"
+        ) from error

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..assigner.boxes import box_iou
 from ..errors import DataError, MissingDependencyError, UnsupportedHostError
-from ..files import atomic_path
 from .boxes import class_color
+from .figures import new_figure, save_figure
 
 COLUMNS = 4
 FEWEST = 10  # points that can be laid out
@@ -118,13 +118,9 @@ def plot_embedding(
         class_names: C names.
         path: of the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(COLUMNS, len(points))
     rows = -(-len(points) // columns)
-    figure = Figure(figsize=(4.2 * columns, 4.2 * rows + 0.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.2 * columns, 4.2 * rows + 0.8)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -141,8 +137,7 @@ def plot_embedding(
         f"object, x: taken for another class ({wrong}), grey: on no object ({(classes < 0).sum()})",
         fontsize=10,
     )
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)
 
 
 def _scatter(axes: Any, places: np.ndarray, classes: np.ndarray, detected: np.ndarray) -> None:

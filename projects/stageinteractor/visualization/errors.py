@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from ..data.coco_format import CocoSet
-from ..errors import DataError
 from ..evaluation.errors_by_kind import KINDS, Finding
 from .boxes import BACKGROUND, DrawnBox, draw_boxes, picture_grid
+from .detections import read_upright
 
 Json = dict[str, Any]
 Color = tuple[int, int, int]
@@ -112,17 +112,9 @@ def _card(
     names = coco_set.names_of_categories
     errors = [finding for finding in findings if finding.kind == kind]
     sides = _object_boxes(objects, errors, names), _detection_boxes(findings, kind, names)
-    path = Path(image_root) / image["file_name"]
-    try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file)  # as the model sees it
-            scale = SIDE / max(upright.size)
-            pictures = [draw_boxes(upright, boxes, scale, text_above=True) for boxes in sides]
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} (image id {image['id']}): cannot be read: {error}; is the folder of the "
-            "images right?"
-        ) from error
+    upright = read_upright(image, image_root)
+    scale = SIDE / max(upright.size)
+    pictures = [draw_boxes(upright, boxes, scale, text_above=True) for boxes in sides]
     texts = [_long(error, names) for error in errors]
     return _with_caption(picture_grid(pictures, 2), [image["file_name"], *texts])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_path
+from .figures import new_figure, save_figure
 
 ROWS = 40  # classes in a column
 MOST = 120  # classes in the picture
@@ -22,16 +22,13 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
         counts: number of objects by class name; of more than 120 classes the rarest are left out.
         path: of the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     ranked = sorted(counts.items(), key=lambda item: -item[1])[:MOST]
     columns = max(1, math.ceil(len(ranked) / ROWS))
     rows = math.ceil(len(ranked) / columns)
     size = (6.5 if columns == 1 else 4.5 * columns, 1.2 + 0.24 * max(rows, 2))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     grid = figure.subplots(1, columns, squeeze=False)[0]
     present = [count for _, count in ranked if count] or [1]
     for column, axes in enumerate(grid):
@@ -46,7 +43,7 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
     total, left_out = sum(counts.values()), len(counts) - len(ranked)
     shown = f", {left_out} rarer ones not shown" if left_out else ""
     figure.suptitle(f"objects: {total:,}; classes: {len(counts):,}{shown}", fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _bars(axes: Any, items: Sequence[tuple[str, int]], rows: int) -> None:
@@ -67,11 +64,7 @@ def plot_boxes(sizes: Sequence[tuple[float, float]], path: str | Path) -> None:
         sizes: (width, height) of every box, pixels, above 0.
         path: of the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 3.8)
     side, shape = figure.subplots(1, 2)
     sides = [math.sqrt(width * height) for width, height in sizes]
     _log_histogram(side, sides, step=4)
@@ -84,7 +77,7 @@ def plot_boxes(sizes: Sequence[tuple[float, float]], path: str | Path) -> None:
     for axes in (side, shape):
         axes.title.set_fontsize(10)
         axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _shares(sides: Sequence[float]) -> str:
@@ -96,7 +89,11 @@ def _shares(sides: Sequence[float]) -> str:
 
 
 def _log_histogram(axes: Any, values: Sequence[float], step: int) -> None:
-    """Draw a histogram with ``step`` bins an octave and whole powers of two as ticks."""
+    """Draw a histogram with ``step`` bins an octave and whole powers of two as ticks.
+
+    What is out of any reasonable bounds counts in the outermost bins.
+    """
+    values = [min(max(value, 2.0**-10), 2.0**20) for value in values]
     logs = [math.log2(value) for value in values] or [0.0]
     first, last = math.floor(min(logs)), math.ceil(max(logs) + 1e-9)
     edges = [2 ** (first + i / step) for i in range((last - first) * step + 1)]
@@ -111,8 +108,3 @@ def _log_histogram(axes: Any, values: Sequence[float], step: int) -> None:
 
 def _power(exponent: int) -> str:
     return str(2**exponent) if exponent >= 0 else f"1/{2**-exponent}"
-
-
-def _save(figure: Any, path: str | Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import atomic_path
+from .figures import new_figure, save_figure
 
 MANY = 12  # more classes than that are not told apart by colour
 ROWS = 40  # bars in a column
@@ -45,14 +45,11 @@ def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str
         path: of the picture.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     precision = precision_array(evaluation)
     precision = precision[:, :, ~np.isnan(precision).all(axis=(0, 1))]
     recall = np.asarray(evaluation.params.recThrs)
-    figure = Figure(figsize=(14, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(14, 5)
     mean, classes = figure.subplots(1, 2, sharey=True)
     thresholds = evaluation.params.iouThrs
     for index, threshold in enumerate(thresholds):
@@ -68,8 +65,7 @@ def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)
 
 
 def _plot_classes(
@@ -101,15 +97,11 @@ def plot_class_ap(
         counts: objects of each class, told beside its name.
         path: of the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     ap, ap50 = class_ap(evaluation)
     order = sorted(range(len(ap)), key=lambda k: (math.isnan(ap[k]), -ap[k]))
     columns = math.ceil(len(order) / ROWS)
     rows = math.ceil(len(order) / columns)
-    figure = Figure(figsize=(6.5 * columns, 0.24 * rows + 1.3), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.5 * columns, 0.24 * rows + 1.3)
     panels = figure.subplots(1, columns, squeeze=False)[0]
     for column, axes in enumerate(panels):
         shown = order[column * rows : (column + 1) * rows]
@@ -130,5 +122,4 @@ def plot_class_ap(
     mean, mean50 = np.nanmean(ap), np.nanmean(ap50)
     title = f"AP / AP50 of each class (its objects); mean {mean:.1f} / {mean50:.1f}"
     figure.suptitle(title, fontsize=11)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..config import load_config
-from ..data.coco_format import read_coco
-from ..errors import DataError
 from ..files import atomic_path
 from .curves import Series, plot_curves, read_metrics
 from .detections import comparison_grid
+from .results import read_run
 
 
 def write_report(output_dir: str | Path) -> str:
@@ -26,15 +23,8 @@ def write_report(output_dir: str | Path) -> str:
     folder = Path(output_dir)
     series = read_metrics(folder / "metrics.json")
     plot_curves(series, folder / "curves.png")
-    results = folder / "evaluation" / "coco_instances_results.json"
-    if not results.is_file():
-        raise DataError(f"{results}: no such file; let the training finish, or run --eval-only")
-    dataset = load_config(folder / "config.yaml").dataset
-    grid = comparison_grid(
-        read_coco(dataset.val.json, "dataset.val.json"),
-        dataset.val.images,
-        json.loads(results.read_text(encoding="utf-8")),
-    )
+    found = read_run(folder)
+    grid = comparison_grid(found.coco_set, found.image_root, found.results)
     with atomic_path(folder / "val_grid.png") as temporary:
         grid.save(temporary)
     last = final_metrics(series)

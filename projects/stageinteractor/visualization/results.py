@@ -18,14 +18,13 @@ from ..errors import DataError
 from ..evaluation.coco import TWELVE, choose_backend, coco_api, evaluate_boxes
 from ..evaluation.confusion import confusion_matrix, most_confused
 from ..evaluation.errors_by_kind import KINDS, find_errors, summarize_errors
-from ..evaluation.results import read_results
+from ..evaluation.results import RESULTS_FILE, read_results
 from ..files import atomic_path, atomic_write_text
 from .confusion import plot_confusion
 from .errors import error_sheet
 from .pr_curves import plot_class_ap, plot_precision_recall
 
 Json = dict[str, Any]
-RESULTS_FILE = "evaluation/coco_instances_results.json"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from stageinteractor.data.checks.boxes import guess_form
         ([60, 2, 3, 4], "box_outside"),
         ([-9, -9, 5, 5], "box_outside"),
         ([50, 30, 20, 5], "box_across"),
-        ([-3, 2, 20, 5], "box_across"),
+        ([-1.5, 2, 20, 5], "box_across"),
+        ([50, 2, 11.5, 5], "box_across"),
     ],
 )
 def test_boxes_that_are_wrong(content, only, box, kind):
@@ -53,7 +54,7 @@ def test_the_same_box_of_another_class_or_a_crowd_is_fine(content, check):
     assert check(content).findings == []
 
 
-@pytest.mark.parametrize("area", ["200", None, math.nan, -1, 0, True])
+@pytest.mark.parametrize("area", ["200", None, math.nan, math.inf, -1, 0, True])
 def test_areas_that_cannot_be(content, only, area):
     content["annotations"][0]["area"] = area
     assert (only(content).kind, only(content).severity) == ("odd_area", "error")

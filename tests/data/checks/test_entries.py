@@ -52,7 +52,11 @@ def test_every_problem_is_reported_not_only_the_first(content, check):
     [
         ("images", "repeated_image_id", "image id 11: used 2 times (a.png, other.png)"),
         ("categories", "repeated_category_id", "category id 19: used 2 times (car, bus)"),
-        ("annotations", "repeated_annotation_id", "annotation id 501: used 2 times"),
+        (
+            "annotations",
+            "repeated_annotation_id",
+            "annotation id 501: used 2 times (image id 11: a.png)",
+        ),
     ],
 )
 def test_an_id_used_twice_is_named_once(content, check, photos, name, kind, told):
@@ -73,8 +77,12 @@ def test_an_empty_list_is_an_error(content, check, name):
     ("name", "entry", "told"),
     [
         ("annotations", 3, "number 3 of 'annotations': no object but 3"),
-        ("annotations", {"id": 9, "image_id": 11}, "annotation id 9: no category_id, bbox"),
-        ("images", {"file_name": "c.png"}, "number 2 of 'images': no id, width, height"),
+        (
+            "annotations",
+            {"id": 9, "image_id": 11},
+            "annotation id 9, image id 11 (a.png): no category_id, bbox",
+        ),
+        ("images", {"file_name": "c.png"}, "number 2 of 'images' (c.png): no id, width, height"),
         ("images", {"id": 4, "file_name": 5, "width": 1, "height": 1}, "file_name is no text"),
         ("categories", {"name": "x"}, "number 3 of 'categories': no id"),
     ],
@@ -95,6 +103,8 @@ def test_ids_must_be_whole_numbers(content, check, value):
     content["annotations"][0]["id"] = value
     (finding,) = check(content).findings
     assert finding.kind == "odd_id" and repr(value) in finding.problem
+    assert finding.place.entry == "number 0 of 'annotations'"
+    assert (finding.place.image_id, finding.place.file_name) == (11, "a.png")
 
 
 def test_lists_as_references_are_reported_like_unknown_ids(content, check):
@@ -107,14 +117,14 @@ def test_annotation_id_0_is_a_warning(content, only):
     content["annotations"][0]["id"] = 0
     finding = only(content)
     assert (finding.kind, finding.severity) == ("id_0", "warning")
-    assert finding.line().startswith("annotation id 0, image id 11: ")
+    assert finding.line().startswith("annotation id 0, image id 11 (a.png): ")
 
 
 def test_annotations_without_id_are_a_warning(content, only):
     del content["annotations"][1]["id"]
     finding = only(content)
     assert (finding.kind, finding.severity) == ("no_id", "warning")
-    assert "number 1 of 'annotations'" in finding.line()
+    assert finding.line().startswith("number 1 of 'annotations', image id 11 (a.png): ")
 
 
 def test_a_file_listed_twice_is_an_error(content, check):
@@ -122,7 +132,9 @@ def test_a_file_listed_twice_is_an_error(content, check):
     checked = check(content)
     (finding,) = checked.findings
     assert (finding.kind, finding.severity) == ("repeated_file", "error")
-    assert "'a.png' is listed 2 times, as id 11, 13" in finding.line()
+    assert finding.line().startswith(
+        "image id 13 (a.png): 'a.png' is listed 2 times, as id 11, 13: "
+    )
     assert checked.num_empty_images == 1
 
 
@@ -130,7 +142,7 @@ def test_categories_without_objects_or_with_one_name_are_warnings(content, check
     content["categories"].append({"id": 5, "name": "car"})
     found = {finding.kind: finding for finding in check(content).findings}
     assert set(found) == {"unused_category", "repeated_name"}
-    assert found["unused_category"].place.category_id == 5
+    assert {finding.place.category_id for finding in found.values()} == {5}
     assert all(finding.severity == "warning" for finding in found.values())
 
 

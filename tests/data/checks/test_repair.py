@@ -46,6 +46,7 @@ def fix(write_json: Callable[..., Path], photos: Path) -> Callable[[Json], Repai
         before = json.dumps(read)
         fixed, changes = repair(read, photos, files)
         assert json.dumps(read) == before
+        assert bool(changes) == (json.dumps(fixed) != before)  # nothing is changed in silence
         checked = check_content(fixed, photos, files)
         left = {finding.kind for finding in checked.findings if finding.severity == "error"}
         assert left <= {"no_images", "no_annotations"}  # all dropped
@@ -78,6 +79,8 @@ def test_boxes_are_clipped_and_flipped_and_said_so(content, fix):
 def test_the_area_follows_a_clipped_box(content, fix):
     content["annotations"][1] |= {"bbox": [0, 0, 90, 80], "area": 7200}
     assert fix(content).content["annotations"][1]["area"] == 60 * 40
+    content["annotations"][1]["area"] = 700  # an outline's: it still fits
+    assert fix(content).content["annotations"][1]["area"] == 700
 
 
 @pytest.mark.parametrize(
@@ -114,9 +117,20 @@ def test_area_and_iscrowd_are_set(content, fix):
     del content["annotations"][0]["area"]
     content["annotations"][1] |= {"area": "2400", "iscrowd": "0"}
     content["annotations"][2] |= {"area": 5000, "iscrowd": "1"}
-    annotations = fix(content).content["annotations"]
+    fixed = fix(content)
+    annotations = fixed.content["annotations"]
     assert [a["area"] for a in annotations] == [200, 2400, 12]
     assert [a.get("iscrowd") for a in annotations] == [None, 0, 1]
+    assert "annotation id 502, image id 11: area set: '2400' is now 2400" in fixed.lines
+    assert "annotation id 503, image id 12: iscrowd set: '1' is now 1" in fixed.lines
+
+
+@pytest.mark.parametrize("area", [None, 0, 5000])
+def test_an_area_that_cannot_be_is_set_and_said_so(content, fix, area):
+    content["annotations"][0]["area"] = area
+    fixed = fix(content)
+    assert fixed.content["annotations"][0]["area"] == 200
+    assert fixed.lines == [f"annotation id 501, image id 11: area set: {area} is now 200"]
 
 
 def test_unknown_references_and_incomplete_entries_are_dropped(content, fix):
@@ -231,6 +245,16 @@ def test_boxes_of_a_resized_copy_are_scaled(content, photos, fix):
     )
 
 
+def test_boxes_that_fit_both_sizes_are_scaled_too(content, fix):
+    content["images"][0] |= {"width": 30, "height": 20}
+    content["annotations"][1] |= {"bbox": [0, 0, 20, 10], "area": 200, "keypoints": [1, 1, 2]}
+    content["annotations"][0]["bbox"] = [1, 2, 20, 10]
+    fixed = fix(content)
+    assert fixed.box(501) == [2, 4, 40, 20] and fixed.box(502) == [0, 0, 40, 20]
+    second = fixed.content["annotations"][1]
+    assert second["area"] == 800 and "keypoints" not in second
+
+
 def test_boxes_that_fit_only_the_file_are_not_scaled(content, fix):
     content["images"][0] |= {"width": 30, "height": 20}
     assert fix(content).box(502) == [0, 0, 60, 40]
@@ -289,13 +313,17 @@ def test_relative_boxes_are_rewritten(many, fix, has_size):
     content, boxes = many
     for annotation in content["annotations"]:
         annotation["bbox"] = (np.array(annotation["bbox"]) / [60, 40, 60, 40]).tolist()
+        annotation["area"] = 0.01
     content["annotations"].append(
         {"id": 31, "image_id": 12, "category_id": 7, "bbox": [0.1, 0.2, 0.5, 0.5]}
     )
     if not has_size:
         del content["images"][1]["width"]
-    np.testing.assert_allclose(boxes_of(fix(content))[:30], boxes, atol=1e-3)
-    assert fix(content).box(31) == [5, 10, 25, 25]
+    fixed = fix(content)
+    np.testing.assert_allclose(boxes_of(fixed)[:30], boxes, atol=1e-3)
+    assert fixed.box(31) == [5, 10, 25, 25]
+    areas = [annotation["area"] for annotation in fixed.content["annotations"]]
+    np.testing.assert_allclose(areas, boxes_of(fixed)[:, 2:].prod(1))
 
 
 # Files

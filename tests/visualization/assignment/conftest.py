@@ -18,15 +18,16 @@ def item() -> ImageAssignment:
             [[11.0, 10, 31, 30], [10.0, 10, 30, 30], [0.0, 0, 5, 5]],
         ]
     )
-    logits = torch.full((2, 3, 4), -2.0)
-    logits[0, 0, 3] = 0.0
+    scores = torch.full((2, 3, 4), 0.125)
+    scores[0, 0, 3] = 0.5
     return ImageAssignment(
         name="a.png",
         picture=np.full((48, 64, 3), 90, dtype=np.uint8),
         object_boxes=objects,
         object_labels=torch.tensor([3, 1]),
         boxes=boxes,
-        logits=logits,
+        scores=scores,
         matches=torch.tensor([[0, 1, -1], [1, 0, -1]]),
         learnt=torch.tensor([[[0, -1], [-1, -1], [-1, -1]], [[1, 0], [0, -1], [-1, -1]]]),
+        scope=torch.ones(2, 2, dtype=torch.bool),
     )

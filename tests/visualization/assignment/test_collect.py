@@ -3,11 +3,14 @@
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from integrations.hf_models import deformable_detr, rt_detr
+from integrations.toy_hosts import FocalHost, SoftmaxHost
 from torch import nn
 
-from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
 from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling import (
     ChannelMapper,
     InitialQueries,
@@ -15,7 +18,7 @@ from stageinteractor.modeling import (
     StageInteractorDecoder,
 )
 from stageinteractor.modeling.postprocessing import TopK
-from stageinteractor.visualization.assignment import collect_assignment, find_marks
+from stageinteractor.visualization.assignment import collect_assignment, find_marks, summarize
 
 
 class Maps(nn.Module):
@@ -80,7 +83,7 @@ def test_our_model_gives_what_its_criterion_sees(ours, inputs):
     assert first.name == "one.png"
     assert first.picture.shape == (64, 96, 3)
     assert first.boxes.shape == (3, 6, 4)
-    assert first.logits.shape == (3, 6, 3)
+    assert first.scores.shape == (3, 6, 3)
     assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
     assert not (second.matches >= 0).any()
     assert find_marks(second, 0) == []
@@ -88,6 +91,7 @@ def test_our_model_gives_what_its_criterion_sees(ours, inputs):
     with torch.no_grad():
         output, _ = ours.decode(ours.pad(images), images)
     torch.testing.assert_close(first.boxes, output.boxes[:, 0])
+    torch.testing.assert_close(first.scores, output.logits[:, 0].sigmoid())
     targets = ours.criterion.assigner(
         first.boxes[:, None], first.matches[:, None], [first.target], 3
     )
@@ -98,12 +102,16 @@ def test_our_model_gives_what_its_criterion_sees(ours, inputs):
     assert torch.equal(learnt, targets[:, 0])
 
 
+def test_our_model_with_plain_labels_learns_its_own_matches(ours, inputs):
+    ours.criterion.assigner = PerStageAssigner()
+    found, _ = collect_assignment(ours, inputs)
+    assert torch.equal(found.learnt[..., 0], found.matches)
+    marks = [mark for stage in range(3) for mark in find_marks(found, stage)]
+    assert [mark.kind for mark in marks] == ["own"] * 6
+    assert [mark.sources for mark in marks] == [(0,), (0,), (1,), (1,), (2,), (2,)]
+
+
 def test_a_model_of_transformers_gives_the_same_things(inputs):
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    from integrations.hf_models import deformable_detr, rt_detr
-
-    from stageinteractor.integrations.transformers_detector import TransformersDetector
-
     for make in (deformable_detr, rt_detr):
         torch.manual_seed(0)
         model = TransformersDetector(model=make(), postprocessing=TopK(5))
@@ -115,8 +123,51 @@ def test_a_model_of_transformers_gives_the_same_things(inputs):
         assert not model.training
         if make is deformable_detr:  # a padded image has other predictions in RT-DETR
             alone = collect_assignment(model, inputs[:1])[0]
-            best = alone.logits[-1].flatten().argmax() // 3
+            best = alone.scores[-1].flatten().argmax() // 3
             torch.testing.assert_close(found.pred_boxes.tensor[0], alone.boxes[-1, best])
+
+
+class Detr(nn.Module):
+    """A model of the DETR form with fixed predictions."""
+
+    def __init__(self, criterion):
+        super().__init__()
+        self.criterion = criterion
+        classes = criterion.num_classes + isinstance(criterion, SoftmaxHost)
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(3, 1, 4, classes, generator=generator)
+        boxes = torch.tensor([0.3, 0.4, 0.5, 0.6]) + 0.1 * torch.rand(
+            3, 1, 4, 4, generator=generator
+        )
+        stages = [{"pred_logits": x, "pred_boxes": y} for x, y in zip(logits, boxes, strict=True)]
+        self.outputs = {**stages[-1], "aux_outputs": stages[:-1]}
+        self.logits = logits[:, 0]
+
+    def forward(self, batched_inputs):
+        target = batched_inputs[0]["instances"]
+        height, width = target.image_size
+        boxes = target.gt_boxes.tensor / torch.tensor([width, height] * 2)
+        boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
+        return self.criterion(self.outputs, [{"labels": target.gt_classes, "boxes": boxes}])
+
+
+@pytest.mark.parametrize("host", [FocalHost, SoftmaxHost])
+def test_scores_and_statistics_are_those_of_the_criterion(inputs, host):
+    model = Detr(host(num_classes=3))
+    found = collect_assignment(model, inputs[:1])
+    scores = model.logits.softmax(-1)[..., :3] if host is SoftmaxHost else model.logits.sigmoid()
+    torch.testing.assert_close(found[0].scores, scores)
+    steps = []
+    model.criterion.observer = steps.append
+    model(inputs[:1])
+    wanted = {name: value.tolist() for name, value in steps[0].statistics().items()}
+    summary = summarize(found)
+    assert summary.unstable_score == pytest.approx(wanted.pop("unstable_score"))
+    assert summary.counts == wanted
+    kinds = [[mark.kind for mark in find_marks(found[0], stage)] for stage in range(3)]
+    assert [each.count("added") for each in kinds] == wanted["labels_added"]
+    assert [each.count("dropped") for each in kinds] == wanted["labels_dropped"]
+    assert sum(wanted["labels_added"]) > 0 and sum(wanted["labels_dropped"]) > 0
 
 
 def test_a_model_without_criterion_is_refused(inputs):
@@ -150,6 +201,6 @@ def test_a_model_of_detrex_gives_the_same_things(inputs, monkeypatch, name, wrap
     assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2]
     assert not (second.matches >= 0).any()
     (found,) = collect_assignment(model, inputs[:1])
-    best = found.logits[-1].flatten().argmax() // 3
+    best = found.scores[-1].flatten().argmax() // 3
     detected = model(inputs[:1])[0]["instances"]
     torch.testing.assert_close(detected.pred_boxes.tensor[0], found.boxes[-1, best])

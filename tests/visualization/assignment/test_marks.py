@@ -1,8 +1,8 @@
 import dataclasses
 
-import pytest
 import torch
 
+from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.visualization.assignment import find_marks, object_history
 
 
@@ -25,13 +25,28 @@ def test_a_mark_has_the_box_its_overlap_and_the_score_of_the_class(item):
     assert own.iou == 1.0
     assert own.score == 0.5
     assert dropped.iou == 0.0
-    assert dropped.score == pytest.approx(float(torch.tensor(-2.0).sigmoid()))
+    assert dropped.score == 0.125
 
 
 def test_the_own_class_by_another_object_is_own(item):
     same = dataclasses.replace(item, object_labels=torch.tensor([1, 1]))
     same = dataclasses.replace(same, learnt=torch.tensor([[[1, -1]] + [[-1, -1]] * 2] * 2))
     assert short(find_marks(same, 0)) == [(0, 1, "own", (1,)), (1, 1, "dropped", (0,))]
+
+
+def test_a_label_comes_from_stages_in_scope_alone(item):
+    """The query is matched to object 0 at stages 0 and 3; stage 2 looks back one stage."""
+    long = dataclasses.replace(
+        item,
+        boxes=item.boxes[[0, 0, 0, 0]],
+        scores=item.scores[[0, 0, 0, 0]],
+        matches=torch.tensor([[0, -1, -1], [1, -1, -1], [1, -1, -1], [0, -1, -1]]),
+        learnt=torch.tensor([[[0, 1], [-1, -1], [-1, -1]]] * 4),
+        scope=CrossStageAssigner().scope_mask(4),
+    )
+    sources = [{mark.object: mark.sources for mark in find_marks(long, s)} for s in range(4)]
+    assert [each[0] for each in sources] == [(0, 3), (0, 3), (3,), (3,)]
+    assert [each[1] for each in sources] == [(1, 2), (1, 2), (1, 2), (2,)]
 
 
 def test_history_names_the_match_and_the_learners(item):

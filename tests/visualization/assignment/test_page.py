@@ -1,10 +1,12 @@
 import base64
+import dataclasses
 import io
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from PIL import Image
 
 from stageinteractor.visualization.assignment import draw_panels, summarize, write_page
@@ -50,7 +52,8 @@ def test_the_page_holds_every_mark(data):
     added = image["stages"][1][1]
     assert added["kind"] == "added"
     assert added["sources"] == [0]
-    assert added["box"] == [11, 10, 31, 30]
+    assert image["boxes"]["0"] == [[10, 10, 30, 30], [11, 10, 31, 30]]
+    assert set(image["boxes"]) == {"0", "1"}  # query 2 has nothing to show
     assert [each["name"] for each in image["objects"]] == ["</script><b>three", "one"]
     assert image["objects"][0]["history"][1] == {"match": 1, "learners": [0, 1]}
     assert data["summary"]["counts"]["labels_added"] == [0, 1]
@@ -69,5 +72,29 @@ def test_panels_show_all_stages_in_one_picture(item, tmp_path):
         width, height = picture.size
         colors = {color for _, color in picture.convert("RGB").getcolors(10**6)}
     assert width == 4 * 2 * 110
-    assert height == pytest.approx((4 * 48 / 64 + 0.9) * 110, abs=1)
+    assert height == pytest.approx((4 * 48 / 64 + 0.9 + 4 * 0.22) * 110, abs=1)
     assert (90, 90, 90) in colors
+
+
+def test_history_stands_below_the_panels(item, tmp_path, figures):
+    draw_panels(item, NAMES, tmp_path / "a.png")
+    _, below = figures[0].subfigs
+    rows = {}
+    for text in below.axes[0].texts:
+        rows.setdefault(text.get_position()[1], []).append((text.get_text(), text.get_color()))
+    assert rows[0] == [("stage 0", "black"), ("stage 1", "black")]
+    assert rows[1][1:] == [("q0", "black"), ("q1 (q0)", "red")]
+    assert rows[2] == [("1 one", "black"), ("q1", "black"), ("q0", "red")]
+
+
+def test_an_image_without_objects_can_be_drawn(item, tmp_path):
+    empty = dataclasses.replace(
+        item,
+        object_boxes=torch.zeros(0, 4),
+        object_labels=torch.zeros(0, dtype=torch.long),
+        matches=torch.full((2, 3), -1),
+        learnt=torch.full((2, 3, 1), -1),
+    )
+    draw_panels(empty, NAMES, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.height == pytest.approx((4 * 48 / 64 + 0.9 + 2 * 0.22) * 110, abs=1)

@@ -73,11 +73,12 @@ def guess_form(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
     """
     total = crossing = corners = relative = 0
     for box, width, height in boxes:
-        if box_kind(box, width, height) in ("box_not_numbers", "box_negative"):
+        kind = box_kind(box, width, height)
+        if kind in ("box_not_numbers", "box_negative"):
             continue
         total += 1
         x, y, third, fourth = box
-        crossing += box_kind(box, width, height) == "box_across"
+        crossing += kind == "box_across"
         corners += is_corners(box, width, height)
         relative += max(box) <= 1 < min(width, height) / 8
     if total and relative >= 0.95 * total:
@@ -85,6 +86,11 @@ def guess_form(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
     if crossing >= max(3, 0.3 * total) and corners >= 0.95 * total:
         return "xyxy"
     return None
+
+
+def is_box(value: Any) -> bool:
+    """Tell whether a value is four finite numbers."""
+    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_number, value))
 
 
 def is_corners(box: Any, width: float, height: float) -> bool:
@@ -108,7 +114,7 @@ def _number(value: float) -> str:
 def box_key(annotation: Json) -> Any:
     """Return what two annotations of the same object have in common; None for a broken box."""
     box = annotation["bbox"]
-    if not isinstance(box, list | tuple) or not all(is_number(value) for value in box):
+    if not is_box(box):
         return None
     crowd = bool(annotation.get("iscrowd"))
     return annotation["image_id"], annotation["category_id"], tuple(box), crowd
@@ -152,9 +158,7 @@ def is_area(value: Any) -> bool:
 def is_large_area(annotation: Json) -> bool:
     """Tell whether the area of an object exceeds that of its box, counted generously."""
     box = annotation["bbox"]
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(is_number(v) for v in box):
-        return False
-    return bool(annotation["area"] > (abs(box[2]) + 1) * (abs(box[3]) + 1))
+    return is_box(box) and bool(annotation["area"] > (abs(box[2]) + 1) * (abs(box[3]) + 1))
 
 
 def is_crowd_flag(value: Any) -> bool:

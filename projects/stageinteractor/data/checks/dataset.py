@@ -13,9 +13,9 @@ from ...errors import DataError
 from ..box_checks import box_fault
 from ..coco_format import read_json_object
 from .boxes import check_boxes, check_crowded, check_fields
-from .entries import SINGULAR, Entries, check_entries, is_size
+from .entries import SINGULAR, Entries, can_be_kept, check_entries, is_size
 from .findings import ERROR, KINDS, WARNING, Finding, Json
-from .image_files import ImageFile, check_image_files, image_paths, read_image_files
+from .image_files import ImageFile, check_image_files, read_image_files
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def read_set(
     content, root = read_annotation_file(json_file), Path(image_root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that the file_names start from")
-    images = check_entries(content)[0].images
-    return content, read_image_files(image_paths(images, root), progress)
+    images = [image for image in content["images"] if can_be_kept("images", image)]
+    return content, read_image_files([root / image["file_name"] for image in images], progress)
 
 
 def check_content(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .findings import Finding, Json, Place
@@ -68,47 +68,64 @@ def key_of(value: Any) -> Any:
 
 def check_entries(content: Json) -> tuple[Entries, list[Finding]]:
     """Check the three lists of an annotation file; each must be a list."""
-    findings: list[Finding] = []
-    whole = {name: _whole_entries(name, content[name], findings.append) for name in SINGULAR}
-    for name in SINGULAR:
-        if not content[name]:
-            findings.append(Finding(f"no_{name}", f"{name!r} is empty"))
+    whole = {name: [e for e in content[name] if can_be_kept(name, e)] for name in SINGULAR}
     image_of = _by_id(whole["images"])
     category_of = _by_id(whole["categories"])
+    findings: list[Finding] = []
     for name, kind in SINGULAR.items():
-        findings += _repeated(whole[name], kind)
-    findings += _repeated_values(whole["images"], "file_name", "repeated_file")
-    findings += _repeated_values(whole["categories"], "name", "repeated_name")
+        findings += _check_list(name, content[name], image_of)
+        findings += _repeated(whole[name], kind, image_of)
+    findings += _repeated_values(whole["images"], "file_name", "repeated_file", Place.of_image)
+    findings += _repeated_values(whole["categories"], "name", "repeated_name", Place.of_category)
     annotations = list(_of_known(whole["annotations"], image_of, category_of, findings.append))
     entries = Entries(whole["images"], annotations, whole["categories"], image_of)
     used = {annotation["category_id"] for annotation in annotations}
     for category_id, category in category_of.items():
         if annotations and category_id not in used:
             problem = f"no object of class {class_name(category)!r}"
-            findings.append(Finding("unused_category", problem, Place(category_id=category_id)))
+            findings.append(Finding("unused_category", problem, Place.of_category(category)))
     return entries, findings
 
 
-def _whole_entries(name: str, listed: list[Any], add: Callable[[Finding], None]) -> list[Json]:
-    """Return the entries that have what they need to be spoken about."""
-    whole = []
+def _check_list(name: str, listed: list[Any], image_of: dict[Any, Json]) -> Iterator[Finding]:
+    """Yield what is wrong with each entry by itself."""
+    if not listed:
+        yield Finding(f"no_{name}", f"{name!r} is empty")
     for position, entry in enumerate(listed):
-        where = f"number {position} of {name!r}"
-        if not isinstance(entry, dict):
-            add(Finding("malformed", f"no object but {entry!r}", Place(entry=where)))
-            continue
-        missing = [field for field in NEEDED[name] + EXPECTED[name] if field not in entry]
-        usable = can_be_kept(name, entry)
-        if missing or not usable:
-            problem = f"no {', '.join(missing)}" if missing else "file_name is no text"
-            place = Place(
-                **{f"{SINGULAR[name]}_id": entry["id"]} if "id" in entry else {"entry": where}
-            )
-            add(Finding("malformed", problem, place))
-        if usable:
-            whole.append(entry)
-            _check_id(name, entry, where, add)
-    return whole
+        for kind, problem in _entry_problems(name, entry):
+            yield Finding(kind, problem, _place(name, position, entry, image_of))
+
+
+def _entry_problems(name: str, entry: Any) -> Iterator[tuple[str, str]]:
+    """Yield kinds of problems and what is wrong."""
+    if not isinstance(entry, dict):
+        yield "malformed", f"no object but {entry!r}"
+        return
+    missing = [field for field in NEEDED[name] + EXPECTED[name] if field not in entry]
+    usable = can_be_kept(name, entry)
+    if missing or not usable:
+        yield "malformed", f"no {', '.join(missing)}" if missing else "file_name is no text"
+    if not usable:
+        return
+    if "id" not in entry:  # only annotations come here without
+        yield "no_id", "it has no id"
+    elif not is_id(entry["id"]):
+        yield "odd_id", f"the id is {entry['id']!r}"
+    elif name == "annotations" and entry["id"] == 0:
+        yield "id_0", "the id is 0"
+
+
+def _place(name: str, position: int, entry: Any, image_of: dict[Any, Json]) -> Place:
+    """Return the place of an entry, with its position unless it has an id to be found by."""
+    where = f"number {position} of {name!r}"
+    if not isinstance(entry, dict):
+        return Place(entry=where)
+    place = {
+        "images": Place.of_image,
+        "annotations": lambda a: Place.of_annotation(a, image_of.get(key_of(a.get("image_id")))),
+        "categories": Place.of_category,
+    }[name](entry)
+    return place if is_id(entry.get("id")) else replace(place, entry=where)
 
 
 def can_be_kept(name: str, entry: Any) -> bool:
@@ -116,15 +133,6 @@ def can_be_kept(name: str, entry: Any) -> bool:
     if not isinstance(entry, dict) or any(field not in entry for field in NEEDED[name]):
         return False
     return name != "images" or (isinstance(entry["file_name"], str) and entry["file_name"] != "")
-
-
-def _check_id(name: str, entry: Json, where: str, add: Callable[[Finding], None]) -> None:
-    if "id" not in entry:  # only annotations come here without
-        add(Finding("no_id", "it has no id", Place(image_id=entry["image_id"], entry=where)))
-    elif not is_id(entry["id"]):
-        add(Finding("odd_id", f"the id is {entry['id']!r}", Place(entry=where)))
-    elif name == "annotations" and entry["id"] == 0:
-        add(Finding("id_0", "the id is 0", Place(0, image_id=entry["image_id"])))
 
 
 def _by_id(entries: list[Json]) -> dict[Any, Json]:
@@ -135,22 +143,32 @@ def _by_id(entries: list[Json]) -> dict[Any, Json]:
     return found
 
 
-def _repeated(entries: list[Json], kind: str) -> Iterator[Finding]:
+def _repeated(entries: list[Json], kind: str, image_of: dict[Any, Json]) -> Iterator[Finding]:
     """Find ids used more than once, one finding an id."""
-    groups = _grouped(entries, "id")
-    for value, group in groups.items():
+    for value, group in _grouped(entries, "id").items():
         if len(group) > 1:
-            names = [str(e.get("file_name", e.get("name", ""))) for e in group]
+            names = list(dict.fromkeys(_label(entry, image_of) for entry in group))
             told = f" ({', '.join(names[:5])})" if any(names) else ""
             problem = f"used {len(group)} times{told}"
             yield Finding(f"repeated_{kind}_id", problem, Place(**{f"{kind}_id": value}))
 
 
-def _repeated_values(entries: list[Json], field: str, kind: str) -> Iterator[Finding]:
+def _label(entry: Json, image_of: dict[Any, Json]) -> str:
+    """Return what tells entries of one id apart: the file, the name, or an object's image."""
+    if "image_id" not in entry:
+        return str(entry.get("file_name", entry.get("name", "")))
+    image = image_of.get(key_of(entry["image_id"]), {})
+    return f"image id {entry['image_id']}: {image.get('file_name', 'unknown')}"
+
+
+def _repeated_values(
+    entries: list[Json], field: str, kind: str, place: Callable[[Json], Place]
+) -> Iterator[Finding]:
     for value, group in _grouped(entries, field).items():
         if len(group) > 1:
             ids = ", ".join(str(entry["id"]) for entry in group[:5])
-            yield Finding(kind, f"{value!r} is listed {len(group)} times, as id {ids}")
+            problem = f"{value!r} is listed {len(group)} times, as id {ids}"
+            yield Finding(kind, problem, place(group[1]))
 
 
 def _grouped(entries: list[Json], field: str) -> dict[Any, list[Json]]:

@@ -105,6 +105,11 @@ class Place:
         return cls(image_id=image.get("id"), file_name=image.get("file_name"))
 
     @classmethod
+    def of_category(cls, category: Json) -> Place:
+        """Return the place of a category entry."""
+        return cls(category_id=category.get("id"))
+
+    @classmethod
     def of_annotation(cls, annotation: Json, image: Json | None) -> Place:
         """Return the place of an annotation entry; of its image only the id, if it is not given."""
         image = image or {"id": annotation.get("image_id")}

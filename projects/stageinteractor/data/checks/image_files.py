@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from .entries import Entries, is_size
 from .findings import Finding, Json, Place
@@ -102,12 +101,11 @@ def _is_plain_png(data: bytes) -> bool:
 def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path, ImageFile]:
     """Read files in parallel threads (Pillow decodes outside Python's lock)."""
     wanted = list(dict.fromkeys(paths))
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    quiet = None if progress else True  # None: where there is no terminal
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about odd EXIF
-        read = pool.map(read_image_file, wanted)
-        quiet = None if progress else True  # None: where there is no terminal
-        bar = tqdm(read, total=len(wanted), desc="images", unit="image", disable=quiet)
-        return dict(zip(wanted, bar, strict=True))
+        read = thread_map(read_image_file, wanted, desc="images", unit="image", disable=quiet)
+    return dict(zip(wanted, read, strict=True))
 
 
 def check_image_files(
@@ -143,8 +141,3 @@ def _check_size(image: Json, file: ImageFile) -> Iterator[Finding]:
     elif file.orientation != 1:
         problem = f"stored with EXIF orientation {file.orientation}"
         yield Finding("exif", problem, Place.of_image(image))
-
-
-def image_paths(images: Sequence[Json], root: Path) -> list[Path]:
-    """Return where the files of image entries are; an absolute file_name stays as it is."""
-    return [root / image["file_name"] for image in images]

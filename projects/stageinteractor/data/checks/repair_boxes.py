@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .boxes import box_key, box_kind, is_area, is_crowd_flag, is_large_area, show_box
+from .boxes import box_key, box_kind, is_area, is_box, is_crowd_flag, is_large_area, show_box
 from .changes import ChangeLog
 from .findings import KINDS, Json, Place
-from .repair_images import is_box
 
 
 def repair_form(
@@ -92,13 +91,13 @@ def repair_fields(annotations: list[Json], log: ChangeLog) -> None:
     for annotation in annotations:
         _, _, width, height = annotation["bbox"]
         place = Place(annotation_id=annotation.get("id"), image_id=annotation["image_id"])
-        area = annotation.get("area")
         if "area" not in annotation:
             filled += 1
-        if "area" not in annotation or not is_area(area) or is_large_area(annotation):
             annotation["area"] = width * height
-            if area is not None:
-                log.add("area set", f"{area!r} is now {width * height:.6g}", place)
+        elif not is_area(annotation["area"]) or is_large_area(annotation):
+            told = f"{annotation['area']!r} is now {width * height:.6g}"
+            annotation["area"] = width * height
+            log.add("area set", told, place)
         flag = annotation.get("iscrowd", 0)
         if not is_crowd_flag(flag):
             annotation["iscrowd"] = int(flag in ("1", 1) or (isinstance(flag, float) and flag > 0))

@@ -16,9 +16,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from .boxes import TOLERANCE
+from .boxes import TOLERANCE, is_box
 from .changes import ChangeLog
-from .entries import is_number, is_size
+from .entries import is_size
 from .findings import Json, Place
 from .image_files import ImageFile
 
@@ -99,11 +99,6 @@ def _move_boxes(objects: list[Json], old: Size, file: ImageFile) -> str:
         annotation.pop("segmentation", None)
         annotation.pop("keypoints", None)
     return told
-
-
-def is_box(value: Any) -> bool:
-    """Tell whether a value is four finite numbers."""
-    return isinstance(value, list | tuple) and len(value) == 4 and all(is_number(v) for v in value)
 
 
 def _fit(boxes: list[Any], size: Size) -> bool:

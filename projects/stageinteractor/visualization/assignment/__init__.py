@@ -4,7 +4,7 @@ from .collect import collect_assignment
 from .marks import ImageAssignment, Mark, find_marks, object_history
 from .page import write_page
 from .panels import draw_panels
-from .summary import Summary, summarize
+from .summary import Summary, plot_summary, summarize
 
 __all__ = [
     "ImageAssignment",
@@ -14,6 +14,7 @@ __all__ = [
     "draw_panels",
     "find_marks",
     "object_history",
+    "plot_summary",
     "summarize",
     "write_page",
 ]

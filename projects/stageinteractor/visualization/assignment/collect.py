@@ -53,8 +53,10 @@ def _from_ours(model: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]
     criterion = model.criterion
     matches = criterion.matcher(output.logits, output.boxes, targets, sizes)
     learnt = criterion.assigner.ranked_objects(output.boxes, matches, targets)
+    scores = output.logits.float().sigmoid()
+    scope = criterion.assigner.scope_mask(len(matches))
     return [
-        _item(each, output.boxes[:, b], output.logits[:, b], matches[:, b], learnt[:, b])
+        _item(each, output.boxes[:, b], scores[:, b], matches[:, b], learnt[:, b], scope)
         for b, each in enumerate(batch)
     ]
 
@@ -87,20 +89,30 @@ def _box_scale(model: Any, batch: list[dict[str, Any]]) -> Tensor:
 
 
 def _from_host(step: Any, batch: list[dict[str, Any]], scale: Tensor) -> list[ImageAssignment]:
-    logits = torch.stack([stage.get("pred_logits", stage.get("logits")) for stage in step.stages])
+    from ...integrations.outputs import logits_of
+
+    logits = torch.stack([logits_of(stage) for stage in step.stages]).float()
+    # a softmax has one class more, for no object
+    scores = logits.sigmoid() if step.multi_label else logits.softmax(dim=-1)[..., :-1]
     boxes = torch.stack([stage["pred_boxes"] for stage in step.stages]).float()
     learnt = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
     index = step.queries.expand(len(learnt), -1, -1).unsqueeze(-1).expand_as(step.ranked)
     learnt.scatter_(2, index, step.ranked)
     xyxy = cxcywh_to_xyxy(boxes.cpu()) * scale[:, None]
+    scope = step.assigner.scope_mask(len(learnt))
     return [
-        _item(item, xyxy[:, b], logits[:, b], step.matches[:, b], learnt[:, b])
+        _item(item, xyxy[:, b], scores[:, b], step.matches[:, b], learnt[:, b], scope)
         for b, item in enumerate(batch)
     ]
 
 
 def _item(
-    item: dict[str, Any], boxes: Tensor, logits: Tensor, matches: Tensor, learnt: Tensor
+    item: dict[str, Any],
+    boxes: Tensor,
+    scores: Tensor,
+    matches: Tensor,
+    learnt: Tensor,
+    scope: Tensor,
 ) -> ImageAssignment:
     instances = item["instances"]
     picture = item["image"].permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy()
@@ -110,7 +122,8 @@ def _item(
         object_boxes=instances.gt_boxes.tensor.cpu(),
         object_labels=instances.gt_classes.cpu(),
         boxes=boxes.float().cpu(),
-        logits=logits.float().cpu(),
+        scores=scores.cpu(),
         matches=matches.cpu(),
         learnt=learnt.cpu(),
+        scope=scope,
     )

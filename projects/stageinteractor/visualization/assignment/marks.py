@@ -22,9 +22,10 @@ class ImageAssignment:
     object_boxes: Tensor  # (T, 4) xyxy pixels of the picture
     object_labels: Tensor  # (T,)
     boxes: Tensor  # (S, N, 4) xyxy pixels
-    logits: Tensor  # (S, N, C)
+    scores: Tensor  # (S, N, C) of the classes, in [0, 1]
     matches: Tensor  # (S, N): index of the matched object or -1
     learnt: Tensor  # (S, N, R): objects that the query's classes come from, or -1
+    scope: Tensor  # (S, S) bool: whether stage i gathers labels from stage s
 
     @property
     def target(self) -> dict[str, Tensor]:
@@ -38,7 +39,7 @@ class Mark(NamedTuple):
     query: int
     object: int
     kind: str  # "own": of its own match; "added": of another stage; "dropped": own, not learnt
-    sources: tuple[int, ...]  # stages at which the query is matched to this object
+    sources: tuple[int, ...]  # stages in scope at which the query is matched to this object
     box: tuple[float, float, float, float]  # of the query at this stage, xyxy pixels
     iou: float  # of that box with the object
     score: float  # of the object's class, in [0, 1]
@@ -75,10 +76,12 @@ def _mark(
         query=query,
         object=index,
         kind=kind,
-        sources=tuple(s for s, row in enumerate(matches) if row[query] == index),
+        sources=tuple(
+            s for s, row in enumerate(matches) if row[query] == index and item.scope[stage, s]
+        ),
         box=(x0, y0, x1, y1),
         iou=float(box_iou(box, item.object_boxes[index])),
-        score=float(item.logits[stage, query].float().sigmoid()[label]),
+        score=float(item.scores[stage, query, label]),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from ...files import atomic_write_text
 from .marks import ImageAssignment, find_marks, object_history
@@ -37,22 +38,23 @@ def write_page(
 def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
     height, width = item.picture.shape[:2]
     names = [class_names[label] for label in item.object_labels.tolist()]
-    boxes = item.object_boxes.round(decimals=1).tolist()
+    boxes = _rounded(item.object_boxes)
     objects = [
         {"name": name, "box": box, "color": object_color(index), "history": history}
         for index, (name, box, history) in enumerate(
             zip(names, boxes, object_history(item), strict=True)
         )
     ]
-    stages = [
+    stages: list[list[dict[str, Any]]] = [
         [
-            mark._asdict()
-            | {"box": [round(value, 1) for value in mark.box]}
+            {"query": mark.query, "object": mark.object, "kind": mark.kind, "sources": mark.sources}
             | {"iou": round(mark.iou, 3), "score": round(mark.score, 3)}
             for mark in find_marks(item, stage)
         ]
         for stage in range(len(item.matches))
     ]
+    tracks = _rounded(item.boxes.transpose(0, 1))  # [query][stage]
+    shown = {mark["query"] for marks in stages for mark in marks}
     return {
         "name": item.name,
         "width": width,
@@ -60,7 +62,12 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
         "source": _data_url(item),
         "objects": objects,
         "stages": stages,
+        "boxes": {query: tracks[query] for query in sorted(shown)},
     }
+
+
+def _rounded(boxes: Tensor) -> list[Any]:
+    return boxes.double().round(decimals=1).tolist()  # of float32 more digits would be written
 
 
 def _data_url(item: ImageAssignment) -> str:

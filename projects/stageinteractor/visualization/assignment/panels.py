@@ -1,4 +1,4 @@
-"""One picture an image: a panel for every stage, a colour for every object."""
+"""One picture an image: a panel for every stage, and the history of every object below."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...files import atomic_path
 from ..boxes import class_color
-from .marks import ADDED, DROPPED, OWN, ImageAssignment, Mark, find_marks
+from ..figures import new_figure, save_figure
+from .marks import ADDED, DROPPED, OWN, ImageAssignment, Mark, find_marks, object_history
 
+LINE = 0.22  # inches, of the history
 ONE_ROW = 4  # up to so many stages stand in one row, more in rows of three
 LINES = {OWN: "solid", ADDED: (0, (4, 2)), DROPPED: (0, (1, 2))}
 LEGEND = {
@@ -21,23 +22,24 @@ LEGEND = {
 
 
 def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | Path) -> None:
-    """Draw every stage of an image into a picture file.
+    """Draw every stage of an image, and each object's history, into a picture file.
 
     The objects are white; a query's box has the colour of its object: solid where it learns the
     label of its own match, dashed where the label was added from another stage, dotted where the
-    own label was dropped.
+    own label was dropped. Below stands for every object which query was matched to it at each
+    stage.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     stages = len(item.matches)
     columns = stages if stages <= ONE_ROW else 3
     rows = math.ceil(stages / columns)
     height, width = item.picture.shape[:2]
-    figure = Figure(figsize=(4 * columns, 4 * rows * height / width + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    heights = 4 * rows * height / width + 0.9, LINE * (len(item.object_labels) + 2)
+    figure = new_figure(4 * columns, sum(heights))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
+    _write_history(below.subplots(), item, class_names)
+    grid = above.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for stage in range(stages):
@@ -56,10 +58,33 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
         Line2D([], [], color="tab:blue", linestyle=LINES[kind], label=text)
         for kind, text in LEGEND.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(item.name, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    above.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    above.suptitle(item.name, fontsize=10)
+    save_figure(figure, path)
+
+
+def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str]) -> None:
+    """Write a row for every object, a column for every stage."""
+    history = object_history(item)
+    axes.set_axis_off()
+    axes.set(xlim=(-1, len(item.matches)), ylim=(len(history) + 0.5, -1.5))
+    note = "query matched to the object (others that learn its label); red: another than before"
+    axes.text(-1, -1, note, fontsize=9)
+    for stage in range(len(item.matches)):
+        axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
+    labels = item.object_labels.tolist()
+    for row, (label, entries) in enumerate(zip(labels, history, strict=True), start=1):
+        name = f"{row - 1} {class_names[label]}"
+        style = {"facecolor": object_color(row - 1), "alpha": 0.75, "pad": 0.6, "linewidth": 0}
+        axes.text(-1, row, name, fontsize=9, bbox=style)
+        before = entries[0]["match"]
+        for stage, entry in enumerate(entries):
+            match = entry["match"]
+            text = "-" if match is None else f"q{match}"
+            if others := [f"q{query}" for query in entry["learners"] if query != match]:
+                text += f" ({', '.join(others)})"
+            axes.text(stage, row, text, fontsize=9, color="black" if match == before else "red")
+            before = match
 
 
 def object_color(index: int) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tabulate import tabulate
 
 from ...assigner import assignment_statistics
-from ...files import atomic_path
+from ..figures import new_figure, save_figure
 from .marks import ImageAssignment
 
 COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_objects")
@@ -37,28 +38,25 @@ class Summary:
 
 def summarize(items: Sequence[ImageAssignment]) -> Summary:
     """Add up what the assigner did over images; the unstable score is over all their objects."""
-    counts = {name: [0] * len(items[0].matches) for name in COUNTS}
-    matches = [0] * len(items[0].matches)
-    changed = [0.0] * (len(matches) - 1)
-    for item in items:
-        found = assignment_statistics(item.learnt[:, None], item.matches[:, None], [item.target])
-        for name in COUNTS:
-            counts[name] = [a + b for a, b in zip(counts[name], found[name].tolist(), strict=True)]
-        own = (item.matches >= 0).sum(dim=1).tolist()
-        matches = [a + b for a, b in zip(matches, own, strict=True)]
-        share = (found["unstable_score"] * len(item.object_labels)).tolist()
-        changed = [a + b for a, b in zip(changed, share, strict=True)]
-    total = sum(len(item.object_labels) for item in items)
-    return Summary(len(items), total, matches, counts, [x / max(total, 1) for x in changed])
+    found = [
+        assignment_statistics(item.learnt[:, None], item.matches[:, None], [item.target])
+        for item in items
+    ]
+    num_objects = torch.tensor([len(item.object_labels) for item in items])
+    total = int(num_objects.sum())
+    unstable = torch.stack([each["unstable_score"] for each in found])  # (images, S - 1)
+    return Summary(
+        num_images=len(items),
+        num_objects=total,
+        matches=torch.stack([(item.matches >= 0).sum(dim=1) for item in items]).sum(dim=0).tolist(),
+        counts={n: torch.stack([each[n] for each in found]).sum(dim=0).tolist() for n in COUNTS},
+        unstable_score=(num_objects.float() @ unstable / max(total, 1)).tolist(),
+    )
 
 
 def plot_summary(summary: Summary, path: str | Path) -> None:
     """Draw the numbers over the stages into a picture file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.4)
     labels, unstable = figure.subplots(1, 2)
     stages = list(range(len(summary.matches)))
     for name in COUNTS:
@@ -72,5 +70,4 @@ def plot_summary(summary: Summary, path: str | Path) -> None:
     for axes in (labels, unstable):
         axes.set_xticks(stages)
         axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)

@@ -7,7 +7,8 @@ import warnings
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from detectron2.data.detection_utils import _apply_exif_orientation
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
 
@@ -15,7 +16,9 @@ Picture = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 
 
 def open_picture(picture: Picture) -> Image.Image:
-    """Return a picture in RGB, turned as its EXIF orientation says, like detectron2's reader.
+    """Return a picture in RGB, turned as its EXIF orientation says.
+
+    The pixels are those of detectron2's reader, which however turns a TIFF twice.
 
     Args:
         picture: path, open file, PIL image, or uint8 RGB array (H, W, 3).
@@ -36,8 +39,7 @@ def open_picture(picture: Picture) -> Image.Image:
         raise DataError(f"{name}: no such file") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: is not an image of a known kind") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises OSError, or SyntaxError and ValueError for broken chunks
+    except Exception as error:  # Pillow raises whatever the bytes lead it to
         raise DataError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -48,7 +50,8 @@ def _name(picture: str | os.PathLike[str] | BinaryIO) -> str:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image).convert("RGB")
+    image.load()  # Pillow turns a TIFF here, and then forgets its orientation
+    return _apply_exif_orientation(image).convert("RGB")  # what is no EXIF turns nothing
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

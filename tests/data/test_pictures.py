@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detectron2.data.detection_utils import read_image
-from PIL import Image
+from PIL import Image, ImageFile
 
+from stageinteractor.data.pictures import open_picture
 from stageinteractor.errors import DataError
-from stageinteractor.prediction.pictures import open_picture
 
 
 def pattern() -> Image.Image:
@@ -28,6 +28,22 @@ def test_exif_orientation_is_that_of_detectron2(tmp_path: Path, orientation: int
     with Image.open(path) as image:
         for given in (path, str(path), io.BytesIO(path.read_bytes()), image):
             np.testing.assert_array_equal(np.asarray(open_picture(given)), wanted)
+
+
+def test_a_tiff_is_turned_once(tmp_path: Path):
+    exif = Image.Exif()
+    exif[274] = 6
+    for name in ("turned.tif", "turned.png"):
+        pattern().save(tmp_path / name, exif=exif)
+    turned = [np.asarray(open_picture(tmp_path / f"turned.{kind}")) for kind in ("tif", "png")]
+    assert turned[0].shape == (36, 24, 3)
+    np.testing.assert_array_equal(*turned)
+
+
+def test_what_is_no_exif_turns_nothing(tmp_path: Path):
+    path = tmp_path / "odd.webp"
+    pattern().save(path, exif=b"Exif\0\0FM\0*\0\0\0\x08", lossless=True)
+    np.testing.assert_array_equal(np.asarray(open_picture(path)), np.asarray(pattern()))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
@@ -68,6 +84,18 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path):
     path = tmp_path / "letter.jpg"
     path.write_text("Dear Sir")
     with pytest.raises(DataError, match="letter.jpg: is not an image of a known kind"):
+        open_picture(path)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError])  # AVIF, EXIF
+def test_whatever_pillow_raises_is_told(tmp_path: Path, monkeypatch, kind: type[Exception]):
+    def fail(image):
+        raise kind("odd bytes")
+
+    path = tmp_path / "odd.png"
+    pattern().save(path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(DataError, match=r"odd\.png: cannot be read: odd bytes"):
         open_picture(path)
 
 

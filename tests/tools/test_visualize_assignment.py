@@ -1,0 +1,40 @@
+"""tools/visualize_assignment.py: the names of its files. tests/e2e runs it on a training."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stageinteractor.visualization.assignment import ImageAssignment
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py"
+
+
+def nothing_in(name: str) -> ImageAssignment:
+    """An image without objects, two queries at two stages."""
+    return ImageAssignment(
+        name=name,
+        picture=np.zeros((20, 30, 3), dtype=np.uint8),
+        object_boxes=torch.zeros(0, 4),
+        object_labels=torch.zeros(0, dtype=torch.long),
+        boxes=torch.zeros(2, 2, 4),
+        scores=torch.zeros(2, 2, 10),
+        matches=torch.full((2, 2), -1),
+        learnt=torch.full((2, 2, 1), -1),
+        scope=torch.ones(2, 2, dtype=torch.bool),
+    )
+
+
+def test_no_picture_is_written_over_another(load_tool, tmp_path, monkeypatch):
+    tool = load_tool("visualize_assignment")
+    names = ["1.jpg", "1.png", "statistics.jpg"]  # the first two from two folders
+    monkeypatch.setattr(tool, "annotated_inputs", lambda cfg, split, images: names)
+    monkeypatch.setattr(tool, "build_trained_model", lambda cfg, weights: None)
+    monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(nothing_in, batch))
+    arguments = ["--config-file", str(DEMO), "--output", str(tmp_path), "train.device=cpu"]
+    assert tool.main([*arguments, "dataset.class_names=[zero]"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("1.png", "1_.png", "statistics_.png"),
+        *("statistics.png", "statistics.json", "assignment.html"),
+    }
