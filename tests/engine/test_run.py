@@ -49,3 +49,10 @@ def test_the_file_that_is_named_comes_before_the_last_one_before_the_first_one(c
     (tmp_path / "run/last_checkpoint").write_text("model_0000009.pth")
     assert build_trained_model(cfg).weight.item() == 2.0
     assert build_trained_model(cfg, save("named.pth", 3.0)).weight.item() == 3.0
+
+
+def test_half_a_checkpoint_is_refused(cfg, tmp_path):
+    path = tmp_path / "half.pth"
+    torch.save({"model": {"weight": torch.ones(1, 1), "bias": torch.zeros(2)}}, path)
+    with pytest.raises(DataError, match=r"half\.pth: 1 of the model's .*such as bias"):
+        build_trained_model(cfg, str(path))
