@@ -37,7 +37,7 @@ def one_line(error: BaseException) -> str:
     torch wraps such an error's whole traceback into its message; its last line says what happened.
     """
     text = str(error).strip() or type(error).__name__
-    if "Original Traceback" in text:
+    if "Traceback" in text:
         text = text.splitlines()[-1]
         text = text.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
     return " ".join(text.split())
