@@ -7,6 +7,9 @@ from stageinteractor.assigner.boxes import (
     box_intersection,
     box_iou,
     cxcywh_to_xyxy,
+    edges,
+    hull_extent,
+    shared_extent,
     xyxy_to_cxcywh,
 )
 
@@ -47,6 +50,25 @@ def test_intersection_is_the_shared_area():
     # overlap [2, 4] x [1, 3]: 2 * 2; inside: 1 * 1; touching at x = 4; apart in both directions
     second = torch.tensor([[2.0, 1, 6, 3], [1, 1, 2, 2], [4, 0, 8, 4], [6, 6, 8, 8]])
     assert box_intersection(first, second).tolist() == [4.0, 1.0, 0.0, 0.0]
+
+
+def test_extents_of_two_boxes():
+    first = edges(torch.tensor([0.0, 0, 4, 4]))
+    # overlap 2 x 3 in a hull of 6 x 5; apart by 3 in x, and 1 high where both are
+    second = edges(torch.tensor([[2.0, 1, 6, 5], [7, 3, 8, 9]]))
+    width, height = shared_extent(first, second)
+    assert (width.tolist(), height.tolist()) == ([2, -3], [3, 1])
+    width, height = hull_extent(first, second)
+    assert (width.tolist(), height.tolist()) == ([6, 8], [5, 9])
+
+
+def test_edges_are_apart_by_what_the_hull_is_wider_than_the_shared_part():
+    first, second = random_boxes(50, seed=9), random_boxes(50, seed=10)[:, [2, 1, 0, 3]]
+    shared = shared_extent(edges(first), edges(second))
+    hull = hull_extent(edges(first), edges(second))
+    apart = (first - second).abs()
+    for axis in range(2):
+        torch.testing.assert_close(hull[axis] - shared[axis], apart[:, axis] + apart[:, axis + 2])
 
 
 def test_iou_of_aligned_pairs():

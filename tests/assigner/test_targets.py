@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from stageinteractor.assigner.targets import matched_boxes, matched_labels, pad_targets
+from stageinteractor.assigner.targets import (
+    SharedTargets,
+    matched_boxes,
+    matched_labels,
+    pad_targets,
+)
 
 
 def target(boxes: list[list[float]], labels: list[int]) -> dict[str, torch.Tensor]:
@@ -32,6 +37,17 @@ def test_boxes_get_the_type_of_like_and_labels_are_long(dtype: torch.dtype):
     padded = pad_targets(targets, like=torch.zeros(1, dtype=dtype))
     assert padded.boxes.dtype == dtype
     assert padded.labels.dtype == torch.int64
+
+
+def test_shared_targets_are_padded_once_for_each_type():
+    shared = SharedTargets(TWO_ONE_NONE)
+    assert [target["labels"].tolist() for target in shared] == [[4, 5], [8], []]
+    single, double = torch.zeros(1), torch.zeros(1, dtype=torch.float64)
+    padded = pad_targets(shared, like=single)
+    assert pad_targets(shared, like=single) is padded
+    assert pad_targets(shared, like=double).boxes.dtype == torch.float64
+    for found, wanted in zip(padded, pad_targets(TWO_ONE_NONE, like=single), strict=True):
+        assert found == wanted if isinstance(found, list) else torch.equal(found, wanted)
 
 
 def test_a_batch_without_objects_is_padded_to_none():

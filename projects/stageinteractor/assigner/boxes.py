@@ -11,6 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Edges = tuple[Tensor, Tensor, Tensor, Tensor]  # left, top, right, bottom
+Extent = tuple[Tensor, Tensor]  # width and height, negative where there is none
+
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """Convert boxes (..., 4) from cxcywh to xyxy; the unit is kept."""
@@ -26,14 +29,12 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
 
 def box_area(boxes_xyxy: Tensor) -> Tensor:
     """Return width times height (...) of xyxy boxes (..., 4); negative sides count as zero."""
-    return (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).clamp(min=0).prod(dim=-1)
+    return _area(_extent(edges(boxes_xyxy)))
 
 
 def box_intersection(first: Tensor, second: Tensor) -> Tensor:
     """Return the area (...) shared by two sets of xyxy boxes whose shapes broadcast."""
-    low = torch.maximum(first[..., :2], second[..., :2])
-    high = torch.minimum(first[..., 2:], second[..., 2:])
-    return (high - low).clamp(min=0).prod(dim=-1)
+    return _area(shared_extent(edges(first), edges(second)))
 
 
 def box_iou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
@@ -42,9 +43,9 @@ def box_iou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
     Equal shapes give the overlap of aligned pairs; ``first[..., :, None, :]`` and
     ``second[..., None, :, :]`` give that of all pairs.
     """
-    first, second = _at_least_float32(first), _at_least_float32(second)
-    overlap = box_intersection(first, second)
-    return overlap / (box_area(first) + box_area(second) - overlap).clamp(min=eps)
+    a, b = edges(first), edges(second)
+    shared = _area(shared_extent(a, b))
+    return shared / (_area(_extent(a)) + _area(_extent(b)) - shared).clamp(min=eps)
 
 
 def box_giou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
@@ -52,13 +53,47 @@ def box_giou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
 
     Source: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, algorithm 1.
     """
-    first, second = _at_least_float32(first), _at_least_float32(second)
-    overlap = box_intersection(first, second)
-    union = (box_area(first) + box_area(second) - overlap).clamp(min=eps)
-    low = torch.minimum(first[..., :2], second[..., :2])
-    high = torch.maximum(first[..., 2:], second[..., 2:])
-    enclosing = (high - low).clamp(min=0).prod(dim=-1).clamp(min=eps)
+    a, b = edges(first), edges(second)
+    return giou_of_extents(a, b, shared_extent(a, b), hull_extent(a, b), eps)
+
+
+def edges(boxes_xyxy: Tensor) -> Edges:
+    """Return left, top, right and bottom (...) of boxes (..., 4), each contiguous.
+
+    All pairs of many boxes are then compared edge by edge, in long rows: several times faster on a
+    CPU than in rows of two.
+    """
+    rows = _at_least_float32(boxes_xyxy).movedim(-1, 0).contiguous()
+    left, top, right, bottom = rows.unbind(0)
+    return left, top, right, bottom
+
+
+def shared_extent(a: Edges, b: Edges) -> Extent:
+    """Return the extent of what two boxes share."""
+    low = torch.maximum(a[0], b[0]), torch.maximum(a[1], b[1])
+    return torch.minimum(a[2], b[2]) - low[0], torch.minimum(a[3], b[3]) - low[1]
+
+
+def hull_extent(a: Edges, b: Edges) -> Extent:
+    """Return the extent of the smallest box around two boxes."""
+    low = torch.minimum(a[0], b[0]), torch.minimum(a[1], b[1])
+    return torch.maximum(a[2], b[2]) - low[0], torch.maximum(a[3], b[3]) - low[1]
+
+
+def giou_of_extents(a: Edges, b: Edges, shared: Extent, hull: Extent, eps: float = 1e-6) -> Tensor:
+    """Return the generalised IoU (...) of two boxes, given what they share and their hull."""
+    overlap = _area(shared)
+    union = (_area(_extent(a)) + _area(_extent(b)) - overlap).clamp(min=eps)
+    enclosing = _area(hull).clamp(min=eps)
     return overlap / union - (enclosing - union) / enclosing
+
+
+def _extent(a: Edges) -> Extent:
+    return a[2] - a[0], a[3] - a[1]
+
+
+def _area(extent: Extent) -> Tensor:
+    return extent[0].clamp(min=0) * extent[1].clamp(min=0)
 
 
 def _at_least_float32(boxes: Tensor) -> Tensor:

@@ -104,26 +104,24 @@ class CrossStageAssigner:
         iou = box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0))
         matched = matches >= 0
         valid = (iou >= self.iou_threshold) & matched
-        valid &= self.scope_mask(len(matches)).to(boxes.device, non_blocking=True)[:, :, None, None]
+        valid &= self.scope_mask(len(matches), boxes.device)[:, :, None, None]
         if self.keep_own_match:
             valid |= matched & _own_stage(len(matches), boxes.device)
         return iou, valid
 
-    def scope_mask(self, num_stages: int) -> Tensor:
+    def scope_mask(self, num_stages: int, device: torch.device | None = None) -> Tensor:
         """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
-        stage = torch.arange(num_stages)
-        offset = stage.unsqueeze(0) - stage.unsqueeze(1)
         first, last = self.scope
-        low = -num_stages if first is None else first
-        high = num_stages if last is None else last
-        return ((offset >= low) & (offset <= high)) | (offset == 0)
+        mask = torch.ones(num_stages, num_stages, dtype=torch.bool, device=device)
+        mask = mask if first is None else mask.triu_(first)
+        mask = mask if last is None else mask.tril_(last)
+        return mask.fill_diagonal_(True)
 
 
 def scatter_labels(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
     """Return (..., C) float multi-hot rows of the valid classes among labels (..., K)."""
-    spare = labels.masked_fill(~valid, num_classes)  # what is not valid goes to a spare column
-    rows = torch.zeros(*labels.shape[:-1], num_classes + 1, device=labels.device)
-    return rows.scatter_(-1, spare, 1.0)[..., :num_classes].contiguous()
+    rows = torch.zeros(*labels.shape[:-1], num_classes, device=labels.device)
+    return rows.scatter_reduce_(-1, labels, valid.to(rows.dtype), "amax")
 
 
 def check_matches(boxes: Tensor, matches: Tensor) -> None:

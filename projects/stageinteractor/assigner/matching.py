@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .boxes import box_giou
+from .boxes import edges, giou_of_extents, hull_extent, shared_extent
 from .targets import PaddedTargets, Target, pad_targets
 
 
@@ -76,29 +76,33 @@ class HungarianMatcher:
         self, logits: Tensor, boxes: Tensor, padded: PaddedTargets, image_sizes: Tensor
     ) -> Tensor:
         """Return the cost (S, B, N, T) of every pair of query and (padded) object."""
-        scale = image_sizes.flip(-1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): w, h, w, h
-        pair = boxes.unsqueeze(3), padded.boxes.unsqueeze(1)  # (S, B, N, 1, 4), (B, 1, T, 4)
-        distance = torch.cdist(boxes / scale, padded.boxes / scale, p=1.0)
+        a, b = edges(boxes.unsqueeze(3)), edges(padded.boxes.unsqueeze(1))
+        shared, hull = shared_extent(a, b), hull_extent(a, b)  # (S, B, N, T) each
+        height, width = image_sizes.view(-1, 2, 1, 1).unbind(1)  # (B, 1, 1) each
+        # left and right edges are together as far apart as the hull is wider than the shared part
+        distance = (hull[0] - shared[0]) / width + (hull[1] - shared[1]) / height
         return (
             self.cost_class * self._class_cost(logits, padded.labels)
             + self.cost_bbox * distance
-            - self.cost_giou * box_giou(*pair)
+            - self.cost_giou * giou_of_extents(a, b, shared, hull)
         )
 
     def _class_cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         index = labels.unsqueeze(1).expand(*logits.shape[:3], labels.shape[1])
-        probability = logits.gather(3, index).sigmoid()
-        positive = -self.alpha * (1 - probability) ** self.gamma * (probability + 1e-12).log()
-        negative = (1 - self.alpha) * probability**self.gamma * (1 - probability + 1e-12).log()
-        return positive + negative
+        right = logits.gather(3, index).sigmoid()
+        wrong = 1 - right
+        positive = self.alpha * wrong**self.gamma * (right + 1e-12).log()
+        negative = (1 - self.alpha) * right**self.gamma * (wrong + 1e-12).log()
+        return negative - positive
 
 
 def _solve(costs: np.ndarray, counts: list[int]) -> Tensor:
     """Solve the assignment of costs (S, B, N, T), image b having ``counts[b]`` objects."""
     matches = np.full(costs.shape[:3], -1, dtype=np.int64)
+    finite = np.isfinite(costs).all()
     for stage, image in np.ndindex(*costs.shape[:2]):
         cost = costs[stage, image, :, : counts[image]]
-        if not np.isfinite(cost).all():
+        if not finite and not np.isfinite(cost).all():
             raise FloatingPointError(
                 f"matching costs of stage {stage}, image {image} of the batch are not finite: "
                 "the logits or boxes of this stage have become NaN or infinite"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -23,12 +24,29 @@ class PaddedTargets(NamedTuple):
     counts: list[int]  # number of objects of each image, on the host
 
 
+class SharedTargets(list[Target]):
+    """Targets that matcher, assigner and losses take one after another: padded only once."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        super().__init__(targets)
+        self.padded: dict[tuple[torch.dtype, torch.device], PaddedTargets] = {}
+
+
 def pad_targets(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
     """Stack the objects of all images on the device and in the floating type of ``like``.
 
     Raises:
         ValueError: boxes are not (T, 4), or the number of labels is another one.
     """
+    if not isinstance(targets, SharedTargets):
+        return _pad(targets, like)
+    key = like.dtype, like.device
+    if key not in targets.padded:
+        targets.padded[key] = _pad(targets, like)
+    return targets.padded[key]
+
+
+def _pad(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
     for image, target in enumerate(targets):
         boxes, labels = target["boxes"], target["labels"]
         if boxes.dim() != 2 or boxes.shape[-1] != 4 or labels.shape != boxes.shape[:1]:

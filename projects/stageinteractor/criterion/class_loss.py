@@ -22,9 +22,10 @@ class FocalLoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of every entry; logits and targets have the same shape.
 
-        -log p and -log(1 - p) are softplus of the logits: no logarithm of a rounded probability.
+        With z the logit of being wrong (-x for a positive, x for a negative) both cases are
+        weight sigmoid(z)^gamma softplus(z): no logarithm of a rounded probability, and one
+        softplus, which costs more than all the rest together.
         """
-        probability = logits.sigmoid()
-        positive = self.alpha * (1 - probability) ** self.gamma * F.softplus(-logits)
-        negative = (1 - self.alpha) * probability**self.gamma * F.softplus(logits)
-        return targets * positive + (1 - targets) * negative
+        wrong = logits * (1 - 2 * targets)
+        weight = (1 - self.alpha) + (2 * self.alpha - 1) * targets
+        return weight * wrong.sigmoid() ** self.gamma * F.softplus(wrong)

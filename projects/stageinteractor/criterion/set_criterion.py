@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
-from ..assigner.targets import Target, matched_boxes, pad_targets
+from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .statistics import statistics_are_due, write_statistics
 
 Matcher = Callable[[Tensor, Tensor, Sequence[Target], Tensor], Tensor]
@@ -81,6 +81,7 @@ class SetCriterion(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             logits, boxes = logits.to(dtype), boxes.to(dtype)
+            targets = SharedTargets(targets)
             matches = self.matcher(logits.detach(), boxes.detach(), targets, image_sizes)
             class_targets = self.assigner(boxes.detach(), matches, targets, logits.shape[-1])
             class_average, box_average = self._averages(matches, class_targets)
