@@ -54,7 +54,9 @@ def test_values_within_the_stages(recording):
         }
         for kind, module in modules.items():
             module.register_forward_hook(
-                lambda _module, _inputs, output, key=(stage, kind): seen.update({key: output})
+                lambda _module, _inputs, output, key=(stage, kind): seen.update(
+                    {key: output[0] if isinstance(output, tuple) else output}
+                )
             )
     decode(recording, decoder=decoder)
     assert len(seen) == 3 * len(WITHIN)

@@ -40,7 +40,7 @@ def test_centres_move_by_the_scale_by_hand():
 def test_sampling_equals_a_loop_over_points(maps, boxes):
     sampler = randomised(PlainSampler(embed_dim=8, num_groups=2, points=3))
     content = torch.randn(1, 2, 8).double()
-    found = sampler(maps, content, boxes)
+    found = sampler(maps, content, boxes)[0]
     assert found.shape == (1, 2, 2, 3, 4)
     for query in range(2):
         x, y, z, r = boxes[0, query]

@@ -6,8 +6,8 @@ from stageinteractor.modeling.mixing import (
     EMPTY_BANK,
     DynamicMixing,
     FilterBank,
-    plane_norm_relu,
 )
+from stageinteractor.modeling.planes import plane_norm_relu
 
 # B = 2, N = 3, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, O = 10
 SIZES = dict(embed_dim=8, num_groups=2, point_groups=3, points_per_group=2, out_points=10)
@@ -54,7 +54,8 @@ def test_shapes(num_reused: int):
     mixed, bank = build(num_reused)(*inputs(), filters_of(num_reused))
     assert mixed.shape == (2, 3, 8)
     assert [x.shape for x in bank.channel] == [(ROWS, 4, 4)] * (num_reused + 1)
-    assert bank.spatial.shape == (ROWS, 10, 6)
+    rows = 5 if num_reused else 10  # those that the stage generated itself
+    assert bank.spatial.shape == (ROWS, rows, 6)
 
 
 def test_mixing_without_reuse_equals_plain_loops(randomise):
@@ -91,9 +92,8 @@ def test_mixing_with_reuse_puts_the_reuse_between_its_steps(randomise):
     x = sampled.view(ROWS, 6, 4)
     h = torch.stack([plane_norm(plane) for plane in x @ channel + biases[..., :4]])
     h = mixing.channel_reuse(x, h, content, channel, bank.channel)
-    spatial = mixing.spatial_reuse(content, spatial, bank.spatial)
-    y = spatial @ h + biases[..., 4:].transpose(1, 2)
-    wanted = mixing.out_proj(torch.stack([plane_norm(plane) for plane in y]).view(2, 3, -1))
+    y = mixing.spatial_reuse(h, content, spatial, bank.spatial, biases[..., 4:].transpose(1, 2))
+    wanted = mixing.out_proj(y.view(2, 3, -1))
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(after.spatial, spatial)
 

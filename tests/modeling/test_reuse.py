@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from stageinteractor.modeling.planes import blend_filters
 from stageinteractor.modeling.reuse import (
     ChannelReuse,
     SpatialReuse,
     StaticMixing,
-    blend_filters,
 )
 
 # B = 1, N = 2, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, M = B N G = 4
@@ -144,35 +144,45 @@ def test_another_number_of_channel_filters_is_refused(count: int):
         channel_reuse(2)(*rest, [noise(4, 4, 4)] * count)
 
 
+def spatial_inputs(rows: int = 4) -> tuple[Tensor, ...]:
+    h, bias = noise(rows, 6, 4, seed=2), noise(rows, 6, 1, seed=3)
+    own, previous = noise(rows, 3, 6), noise(rows, 6, 6, seed=4)
+    return h, noise(1, rows // 2, 8, seed=5), own, previous, bias
+
+
+def planes_of(filters: Tensor, h: Tensor, bias: Tensor) -> Tensor:
+    return torch.stack([plane_norm(plane) for plane in filters @ h + bias])
+
+
 def test_spatial_reuse_begins_with_a_quarter_of_the_previous_rows():
-    own, previous = noise(4, 3, 6), noise(4, 6, 6, seed=2)
-    found = spatial_reuse()(noise(1, 2, 8), own, previous)
-    assert found.shape == (4, 6, 6)
-    assert torch.equal(found[:, :3], own)
-    torch.testing.assert_close(found[:, 3:], 0.75 * own + 0.25 * previous[:, :3])
+    h, content, own, previous, bias = spatial_inputs()
+    found = spatial_reuse()(h, content, own, previous, bias)
+    wanted = torch.cat([own, 0.75 * own + 0.25 * previous[:, :3]], dim=1)
+    torch.testing.assert_close(found, planes_of(wanted, h, bias))
 
 
 def test_spatial_reuse_equals_plain_loops(randomise):
-    reuse, content = randomise(spatial_reuse()), noise(1, 2, 8)
-    own, previous = noise(4, 3, 6), noise(4, 6, 6, seed=2)
-    found = reuse(content, own, previous)
+    reuse = randomise(spatial_reuse())
+    h, content, own, previous, bias = spatial_inputs()
     row_gates = reuse.row_gates(content).view(4, 3).sigmoid()
     column_gates = reuse.column_gates(content).view(4, 6).sigmoid()
+    filters = torch.cat([own, own], dim=1)
     for index, o, p in torch.cartesian_prod(*(torch.arange(n) for n in (4, 3, 6))).tolist():
         gate = row_gates[index, o] * column_gates[index, p]
-        wanted = (1 - gate) * own[index, o, p] + gate * previous[index, o, p]
-        torch.testing.assert_close(found[index, 3 + o, p], wanted)
-        assert found[index, o, p] == own[index, o, p]
+        blended = (1 - gate) * own[index, o, p] + gate * previous[index, o, p]
+        filters[index, 3 + o, p] = blended
+    found = reuse(h, content, own, previous, bias)
+    torch.testing.assert_close(found, planes_of(filters, h, bias))
 
 
 def test_spatial_reuse_reads_the_first_rows_only():
-    own, previous = noise(4, 3, 6), noise(4, 6, 6, seed=2)
-    before = spatial_reuse()(noise(1, 2, 8), own, previous)
+    h, content, own, previous, bias = spatial_inputs()
+    before = spatial_reuse()(h, content, own, previous, bias)
     previous[:, 3:] += 1.0
-    assert torch.equal(spatial_reuse()(noise(1, 2, 8), own, previous), before)
+    assert torch.equal(spatial_reuse()(h, content, own, previous, bias), before)
 
 
 def test_spatial_reuse_has_the_numerical_gradient(randomise):
     reuse = randomise(spatial_reuse())
-    inputs = noise(1, 1, 8), noise(2, 3, 6), noise(2, 6, 6, seed=2)
-    assert torch.autograd.gradcheck(reuse, [x.requires_grad_() for x in inputs])
+    inputs = [x.clone().requires_grad_() for x in spatial_inputs(2)]
+    assert torch.autograd.gradcheck(reuse, inputs)

@@ -18,8 +18,8 @@ class DoubledAttention(nn.Module):
 
 
 class ContentSampler(nn.Module):
-    def forward(self, maps: list[Tensor], content: Tensor, boxes: Tensor) -> Tensor:
-        return content * maps[0]
+    def forward(self, maps: list[Tensor], content: Tensor, boxes: Tensor):
+        return content * maps[0], maps
 
 
 class SampledMixing(nn.Module):

@@ -42,7 +42,7 @@ class TransformersDetector(MetaArchitecture):
         self,
         *,
         model: Any,
-        postprocessing: Callable[[Tensor, Tensor, Tensor], list[Instances]],
+        postprocessing: Callable[[Tensor, Tensor, Sequence[tuple[int, int]]], list[Instances]],
         assigner: CrossStageAssigner | PerStageAssigner | None = None,
         backbone: nn.Module | None = None,
         log_statistics: bool = False,
@@ -77,13 +77,13 @@ class TransformersDetector(MetaArchitecture):
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last decoder layer."""
-        batch, sizes = self.pad(images), self.image_sizes(images)
+        batch = self.pad(images)
         output = self.model(pixel_values=batch, pixel_mask=self._mask(batch, images))
         logits = output.logits.float()
         if logits.shape[-1] > self.num_classes:  # softmax, with a column for "none"
             logits = logits.softmax(dim=-1)[..., :-1].logit()
         boxes = cxcywh_to_xyxy(output.pred_boxes.float() * self.box_scale(images)[:, None])
-        return self.postprocessing(logits, boxes, sizes)
+        return self.postprocessing(logits, boxes, self.host_sizes(images))
 
     def box_scale(self, images: Sequence[Tensor]) -> Tensor:
         """Return (B, 4), the w, h, w, h in pixels that the model's boxes are normalised by."""

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from .attention import OverlapAttention
 from .box_coding import box_sizes, refine_boxes_by_scale
 from .decoder import CascadeDecoder
-from .mixing import EMPTY_BANK, FilterBank, plane_norm_relu
-from .sampling import FIRST_LEVEL_SCALE, GroupedSampler, level_weights, sample_levels
+from .mixing import EMPTY_BANK, FilterBank
+from .planes import plane_norm_relu
+from .sampling import FIRST_LEVEL_SCALE, Features, GroupedSampler, level_weights, sample
 from .stage import DecoderStage
 
 
@@ -57,16 +58,17 @@ class PlainSampler(nn.Module):
             bias[..., :2] = torch.stack([first, second], dim=-1).flatten(0, 1)
         bias[..., 2] = -1.0
 
-    def forward(self, maps: Sequence[Tensor], content: Tensor, boxes_xyzr: Tensor) -> Tensor:
-        """Return sampled features (B, N, G, P, Dc)."""
+    def forward(
+        self, features: Features, content: Tensor, boxes_xyzr: Tensor
+    ) -> tuple[Tensor, Features]:
+        """Return sampled features (B, N, G, P, Dc), and the maps to sample from next."""
         offsets = self.offsets(content).unflatten(-1, self.shape).to(boxes_xyzr.dtype)
         box = boxes_xyzr[:, :, None, None]
         positions = box[..., :2] + box_sizes(box) * offsets[..., :2]
         # here a point of scale 2 ** 2, not 2 ** 3, lies on the level of stride 4
         scales = box[..., 2] + offsets[..., 2] + (FIRST_LEVEL_SCALE - 2.0)
-        return sample_levels(
-            maps, positions, level_weights(scales, len(self.strides)), self.strides
-        )
+        weights = level_weights(scales, len(self.strides))
+        return sample(features, positions, weights, self.strides)
 
 
 class VanillaSampler(PlainSampler):
@@ -165,6 +167,7 @@ class AdaMixerDecoder(CascadeDecoder):
         points: P of every stage.
         out_points: O.
         strides: of the feature maps.
+        checkpoint_stages: as of `CascadeDecoder`.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class AdaMixerDecoder(CascadeDecoder):
         points: int = 32,
         out_points: int = 128,
         strides: Sequence[int] = (4, 8, 16, 32),
+        checkpoint_stages: bool = False,
     ) -> None:
         if embed_dim % num_groups:
             raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_groups {num_groups}")
@@ -195,4 +199,4 @@ class AdaMixerDecoder(CascadeDecoder):
             )
             for _ in range(num_stages)
         ]
-        super().__init__(stages, num_classes)
+        super().__init__(stages, num_classes, checkpoint_stages)

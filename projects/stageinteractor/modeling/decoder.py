@@ -7,17 +7,19 @@ between stages; content and filters are not, so gradients flow through the stage
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import OverlapAttention
 from .box_coding import xyzr_to_xyxy
 from .mixing import EMPTY_BANK, DynamicMixing
 from .reuse import ChannelReuse, StaticMixing
-from .sampling import GroupedSampler
+from .sampling import Features, GroupedSampler
 from .stage import DecoderStage, StageOutput
+from .table_sampling import as_table
 
 
 class DecoderOutput(NamedTuple):
@@ -35,12 +37,17 @@ class CascadeDecoder(nn.Module):
     Args:
         stages: the stages.
         num_classes: C.
+        checkpoint_stages: in training, keep only what stages hand on, and run each stage again
+            for its backward pass: less memory, more time, the same results.
     """
 
-    def __init__(self, stages: Iterable[DecoderStage], num_classes: int) -> None:
+    def __init__(
+        self, stages: Iterable[DecoderStage], num_classes: int, checkpoint_stages: bool = False
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.num_classes = num_classes
+        self.checkpoint_stages = checkpoint_stages
 
     def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
         """Decode initial queries.
@@ -50,11 +57,12 @@ class CascadeDecoder(nn.Module):
             content: (B, N, D).
             boxes: (B, N, 4) xyzr in pixels of the input image.
         """
+        maps: Features = as_table(features, boxes.dtype) or features
         outputs: list[StageOutput] = []
         bank = EMPTY_BANK
         for stage in self.stages:
-            outputs.append(stage(features, content, boxes, bank))
-            _, boxes, content, bank = outputs[-1]
+            outputs.append(self._run(stage, maps, content, boxes, bank))
+            _, boxes, content, bank, maps = outputs[-1]
             boxes = boxes.detach()
         boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
         return DecoderOutput(
@@ -63,6 +71,12 @@ class CascadeDecoder(nn.Module):
             boxes_xyzr=boxes_xyzr,
             content=torch.stack([output.content for output in outputs]),
         )
+
+    def _run(self, stage: nn.Module, *inputs: Any) -> StageOutput:
+        if self.checkpoint_stages and self.training:
+            # a stage draws no random numbers whose state would have to be brought back
+            return checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return stage(*inputs)
 
 
 class StageInteractorDecoder(CascadeDecoder):
@@ -86,6 +100,7 @@ class StageInteractorDecoder(CascadeDecoder):
         sampler: what is built to place points and sample at them.
         cascade: what is built to mix the channels again from ``first_reuse_stage`` on.
         static_mixing: what is built between two of these mixings.
+        checkpoint_stages: as of `CascadeDecoder`.
     """
 
     def __init__(
@@ -106,6 +121,7 @@ class StageInteractorDecoder(CascadeDecoder):
         sampler: Callable[..., nn.Module] = GroupedSampler,
         cascade: Callable[..., nn.Module] = ChannelReuse,
         static_mixing: Callable[..., nn.Module] = StaticMixing,
+        checkpoint_stages: bool = False,
     ) -> None:
         if first_reuse_stage is None:
             first_reuse_stage = num_stages
@@ -142,4 +158,4 @@ class StageInteractorDecoder(CascadeDecoder):
                     num_classes=num_classes,
                 )
             )
-        super().__init__(stages, num_classes)
+        super().__init__(stages, num_classes, checkpoint_stages)

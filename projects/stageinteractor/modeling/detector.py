@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from .decoder import DecoderOutput, StageInteractorDecoder
 from .meta_architecture import MetaArchitecture
 
 Criterion = Callable[[Tensor, Tensor, Sequence[Target], Tensor], dict[str, Tensor]]
-Postprocessing = Callable[[Tensor, Tensor, Tensor], list[Instances]]
+Postprocessing = Callable[[Tensor, Tensor, Sequence[tuple[int, int]]], list[Instances]]
 
 
 class StageInteractor(MetaArchitecture):
@@ -24,7 +25,8 @@ class StageInteractor(MetaArchitecture):
         queries: image sizes (B, 2) -> content (B, N, D), boxes (B, N, 4) xyzr pixels.
         decoder: maps, content, boxes -> predictions of all stages.
         criterion: logits, boxes, targets, image sizes -> dict of losses.
-        postprocessing: logits, boxes of the last stage, image sizes -> detections.
+        postprocessing: logits and boxes of the last stage, (height, width) of every image ->
+            detections.
         pixel_mean, pixel_std, size_divisibility: as of `MetaArchitecture`.
     """
 
@@ -56,8 +58,8 @@ class StageInteractor(MetaArchitecture):
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last stage."""
-        output, image_sizes = self.decode(self.pad(images), images)
-        return self.postprocessing(output.logits[-1], output.boxes[-1], image_sizes)
+        output, _ = self.decode(self.pad(images), images)
+        return self.postprocessing(output.logits[-1], output.boxes[-1], self.host_sizes(images))
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
@@ -65,3 +67,26 @@ class StageInteractor(MetaArchitecture):
         features = self.neck(self.backbone(batch))
         content, boxes = self.queries(image_sizes)
         return self.decoder(features, content, boxes), image_sizes
+
+    def compile_decoder(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Let `torch.compile` make one graph of the decoder, for feature maps of any size.
+
+        In place: names of parameters stay. A copy of the model made later is not compiled. The
+        first training step and the first inference compile, which takes minutes; so does a first
+        image whose coarsest map is one cell wide or high.
+
+        Args:
+            backend: of `torch.compile`.
+        """
+        self.neck.register_forward_hook(_sizes_may_change)
+        # with buffers used in place, torch 2.14's own backend gets the filters' gradients wrong
+        options = {"inplace_buffers": False} if backend == "inductor" else None
+        self.decoder.compile(backend=backend, fullgraph=True, options=options)
+
+
+def _sizes_may_change(module: nn.Module, args: Any, features: Sequence[Tensor]) -> None:
+    """Tell torch.compile not to make a graph for the very height and width of these maps."""
+    import torch._dynamo  # takes seconds, and is needed for compiling only
+
+    for feature in features:
+        torch._dynamo.maybe_mark_dynamic(feature, [2, 3])

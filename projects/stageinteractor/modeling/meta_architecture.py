@@ -97,8 +97,13 @@ class MetaArchitecture(nn.Module, ABC):
 
     def image_sizes(self, images: Sequence[Tensor]) -> Tensor:
         """Return (B, 2), the (height, width) of images without padding, on the model's device."""
-        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=self.pixel_mean.dtype)
+        sizes = torch.tensor(self.host_sizes(images), dtype=self.pixel_mean.dtype)
         return sizes.to(self.pixel_mean.device, non_blocking=True)
+
+    @staticmethod
+    def host_sizes(images: Sequence[Tensor]) -> list[tuple[int, int]]:
+        """Return the (height, width) of images without padding, for what works on the host."""
+        return [(image.shape[-2], image.shape[-1]) for image in images]
 
     def target(self, instances: Instances) -> dict[str, Tensor]:
         """Return the objects, {"boxes": (T, 4) xyxy pixels, "labels": (T,)}, on the device."""

@@ -8,13 +8,14 @@ section 3.3, code 1; gates and biases of the adapters as in the published code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import in_blocks
+from .planes import mix_channels, mix_points
 from .reuse import ChannelReuse, SpatialReuse, StaticMixing
 
 
@@ -22,15 +23,12 @@ class FilterBank(NamedTuple):
     """Filters that later stages may reuse; a value handed from stage to stage."""
 
     channel: tuple[Tensor, ...]  # generated channel filters (B N G, Dc, Dc), oldest first
-    spatial: Tensor | None  # the last stage's applied spatial filter (B N G, O, P)
+    spatial: (
+        Tensor | None
+    )  # rows of the spatial filter that the last stage generated (B N G, O', P)
 
 
 EMPTY_BANK = FilterBank(channel=(), spatial=None)
-
-
-def plane_norm_relu(x: Tensor) -> Tensor:
-    """Normalise each plane (..., rows, columns) jointly, without parameters, then ReLU."""
-    return F.relu(F.layer_norm(x, x.shape[-2:]))
 
 
 class DynamicMixing(nn.Module):
@@ -100,19 +98,21 @@ class DynamicMixing(nn.Module):
         channel, spatial = self._generate(content)
         biases = self.biases(content).view(len(x), -1)
         channel_bias, spatial_bias = biases.split([self.width, self.out_points], dim=-1)
-        h = plane_norm_relu(torch.baddbmm(channel_bias.unsqueeze(1), x, channel))
+        h = in_blocks(mix_channels, x, channel, channel_bias.unsqueeze(1))
         if self.channel_reuse is not None:
             h = self.channel_reuse(x, h, content, channel, bank.channel)
+        bias = spatial_bias.unsqueeze(2)
         if self.spatial_reuse is not None and bank.spatial is not None:
-            spatial = self.spatial_reuse(content, spatial, bank.spatial)
-        y = plane_norm_relu(torch.baddbmm(spatial_bias.unsqueeze(2), spatial, h))
+            y = self.spatial_reuse(h, content, spatial, bank.spatial, bias)
+        else:
+            y = in_blocks(mix_points, h, spatial, bias)
         mixed = self.out_proj(y.view(*content.shape[:2], -1))  # columns: group, point, channel
         kept = bank.channel if self.channel_reuse is not None else ()
         return mixed, FilterBank(channel=(*kept, channel), spatial=spatial)
 
     def _generate(self, content: Tensor) -> tuple[Tensor, Tensor]:
         """Return channel filters (B N G, Dc, Dc) and spatial filters (B N G, O', P)."""
-        area = self.width * self.width
+        shapes = (self.width, self.width), self.filter_shape
         filters = self.filters(content).view(-1, self.filters.out_features // self.num_groups)
-        channel = filters[:, :area].unflatten(1, (self.width, self.width))
-        return channel, filters[:, area:].unflatten(1, self.filter_shape)
+        channel, spatial = filters.split([math.prod(shape) for shape in shapes], dim=1)
+        return channel.unflatten(1, shapes[0]), spatial.unflatten(1, shapes[1])

@@ -6,9 +6,9 @@ added as a module, table A5). Boxes are not clipped to the image, as in the publ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -34,17 +34,21 @@ class TopK:
             raise ValueError(f"max_detections must be at least 1, got {max_detections}")
         self.max_detections = max_detections
 
-    def __call__(self, logits: Tensor, boxes: Tensor, image_sizes: Tensor) -> list[Instances]:
-        """Return the detections of every image, best first.
+    def __call__(
+        self, logits: Tensor, boxes: Tensor, image_sizes: Sequence[Sequence[float]]
+    ) -> list[Instances]:
+        """Return the detections of every image, best first, on the device of the logits.
 
         Args:
             logits: (B, N, C).
             boxes: (B, N, 4), xyxy pixels.
-            image_sizes: (B, 2), (height, width).
+            image_sizes: B times (height, width), on the host: a device would have to be waited for.
         """
         found = self.select(logits, boxes)
-        sizes = image_sizes.long().tolist()
-        return [_instances(item, *size) for item, size in zip(found, sizes, strict=True)]
+        return [
+            _instances(item, int(height), int(width))
+            for item, (height, width) in zip(found, image_sizes, strict=True)
+        ]
 
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
         """Return the same as plain tensors, from logits (B, N, C) and boxes (B, N, 4)."""
@@ -90,8 +94,9 @@ def _instances(found: Detections, height: int, width: int) -> Instances:
 def rescale(instances: Instances, height: int, width: int) -> Instances:
     """Return the detections in pixels of the original image of this height and width."""
     old_height, old_width = instances.image_size
-    ratio = torch.tensor([width / old_width, height / old_height] * 2)
-    boxes = instances.pred_boxes.tensor
+    boxes = instances.pred_boxes.tensor.clone()
+    boxes[:, 0::2] *= width / old_width  # numbers, not a tensor: nothing is copied to the device
+    boxes[:, 1::2] *= height / old_height
     result = Instances((height, width), **instances.get_fields())
-    result.pred_boxes = Boxes(boxes * ratio.to(boxes))
+    result.pred_boxes = Boxes(boxes)
     return result

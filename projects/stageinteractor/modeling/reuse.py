@@ -11,19 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def blend_filters(own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Tensor) -> Tensor:
-    """Return own + gate (reused - own), gate = row gate x column gate.
-
-    Args:
-        own, reused: (M, R, K).
-        row_gate: (M, R, 1).
-        column_gate: (M, 1, K).
-    """
-    return torch.addcmul(own, row_gate * column_gate, reused - own)
+from .blocks import in_blocks
+from .planes import mix_channels, mix_channels_blended, mix_points_blended
 
 
 def _zero_linear(width: int) -> nn.Linear:
@@ -154,8 +145,8 @@ class ChannelReuse(nn.Module):
         for step, (static, earlier) in enumerate(zip(self.static, reused, strict=True)):
             z = z + static(h)
             gate_pair = row[:, :, step, None], column[:, None, :, step]
-            mixed = torch.baddbmm(biases[:, step, None], z, blend_filters(own, earlier, *gate_pair))
-            h = F.relu(F.layer_norm(mixed, mixed.shape[-2:]))
+            bias = biases[:, step, None]
+            h = in_blocks(mix_channels_blended, z, bias, own, earlier, *gate_pair)
         return h
 
 
@@ -196,13 +187,12 @@ class StaticCascade(nn.Module):
         z = x
         for step, static in enumerate(self.static):
             z = z + static(h)
-            mixed = torch.baddbmm(biases[:, step, None], z, own)
-            h = F.relu(F.layer_norm(mixed, mixed.shape[-2:]))
+            h = in_blocks(mix_channels, z, own, biases[:, step, None])
         return h
 
 
 class SpatialReuse(nn.Module):
-    """Complete a stage's own rows of the spatial filter by blending in the previous stage's.
+    """Mix the points by a stage's own rows of the spatial filter and by blends with earlier ones.
 
     Args:
         embed_dim: D.
@@ -221,11 +211,19 @@ class SpatialReuse(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, content: Tensor, own: Tensor, previous: Tensor) -> Tensor:
-        """Return the filter (M, 2 O', P): own rows (M, O', P), then blended ones.
+    def forward(
+        self, h: Tensor, content: Tensor, own: Tensor, previous: Tensor, bias: Tensor
+    ) -> Tensor:
+        """Return planes (M, 2 O', Dc), mixed by own rows, then by blended ones.
 
-        Of the previous stage's filter (M, O, P) the first O' rows are reused.
+        Args:
+            h: (M, P, Dc), the features after channel mixing.
+            content: (B, N, D).
+            own: (M, O', P), the rows that the stage generated.
+            previous: (M, >= O', P), those of the stage before; the first O' are reused.
+            bias: (M, 2 O', 1).
         """
         row = self.row_gates(content).view(-1, self.rows, 1).sigmoid()
         column = self.column_gates(content).view(-1, 1, self.points).sigmoid()
-        return torch.cat([own, blend_filters(own, previous[:, : self.rows], row, column)], dim=1)
+        reused = previous[:, : self.rows]
+        return in_blocks(mix_points_blended, h, bias, own, reused, row, column)

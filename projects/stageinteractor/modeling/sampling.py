@@ -16,7 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .box_coding import box_sizes
+from .feature_table import FeatureTable
+from .table_sampling import sample_table
 
+Features = Sequence[Tensor] | FeatureTable  # of all levels: L maps (B, D, H_l, W_l) or one table
 LEVEL_TEMPERATURE = 2.0  # softness of the choice among levels
 FIRST_LEVEL_SCALE = 3.0  # a point of scale 2 ** 3 lies on the first level
 
@@ -58,11 +61,13 @@ class GroupedSampler(nn.Module):
             nn.init.uniform_(layer.bias.data.view(-1, 3)[:, :2], -bound, bound)
         self.second_offsets.bias.data[:2] = 0.0
 
-    def forward(self, maps: Sequence[Tensor], content: Tensor, boxes_xyzr: Tensor) -> Tensor:
-        """Return sampled features (B, N, G, P, Dc)."""
+    def forward(
+        self, features: Features, content: Tensor, boxes_xyzr: Tensor
+    ) -> tuple[Tensor, Features]:
+        """Return sampled features (B, N, G, P, Dc), and the maps to sample from next."""
         points = self.points(content, boxes_xyzr)
         weights = level_weights(points[..., 2], len(self.strides))
-        return sample_levels(maps, points[..., :2], weights, self.strides)
+        return sample(features, points[..., :2], weights, self.strides)
 
     def points(self, content: Tensor, boxes_xyzr: Tensor) -> Tensor:
         """Return points (B, N, G, P, 3): x and y in pixels, z the log2 of the scale."""
@@ -83,6 +88,15 @@ def level_weights(scales: Tensor, num_levels: int) -> Tensor:
     levels = torch.arange(num_levels, dtype=scales.dtype, device=scales.device)
     distance = (scales.unsqueeze(-1) - FIRST_LEVEL_SCALE - levels) ** 2
     return torch.softmax(-distance / LEVEL_TEMPERATURE, dim=-1)
+
+
+def sample(
+    features: Features, positions: Tensor, weights: Tensor, strides: Sequence[int]
+) -> tuple[Tensor, Features]:
+    """Sample maps or a table as `sample_levels` does; return what to sample from next, too."""
+    if isinstance(features, FeatureTable):
+        return sample_table(features, positions, weights, strides)
+    return sample_levels(features, positions, weights, strides), features
 
 
 def sample_levels(

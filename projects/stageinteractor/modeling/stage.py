@@ -7,7 +7,7 @@ new content and the bank for the next stage. Paper: figure 3 and section 3.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .box_coding import refine_boxes
 from .mixing import FilterBank
+from .sampling import Features
 
 
 class StageOutput(NamedTuple):
@@ -24,6 +25,7 @@ class StageOutput(NamedTuple):
     boxes_xyzr: Tensor  # (B, N, 4), refined, with gradient
     content: Tensor  # (B, N, D)
     bank: FilterBank
+    features: Features  # the feature maps, as the next stage samples them
 
 
 class DecoderStage(nn.Module):
@@ -31,7 +33,7 @@ class DecoderStage(nn.Module):
 
     Args:
         attention: (content, boxes) -> content.
-        sampler: (maps, content, boxes) -> sampled features (B, N, G, P, Dc).
+        sampler: (features, content, boxes) -> sampled (B, N, G, P, Dc), features.
         mixing: (sampled, content, bank) -> (content to add, bank).
         embed_dim: D.
         feedforward_dim: hidden width of the feed-forward network.
@@ -80,18 +82,18 @@ class DecoderStage(nn.Module):
         nn.init.zeros_(box_bias)
 
     def forward(
-        self, maps: Sequence[Tensor], content: Tensor, boxes_xyzr: Tensor, bank: FilterBank
+        self, features: Features, content: Tensor, boxes_xyzr: Tensor, bank: FilterBank
     ) -> StageOutput:
         """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels."""
         content = self.attention_norm(self.attention(content, boxes_xyzr))
-        sampled = self.sampler(maps, content, boxes_xyzr)
+        sampled, features = self.sampler(features, content, boxes_xyzr)
         mixed, bank = self.mixing(sampled, content, bank)
         content = self.mixing_norm(content + mixed)
         content = self.ffn_norm(content + self.ffn(content))
         deltas = self.box_head(content).to(boxes_xyzr.dtype)
         with torch.autocast(content.device.type, enabled=False):
             refined = self.refine(boxes_xyzr, deltas)
-        return StageOutput(self.class_head(content), refined, content, bank)
+        return StageOutput(self.class_head(content), refined, content, bank, features)
 
 
 def _head(embed_dim: int, out_features: int) -> nn.Sequential:

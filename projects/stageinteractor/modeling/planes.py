@@ -1,0 +1,48 @@
+"""Products of a query's features with its filters, each followed by plane norm and ReLU.
+
+A plane is the matrix (points, channels) of one query and one channel group; M = B N G planes are
+mixed by M filters. On CPUs this is done in blocks of planes (see `blocks.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def plane_norm_relu(x: Tensor) -> Tensor:
+    """Normalise each plane (..., rows, columns) jointly, without parameters, then ReLU."""
+    return F.relu(F.layer_norm(x, x.shape[-2:]), inplace=True)
+
+
+def mix_channels(x: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
+    """Return the planes (M, P, Dc) of x (M, P, Dc), filters (M, Dc, Dc) and bias (M, 1, Dc)."""
+    return plane_norm_relu(torch.baddbmm(bias, x, filters))
+
+
+def mix_points(x: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
+    """Return the planes (M, O, Dc) of x (M, P, Dc), filters (M, O, P) and bias (M, O, 1)."""
+    return plane_norm_relu(torch.baddbmm(bias, filters, x))
+
+
+def blend_filters(own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Tensor) -> Tensor:
+    """Return own + gate (reused - own), gate = row gate x column gate.
+
+    Args:
+        own, reused: (M, R, K).
+        row_gate: (M, R, 1).
+        column_gate: (M, 1, K).
+    """
+    return torch.addcmul(own, row_gate * column_gate, reused - own)
+
+
+def mix_channels_blended(x: Tensor, bias: Tensor, *filters_and_gates: Tensor) -> Tensor:
+    """`mix_channels` by what `blend_filters` makes of the filters (M, Dc, Dc) and their gates."""
+    return mix_channels(x, blend_filters(*filters_and_gates), bias)
+
+
+def mix_points_blended(x: Tensor, bias: Tensor, own: Tensor, *reused_and_gates: Tensor) -> Tensor:
+    """`mix_points` by a stage's own rows (M, O', P), then by these blended with reused ones."""
+    blended = blend_filters(own, *reused_and_gates)
+    return mix_points(x, torch.cat([own, blended], dim=1), bias)

@@ -1,0 +1,160 @@
+"""One compiled graph of the decoder serves training images of any size, with the same results.
+
+The backends are quick ones that do not generate code; `slow` runs the one that does.
+"""
+
+import copy
+import shutil
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.modeling import ChannelMapper, InitialQueries, StageInteractor
+from stageinteractor.modeling.adamixer import AdaMixerDecoder
+from stageinteractor.modeling.decoder import CascadeDecoder, DecoderOutput
+from stageinteractor.modeling.postprocessing import TopK
+
+SIZES = [(64, 96), (96, 128), (160, 64)]
+ADAMIXER = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
+
+
+class Maps(nn.Module):
+    """A backbone without weights: the image, smaller and smaller."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {
+            f"res{level + 2}": nn.functional.avg_pool2d(images, 4 * 2**level) for level in range(4)
+        }
+
+
+def detector(decoder: CascadeDecoder) -> StageInteractor:
+    torch.manual_seed(0)
+    return StageInteractor(
+        backbone=Maps(),
+        neck=ChannelMapper(in_channels=(3, 3, 3, 3), out_channels=32, num_groups=4),
+        queries=InitialQueries(num_queries=5, embed_dim=32),
+        decoder=decoder,
+        criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
+        postprocessing=TopK(6),
+    )
+
+
+@pytest.fixture
+def make_pair(make_decoder, randomise):
+    """A detector, the same with a compiled decoder, and the counter of its compilations."""
+
+    def build(
+        backend: str = "eager",
+        decoder: CascadeDecoder | None = None,
+        dtype: torch.dtype = torch.float64,
+        **changes: Any,
+    ):
+        torch._dynamo.reset()
+        plain = randomise(detector(decoder or make_decoder(**({"num_stages": 3} | changes))))
+        plain.to(dtype)
+        compiled = copy.deepcopy(plain)
+        counter = CompileCounterWithBackend(backend)
+        compiled.compile_decoder(backend=backend if backend == "inductor" else counter)
+        return plain, compiled, counter
+
+    return build
+
+
+def images(model: StageInteractor, size: tuple[int, int], count: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(sum(size))
+    pixels = torch.randn(count, 3, *size, generator=generator)
+    return list(pixels.to(model.pixel_mean))
+
+
+def train(model: StageInteractor, size: tuple[int, int], **autocast: Any):
+    """Predictions of one forward pass, and the gradients of all parameters."""
+    model.train().zero_grad()
+    batch = images(model, size)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast.get("enabled", False)):
+        output, _ = model.decode(model.pad(batch), batch)
+    (output.logits.float().square().sum() + output.boxes.square().mean()).backward()
+    return output, [p.grad for p in model.parameters()]
+
+
+def distance(found: list[Tensor], wanted: list[Tensor]) -> float:
+    """How far gradients are from what they should be, as a share of these."""
+    difference = sum((a - b).square().sum() for a, b in zip(found, wanted, strict=True))
+    return (difference / sum(b.square().sum() for b in wanted)).sqrt().item()
+
+
+@torch.no_grad()
+def infer(model: StageInteractor, size: tuple[int, int], count: int = 2) -> DecoderOutput:
+    batch = images(model, size, count)
+    return model.eval().decode(model.pad(batch), batch)[0]
+
+
+@pytest.mark.parametrize("adamixer", [False, True])
+def test_one_graph_for_training_and_one_for_inference_serve_all_sizes(adamixer: bool, make_pair):
+    decoder = AdaMixerDecoder(num_stages=2, points=4, out_points=8, **ADAMIXER)
+    plain, compiled, counter = make_pair(decoder=decoder if adamixer else None)
+    for size in SIZES:
+        wanted, wanted_grads = train(plain, size)
+        found, grads = train(compiled, size)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(grads, wanted_grads)
+    assert counter.frame_count == 1
+    for size in SIZES:
+        torch.testing.assert_close(infer(compiled, size), infer(plain, size))
+    assert counter.frame_count == 2
+
+
+def test_batches_of_other_sizes_compile_once_more(make_pair):
+    plain, compiled, counter = make_pair(num_stages=1)
+    for count in (3, 2, 4, 5):
+        found, wanted = infer(compiled, SIZES[0], count), infer(plain, SIZES[0], count)
+        torch.testing.assert_close(found, wanted)
+    assert counter.frame_count == 2  # for three images, then for any number
+
+
+def test_gradients_through_the_traced_backward_pass_are_the_same(make_pair):
+    plain, compiled, _ = make_pair("aot_eager", num_stages=3, first_reuse_stage=2)
+    for size in SIZES[:2]:
+        torch.testing.assert_close(train(compiled, size), train(plain, size))
+
+
+def test_mixed_precision_is_compiled_too(make_pair):
+    plain, compiled, counter = make_pair(dtype=torch.float32)
+    for size in SIZES[:2]:
+        found, wanted = train(compiled, size, enabled=True), train(plain, size, enabled=True)
+        assert found[0].logits.dtype == torch.bfloat16
+        torch.testing.assert_close(found[0], wanted[0])
+        assert distance(found[1], wanted[1]) < 0.02  # maps get their gradients in another order
+    assert counter.frame_count == 1
+
+
+def test_checkpointed_stages_are_compiled_too(make_pair):
+    plain, compiled, _ = make_pair("aot_eager", num_stages=2, checkpoint_stages=True)
+    torch.testing.assert_close(train(compiled, SIZES[0]), train(plain, SIZES[0]))
+
+
+def test_names_in_the_state_stay_and_copies_are_not_compiled(make_pair):
+    plain, compiled, counter = make_pair(num_stages=1)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    infer(copy.deepcopy(compiled), SIZES[0])
+    assert counter.frame_count == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler"
+)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_generated_code_gives_the_same(bf16: bool, make_pair):
+    plain, compiled, _ = make_pair("inductor", dtype=torch.float32)
+    tolerance = 0.05 if bf16 else 1e-4
+    for size in SIZES[:2]:
+        found, wanted = train(compiled, size, enabled=bf16), train(plain, size, enabled=bf16)
+        assert distance(list(found[0]), list(wanted[0])) < tolerance
+        assert distance(found[1], wanted[1]) < tolerance
+    assert distance(list(infer(compiled, SIZES[2])), list(infer(plain, SIZES[2]))) < 1e-4
