@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from stageinteractor.engine import optim
 from stageinteractor.engine.optim import ClampedAdamW, param_groups
 
 
@@ -100,3 +101,25 @@ def test_backbone_factor_and_parameters_without_decay(model):
     groups = param_groups(model=model, lr=1.0, backbone_lr_factor=0.1, no_decay=["norm"])
     found = {(group["lr"], group.get("weight_decay")): len(group["params"]) for group in groups}
     assert found == {(0.1, None): 2, (1.0, 0.0): 2, (1.0, None): 1}
+
+
+def test_large_parameters_are_updated_block_by_block_as_small_ones_are(monkeypatch):
+    torch.manual_seed(0)
+    whole = nn.Parameter(torch.randn(7, 5))
+    layouts = [
+        nn.Parameter(whole.detach().clone()),
+        nn.Parameter(whole.detach().t().contiguous().t()),  # not contiguous: taken as a whole
+    ]
+    gradients = [torch.randn(7, 5) for _ in range(3)]
+    optimizer = ClampedAdamW([whole], lr=0.1)
+    blocked = ClampedAdamW(layouts, lr=0.1)
+    for gradient in gradients:
+        whole.grad = gradient.clone()
+        monkeypatch.setattr(optim, "ELEMENTS_AT_ONCE", 100)
+        optimizer.step()
+        for parameter in layouts:
+            parameter.grad = gradient.clone()
+        monkeypatch.setattr(optim, "ELEMENTS_AT_ONCE", 4)
+        blocked.step()
+    for parameter in layouts:
+        torch.testing.assert_close(parameter, whole, rtol=0, atol=0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+ELEMENTS_AT_ONCE = 2**16  # of a parameter on a CPU, with as many of its gradient and two moments
 
 
 def param_groups(
@@ -42,8 +44,8 @@ class ClampedAdamW(Optimizer):
     """AdamW whose denominator is clamped at ``eps`` instead of increased by it.
 
     p <- p - lr weight_decay p - lr / (1 - b1^t) m / max(sqrt(v / (1 - b2^t)), eps): what the
-    published training script puts in AdamW's place. All parameters of a group are updated by a few
-    multi-tensor operations.
+    published training script puts in AdamW's place. On a GPU all parameters of a group are
+    updated by a few multi-tensor operations, on a CPU block by block.
 
     Args:
         params: parameters or groups of them.
@@ -97,14 +99,31 @@ class ClampedAdamW(Optimizer):
 
     def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any]) -> None:
         first, second = group["betas"]
+        states = [self.state[parameter] for parameter in parameters]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        mean = [self.state[parameter]["exp_avg"] for parameter in parameters]
-        square = [self.state[parameter]["exp_avg_sq"] for parameter in parameters]
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_lerp_(mean, gradients, 1 - first)
-        torch._foreach_mul_(square, second)
-        torch._foreach_addcmul_(square, gradients, gradients, 1 - second)
-        scale = torch._foreach_sqrt(square)
-        torch._foreach_div_(scale, (1 - second**step) ** 0.5)
-        torch._foreach_clamp_min_(scale, group["eps"])
-        torch._foreach_addcdiv_(parameters, mean, scale, -group["lr"] / (1 - first**step))
+        means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        for parameter, gradient, mean, square in _blocks(parameters, gradients, means, squares):
+            torch._foreach_mul_(parameter, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_lerp_(mean, gradient, 1 - first)
+            torch._foreach_mul_(square, second)
+            torch._foreach_addcmul_(square, gradient, gradient, 1 - second)
+            scale = torch._foreach_sqrt(square)
+            torch._foreach_div_(scale, (1 - second**step) ** 0.5)
+            torch._foreach_clamp_min_(scale, group["eps"])
+            torch._foreach_addcdiv_(parameter, mean, scale, -group["lr"] / (1 - first**step))
+
+
+def _blocks(*columns: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """Split parameters and what belongs to them, on a CPU: a core's cache holds a block.
+
+    Otherwise each of the eight operations would fetch all parameters from memory again.
+    """
+    if columns[0][0].device.type != "cpu":
+        yield columns
+        return
+    for tensors in zip(*columns, strict=True):
+        if all(tensor.is_contiguous() for tensor in tensors):
+            parts = (tensor.view(-1).split(ELEMENTS_AT_ONCE) for tensor in tensors)
+            yield from (tuple([part] for part in block) for block in zip(*parts, strict=True))
+        else:
+            yield tuple([tensor] for tensor in tensors)
