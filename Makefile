@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 CONFIGS := projects/stageinteractor/configs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real demo-deformable test lint clean
+.PHONY: help install demo demo-real demo-deformable benchmark test lint clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -35,6 +35,10 @@ demo-deformable: $(STAMP) ## Hugging Face's Deformable DETR with the assigner an
 	$(call train,digits_in_photos_deformable_detr_per_stage,output/demo_deformable_per_stage)
 	$(call train,digits_in_photos_deformable_detr,output/demo_deformable)
 	$(BIN)/python tools/report.py output/demo_deformable_per_stage output/demo_deformable
+
+benchmark: $(STAMP) ## time and memory of every part, beside this machine's limits: output/benchmark
+	$(BIN)/python tools/benchmark.py --published --scaling output/benchmark/scaling.png \
+		--json output/benchmark/result.json
 
 define prepare
 $(BIN)/python tools/prepare_dataset.py $(1)

@@ -9,12 +9,11 @@ import argparse
 import sys
 
 import torch
-from detectron2.structures import Boxes, Instances
-from omegaconf import OmegaConf
 from tabulate import tabulate
 
+from stageinteractor.benchmark.inputs import Batch, synthetic_batch, untrained_model
 from stageinteractor.command_line import told_in_one_line
-from stageinteractor.config import apply_overrides, instantiate, load_config
+from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling.complexity import model_cost, training_bytes
 
 
@@ -30,10 +29,8 @@ def main() -> int:
     args = parser.parse_intermixed_args()
     cfg = load_config(args.config_file)
     apply_overrides(cfg, args.opts)
-    if OmegaConf.select(cfg, "model.backbone.weights"):
-        cfg.model.backbone.weights = None  # their values do not matter here
-    model = instantiate(cfg.model, "model")
-    image = {"image": torch.zeros(3, *args.size)}
+    model = untrained_model(cfg)
+    batch = synthetic_batch(images=1, size=tuple(args.size), objects=1)
     rows = [
         [
             cost.name or "whole model",
@@ -42,7 +39,7 @@ def main() -> int:
             f"{cost.flops / 1e9:.2f}",
             f"{cost.activations / 1e6:.2f}",
         ]
-        for cost in model_cost(model, [image], args.depth)
+        for cost in model_cost(model, batch, args.depth)
     ]
     headers = ["module", "parameters", "trainable", "GFLOPs", "activations (M)"]
     print(
@@ -50,17 +47,13 @@ def main() -> int:
         "(not counted: samplings, norms, additions); activations: what these put out"
     )
     print(tabulate(rows, headers=headers, colalign=("left", *["right"] * 4)))
-    print(memory(model, image))
+    print(memory(model, batch))
     return 0
 
 
-def memory(model: torch.nn.Module, image: dict[str, torch.Tensor]) -> str:
+def memory(model: torch.nn.Module, batch: Batch) -> str:
     """Tell what training keeps: weights with gradients and Adam's moments, and activations."""
-    height, width = image["image"].shape[-2:]
-    instances = Instances((height, width))
-    instances.gt_boxes = Boxes(torch.tensor([[0.0, 0.0, width / 2, height / 2]]))
-    instances.gt_classes = torch.tensor([0])
-    kept = training_bytes(model, [image | {"instances": instances}])
+    kept = training_bytes(model, batch)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     learnt = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return (

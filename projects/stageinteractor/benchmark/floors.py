@@ -1,0 +1,82 @@
+"""How fast a call could be on this machine: the limit that its products or its data set.
+
+The floor of a call is the larger of two times: its floating-point operations (products and
+convolutions) at the rate of a large matrix product, and the least bytes it has to move (what it
+reads, read once; what it puts out, written once) at the rate of a large copy. Both rates are
+measured here. Operations are those done: what a backward pass computes again is among them. A
+small part whose data stay in the caches can be faster than that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..modeling.complexity import UNKNOWN_TO_TORCH
+from .timing import interleaved
+
+SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices
+BUFFER = {"cpu": 2**27, "cuda": 2**30}  # bytes: far more than the caches hold
+
+
+class Rates(NamedTuple):
+    """What the machine can do in a second."""
+
+    flops: float  # of a large matrix product; 2 for a multiplication with its addition
+    bytes: float  # of a large copy, read and written
+
+    def floor(self, flops: float, moved: float) -> float:
+        """Return the least seconds for so many operations and bytes moved."""
+        return max(flops / self.flops, moved / self.bytes)
+
+
+def measure_rates(device: torch.device, dtype: torch.dtype, repeats: int = 15) -> Rates:
+    """Measure both rates, each by the best of some runs, with the threads that torch has now."""
+    side = SIDE[device.type]
+    left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(left)
+    source = torch.ones(BUFFER[device.type], dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    runs = [lambda: torch.mm(left, right, out=product), lambda: target.copy_(source)]
+    products, copies = interleaved(runs, device, repeats=repeats)
+    return Rates(2 * side**3 / min(products.seconds), 2 * len(source) / min(copies.seconds))
+
+
+def _convolution_backward_flops(
+    grad: Any, x: Any, weight: Any, *args: Any, out_shape: Any, **__: Any
+) -> int:
+    """Count a convolution's backward pass: each gradient costs what the forward pass does.
+
+    torch's own count takes no notice of groups: for a convolution of single channels it is many
+    times too large.
+    """
+    transposed, mask = args[4], args[-1]
+    forward = 2 * math.prod(x if transposed else grad) * math.prod(weight[1:])
+    return forward * sum(mask[:2])  # of input and weight; that of the bias is a sum
+
+
+def count_flops(run: Callable[[], Any]) -> int:
+    """Return the floating-point operations of a call: products and convolutions."""
+    backward = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=UNKNOWN_TO_TORCH | backward) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def size_of(tree: Any) -> int:
+    """Return the bytes of all tensors in nested containers; shared memory counts once."""
+    views: dict[int, int] = defaultdict(int)
+    storages: dict[int, int] = {}
+    for tensor in tree_leaves(tree):
+        if isinstance(tensor, Tensor) and tensor.numel():
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            views[storage.data_ptr()] += tensor.numel() * tensor.element_size()
+    return sum(min(views[address], size) for address, size in storages.items())

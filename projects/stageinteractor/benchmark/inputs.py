@@ -1,0 +1,67 @@
+"""A config's model without trained weights, and images that nobody took, for measurements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, Instances
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from ..config import instantiate
+
+Batch = list[dict[str, Any]]
+
+
+def untrained_model(cfg: DictConfig) -> nn.Module:
+    """Build a config's model; pre-trained weights that it names are not looked for."""
+    cfg = cfg.copy()
+    if OmegaConf.select(cfg, "model.backbone.weights"):
+        cfg.model.backbone.weights = None  # their values do not matter here
+    return instantiate(cfg.model, "model")
+
+
+@torch.no_grad()
+def move_parameters(module: nn.Module, deviation: float = 0.01, seed: int = 0) -> None:
+    """Add noise to all parameters.
+
+    In a fresh decoder so many are zero that all queries do the same.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.add_(noise.to(parameter), alpha=deviation)
+
+
+def synthetic_batch(
+    images: int, size: tuple[int, int], objects: int, num_classes: int = 1, seed: int = 0
+) -> Batch:
+    """Return what a detector takes: noise, with random objects, on the CPU.
+
+    Args:
+        images: B.
+        size: (height, width) of every image.
+        objects: T of every image.
+        num_classes: C.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    batch = []
+    for index in range(images):
+        instances = Instances(size)
+        instances.gt_boxes = Boxes(random_boxes(objects, size, generator))
+        instances.gt_classes = torch.randint(num_classes, (objects,), generator=generator)
+        image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+        batch.append({"image": image, "instances": instances, "image_id": index})
+    return batch
+
+
+def random_boxes(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Return boxes (count, 4), xyxy pixels, a twentieth to a third of the image wide and high."""
+    scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
+    corner, extent = torch.rand(2, count, 2, generator=generator)
+    extent = 0.05 + 0.28 * extent
+    low = corner * (1.0 - extent)
+    return torch.cat([low, low + extent], dim=1) * scale.repeat(2)

@@ -1,0 +1,101 @@
+"""Calls of channel and of spatial mixing in a decoder stage, which are not modules of their own.
+
+The mixing of a stage hands its own matrices to `in_blocks`, once for the channels and, without
+reuse, once for the points; what it reuses goes through modules. Channel mixing is the own one and
+the cascade with its gates, without static mixing; spatial mixing is blend, product and norm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..modeling import adamixer, mixing
+from ..modeling.planes import mix_channels, plane_norm_relu
+from .recording import Answer, Call, Calls, Watched, detached, replaced
+
+CHANNEL, SPATIAL = "channel", "spatial"
+REUSE = {"channel_reuse": CHANNEL, "spatial_reuse": SPATIAL}
+
+
+@contextlib.contextmanager
+def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, list[Call]]]:
+    """Record what the forward passes of named mixings hand to `in_blocks`, by their names."""
+    pending: list[Call] = []
+    found: dict[str, list[Call]] = {}
+
+    def keep_for(name: str) -> Any:
+        def keep(*_: Any) -> None:
+            found[name] = list(pending)
+            pending.clear()
+
+        return keep
+
+    handles = [module.register_forward_hook(keep_for(name)) for name, module in mixings]
+    with replaced(mixing, in_blocks=Watched(mixing.in_blocks, pending)):
+        try:
+            yield found
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def split_mixing(calls: Calls, name: str, blocks: Sequence[Call]) -> None:
+    """Put the calls ``NAME.channel`` and ``NAME.spatial`` in the place of ``NAME``.
+
+    Args:
+        calls: of the mixing and of the modules within it, by their names in the model.
+        name: of the mixing.
+        blocks: what it handed to `in_blocks`.
+    """
+    (whole,) = calls.pop(name)
+    parts: dict[str, list[Call]] = {CHANNEL: [], SPATIAL: []}
+    for call in blocks:
+        parts[CHANNEL if call.args[0] is mix_channels else SPATIAL].append(call)
+    for module, part in REUSE.items():
+        parts[part] += [
+            call._replace(function=_without_static(calls, f"{name}.{module}", call.function))
+            for call in calls.pop(f"{name}.{module}", [])
+        ]
+    if isinstance(whole.function, adamixer.PlainMixing):
+        parts = _plain_calls(whole, calls[f"{name}.filters"][0].output)
+    for part, found in parts.items():
+        calls[f"{name}.{part}"] = found
+
+
+def _without_static(calls: Calls, name: str, reuse: Any) -> Any:
+    """Return a module that shares everything with ``reuse`` but takes static mixing as recorded."""
+    if not hasattr(reuse, "static"):
+        return reuse
+    twin = copy.copy(reuse)
+    twin._modules = dict(reuse._modules)  # the original keeps its own
+    recorded = [calls[f"{name}.static.{step}"] for step in range(len(reuse.static))]
+    twin.static = nn.ModuleList(Answer([call.output for call in step]) for step in recorded)
+    return twin
+
+
+def _plain_calls(whole: Call, filters: Tensor) -> dict[str, list[Call]]:
+    """Return the calls of AdaMixer's mixing, `PlainMixing.forward` cut in two."""
+    plain: Any = whole.function
+    x = whole.args[0].flatten(0, 2)
+    flat = filters.view(len(x), -1)
+    area = plain.width * plain.width
+    channel = flat[:, :area].unflatten(1, (plain.width, plain.width))
+    spatial = flat[:, area:].unflatten(1, plain.filter_shape)
+
+    def mix(left: Tensor, right: Tensor) -> Tensor:
+        return plane_norm_relu(left @ right)
+
+    h = _call(mix, x, channel)
+    return {CHANNEL: [h], SPATIAL: [_call(mix, spatial, h.output)]}
+
+
+def _call(function: Any, *args: Tensor) -> Call:
+    args = detached(args)
+    with torch.set_grad_enabled(any(x.requires_grad for x in args)):
+        return Call(function, args, {}, detached(function(*args)))

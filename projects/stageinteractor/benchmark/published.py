@@ -1,0 +1,174 @@
+"""The decoder, arranged as the published implementation arranges it, on our decoder's weights.
+
+In and out: what our decoder takes and gives. The results are the same and the work is laid out as
+it was published: one sampling for each level with products and sums between, two blends for every
+reused filter, an adapter layer whose softmax over a single entry is always one, and a filter bank
+that keeps all that a stage made, its sampled features too. It is there to be timed beside ours in
+one run. Attention, feed-forward network and heads are our modules themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..modeling.box_coding import xyzr_to_xyxy
+from ..modeling.decoder import DecoderOutput, StageInteractorDecoder
+from ..modeling.mixing import DynamicMixing
+from ..modeling.reuse import ChannelReuse, SpatialReuse, StaticMixing
+from ..modeling.sampling import GroupedSampler, level_weights, sample_levels
+from ..modeling.stage import DecoderStage
+
+
+class BankEntry(NamedTuple):
+    """What the bank keeps of one stage."""
+
+    channel: Tensor  # generated channel filter (M, Dc, Dc), M = B N G
+    spatial: Tensor  # applied spatial filter (M, O, P)
+    sampled: Tensor  # sampled features (M, P, Dc); nobody reads them
+
+
+Bank = tuple[BankEntry, ...]
+
+
+class PublishedDecoder(nn.Module):
+    """Run a decoder in the published arrangement.
+
+    Args:
+        decoder: with reuse and static mixing as published; its parameters are used, not copied.
+    """
+
+    def __init__(self, decoder: StageInteractorDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+        stages: Any = decoder.stages
+        self.scores = nn.ModuleList(_score_layers(stage.mixing) for stage in stages)
+
+    def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
+        """Decode initial queries; arguments and result as those of our decoder."""
+        outputs: list[list[Tensor]] = []
+        bank: Bank = ()
+        stages: Any = zip(self.decoder.stages, self.scores, strict=True)
+        for stage, scores in stages:
+            *output, bank = run_stage(stage, scores, features, content, boxes, bank)
+            outputs.append(output)
+            _, boxes, content = output
+            boxes = boxes.detach()
+        logits, boxes_xyzr, contents = (torch.stack(parts) for parts in zip(*outputs, strict=True))
+        return DecoderOutput(logits, xyzr_to_xyxy(boxes_xyzr), boxes_xyzr, contents)
+
+
+def _score_layers(mixing: DynamicMixing) -> nn.ModuleList:
+    """Return the layers, one for each reused filter, that have no effect on any number."""
+    content, points = mixing.filters.in_features, mixing.num_groups * mixing.filter_shape[1]
+    reuse: Any = mixing.channel_reuse
+    count = 0 if reuse is None else reuse.num_reused
+    layers = nn.ModuleList(nn.Linear(content, points) for _ in range(count))
+    return layers.to(mixing.filters.weight)
+
+
+def run_stage(
+    stage: DecoderStage,
+    scores: nn.ModuleList,
+    features: Sequence[Tensor],
+    content: Tensor,
+    boxes_xyzr: Tensor,
+    bank: Bank,
+) -> tuple[Tensor, Tensor, Tensor, Bank]:
+    """Return logits (B, N, C), refined boxes (B, N, 4) xyzr, content (B, N, D) and the bank."""
+    content = stage.attention_norm(stage.attention(content, boxes_xyzr))
+    sampler: Any = stage.sampler
+    mixing: Any = stage.mixing
+    sampled = sample(sampler, features, content, boxes_xyzr)
+    mixed, bank = mix(mixing, scores, sampled, content, bank)
+    content = stage.mixing_norm(content + mixed)
+    content = stage.ffn_norm(content + stage.ffn(content))
+    deltas = stage.box_head(content).to(boxes_xyzr.dtype)
+    with torch.autocast(content.device.type, enabled=False):
+        refined = stage.refine(boxes_xyzr, deltas)
+    return stage.class_head(content), refined, content, bank
+
+
+def sample(
+    sampler: GroupedSampler, features: Sequence[Tensor], content: Tensor, boxes_xyzr: Tensor
+) -> Tensor:
+    """Return the sampled features (M, P, Dc), one ``grid_sample`` for each level."""
+    points = sampler.points(content, boxes_xyzr)
+    weights = level_weights(points[..., 2], len(sampler.strides))
+    sampled = sample_levels(features, points[..., :2], weights, sampler.strides)
+    return sampled.flatten(0, 2)
+
+
+def mix(
+    mixing: DynamicMixing, scores: nn.ModuleList, x: Tensor, content: Tensor, bank: Bank
+) -> tuple[Tensor, Bank]:
+    """Return the mixed features (B, N, D) of sampled features (M, P, Dc), and the new bank."""
+    area = mixing.width * mixing.width
+    generated = mixing.filters(content).view(len(x), -1)
+    channel = generated[:, :area].unflatten(1, (mixing.width, mixing.width))
+    spatial = generated[:, area:].unflatten(1, mixing.filter_shape)
+    biases = mixing.biases(content).view(len(x), -1)
+    channel_bias, spatial_bias = biases.split([mixing.width, mixing.out_points], dim=-1)
+    h = _norm_relu(torch.bmm(x, channel) + channel_bias.unsqueeze(1))
+    reuses = isinstance(mixing.channel_reuse, ChannelReuse)
+    if isinstance(mixing.channel_reuse, ChannelReuse):
+        h = _mix_again(mixing.channel_reuse, scores, x, h, content, channel, bank)
+    if mixing.spatial_reuse is not None:
+        spatial = _complete(mixing.spatial_reuse, content, spatial, bank[-1].spatial)
+    y = _norm_relu(torch.bmm(spatial, h) + spatial_bias.unsqueeze(2))
+    mixed = mixing.out_proj(y.view(*content.shape[:2], -1))
+    return mixed, (*(bank if reuses else ()), BankEntry(channel, spatial, x))
+
+
+def _mix_again(
+    reuse: ChannelReuse,
+    scores: nn.ModuleList,
+    x: Tensor,
+    h: Tensor,
+    content: Tensor,
+    own: Tensor,
+    bank: Bank,
+) -> Tensor:
+    """Return the features (M, P, Dc) after a channel mixing with each filter of the bank."""
+    gates = reuse.gates(content).view(-1, reuse.width, 2, reuse.num_reused).sigmoid()
+    biases = reuse.biases(content).view(-1, reuse.num_reused, reuse.width)
+    steps: Any = zip(reuse.static, scores, bank, strict=True)
+    z = x
+    for step, (static, layer, entry) in enumerate(steps):
+        score = layer(content).view(len(x), -1, 1).softmax(dim=-1)  # a single entry: all ones
+        z = z * score + _mix_statically(static, h)
+        column, row = gates[:, None, :, 0, step], gates[:, :, None, 1, step]
+        channel = _blend(own, _blend(own, entry.channel, row), column)
+        h = _norm_relu(torch.bmm(z, channel) + biases[:, step, None])
+    return h
+
+
+def _complete(reuse: SpatialReuse, content: Tensor, own: Tensor, previous: Tensor) -> Tensor:
+    """Return the spatial filter (M, O, P): own rows, then own rows blended with earlier ones."""
+    row = reuse.row_gates(content).view(-1, reuse.rows, 1).sigmoid()
+    column = reuse.column_gates(content).view(-1, 1, reuse.points).sigmoid()
+    blended = _blend(own, _blend(own, previous[:, : reuse.rows], row), column)
+    return torch.cat([own, blended], dim=1)
+
+
+def _mix_statically(static: StaticMixing, h: Tensor) -> Tensor:
+    """Return what both static layers make of features (M, P, Dc)."""
+    grid = h.unflatten(1, static.shape[:2])  # (M, K, J, Dc)
+    within = static.within_group(grid.flatten(2)).view_as(grid)
+    across = static.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
+    across = across.unflatten(2, (static.shape[0], static.shape[2])).transpose(1, 2)
+    return (within + across).flatten(1, 2)
+
+
+def _blend(own: Tensor, other: Tensor, gate: Tensor) -> Tensor:
+    """Return own + gate (other - own), in two passes over the filter."""
+    return torch.addcmul(own, gate, other - own)
+
+
+def _norm_relu(x: Tensor) -> Tensor:
+    """Normalise each plane (..., rows, columns) jointly, without parameters, then ReLU."""
+    return F.relu(F.layer_norm(x, x.shape[-2:]))

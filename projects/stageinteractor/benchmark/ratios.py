@@ -1,0 +1,213 @@
+"""How much faster and smaller than the published arrangement ours is: both measured in one run.
+
+In: number of queries, device and precision. Out: a row for each thing compared, with what both
+sides take, the ratio and the target. The decoder is the paper's (D 256, G 4, 6 stages, O 128) on
+the maps of one 800 x 1344 image; the criterion gets 2 images of 20 objects and 6 stages of 100
+queries. The sides run in turn, A B A B, on the same weights and inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..assigner import CrossStageAssigner, HungarianMatcher
+from ..assigner.targets import SharedTargets
+from ..criterion import FocalLoss, SetCriterion
+from ..modeling import InitialQueries, StageInteractorDecoder
+from .inputs import move_parameters
+from .published import PublishedDecoder
+from .published_criterion import PublishedCriterion
+from .run import PRECISIONS
+from .timing import interleaved
+
+IMAGE = 800, 1344  # padded height and width
+STRIDES = 4, 8, 16, 32
+STAGES, IMAGES, QUERIES, OBJECTS, CLASSES = 6, 2, 100, 20, 80  # what the criterion gets
+CALLS = 10  # of the criterion in a row are timed together: a single one is too short
+
+
+class Row(NamedTuple):
+    """One comparison."""
+
+    name: str
+    published: float
+    ours: float
+    unit: str  # "ms" or "MiB"
+    ratio: float  # of times: published / ours; of memory: ours / published
+    target: float  # at least that, for memory at most
+
+
+Predictions = tuple[Tensor, Tensor, list[dict[str, Tensor]], Tensor]
+
+
+def ratio_rows(
+    *,
+    queries: int = 100,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    repeats: int = 5,
+) -> list[Row]:
+    """Compare decoder and criterion with the published arrangement.
+
+    Args:
+        queries: N of the decoder.
+        device: where to run.
+        precision: "float32", or "bf16" or "fp16" for autocast; the criterion runs in float32.
+        repeats: timed runs of each side, after one that warms up.
+    """
+    device = torch.device(device)
+    decoder = decoder_rows(paper_decoder(), IMAGE, queries, device, precision, repeats)
+    return decoder + criterion_rows(device, repeats)
+
+
+def decoder_rows(
+    decoder: StageInteractorDecoder,
+    image: tuple[int, int],
+    queries: int,
+    device: torch.device,
+    precision: str,
+    repeats: int,
+) -> list[Row]:
+    """Compare forward, forward with backward, and the memory kept in between.
+
+    Gradients are those of maps, content and all parameters. ``image`` is the padded height and
+    width; the other arguments are those of `ratio_rows`.
+    """
+    published = PublishedDecoder(decoder).to(device)
+    first: Any = decoder.stages[0]
+    width = first.mixing.filters.in_features
+    maps = [torch.randn(1, width, image[0] // s, image[1] // s, device=device) for s in STRIDES]
+    start = InitialQueries(num_queries=queries, embed_dim=width).to(device)
+    content, boxes = start(torch.tensor([image], dtype=torch.float32, device=device))
+    content = content.detach().requires_grad_()
+    learned = [content, *(feature.requires_grad_() for feature in maps), *published.parameters()]
+
+    def decode(side: nn.Module) -> tuple[Tensor, Tensor]:
+        with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32"):
+            output = side(maps, content, boxes)
+        return output.logits, output.boxes_xyzr
+
+    @torch.no_grad()
+    def forward(side: nn.Module) -> None:
+        decode(side)
+
+    def step(side: nn.Module) -> None:
+        outputs = decode(side)
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+        for tensor in learned:
+            tensor.grad = None
+
+    sides = published, decoder
+    theirs, ours = (
+        kept_for_backward(functools.partial(decode, side), learned) / 2**20 for side in sides
+    )
+    return [
+        _compare("decoder forward", forward, sides, device, repeats, target=1.3),
+        _compare("decoder forward and backward", step, sides, device, repeats, target=1.4),
+        Row("memory kept for backward (ours / published)", theirs, ours, "MiB", ours / theirs, 0.7),
+    ]
+
+
+def criterion_rows(device: torch.device, repeats: int) -> list[Row]:
+    """Compare matching with class targets, and the whole criterion with its backward pass."""
+    criterion = SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
+    published = PublishedCriterion(criterion)
+    logits, boxes, targets, sizes = predictions_near_objects(device)
+
+    def assign_published() -> None:
+        matches = published.match(logits, boxes, targets, sizes)
+        published.class_targets(boxes, matches, targets, CLASSES)
+
+    def assign() -> None:
+        shared = SharedTargets(targets)  # as in the criterion
+        matches = criterion.matcher(logits, boxes, shared, sizes)
+        criterion.assigner(boxes, matches, shared, CLASSES)
+
+    leaves = [logits.clone().requires_grad_(), boxes.clone().requires_grad_()]
+
+    def step(side: Callable[..., dict[str, Tensor]]) -> None:
+        torch.stack(list(side(*leaves, targets, sizes).values())).sum().backward()
+        for leaf in leaves:
+            leaf.grad = None
+
+    def repeat(run: Callable[[], None]) -> None:
+        for _ in range(CALLS):
+            run()
+
+    steps = [functools.partial(step, side) for side in (published, criterion)]
+    compare = functools.partial(_compare, device=device, repeats=repeats, calls=CALLS)
+    return [
+        compare("matching and class targets", repeat, [assign_published, assign], target=6.0),
+        compare("criterion forward and backward", repeat, steps, target=2.5),
+    ]
+
+
+def paper_decoder() -> StageInteractorDecoder:
+    """Return the paper's decoder with moved parameters."""
+    decoder = StageInteractorDecoder()
+    move_parameters(decoder)
+    return decoder
+
+
+def predictions_near_objects(device: torch.device) -> Predictions:
+    """Return logits (S, B, N, C), boxes (S, B, N, 4), objects and image sizes (B, 2).
+
+    Every query lies near an object at all stages, so that there are labels to be gathered.
+    """
+    draw = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([IMAGE] * IMAGES, dtype=torch.float32)
+    scale = sizes.flip(-1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): w, h, w, h
+    low, extent = torch.rand(2, IMAGES, OBJECTS, 2, generator=draw)
+    extent = 0.05 + 0.25 * extent
+    low = low * (1 - extent)
+    objects = torch.cat([low, low + extent], dim=-1) * scale
+    near = torch.arange(QUERIES) % OBJECTS
+    noise = 0.15 * torch.randn(STAGES, IMAGES, QUERIES, 4, generator=draw)
+    boxes = objects[:, near] + noise * (extent.repeat(1, 1, 2) * scale)[:, near]
+    labels = torch.randint(CLASSES, (IMAGES, OBJECTS), generator=draw)
+    logits = torch.randn(STAGES, IMAGES, QUERIES, CLASSES, generator=draw) - 3.0
+    pairs = zip(objects.to(device), labels.to(device), strict=True)
+    targets = [{"boxes": boxes, "labels": labels} for boxes, labels in pairs]
+    return logits.to(device), boxes.to(device), targets, sizes.to(device)
+
+
+def kept_for_backward(forward: Callable[[], Any], known: Sequence[Tensor]) -> int:
+    """Return how many bytes a forward pass keeps for its backward pass, known tensors aside."""
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in known}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in addresses:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()
+    del result
+    return sum(kept.values())
+
+
+def _compare(
+    name: str,
+    run: Callable[[Any], None],
+    sides: Sequence[Any],
+    device: torch.device,
+    repeats: int,
+    *,
+    target: float,
+    calls: int = 1,
+) -> Row:
+    """Time both sides; ``run`` makes so many calls of what it is given."""
+    runs = [functools.partial(run, side) for side in sides]
+    published, ours = (
+        1e3 * timing.median / calls for timing in interleaved(runs, device, repeats=repeats)
+    )
+    return Row(name, published, ours, "ms", published / ours, target)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.benchmark import ratios
+from stageinteractor.benchmark.ratios import kept_for_backward, predictions_near_objects
+from stageinteractor.modeling import StageInteractorDecoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def decoder() -> StageInteractorDecoder:
+    return StageInteractorDecoder(
+        num_stages=3,
+        embed_dim=16,
+        num_groups=2,
+        num_heads=4,
+        feedforward_dim=12,
+        num_classes=4,
+        point_groups=2,
+        points_per_group=2,
+        out_points=4,
+    )
+
+
+@pytest.fixture
+def rows(decoder, monkeypatch) -> dict[str, ratios.Row]:
+    """All rows, of a small decoder and image."""
+    monkeypatch.setattr(ratios, "paper_decoder", lambda: decoder)
+    monkeypatch.setattr(ratios, "IMAGE", (64, 96))
+    return {row.name: row for row in ratios.ratio_rows(queries=5, repeats=2)}
+
+
+def test_every_target_has_a_row(rows):
+    assert {name: row.target for name, row in rows.items()} == {
+        "decoder forward": 1.3,
+        "decoder forward and backward": 1.4,
+        "memory kept for backward (ours / published)": 0.7,
+        "matching and class targets": 6.0,
+        "criterion forward and backward": 2.5,
+    }
+
+
+def test_ratios_are_of_both_sides(rows):
+    for row in rows.values():
+        assert row.published > 0 and row.ours > 0
+        fewer = row.ours / row.published if row.unit == "MiB" else row.published / row.ours
+        assert row.ratio == fewer
+
+
+def test_no_gradient_is_left_behind(decoder):
+    ratios.decoder_rows(decoder, (64, 96), 5, CPU, "bf16", 2)
+    assert all(parameter.grad is None for parameter in decoder.parameters())
+
+
+def test_the_paper_has_its_parameters():
+    count = sum(parameter.numel() for parameter in ratios.paper_decoder().parameters())
+    assert count == 112_759_048 - 328_960  # without the layers that have no effect
+
+
+def test_kept_bytes_of_a_product_are_its_factors():
+    x, y = (torch.ones(10, 10, requires_grad=True) for _ in range(2))
+    assert kept_for_backward(lambda: x * y, known=[]) == 800
+    assert kept_for_backward(lambda: x * y, known=[x]) == 400
+    assert kept_for_backward(lambda: x + y, known=[]) == 0
+    assert kept_for_backward(lambda: (x[:5] * y[:5]) * y[5:], known=[x, y]) == 200
+
+
+def test_predictions_have_labels_to_be_gathered():
+    logits, boxes, targets, sizes = predictions_near_objects(CPU)
+    assert logits.shape == (6, 2, 100, 80)
+    assert boxes.shape == (6, 2, 100, 4)
+    assert [len(target["labels"]) for target in targets] == [20, 20]
+    for target in targets:
+        assert target["boxes"].min() >= 0
+        assert (target["boxes"][:, 2:] <= sizes[0].flip(0)).all()
+    matches = HungarianMatcher()(logits, boxes, targets, sizes)
+    labels = CrossStageAssigner()(boxes, matches, targets, 80)
+    assert labels[0].sum() > 1.2 * (matches[0] >= 0).sum()

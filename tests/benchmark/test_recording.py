@@ -1,0 +1,68 @@
+"""Calls are kept with their inputs, and come out the same when they are made again."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from stageinteractor.benchmark.recording import (
+    Answer,
+    Call,
+    Watched,
+    forward_run,
+    recorded,
+    replaced,
+    training_run,
+)
+
+
+def test_modules_are_recorded_by_name_with_inputs_that_know_whether_they_learn():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    x = torch.rand(4, 2)
+    with recorded(model.named_children()) as calls:
+        out = model(x)
+    model(x)  # not recorded any more
+    assert {name: len(found) for name, found in calls.items()} == {"0": 1, "1": 1}
+    first, second = calls["0"][0], calls["1"][0]
+    assert not first.args[0].requires_grad and second.args[0].requires_grad
+    assert second.args[0].is_leaf and torch.equal(second.output, out)
+    assert torch.equal(second.function(*second.args), out)
+
+
+def test_a_training_run_leaves_no_gradients_behind():
+    layer, x = nn.Linear(2, 3), torch.rand(4, 2, requires_grad=True)
+    seen = []
+    layer.weight.register_hook(lambda grad: seen.append(grad.clone()))
+    training_run([Call(layer, (x,), {}, layer(x).detach())], nullcontext)()
+    assert len(seen) == 1 and torch.allclose(seen[0], x.detach().sum(0).expand(3, 2))
+    assert layer.weight.grad is None and x.grad is None
+
+
+def test_a_forward_run_has_no_graph():
+    modes = []
+    call = Call(lambda x: modes.append(torch.is_grad_enabled()), (torch.ones(1),), {}, None)
+    forward_run([call, call], nullcontext)()
+    assert modes == [False, False]
+
+
+def test_what_is_replaced_comes_back():
+    model = nn.Module()
+    model.part, model.rule = nn.Identity(), len
+    kept = []
+    with replaced(model, part=Answer([1, 2]), rule=Watched(len, kept)):
+        assert [model.part(0), model.part(0), model.part(0), model.rule("abc")] == [1, 2, 1, 3]
+    assert isinstance(model.part, nn.Identity) and model.rule is len
+    assert kept[0].args == ("abc",) and kept[0].output == 3
+    with replaced(model, rule=Answer([7])):
+        assert model.rule() == 7
+    assert model.rule is len and list(dict(model.named_children())) == ["part"]
+
+
+def test_other_attributes_are_those_of_the_part_that_is_stood_in_for():
+    class Matcher:
+        alpha = 0.25
+
+        def __call__(self):
+            return 1
+
+    assert Watched(Matcher(), []).alpha == Answer([], Matcher()).alpha == 0.25

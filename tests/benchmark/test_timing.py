@@ -1,0 +1,63 @@
+"""Order and number of the calls, what the numbers are made of, and memory that is known."""
+
+import pytest
+import torch
+
+from stageinteractor.benchmark.timing import Timing, interleaved, peak_memory
+
+MIB = 2**20
+
+
+def test_median_and_interquartile_range():
+    timing = Timing((4.0, 1.0, 3.0, 2.0, 10.0))
+    assert timing.median == 3.0
+    assert timing.spread == 2.0  # from 2 to 4
+
+
+def test_calls_take_turns_after_one_of_each_that_warms_up():
+    calls = []
+    timings = interleaved([lambda: calls.append("a"), lambda: calls.append("b")], "cpu", repeats=3)
+    assert "".join(calls) == "ab" * 4
+    assert [len(timing.seconds) for timing in timings] == [3, 3]
+    assert all(seconds >= 0 for timing in timings for seconds in timing.seconds)
+
+
+def test_a_long_call_is_repeated_twice_at_least():
+    calls = []
+    (timing,) = interleaved([lambda: calls.append(1)], "cpu", repeats=9, seconds=0.0, warm_up=False)
+    assert len(calls) == len(timing.seconds) == 2
+
+
+def test_one_repeat_has_no_spread_and_is_refused():
+    with pytest.raises(ValueError, match="at least 2, got 1"):
+        interleaved([lambda: None], "cpu", repeats=1)
+
+
+def test_the_peak_is_what_is_allocated_at_the_same_time():
+    def run():
+        a = torch.ones(MIB // 4)  # 1 MiB
+        b = a + 1  # 2
+        del a  # 1
+        c = torch.cat([b, b])  # 3
+        del b, c
+        return torch.ones(MIB // 2)  # 2
+
+    assert peak_memory(run, "cpu") / MIB == pytest.approx(3.0, abs=0.01)
+
+
+def test_memory_that_is_there_before_the_call_does_not_count():
+    there = [torch.ones(4 * MIB)]
+
+    def run():
+        there.clear()
+        torch.ones(MIB // 4)
+
+    assert peak_memory(run, "cpu") <= 1.01 * MIB
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_timed_by_its_own_clock():
+    x = torch.rand(2048, 2048, device="cuda")
+    (timing,) = interleaved([lambda: x @ x], "cuda", repeats=3)
+    assert 0 < timing.median < 0.1
+    assert peak_memory(lambda: x @ x, "cuda") >= 16 * MIB

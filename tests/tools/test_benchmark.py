@@ -1,0 +1,166 @@
+"""The tool on a small model: every part is in the table and in the JSON, with its numbers."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+DEMO = Path(__file__).parents[2] / "projects/stageinteractor/configs/demo"
+SMALL = [
+    "--size", "64", "96", "--batch", "2", "--queries", "6", "--objects", "3", "--repeats", "2",
+    "--device", "cpu",
+    "dataset.train.json=nowhere.json",
+    "model.decoder.num_stages=3",
+    "model.decoder.embed_dim=32",
+    "model.decoder.feedforward_dim=32",
+    "model.backbone.name=test_efficientnet",
+    "model.neck.in_channels=[24,32,48,64]",
+]  # fmt: skip
+STAGE_PARTS = [
+    "attention", "sampling", "filter generation", "channel mixing", "static mixing",
+    "spatial mixing", "output projection", "FFN", "heads",
+]  # fmt: skip
+MODES = "inference", "training"
+INFERENCE = ["backbone", "neck", "queries", "decoder", *STAGE_PARTS, "postprocessing"]
+TRAINING = ["data loading", *INFERENCE[:-1], "matcher", "assigner", "losses", "criterion"]
+
+
+@pytest.fixture(scope="module")
+def main(load_tool):
+    return load_tool("benchmark").main
+
+
+def small(*more: str) -> list[str]:
+    return ["--config-file", str(DEMO / "digits_in_photos.py"), *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def run(main, tmp_path_factory):
+    """What one run wrote and printed."""
+    import contextlib
+    import io
+
+    path = tmp_path_factory.mktemp("benchmark") / "result.json"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(small("--json", str(path))) == 0
+    return path, json.loads(path.read_text()), printed.getvalue()
+
+
+def test_every_part_is_in_the_result_with_time_memory_and_floor(run):
+    _, result, _ = run
+    names = {mode: [r["name"] for r in result["rows"] if r["mode"] == mode] for mode in MODES}
+    assert names["inference"] == [*INFERENCE, "whole model", "evaluation"]
+    assert names["training"] == [*TRAINING, "forward", "backward", "optimiser"]
+    for row in result["rows"]:
+        assert len(row["runs_ms"]) == 2
+        assert 0 < min(row["runs_ms"]) <= row["median_ms"] <= max(row["runs_ms"])
+        assert row["spread_ms"] >= 0 and row["floor_ms"] >= 0 and row["peak_mib"] >= 0
+    with_products = {"backbone", "neck", "decoder", "whole model", "forward", "backward"}
+    with_products |= set(STAGE_PARTS) - {"sampling"}
+    for row in result["rows"]:
+        if row["name"] in with_products:
+            assert row["gflop"] > 0 and row["floor_ms"] > 0 and row["peak_mib"] > 0, row
+
+
+def test_the_parts_of_the_decoder_have_its_products_between_them(run):
+    _, result, _ = run
+    rows = {row["name"]: row for row in result["rows"] if row["mode"] == "inference"}
+    parts = sum(rows[name]["gflop"] for name in STAGE_PARTS)
+    assert parts == pytest.approx(rows["decoder"]["gflop"], rel=1e-9)
+    stages = [row for row in result["stages"] if row["mode"] == "inference"]
+    assert {row["stage"] for row in stages} == {0, 1, 2}
+    per_stage = sum(row["median_ms"] for row in stages if row["name"] == "FFN")
+    assert per_stage == pytest.approx(rows["FFN"]["median_ms"])  # of two runs it is the mean
+
+
+def test_settings_and_machine_are_in_the_result(run):
+    _, result, printed = run
+    assert result["settings"] == {
+        "config": "demo/digits_in_photos.py",
+        "overrides": sorted(each for each in SMALL if "=" in each),
+        "device": "cpu",
+        "precision": "float32",
+        "batch": 2,
+        "size": [64, 96],
+        "queries": 6,
+        "objects": 3,
+        "threads": torch.get_num_threads(),
+    }
+    assert result["machine"]["torch"] == torch.__version__ and result["machine"]["machine"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", result["machine"]["date"])
+    assert result["rates"]["gflop_per_s"] > 0 and result["rates"]["gb_per_s"] > 0
+    for name in (*STAGE_PARTS, "matcher", "optimiser"):
+        assert re.search(rf"^ *{name} +\d+ ", printed, re.MULTILINE), name
+    assert "size 64x96" in printed and "<- 1" in printed
+
+
+@pytest.fixture
+def quick(main, monkeypatch):
+    """The tool without the measurement, whose rows are those of an old result."""
+    namespace = main.__wrapped__.__globals__
+    from stageinteractor.benchmark.floors import Rates
+    from stageinteractor.benchmark.rows import Row
+    from stageinteractor.benchmark.timing import Timing
+
+    row = Row("neck", "inference", None, True, 1, Timing((0.5, 0.5)), 10, 10, 10, 0.1)
+    monkeypatch.setitem(namespace, "measure_subject", lambda *_: (Rates(1e9, 1e9), [row]))
+    return main
+
+
+def test_against_an_older_result_the_ratio_is_shown(quick, run, tmp_path, capsys):
+    _, result, _ = run
+    for row in result["rows"]:
+        row["median_ms"] = 750.0
+    (tmp_path / "old.json").write_text(json.dumps(result))
+    assert quick(small("--against", str(tmp_path / "old.json"))) == 0
+    (neck,) = [x.split() for x in capsys.readouterr().out.splitlines() if x.startswith("neck")]
+    assert neck[-2:] == ["750", "1.50"]
+
+
+def test_a_result_of_other_settings_is_refused_before_anything_is_measured(quick, run, capsys):
+    path, _, _ = run
+    assert quick(small("--against", str(path), "--objects", "4")) == 2
+    assert "objects 3 instead of 4" in capsys.readouterr().err
+
+
+def test_the_ratios_to_the_published_arrangement(quick, tmp_path, monkeypatch, capsys):
+    from stageinteractor.benchmark import ratios
+
+    row = ratios.Row("decoder forward", 30.0, 20.0, "ms", 1.5, 1.3)
+    monkeypatch.setattr(ratios, "ratio_rows", lambda **_: [row])
+    assert quick(small("--published", "--json", str(tmp_path / "new.json"))) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"decoder forward +30 ms +20 ms +1.50 +1.30", told)
+    assert json.loads((tmp_path / "new.json").read_text())["published"][0]["ratio"] == 1.5
+
+
+def test_bf16_runs_on_a_cpu(main, tmp_path):
+    path = tmp_path / "bf16.json"
+    assert main(small("--precision", "bf16", "--json", str(path))) == 0
+    result = json.loads(path.read_text())
+    assert result["settings"]["precision"] == "bf16"
+    assert len(result["rows"]) == len(INFERENCE) + len(TRAINING) + 5
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--device", "tpu"], "--device 'tpu': use auto, cpu, cuda or cuda:1"),
+        (["--precision", "fp16"], "--precision fp16 is for GPUs"),
+        (["--against", "none.json"], "none.json: no such file"),
+        (["model.decoder.stages=3"], "config key 'model.decoder.stages' does not exist"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(main, capsys, more, told):
+    assert main(small(*more)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and told in error
+
+
+def test_another_kind_of_model_is_refused(main, capsys):
+    config = DEMO / "digits_in_photos_deformable_detr.py"
+    assert main(["--config-file", str(config), "--device", "cpu"]) == 2
+    assert "only StageInteractor's parts" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""Measure time and peak memory of every part of a model, beside the least they could be here.
+
+tools/benchmark.py --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py \\
+    --json output/benchmark.json
+tools/benchmark.py --against output/benchmark.json     # the same again, after a change
+tools/benchmark.py --published --scaling output/scaling.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from stageinteractor.benchmark import ratios
+from stageinteractor.benchmark.report import (
+    as_result,
+    differing_machine,
+    ratio_table,
+    read_result,
+    scaling_table,
+    tables,
+    write_result,
+)
+from stageinteractor.benchmark.run import PRECISIONS, Subject, machine, measure_subject, prepare
+from stageinteractor.benchmark.scaling import measure_scaling, plot_scaling
+from stageinteractor.command_line import told_in_one_line
+
+CONFIGS = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = CONFIGS / "stageinteractor_r50_1x.py"
+    parser.add_argument("--config-file", default=str(default), metavar="FILE")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:1 (the config's train.device)")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
+    parser.add_argument("--batch", type=_positive, default=1, metavar="B", help="images")
+    parser.add_argument(
+        "--size",
+        type=_positive,
+        nargs=2,
+        default=(480, 800),
+        metavar=("H", "W"),
+        help="of the images (480 800: five minutes on two cores; 800 1333 is the published size)",
+    )
+    parser.add_argument("--queries", type=_positive, metavar="N", help="if not the config's")
+    parser.add_argument("--objects", type=_positive, default=20, metavar="T", help="in an image")
+    parser.add_argument("--repeats", type=_several, default=5, help="of each part, at least 2")
+    parser.add_argument("--json", metavar="FILE", help="where to keep the result")
+    parser.add_argument("--against", metavar="FILE", help="an older result of the same settings")
+    parser.add_argument(
+        "--scaling", metavar="PNG", help="draw the cost over stages, images, queries and objects"
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="time the published arrangement too: ratios"
+    )
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _positive(text: str) -> int:
+    return _at_least(text, 1)
+
+
+def _several(text: str) -> int:
+    return _at_least(text, 2)
+
+
+def _at_least(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+    return int(text)
+
+
+@told_in_one_line
+def main(arguments: list[str] | None = None) -> int:
+    args = parse_args(arguments)
+    subject = prepare(
+        args.config_file,
+        args.opts,
+        device=args.device,
+        precision=args.precision,
+        images=args.batch,
+        size=tuple(args.size),
+        queries=args.queries,
+        objects=args.objects,
+    )
+    old = read_result(args.against, subject.settings) if args.against else None
+    result = as_result(
+        subject.settings, machine(subject.device), *measure_subject(subject, args.repeats)
+    )
+    if old is not None and differing_machine(old, result):
+        print(differing_machine(old, result))
+    print(tables(result, old))
+    add_comparisons(result, subject, args)
+    if args.json:
+        write_result(result, args.json)
+        print(f"written: {args.json}")
+    return 0
+
+
+def add_comparisons(result: dict[str, Any], subject: Subject, args: argparse.Namespace) -> None:
+    """Do what was asked for beside the table, print it and put it into the result."""
+    if args.scaling:
+        result["scaling"] = measure_scaling(subject.cfg, subject.device)
+        plot_scaling(result["scaling"], args.scaling)
+        print(f"\n{scaling_table(result['scaling'])}\nwritten: {args.scaling}")
+    if args.published:
+        rows = ratios.ratio_rows(
+            queries=subject.settings["queries"],
+            device=subject.device,
+            precision=subject.precision,
+            repeats=args.repeats,
+        )
+        result["published"] = [row._asdict() for row in rows]
+        print(f"\n{ratio_table(result['published'])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
