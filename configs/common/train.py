@@ -8,7 +8,9 @@ train = dict(
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
     backbone_weights="",  # of the backbone, to train from (tools/prepare_weights.py)
-    amp="off",  # "off", "fp16" or "bf16"
+    amp="off",  # "off", "fp16" or "bf16"; evaluation is always in float32
+    compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
+    channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
     accumulate=1,  # micro-batches an optimiser step
     clip_grad=dict(max_norm=1.0, norm_type=2.0),
     ema=dict(enabled=False, decay=0.9998),

@@ -4,10 +4,15 @@ from itertools import islice
 from typing import Any
 
 import pytest
+import torch
 from detectron2.data import build
 from detectron2.utils import comm
 
-from stageinteractor.data.loaders import ResumableSampler, build_train_loader
+from stageinteractor.data.loaders import (
+    ResumableSampler,
+    build_test_loader,
+    build_train_loader,
+)
 from stageinteractor.errors import ConfigError
 
 RECORDS = [{"image_id": number, "height": 40, "width": 60} for number in range(7)]
@@ -97,3 +102,23 @@ def test_batch_that_cannot_be_shared_evenly_is_refused(on_rank: Any):
     on_rank(0, 3)
     with pytest.raises(ConfigError, match="total_batch_size is 8: .* number of processes, 3"):
         batches(1, total_batch_size=8)
+
+
+@pytest.mark.parametrize(("rank", "wanted"), [(0, [[0, 1, 2], [3]]), (1, [[4, 5, 6]])])
+def test_testing_sees_every_image_once_in_order(rank: int, wanted: list[list[int]], on_rank: Any):
+    on_rank(rank, 2)
+    loader = build_test_loader(dataset=RECORDS, mapper=unchanged, batch_size=3, num_workers=0)
+    assert [[record["image_id"] for record in batch] for batch in loader] == wanted
+
+
+@pytest.mark.parametrize(
+    ("device", "has_gpu", "wanted"),
+    [("cuda", True, True), ("cpu", True, False), ("cuda", False, False)],
+)
+def test_memory_is_pinned_for_a_gpu(device: str, has_gpu: bool, wanted: bool, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    settings = dict(dataset=RECORDS, mapper=unchanged, num_workers=0, device=device)
+    train = build_train_loader(total_batch_size=2, aspect_ratio_grouping=False, **settings)
+    grouped = build_train_loader(total_batch_size=2, **settings)
+    test = build_test_loader(**settings)
+    assert train.pin_memory == grouped.dataset.pin_memory == test.pin_memory == wanted

@@ -13,13 +13,20 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from host_copies import HostCopies
 from omegaconf import OmegaConf
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.data.registration import resolve_dataset
 from stageinteractor.errors import ConfigError
 from stageinteractor.evaluation import CocoEvaluator
-from stageinteractor.evaluation.coco import TWELVE, choose_backend, coco_api, evaluate_boxes
+from stageinteractor.evaluation.coco import (
+    TWELVE,
+    choose_backend,
+    coco_api,
+    evaluate_boxes,
+    to_host,
+)
 
 Json = dict[str, Any]
 BOTH = ("pycocotools", "faster-coco-eval")
@@ -308,3 +315,16 @@ def test_annotations_without_ids_can_be_evaluated(content: Json, register: Any, 
         del annotation["id"]
     register()
     assert measure(perfect(content))["AP"] == pytest.approx(100)
+
+
+def test_detections_are_copied_beside_the_work_of_the_device():
+    found = Instances((4, 6), pred_boxes=Boxes(torch.ones(2, 4)), scores=torch.ones(2), names="ab")
+    (same,) = to_host([{"instances": found, "other": 1}])
+    assert same["other"] == 1
+    assert same["instances"].image_size == (4, 6)
+    assert same["instances"].names == "ab"
+    assert torch.equal(same["instances"].pred_boxes.tensor, torch.ones(2, 4))
+    found.pred_boxes, found.scores = Boxes(torch.ones(2, 4, device="meta")), found.scores.to("meta")
+    with HostCopies() as copies:
+        to_host([{"instances": found}] * 3)
+    assert (copies.waiting, copies.beside) == (0, 6)

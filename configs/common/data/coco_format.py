@@ -4,13 +4,10 @@ Published training data flow: short side 800, long side at most 1333, horizontal
 """
 
 from detectron2.config import LazyCall as L
-from detectron2.data import (
-    build_detection_test_loader,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import get_detection_dataset_dicts
 from detectron2.data import transforms as T
 
-from stageinteractor.data.loaders import build_train_loader
+from stageinteractor.data.loaders import build_test_loader, build_train_loader
 from stageinteractor.data.mapper import DetectionMapper
 from stageinteractor.evaluation import CocoEvaluator
 
@@ -37,8 +34,9 @@ dataloader = dict(
         num_workers=4,
         aspect_ratio_grouping=True,
         seed="${train.seed}",
+        device="${train.device}",
     ),
-    test=L(build_detection_test_loader)(
+    test=L(build_test_loader)(
         dataset=L(get_detection_dataset_dicts)(names="${dataset.name}_val", filter_empty=False),
         mapper=L(DetectionMapper)(
             is_train=False,
@@ -47,6 +45,7 @@ dataloader = dict(
         ),
         batch_size=1,
         num_workers=4,
+        device="${train.device}",
     ),
     evaluator=L(CocoEvaluator)(
         dataset_name="${dataset.name}_val",

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from detectron2.engine import launch as _launch
 from detectron2.utils import comm
 
+from ..memory import prefer_huge_pages
+
 
 def launch(
     function: Callable[..., Any],
@@ -26,6 +28,7 @@ def launch(
     Under torchrun (which sets RANK and WORLD_SIZE) the processes exist already; otherwise
     ``num_processes`` are started on this machine when more than one is asked for.
     """
+    prefer_huge_pages()
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         _join_torchrun()
         try:

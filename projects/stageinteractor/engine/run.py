@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import shutil
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
     """
     prepare(cfg)
     model = build_trained_model(cfg, checkpoint)
+    if cfg.train.get("compile"):
+        compile_decoder(model)
     return run_evaluation(cfg, model)
 
 
@@ -54,6 +57,10 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
     model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     average = WeightAverage(model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+    if cfg.train.get("compile"):
+        compile_decoder(model)
+        if average is not None:
+            compile_decoder(average.model)
     trainer = Trainer(
         _distributed(model),
         [],
@@ -118,8 +125,26 @@ def _load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
 
 
 def build_model(cfg: DictConfig) -> nn.Module:
-    """Build the model on its device."""
-    return instantiate(cfg.model, "model").to(cfg.train.device)
+    """Build the model on its device, its convolutions in the memory format of the config."""
+    model = instantiate(cfg.model, "model").to(cfg.train.device)
+    if cfg.train.get("channels_last"):
+        model = model.to(memory_format=torch.channels_last)
+    return model
+
+
+def compile_decoder(model: nn.Module) -> None:
+    """Let torch compile the model's decoder, in place (``train.compile``).
+
+    Raises:
+        ConfigError: this model cannot be compiled, or not on this machine.
+    """
+    compile_it = getattr(model, "compile_decoder", None)
+    if compile_it is None:
+        raise ConfigError(f"train.compile: a {type(model).__name__} has no decoder to compile")
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not shutil.which(os.environ.get("CXX", "g++")):
+        raise ConfigError("train.compile: on a CPU, torch needs a C++ compiler, such as g++")
+    compile_it()
 
 
 def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Module:

@@ -79,7 +79,6 @@ class Trainer(SimpleTrainer):
     def run_step(self) -> None:
         """Update the parameters once."""
         self.optimizer.zero_grad(set_to_none=True)
-        totals: dict[str, Tensor] = {}
         checks, data_time = [], 0.0
         for micro in range(self.accumulate):
             start = time.perf_counter()
@@ -90,11 +89,13 @@ class Trainer(SimpleTrainer):
                 checks.append(FiniteCheck(losses, batch))
                 total = torch.stack(list(losses.values())).sum() / self.accumulate
                 self.scaler.scale(total).backward()
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value.detach() / self.accumulate
         for check in checks:
             check.raise_if_not(self.iter)
         self._update()
+        totals: dict[str, Tensor] = {}
+        for check in checks:  # its values are on the host by now
+            for name, value in zip(check.names, check.values, strict=True):
+                totals[name] = totals.get(name, 0) + value / self.accumulate
         self._write_metrics(totals, data_time)
 
     def _next_batch(self) -> Batch:

@@ -10,9 +10,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator
+from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -52,6 +54,10 @@ class CocoEvaluator(COCOEvaluator):
         super().__init__(checked, ("bbox",), output_dir=output_dir, use_fast_impl=False)
         self._image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
 
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Instances]]) -> None:
+        """Keep the detections of a batch."""
+        super().process(inputs, to_host(outputs))
+
     def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: Any = None) -> None:
         """Fill ``_results["bbox"]``; called by the parent on rank 0 with everyone's predictions."""
         category_of_class = {
@@ -83,6 +89,25 @@ class CocoEvaluator(COCOEvaluator):
             self.backend,
             tabulate(rows, headers=["metric", "%"], disable_numparse=True),
         )
+
+
+def to_host(outputs: list[dict[str, Instances]]) -> list[dict[str, Instances]]:
+    """Copy a batch of {"instances": Instances} to the host, which waits for the device once."""
+    moved = []
+    for output in outputs:
+        instances = output["instances"]
+        fields = {name: _begin_copy(value) for name, value in instances.get_fields().items()}
+        moved.append(output | {"instances": Instances(instances.image_size, **fields)})
+    if torch.cuda.is_available():
+        torch.cuda.current_stream().synchronize()
+    return moved
+
+
+def _begin_copy(value: Any) -> Any:
+    """Return what a field of `Instances` will be on the host, once the device has got there."""
+    if isinstance(value, Boxes):
+        return Boxes(value.tensor.to("cpu", non_blocking=True))
+    return value.to("cpu", non_blocking=True) if isinstance(value, torch.Tensor) else value
 
 
 def choose_backend(name: str) -> str:
