@@ -3,7 +3,7 @@ import torch
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.benchmark import ratios
-from stageinteractor.benchmark.ratios import kept_for_backward, predictions_near_objects
+from stageinteractor.benchmark.ratios import predictions_near_objects
 from stageinteractor.modeling import StageInteractorDecoder
 
 CPU = torch.device("cpu")
@@ -57,14 +57,6 @@ def test_no_gradient_is_left_behind(decoder):
 def test_the_paper_has_its_parameters():
     count = sum(parameter.numel() for parameter in ratios.paper_decoder().parameters())
     assert count == 112_759_048 - 328_960  # without the layers that have no effect
-
-
-def test_kept_bytes_of_a_product_are_its_factors():
-    x, y = (torch.ones(10, 10, requires_grad=True) for _ in range(2))
-    assert kept_for_backward(lambda: x * y, known=[]) == 800
-    assert kept_for_backward(lambda: x * y, known=[x]) == 400
-    assert kept_for_backward(lambda: x + y, known=[]) == 0
-    assert kept_for_backward(lambda: (x[:5] * y[:5]) * y[5:], known=[x, y]) == 200
 
 
 def test_predictions_have_labels_to_be_gathered():

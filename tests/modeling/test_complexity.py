@@ -6,7 +6,12 @@ from torch import nn
 from torchvision.ops import deform_conv2d
 
 from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
-from stageinteractor.modeling.complexity import flop_counter, model_cost, training_bytes
+from stageinteractor.modeling.complexity import (
+    flop_counter,
+    kept_for_backward,
+    model_cost,
+    training_bytes,
+)
 
 # parameters without the score layers that have no effect (32,896 for each reused filter), GFLOPs
 STAGES = [
@@ -98,3 +103,11 @@ class OneLoss(nn.Module):
 def test_what_the_backward_pass_needs_is_added_up():
     # the input (5 x 4), and the output of the sigmoid (5), which the square needs too
     assert training_bytes(OneLoss(), torch.ones(5, 4)) == 4 * (5 * 4 + 5)
+
+
+def test_kept_bytes_of_a_product_are_its_factors():
+    x, y = (torch.ones(10, 10, requires_grad=True) for _ in range(2))
+    assert kept_for_backward(lambda: x * y, known=[]) == 800
+    assert kept_for_backward(lambda: x * y, known=[x]) == 400
+    assert kept_for_backward(lambda: x + y, known=[]) == 0
+    assert kept_for_backward(lambda: (x[:5] * y[:5]) * y[5:], known=[x, y]) == 200

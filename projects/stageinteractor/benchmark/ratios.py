@@ -19,6 +19,7 @@ from ..assigner import CrossStageAssigner, HungarianMatcher
 from ..assigner.targets import SharedTargets
 from ..criterion import FocalLoss, SetCriterion
 from ..modeling import InitialQueries, StageInteractorDecoder
+from ..modeling.complexity import kept_for_backward
 from .inputs import move_parameters
 from .published import PublishedDecoder
 from .published_criterion import PublishedCriterion
@@ -28,7 +29,7 @@ from .timing import interleaved
 IMAGE = 800, 1344  # padded height and width
 STRIDES = 4, 8, 16, 32
 STAGES, IMAGES, QUERIES, OBJECTS, CLASSES = 6, 2, 100, 20, 80  # what the criterion gets
-CALLS = 10  # of the criterion in a row are timed together: a single one is too short
+CALLS = 30  # of the criterion in a timed run: one is too short
 
 
 class Row(NamedTuple):
@@ -174,25 +175,6 @@ def predictions_near_objects(device: torch.device) -> Predictions:
     pairs = zip(objects.to(device), labels.to(device), strict=True)
     targets = [{"boxes": boxes, "labels": labels} for boxes, labels in pairs]
     return logits.to(device), boxes.to(device), targets, sizes.to(device)
-
-
-def kept_for_backward(forward: Callable[[], Any], known: Sequence[Tensor]) -> int:
-    """Return how many bytes a forward pass keeps for its backward pass, known tensors aside."""
-    addresses = {tensor.untyped_storage().data_ptr() for tensor in known}
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in addresses:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = forward()
-    del result
-    return sum(kept.values())
 
 
 def _compare(

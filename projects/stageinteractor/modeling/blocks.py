@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ENTRIES_AT_ONCE = 2**17  # of the largest operand: half a megabyte in float32
+ENTRIES_AT_ONCE = 2**18  # of the largest operand: a megabyte in float32
 
 
 def in_blocks(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ numbers that those products and convolutions put out.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -85,22 +86,30 @@ def training_bytes(model: nn.Module, batched_inputs: list[dict[str, Any]]) -> in
         model: a detector; put into training mode.
         batched_inputs: with "instances".
     """
-    known = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
+    model.train()
+
+    def loss() -> Tensor:
+        return torch.stack(list(model(batched_inputs).values())).sum()
+
+    return kept_for_backward(loss, list(model.parameters()))
+
+
+def kept_for_backward(forward: Callable[[], Any], known: Sequence[Tensor]) -> int:
+    """Return how many bytes a forward pass keeps for its backward pass, known tensors aside."""
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in known}
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
+        if storage.data_ptr() not in addresses:
             kept[storage.data_ptr()] = storage.nbytes()
             alive.append(tensor)
         return tensor
 
-    model.train()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = model(batched_inputs)
-        total = torch.stack(list(losses.values())).sum()
-    del total
+        result = forward()
+    del result
     return sum(kept.values())
 
 

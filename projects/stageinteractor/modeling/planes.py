@@ -34,7 +34,7 @@ def blend_filters(own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Te
         row_gate: (M, R, 1).
         column_gate: (M, 1, K).
     """
-    return torch.addcmul(own, row_gate * column_gate, reused - own)
+    return torch.lerp(own, reused, row_gate * column_gate)
 
 
 def mix_channels_blended(x: Tensor, bias: Tensor, *filters_and_gates: Tensor) -> Tensor:
