@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from stageinteractor.benchmark.run import prepare
+
 DEMO = Path(__file__).parents[2] / "projects/stageinteractor/configs/demo"
 SMALL = [
     "--size", "64", "96", "--batch", "2", "--queries", "6", "--objects", "3", "--repeats", "2",
@@ -151,6 +153,7 @@ def test_bf16_runs_on_a_cpu(main, tmp_path):
         (["--device", "tpu"], "--device 'tpu': use auto, cpu, cuda or cuda:1"),
         (["--precision", "fp16"], "--precision fp16 is for GPUs"),
         (["--against", "none.json"], "none.json: no such file"),
+        (["train.compile=true"], "train.compile=true: the benchmark runs the parts of a stage"),
         (["model.decoder.stages=3"], "config key 'model.decoder.stages' does not exist"),
     ],
 )
@@ -164,3 +167,12 @@ def test_another_kind_of_model_is_refused(main, capsys):
     config = DEMO / "digits_in_photos_deformable_detr.py"
     assert main(["--config-file", str(config), "--device", "cpu"]) == 2
     assert "only StageInteractor's parts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_model_is_measured_in_the_memory_format_of_the_config(channels_last: bool):
+    config = DEMO.parent / "stageinteractor_r50_1x.py"  # timm's backbones always are channels-last
+    small = [f"model.decoder.{key}" for key in ("num_stages=2", "embed_dim=32")]
+    overrides = [*small, f"train.channels_last={channels_last}"]
+    weight = prepare(str(config), overrides, device="cpu").model.backbone.stem.conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last

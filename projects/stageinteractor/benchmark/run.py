@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..config import apply_overrides, load_config
+from ..engine.run import place
 from ..engine.setup import find_device
 from ..errors import ConfigError
 from ..modeling import StageInteractor
@@ -65,16 +66,21 @@ def prepare(
         objects: T of every image.
 
     Raises:
-        ConfigError: device, precision or model cannot be used.
+        ConfigError: device, precision, model or ``train.compile`` cannot be used.
     """
     cfg = load_config(config_file)
     wanted = [] if queries is None else [f"model.queries.num_queries={queries}"]
     apply_overrides(cfg, [*overrides, *wanted])
     if device is None:
-        place = torch.device(find_device(cfg.train.device))
+        where = torch.device(find_device(cfg.train.device))
     else:
-        place = torch.device(find_device(device, "--device"))
-    check_precision(precision, place)
+        where = torch.device(find_device(device, "--device"))
+    check_precision(precision, where)
+    if cfg.train.get("compile"):
+        raise ConfigError(
+            "train.compile=true: the benchmark runs the parts of a stage apart, which are one in "
+            "a compiled decoder; leave it off"
+        )
     model = untrained_model(cfg)
     if not isinstance(model, StageInteractor):
         raise ConfigError(
@@ -82,12 +88,12 @@ def prepare(
             "only StageInteractor's parts (and AdaMixer's) are known to the benchmark"
         )
     move_parameters(model.decoder)
-    cfg.train.device = str(place)
+    cfg.train.device = str(where)
     classes = model.decoder.num_classes
     settings = {
         "config": _short(config_file),
         "overrides": sorted(overrides),
-        "device": place.type,
+        "device": where.type,
         "precision": precision,
         "batch": images,
         "size": list(size),
@@ -95,8 +101,8 @@ def prepare(
         "objects": objects,
         "threads": torch.get_num_threads(),
     }
-    batch = to_device(synthetic_batch(images, size, objects, classes), place)
-    return Subject(cfg, model.to(place), batch, place, precision, settings)
+    batch = to_device(synthetic_batch(images, size, objects, classes), where)
+    return Subject(cfg, place(model, cfg), batch, where, precision, settings)
 
 
 def _short(config_file: str) -> str:

@@ -126,7 +126,12 @@ def _load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
 
 def build_model(cfg: DictConfig) -> nn.Module:
     """Build the model on its device, its convolutions in the memory format of the config."""
-    model = instantiate(cfg.model, "model").to(cfg.train.device)
+    return place(instantiate(cfg.model, "model"), cfg)
+
+
+def place(model: nn.Module, cfg: DictConfig) -> nn.Module:
+    """Move a model to ``train.device``, in the memory format of ``train.channels_last``."""
+    model = model.to(cfg.train.device)
     if cfg.train.get("channels_last"):
         model = model.to(memory_format=torch.channels_last)
     return model
