@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from tally import counts
 from torch import nn
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -124,3 +125,10 @@ def tiny_run(tiny_config, tmp_path_factory) -> Path:
     torch.save({"model": model.state_dict(), "iteration": 7}, folder / "model_best.pth")
     save_config(cfg, folder / "config.yaml")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell what the tests survived."""
+    if counts:
+        parts = [f"{number} x {what}" for what, number in sorted(counts.items())]
+        terminalreporter.write_line(f"survived: {', '.join(parts)}")
