@@ -132,3 +132,10 @@ def pytest_terminal_summary(terminalreporter):
     if counts:
         parts = [f"{number} x {what}" for what, number in sorted(counts.items())]
         terminalreporter.write_line(f"survived: {', '.join(parts)}")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Run what takes many minutes only when its folder is named: `make test-faults`."""
+    faults = Path(__file__).parent / "faults"
+    named = any(faults.name in argument for argument in config.args)
+    return True if collection_path == faults and not named else None

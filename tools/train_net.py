@@ -11,12 +11,10 @@ A .py config is executed, as Python; a .yaml config is only read.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine import evaluate, train
 from stageinteractor.engine.launch import launch
-from stageinteractor.errors import StageInteractorError, one_line
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,27 +41,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do the work of one process; what the input caused is told in one line."""
-    try:
-        cfg = load_config(args.config_file)
-        apply_overrides(cfg, args.opts)
-        if args.eval_only:
-            chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
-            evaluate(cfg, cfg.train.init_checkpoint if chosen else None)
-        else:
-            train(cfg, resume=args.resume)
-    except StageInteractorError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-        sys.exit(2)
+    """Do the work of one process."""
+    cfg = load_config(args.config_file)
+    apply_overrides(cfg, args.opts)
+    if args.eval_only:
+        chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
+        evaluate(cfg, cfg.train.init_checkpoint if chosen else None)
+    else:
+        train(cfg, resume=args.resume)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    launch(
+        run,
+        (args,),
+        num_processes=args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
 
 
 if __name__ == "__main__":
-    arguments = parse_args()
-    launch(
-        run,
-        (arguments,),
-        num_processes=arguments.num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-    )
+    main()

@@ -19,6 +19,10 @@ class DataError(StageInteractorError):
     """A data set, annotation, image or weight file cannot be used."""
 
 
+class OutputError(StageInteractorError):
+    """A file or folder cannot be written."""
+
+
 class NonFiniteLossError(StageInteractorError):
     """A loss became NaN or infinite; raised before the optimiser changes any parameter."""
 

@@ -6,12 +6,17 @@ it is complete; an exception or a kill leaves the previous content untouched.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import OutputError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -20,20 +25,39 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary file keeps the suffix of ``path``, so that writers that look at it (Pillow,
     matplotlib) choose the right format. Missing parent folders are made.
+
+    Raises:
+        OutputError: the file cannot be written, as when the disk is full.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
+    with told_with(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
+        )
+        os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in NO_ROOM and error.filename in (None, name):
+                raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+            raise
+        with told_with(target):
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_with(target: Path) -> Iterator[None]:
+    """Turn an OSError within the block into an OutputError that names what is written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
 
 
 def _umask() -> int:

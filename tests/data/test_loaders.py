@@ -1,18 +1,15 @@
 """The order of training images, also after a resumption and over several processes."""
 
+import random
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from detectron2.data import build
 from detectron2.utils import comm
 
-from stageinteractor.data.loaders import (
-    ResumableSampler,
-    build_test_loader,
-    build_train_loader,
-)
+from stageinteractor.data.loaders import build_test_loader, build_train_loader
 from stageinteractor.errors import ConfigError
 
 RECORDS = [{"image_id": number, "height": 40, "width": 60} for number in range(7)]
@@ -37,46 +34,89 @@ def on_rank(monkeypatch: pytest.MonkeyPatch):
 
     def pretend(rank: int, world_size: int) -> None:
         monkeypatch.setattr(comm, "get_rank", lambda: rank)
-        for module in (comm, build):  # detectron2's loader imports the function
-            monkeypatch.setattr(module, "get_world_size", lambda: world_size)
+        monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
 
     return pretend
 
 
+def order(count: int, **settings: Any) -> list[int]:
+    """Ids of the first images."""
+    return [number for batch in batches(count, total_batch_size=1, **settings) for number in batch]
+
+
 def test_every_round_is_another_order_of_all_images():
-    order = list(islice(ResumableSampler(7, seed=0), 21))
-    rounds = [order[start : start + 7] for start in (0, 7, 14)]
+    ids = order(21)
+    rounds = [ids[start : start + 7] for start in (0, 7, 14)]
     assert all(sorted(part) == list(range(7)) for part in rounds)
     assert rounds[0] != rounds[1] != rounds[2]
 
 
 def test_order_depends_on_the_seed_alone():
-    first, again, other = (list(islice(ResumableSampler(50, seed), 50)) for seed in (0, 0, 1))
-    assert first == again
-    assert first != other
+    assert order(50, seed=0) == order(50, seed=0) != order(50, seed=1)
 
 
-@pytest.mark.parametrize("first", [0, 1, 6, 7, 8, 20])
-def test_later_start_continues_the_very_same_order(first: int):
-    whole = list(islice(ResumableSampler(7, seed=3), 40))
-    assert list(islice(ResumableSampler(7, seed=3, first=first), 20)) == whole[first : first + 20]
+def test_batches_are_cut_from_the_order():
+    ids = order(12, seed=5)
+    assert batches(4, total_batch_size=3, seed=5) == [ids[i : i + 3] for i in (0, 3, 6, 9)]
 
 
-@pytest.mark.parametrize("first", [0, 6])
+@pytest.mark.parametrize("first", [0, 1, 3, 4, 10])
+@pytest.mark.parametrize("grouping", [False, True])
+def test_first_batch_continues_the_batches_of_an_earlier_run(first: int, grouping: bool):
+    upright = [{"image_id": number, "height": 60, "width": 40} for number in range(7, 12)]
+    settings = dict(seed=2, dataset=RECORDS + upright, aspect_ratio_grouping=grouping)
+    assert batches(5, first_batch=first, **settings) == batches(first + 5, **settings)[first:]
+
+
+@pytest.mark.parametrize("first", [0, 3])
 def test_ranks_share_one_order(on_rank: Any, first: int):
-    whole = list(islice(ResumableSampler(7, seed=3), first + 20))[first:]
+    whole = batches(20, total_batch_size=2, seed=3)[first:]
     for rank in range(2):
         on_rank(rank, 2)
-        assert list(islice(ResumableSampler(7, seed=3, first=first), 10)) == whole[rank::2]
+        mine = batches(17, total_batch_size=2, seed=3, first_batch=first)
+        assert mine == [batch[rank : rank + 1] for batch in whole][:17]
 
 
-def test_batches_have_the_asked_size_and_follow_the_sampler():
-    order = list(islice(ResumableSampler(7, seed=5), 12))
-    assert batches(4, total_batch_size=3, seed=5) == [order[i : i + 3] for i in (0, 3, 6, 9)]
+def draw(record: dict[str, Any]) -> dict[str, Any]:
+    """Stand for an augmentation that uses every generator."""
+    drawn = (random.random(), np.random.rand(), torch.rand(()).item())
+    return record | {"drawn": drawn}
 
 
-def test_first_batch_continues_the_batches_of_an_earlier_run():
-    assert batches(5, seed=2, first_batch=4) == batches(9, seed=2)[4:]
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_augmentation_depends_on_the_position_and_not_on_the_processes(workers: int):
+    def drawn(first: int, count: int, workers: int) -> list[tuple[float, ...]]:
+        loader = build_train_loader(
+            dataset=RECORDS,
+            mapper=draw,
+            total_batch_size=2,
+            num_workers=workers,
+            first_batch=first,
+            seed=4,
+        )
+        return [item["drawn"] for batch in islice(loader, count) for item in batch]
+
+    whole = drawn(0, 8, 0)
+    assert len(set(whole)) == 16  # also of an image that comes again
+    assert drawn(0, 8, workers) == whole
+    assert drawn(5, 3, workers) == whole[10:]
+
+
+def seed_all() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+def test_reading_leaves_the_generators_of_the_training_alone():
+    loader = build_train_loader(dataset=RECORDS, mapper=draw, total_batch_size=2, num_workers=0)
+    images = iter(loader)
+    seed_all()
+    wanted = draw({})
+    seed_all()
+    first, second = next(images), next(images)
+    assert draw({}) == wanted
+    assert first[0]["drawn"] != second[0]["drawn"]
 
 
 def test_a_rank_takes_its_share_of_the_batch(on_rank: Any):
@@ -121,4 +161,4 @@ def test_memory_is_pinned_for_a_gpu(device: str, has_gpu: bool, wanted: bool, mo
     train = build_train_loader(total_batch_size=2, aspect_ratio_grouping=False, **settings)
     grouped = build_train_loader(total_batch_size=2, **settings)
     test = build_test_loader(**settings)
-    assert train.pin_memory == grouped.dataset.pin_memory == test.pin_memory == wanted
+    assert train.pin_memory == grouped.pin_memory == test.pin_memory == wanted

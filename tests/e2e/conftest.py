@@ -101,9 +101,7 @@ def train_net(load_tool):
 @pytest.fixture
 def call(train_net):
     """Run train_net in this process."""
-    return lambda *opts, config=CONFIG: train_net.run(
-        train_net.parse_args(["--config-file", str(config), *opts])
-    )
+    return lambda *opts, config=CONFIG: train_net.main(["--config-file", str(config), *opts])
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
+import errno
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,11 +9,13 @@ from torch import nn
 from stageinteractor.engine.checkpointing import (
     AtomicCheckpointer,
     BestCheckpoint,
+    PeriodicCheckpoint,
     load_weights,
     read_checkpoint,
 )
 from stageinteractor.engine.ema import WeightAverage
-from stageinteractor.errors import DataError
+from stageinteractor.engine.stopping import StopRequest
+from stageinteractor.errors import DataError, NonFiniteLossError, OutputError
 
 
 def test_what_was_saved_is_resumed(tmp_path):
@@ -30,10 +34,10 @@ def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
 
     def half_written(content, path):
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half_written)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="No space.* checkpoint is .*model_final.pth"):
         checkpointer.save("model_final", iteration=2)
     assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 1
     names = {path.name for path in tmp_path.iterdir()}
@@ -92,6 +96,66 @@ def test_weights_that_fit_nowhere_are_refused(tmp_path):
         load_weights(nn.Linear(2, 1), tmp_path / "other.pth")
 
 
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    model = nn.Linear(2, 1)
+    checkpointer = AtomicCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_0000001", iteration=1)
+    nn.init.constant_(model.bias, float("nan"))
+    with pytest.raises(NonFiniteLossError, match="1 parameters such as bias are not finite"):
+        checkpointer.save("model_0000002", iteration=2)
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
+
+
+def periodic(folder, max_to_keep, start, request=None):
+    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(folder))
+    hook = PeriodicCheckpoint(checkpointer, 2, max_to_keep, request or StopRequest())
+    hook.trainer = SimpleNamespace(start_iter=start, max_iter=100, iter=start)
+    hook.before_train()
+    return hook
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("model_*"))
+
+
+def test_old_checkpoints_are_removed_also_those_of_before_a_resumption(tmp_path):
+    first = periodic(tmp_path, None, 0)
+    for first.trainer.iter in range(8):
+        first.after_step()
+    assert len(names(tmp_path)) == 4
+    (tmp_path / "model_best.pth").touch()
+    second = periodic(tmp_path, 2, 8)
+    assert names(tmp_path) == ["model_0000005.pth", "model_0000007.pth", "model_best.pth"]
+    second.trainer.iter = 9
+    second.after_step()
+    assert names(tmp_path) == ["model_0000007.pth", "model_0000009.pth", "model_best.pth"]
+
+
+def test_a_fresh_run_leaves_the_checkpoints_of_an_earlier_one(tmp_path):
+    (tmp_path / "model_0000005.pth").touch()
+    (tmp_path / "model_0000007.pth").touch()
+    periodic(tmp_path, 1, 0)
+    assert names(tmp_path) == ["model_0000005.pth", "model_0000007.pth"]
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".model_0000005.xyz.pth").touch()
+    periodic(tmp_path, 1, 4)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("iteration", "saved"), [(4, 1), (5, 1), (99, 2)])
+def test_asked_to_stop_it_saves_once_and_ends(tmp_path, iteration, saved):
+    request = StopRequest()
+    hook = periodic(tmp_path, None, 0, request)
+    hook.trainer.iter, request.signal = iteration, 15
+    with pytest.raises(SystemExit) as stop:
+        hook.after_step()
+    assert stop.value.code == 143
+    wanted = [f"model_{iteration:07d}.pth", "model_final.pth"]
+    assert names(tmp_path) == wanted[:saved]
+
+
 class Storage:
     def __init__(self):
         self.values = {}
@@ -101,15 +165,17 @@ class Storage:
 
 
 class FakeTrainer:
-    def __init__(self):
+    def __init__(self, start_iter):
         self.storage = Storage()
+        self.start_iter = start_iter
 
 
 def test_only_better_models_are_kept_also_after_a_resume(tmp_path):
     checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
 
     def evaluated(hook, values):
-        hook.trainer = FakeTrainer()
+        hook.trainer = FakeTrainer(values[0][0] - 1)
+        hook.before_train()
         kept = []
         for iteration, value in values:
             hook.trainer.storage.values = {"bbox/AP": (value, iteration)}

@@ -6,7 +6,7 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from stageinteractor.engine.trainer import Trainer
-from stageinteractor.errors import ConfigError, DataError, NonFiniteLossError
+from stageinteractor.errors import ConfigError, DataError, NonFiniteLossError, OutputError
 
 
 class Quadratic(nn.Module):
@@ -75,6 +75,95 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     with pytest.raises(NonFiniteLossError, match="iteration 1, image ids 2: loss_fit is inf"):
         trainer.train(0, 2)
     assert model.w.item() == pytest.approx(1.0)  # as after the first step
+
+
+def test_the_stage_of_a_loss_is_named_and_the_step_is_kept():
+    kept = []
+    loader = [[{"x": 2.0, "image_id": 1}], [{"x": float("nan"), "image_id": 2}]]
+    model, trainer = make(loader, accumulate=2, keep_bad_step=kept.append)
+    whole = model.forward
+    model.forward = lambda batch: {"loss_class_3": whole(batch)["loss_fit"]}
+    with pytest.raises(NonFiniteLossError, match="image ids 2: loss_class of stage 3 is nan"):
+        trainer.train(5, 6)
+    assert [(step.iteration, step.micro, step.batch) for step in kept] == [(5, 1, loader[1])]
+
+
+def test_a_step_that_cannot_be_kept_does_not_hide_the_loss():
+    def full(step):
+        raise OutputError("run/bad.pth: cannot be written: No space left on device")
+
+    _, trainer = make(batches(float("inf")), keep_bad_step=full)
+    with pytest.raises(NonFiniteLossError, match="loss_fit is inf.*No space left"):
+        trainer.train(0, 1)
+
+
+def test_a_step_that_the_gradient_scaler_skips_is_no_error():
+    """The scaled gradient 2 * 65536 * 4 is too large for float16; the scale is halved."""
+
+    class Half(Quadratic):
+        def forward(self, batch):
+            return {"loss": ((self.w - 2.0).half() ** 2).float().sum()}
+
+    model = Half()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
+    trainer = Trainer(model, batches(*[1.0] * 8), optimizer, amp="fp16")
+    trainer.train(0, 1)
+    assert model.w.item() == 0.0  # skipped
+    assert trainer.scaler.get_scale() == 2.0**15
+    state = trainer.state_dict()
+    trainer.train(1, 6)
+    assert model.w.item() > 1.0
+    other = Trainer(model, [], optimizer, amp="fp16")
+    other.load_state_dict(state)
+    assert other.scaler.get_scale() == 2.0**15
+
+
+def test_what_a_model_draws_depends_on_seed_and_iteration_alone():
+    class Drawing(Quadratic):
+        def forward(self, batch):
+            self.seen.append(torch.rand(()).item())
+            return super().forward(batch)
+
+    def drawn(start, seed):
+        model = Drawing()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        Trainer(model, batches(*[1.0] * 9), optimizer, seed=seed).train(start, 6)
+        return model.seen[::2]
+
+    assert drawn(0, seed=1)[4:] == drawn(4, seed=1)
+    assert len({*drawn(0, seed=1), *drawn(0, seed=2)}) == 12
+
+
+def test_an_error_while_hooks_end_does_not_hide_the_first_one():
+    class Full(HookBase):
+        def after_train(self):
+            raise OutputError("metrics.json: cannot be written")
+
+    _, trainer = make(batches(float("inf")))
+    trainer.register_hooks([Full()])
+    with pytest.raises(NonFiniteLossError):
+        trainer.train(0, 1)
+    _, trainer = make(batches(1.0))
+    trainer.register_hooks([Full()])
+    with pytest.raises(OutputError):
+        trainer.train(0, 1)
+
+
+def test_a_resumed_training_begins_with_the_hooks_after_the_checkpoint():
+    calls = []
+
+    class Recorder(HookBase):
+        def __init__(self, name):
+            self.name = name
+
+        def after_step(self):
+            calls.append((self.name, self.trainer.iter, self.trainer.storage.iter))
+
+    _, trainer = make(batches(1.0))
+    hooks = [Recorder(name) for name in ("before", "checkpoint", "after")]
+    trainer.register_hooks(hooks)
+    trainer.train(4, 5, finish_after=hooks[1])
+    assert calls == [("after", 3, 3)] + [(hook.name, 4, 4) for hook in hooks]
 
 
 def test_a_matcher_that_finds_bad_costs_is_told_with_the_images():

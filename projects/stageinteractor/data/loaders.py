@@ -1,43 +1,85 @@
-"""Data loaders: detectron2's, with a training order that can be taken up again in the middle.
+"""Data loaders whose training order can be taken up again in the middle.
 
-Other processes read and augment the images. For a GPU they are then put into pinned memory, from
-where they are copied to it while it works.
+What a training batch holds is a function of the seed and of its number: which images, and how they
+are augmented. Other processes read and augment the images. For a GPU they are then put into pinned
+memory, from where they are copied to it while it works.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from detectron2.data import DatasetFromList, MapDataset, build_detection_train_loader
+from detectron2.data import DatasetFromList, MapDataset
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import ConfigError
+from ..randomness import random_by_key
 
+GRACE = 60  # seconds
 Record = dict[str, Any]
+Place = tuple[int, int]  # position in the endless order of all ranks, index of the image there
 
 
-class ResumableSampler(TrainingSampler):
-    """An endless shuffled order of indices that can begin after those already used.
+class TrainingBatches(Sampler[list[Place]]):
+    """Endless shuffled batches of this rank, from any batch on.
+
+    All ranks share one order of the images, of which each takes every so-manieth.
 
     Args:
-        size: number of images.
+        groups: a number for every image; images of different groups do not meet in a batch.
+        batch_size: images of a batch on this rank.
         seed: of the shuffle; the same on all ranks.
-        first: how many indices to skip, over all ranks.
+        first: how many batches to skip.
     """
 
-    def __init__(self, size: int, seed: int, first: int = 0) -> None:
-        super().__init__(size, shuffle=True, seed=seed)
+    def __init__(
+        self, groups: Sequence[int], batch_size: int, seed: int = 0, first: int = 0
+    ) -> None:
+        self.groups = groups
+        self.batch_size = batch_size
+        self.order = TrainingSampler(len(groups), shuffle=True, seed=seed)
         self.first = first
 
-    def __iter__(self) -> Iterator[int]:
-        start = self.first + self._rank
-        return itertools.islice(self._infinite_indices(), start, None, self._world_size)
+    def __iter__(self) -> Iterator[list[Place]]:
+        return itertools.islice(self._from_the_start(), self.first, None)
+
+    def _from_the_start(self) -> Iterator[list[Place]]:
+        positions = itertools.count(comm.get_rank(), comm.get_world_size())
+        waiting: dict[int, list[Place]] = {group: [] for group in set(self.groups)}
+        for place in zip(positions, self.order, strict=False):
+            batch = waiting[self.groups[place[1]]]
+            batch.append(place)
+            if len(batch) == self.batch_size:
+                yield batch.copy()
+                batch.clear()
+
+
+class TrainingImages(Dataset[Record]):
+    """Mapped records by their place, whose augmentation depends on seed and position alone.
+
+    Args:
+        dataset: detectron2 dataset dicts.
+        mapper: record -> model input.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self, dataset: list[Record], mapper: Callable[[Record], Record], seed: int
+    ) -> None:
+        self.mapped = MapDataset(DatasetFromList(dataset, copy=False), mapper)
+        self.seed = seed
+
+    def __getitem__(self, place: Place) -> Record:
+        position, index = place
+        with random_by_key(self.seed, position):
+            return self.mapped[index]
 
 
 def build_train_loader(
@@ -50,7 +92,7 @@ def build_train_loader(
     seed: int = 0,
     first_batch: int = 0,
     device: str = "cpu",
-) -> Iterable[list[Record]]:
+) -> DataLoader[Record]:
     """Return an endless loader of batches (lists of mapped records) for this rank.
 
     Args:
@@ -61,7 +103,8 @@ def build_train_loader(
             second of COCO's size.
         aspect_ratio_grouping: do not mix upright and wide images in a batch (less padding).
         seed: of order and augmentation.
-        first_batch: number of batches to skip, when training is resumed.
+        first_batch: number of batches to skip, when training is resumed; what follows is the same
+            as if they had been read.
         device: where the model is.
 
     Raises:
@@ -73,15 +116,14 @@ def build_train_loader(
             f"dataloader.train.total_batch_size is {total_batch_size}: it must be a multiple of "
             f"the number of processes, {world_size}"
         )
-    sampler = ResumableSampler(len(dataset), seed, first_batch * total_batch_size)
-    return build_detection_train_loader(
-        dataset,
-        mapper=mapper,
-        sampler=sampler,
-        total_batch_size=total_batch_size,
-        aspect_ratio_grouping=aspect_ratio_grouping,
+    groups = [aspect_ratio_grouping and item["width"] > item["height"] for item in dataset]
+    batches = TrainingBatches(groups, total_batch_size // world_size, seed, first_batch)
+    return DataLoader(
+        TrainingImages(dataset, mapper, seed),
+        batch_sampler=batches,
         num_workers=num_workers,
-        seed=seed + first_batch,
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=_outlive_a_stop,
         pin_memory=_is_gpu(device),
     )
 
@@ -111,8 +153,17 @@ def build_test_loader(
         sampler=InferenceSampler(len(dataset)),
         num_workers=num_workers,
         collate_fn=trivial_batch_collator,
+        worker_init_fn=_outlive_a_stop,
         pin_memory=_is_gpu(device),
     )
+
+
+def _outlive_a_stop(worker: int) -> None:
+    """Let a process that reads images live a little longer than SIGTERM.
+
+    A cluster sends it to all processes of a job; the training finishes its iteration first.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def _is_gpu(device: str) -> bool:

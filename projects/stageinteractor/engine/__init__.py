@@ -1,5 +1,6 @@
 """Training and evaluation of what a config describes."""
 
-from .run import evaluate, train
+from .run import evaluate
+from .training import train
 
 __all__ = ["evaluate", "train"]

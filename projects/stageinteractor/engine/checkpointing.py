@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import re
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from ..errors import DataError
+from ..errors import DataError, NonFiniteLossError, OutputError, one_line
 from ..files import atomic_path, atomic_write_text
+from .stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 BEST = "model_best"
@@ -107,17 +111,50 @@ class AtomicCheckpointer(Checkpointer):
         super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``<name>.pth`` with the model, all checkpointables and ``kwargs``."""
+        """Write ``<name>.pth`` with the model, all checkpointables and ``kwargs``.
+
+        Raises:
+            NonFiniteLossError: weights are not finite: nobody could go on from them.
+            OutputError: it cannot be written; earlier checkpoints are as they were.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
-        content: dict[str, Any] = {"model": self.model.state_dict()}
-        content |= {key: part.state_dict() for key, part in self.checkpointables.items()}
-        path = Path(self.save_dir) / f"{name}.pth"
-        with atomic_path(path) as temporary:
-            torch.save(content | kwargs, temporary)
+        bad = [n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()]
+        if bad:
+            raise NonFiniteLossError(
+                f"{len(bad)} parameters such as {bad[0]} are not finite: {name}.pth is not "
+                "written; --resume goes on from an earlier one. Lower optimizer.lr"
+            )
+        path = self.write(name, **kwargs)
         if name != BEST:
             self.tag_last_checkpoint(path.name)
         logger.info("saved %s", path)
+
+    def write(self, name: str, **kwargs: Any) -> Path:
+        """Write the same on any rank, as it is; ``--resume`` does not begin from it."""
+        content: dict[str, Any] = {"model": self.model.state_dict()}
+        content |= {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = Path(self.save_dir) / f"{name}.pth"
+        try:
+            with atomic_path(path) as temporary:
+                torch.save(content | kwargs, temporary)
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())  # or a power cut leaves an empty file
+        except OutputError as error:
+            raise OutputError(f"{error}; {self._last_whole()}") from error
+        except RuntimeError as error:  # of torch's own writer, which does not tell the reason
+            full = shutil.disk_usage(self.save_dir).free < 2**24
+            reason = os.strerror(errno.ENOSPC) if full else one_line(error)
+            raise OutputError(
+                f"{path}: cannot be written: {reason}; {self._last_whole()}"
+            ) from error
+        return path
+
+    def _last_whole(self) -> str:
+        if not self.has_checkpoint():
+            return "there is no earlier checkpoint to resume from"
+        last = self.get_checkpoint_file()
+        return f"the last whole checkpoint is {last}, which --resume goes on from"
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note which file ``--resume`` begins from."""
@@ -134,6 +171,72 @@ class AtomicCheckpointer(Checkpointer):
             part.load_state_dict(content[key])
         logger.info("resumed from %s", path)
         return int(content["iteration"]) + 1
+
+
+class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
+    """Save every so many iterations and at the end, and when a stop is asked for; then stop.
+
+    Args:
+        checkpointer: writes the files.
+        period: iterations between two files.
+        max_to_keep: older files than this many are removed, also those of before a resumption.
+        request: says whether to stop.
+    """
+
+    def __init__(
+        self,
+        checkpointer: AtomicCheckpointer,
+        period: int,
+        max_to_keep: int | None,
+        request: StopRequest,
+    ) -> None:
+        only_one = max_to_keep if comm.is_main_process() else None
+        super().__init__(checkpointer, period, max_to_keep=only_one)
+        self.request = request
+
+    def before_train(self) -> None:
+        """Look for files that an earlier part of this run left."""
+        super().before_train()
+        if not comm.is_main_process():
+            return
+        folder = Path(self.checkpointer.save_dir)
+        for half_written in folder.glob(".model_*.pth"):
+            half_written.unlink()
+        if self.trainer.start_iter > 0 and self.max_to_keep:
+            numbered = [p for p in folder.iterdir() if re.fullmatch(r"model_\d{7,}\.pth", p.name)]
+            numbered.sort(key=lambda path: int(path.stem.removeprefix("model_")))
+            for old in numbered[: -self.max_to_keep]:
+                old.unlink()
+            self.recent_checkpoints = [str(path) for path in numbered[-self.max_to_keep :]]
+
+    def after_step(self) -> None:
+        """Save if it is time, or stop.
+
+        Raises:
+            SystemExit: a signal asked for a stop and the checkpoint is written.
+        """
+        super().after_step()
+        number = self.request.agreed()
+        if number:
+            self.stop(number)
+
+    def stop(self, number: int, wait: bool = True) -> NoReturn:
+        """Save, if that has not been done after this iteration, and end the process.
+
+        Args:
+            number: of the signal that asked for it.
+            wait: until all processes are here.
+
+        Raises:
+            SystemExit: always.
+        """
+        iteration = min(self.trainer.iter, self.max_iter - 1)
+        if (iteration + 1) % self.period and iteration + 1 < self.max_iter:
+            self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration)
+        if wait:
+            comm.synchronize()
+        logger.warning("stopped after iteration %d; --resume goes on from there", iteration)
+        raise SystemExit(128 + number)
 
 
 class BestCheckpoint(HookBase):
@@ -155,6 +258,10 @@ class BestCheckpoint(HookBase):
         path = Path(checkpointer.save_dir) / f"{BEST}.pth"
         if resume and path.is_file():
             self.best = float(read_checkpoint(path).get("best_value", self.best))
+
+    def before_train(self) -> None:
+        """Leave metrics alone that a checkpoint brought with it."""
+        self.seen = self.trainer.start_iter - 2
 
     def after_step(self) -> None:
         """Look at the metric, if it has just been evaluated."""

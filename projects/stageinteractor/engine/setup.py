@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..config import save_config
 from ..data.registration import resolve_dataset
 from ..errors import ConfigError
+from ..files import told_with
 
 logger = logging.getLogger(__name__)
 FAST_ITERATIONS = 3
@@ -49,8 +50,9 @@ def prepare(cfg: DictConfig) -> None:
 
 def _set_up_logging(output_dir: str) -> None:
     rank = comm.get_rank()
-    for name in ("detectron2", "fvcore", "stageinteractor"):
-        setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
+    with told_with(Path(output_dir)):
+        for name in ("detectron2", "fvcore", "stageinteractor"):
+            setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
 
 
 def find_device(wanted: str, key: str = "train.device") -> str:

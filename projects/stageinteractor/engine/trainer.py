@@ -1,28 +1,34 @@
 """The training step and its loop: mixed precision, accumulation, clipping, a stop on bad losses.
 
-Everything else (schedule, evaluation, checkpoints, logging) is a detectron2 hook.
+Everything else (schedule, evaluation, checkpoints, logging) is a detectron2 hook. A training that
+is resumed goes on with the hooks after the one that wrote the checkpoint, and is from then on the
+very training that was stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
-from detectron2.engine import SimpleTrainer
-from detectron2.utils.events import EventStorage
+from detectron2.engine import HookBase, SimpleTrainer
+from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ..errors import ConfigError, DataError, NonFiniteLossError, one_line
+from ..errors import ConfigError, DataError, NonFiniteLossError, OutputError, one_line
+from ..randomness import seed_by_key
+from .bad_step import BadStep, Batch
+from .metrics import MetricStorage
 
 logger = logging.getLogger(__name__)
 PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-Batch = list[dict[str, Any]]
 
 
 class Trainer(SimpleTrainer):
@@ -36,6 +42,8 @@ class Trainer(SimpleTrainer):
         accumulate: batches whose gradients are averaged for one step.
         clip_grad: {"max_norm", "norm_type"} over all parameters, or None.
         log_period: iterations between two gatherings of the losses.
+        seed: of what the model draws, such as dropout; every step is seeded by its number.
+        keep_bad_step: write a step whose losses are not finite to a file and return its path.
     """
 
     def __init__(
@@ -48,6 +56,8 @@ class Trainer(SimpleTrainer):
         accumulate: int = 1,
         clip_grad: Mapping[str, float] | None = None,
         log_period: int = 20,
+        seed: int = 0,
+        keep_bad_step: Callable[[BadStep], Path] | None = None,
     ) -> None:
         if amp not in PRECISIONS:
             raise ConfigError(f"train.amp is {amp!r}: choose one of {', '.join(PRECISIONS)}")
@@ -59,38 +69,63 @@ class Trainer(SimpleTrainer):
         self.accumulate = accumulate
         self.clip_grad = clip_grad
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
+        self.seed = seed
+        self.keep_bad_step = keep_bad_step
+        self.storage = MetricStorage()
 
-    def train(self, start_iter: int, max_iter: int) -> None:
-        """Run iterations ``start_iter`` to ``max_iter`` - 1 and the hooks around them."""
+    def train(self, start_iter: int, max_iter: int, finish_after: HookBase | None = None) -> None:
+        """Run iterations ``start_iter`` to ``max_iter`` - 1 and the hooks around them.
+
+        Args:
+            start_iter: the first iteration.
+            max_iter: the number of iterations of the whole training.
+            finish_after: of a resumed training: the hook that wrote its checkpoint. Those after it
+                look at the iteration before ``start_iter`` first, as they did or would have done.
+        """
         logger.info("training from iteration %d to %d", start_iter, max_iter)
         self.iter = self.start_iter = start_iter
         self.max_iter = max_iter
-        with EventStorage(start_iter) as self.storage:
+        with self.storage:
+            self.storage.iter = start_iter
             try:
                 self.before_train()
+                if finish_after is not None:
+                    self._finish_step(start_iter - 1, finish_after)
                 for self.iter in range(start_iter, max_iter):
                     self.before_step()
                     self.run_step()
                     self.after_step()
-                self.iter += 1
-            finally:
-                self.after_train()
+                self.iter = max_iter
+            except BaseException:
+                with contextlib.suppress(OutputError):  # it would hide what came first
+                    self.after_train()
+                raise
+            self.after_train()
+
+    def _finish_step(self, iteration: int, after: HookBase) -> None:
+        self.iter = self.storage.iter = iteration
+        for hook in self._hooks[self._hooks.index(after) + 1 :]:
+            hook.after_step()
+        self.iter = self.storage.iter = iteration + 1
 
     def run_step(self) -> None:
         """Update the parameters once."""
         self.optimizer.zero_grad(set_to_none=True)
-        checks, data_time = [], 0.0
+        batches, checks, data_time = [], [], 0.0
         for micro in range(self.accumulate):
             start = time.perf_counter()
             batch = self._next_batch()
             data_time += time.perf_counter() - start
+            seed_by_key(self.seed, self.iter, micro, comm.get_rank())
             with self._without_sync(micro < self.accumulate - 1):
-                losses = self._losses(batch)
-                checks.append(FiniteCheck(losses, batch))
+                losses = self._losses(batch, micro)
+                checks.append(FiniteCheck(losses))
+                batches.append(batch)
                 total = torch.stack(list(losses.values())).sum() / self.accumulate
                 self.scaler.scale(total).backward()
-        for check in checks:
-            check.raise_if_not(self.iter)
+        for micro, check in enumerate(checks):
+            if bad := check.bad():
+                self._stop(BadStep(self.iter, micro, batches[micro]), ", ".join(bad))
         self._update()
         totals: dict[str, Tensor] = {}
         for check in checks:  # its values are on the host by now
@@ -104,13 +139,26 @@ class Trainer(SimpleTrainer):
         except DataError as error:
             raise DataError(one_line(error)) from None
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, micro: int) -> dict[str, Tensor]:
         try:
             mixed = self.precision != torch.float32
             with torch.autocast(self.device.type, self.precision, enabled=mixed):
                 return self.model(batch)
         except FloatingPointError as error:
-            raise NonFiniteLossError(_stopped(self.iter, batch, str(error))) from error
+            self._stop(BadStep(self.iter, micro, batch), str(error), error)
+
+    def _stop(self, step: BadStep, reason: str, cause: Exception | None = None) -> NoReturn:
+        ids = ", ".join(str(item.get("image_id", "?")) for item in step.batch)
+        kept = ""
+        if self.keep_bad_step is not None:
+            try:
+                kept = f" {self.keep_bad_step(step)} holds batch and weights for tools/replay.py."
+            except OutputError as error:
+                kept = f" Batch and weights could not be kept: {error}."
+        raise NonFiniteLossError(
+            f"iteration {step.iteration}, image ids {ids}: {reason}; stopped before the optimiser "
+            f"step.{kept} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
+        ) from cause
 
     def _without_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
         """Keep gradients on this rank until the last of the accumulated batches."""
@@ -128,13 +176,15 @@ class Trainer(SimpleTrainer):
         self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return iteration, optimiser, gradient scaler and the state of the hooks."""
-        return super().state_dict() | {"scaler": self.scaler.state_dict()}
+        """Return iteration, optimiser, gradient scaler, metrics and the state of the hooks."""
+        own = {"scaler": self.scaler.state_dict(), "metrics": self.storage.state_dict()}
+        return super().state_dict() | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state."""
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
+        self.storage.load_state_dict(state_dict.get("metrics", {}))
 
 
 class FiniteCheck:
@@ -145,12 +195,10 @@ class FiniteCheck:
 
     Args:
         losses: scalars.
-        batch: the model's input, for the image ids in the message.
     """
 
-    def __init__(self, losses: Mapping[str, Tensor], batch: Batch) -> None:
+    def __init__(self, losses: Mapping[str, Tensor]) -> None:
         self.names = list(losses)
-        self.batch = batch
         values = torch.stack([value.detach() for value in losses.values()]).float()
         self.event = torch.cuda.Event() if values.is_cuda else None
         self.values = torch.empty_like(values, device="cpu", pin_memory=values.is_cuda)
@@ -158,24 +206,19 @@ class FiniteCheck:
         if self.event is not None:
             self.event.record()
 
-    def raise_if_not(self, iteration: int) -> None:
-        """Raise NonFiniteLossError with iteration, terms and image ids if a loss is not finite."""
+    def bad(self) -> list[str]:
+        """Name every term that is not finite, with its stage and value."""
         if self.event is not None:
             self.event.synchronize()
-        bad = [
-            f"{name} is {value}"
-            for name, value, finite in zip(
-                self.names, self.values.tolist(), self.values.isfinite().tolist(), strict=True
-            )
-            if not finite
-        ]
-        if bad:
-            raise NonFiniteLossError(_stopped(iteration, self.batch, ", ".join(bad)))
+        found = []
+        for name, value in zip(self.names, self.values, strict=True):
+            if not value.isfinite():
+                term, stage = term_and_stage(name)
+                found.append(f"{term}{stage and f' of stage {stage}'} is {value.item()}")
+        return found
 
 
-def _stopped(iteration: int, batch: Sequence[Mapping[str, Any]], reason: str) -> str:
-    ids = ", ".join(str(item.get("image_id", "?")) for item in batch)
-    return (
-        f"iteration {iteration}, image ids {ids}: {reason}; stopped before the optimiser step. "
-        "Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
-    )
+def term_and_stage(name: str) -> tuple[str, str]:
+    """Split "loss_class_0" into term and stage; the stage is empty in names without a number."""
+    found = re.fullmatch(r"(.+)_(\d+)", name)
+    return (found[1], found[2]) if found else (name, "")

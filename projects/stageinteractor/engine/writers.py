@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.utils.events import (
     CommonMetricPrinter,
     EventWriter,
@@ -21,14 +21,21 @@ from omegaconf import DictConfig, OmegaConf
 from ..data.coco_format import read_coco
 from ..errors import ConfigError, MissingDependencyError
 from ..evaluation.results import RESULTS_FILE
+from ..files import told_with
 from ..visualization.detections import comparison_grid
+from .metrics import SMOOTHED, forget_metrics_from
 
 KNOWN = ("tensorboard", "wandb")
 PICTURES = 6  # images drawn at each evaluation
 
 
-def build_writers(cfg: DictConfig) -> list[EventWriter]:
+def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
     """Return the console and ``metrics.json``, and what ``train.writers`` names.
+
+    Args:
+        cfg: the whole config.
+        first: the iteration that a resumed training is going to write first; what an earlier part
+            of the run wrote about it and later ones is dropped.
 
     Raises:
         ConfigError: an unknown name.
@@ -41,14 +48,59 @@ def build_writers(cfg: DictConfig) -> list[EventWriter]:
     folder = Path(cfg.train.output_dir)
     writers: list[EventWriter] = [
         CommonMetricPrinter(cfg.train.max_iter),
-        JSONWriter(str(folder / "metrics.json")),
+        MetricsFile(folder / "metrics.json", first),
     ]
     if "wandb" in names:
         writers.append(WandbWriter(cfg))
     if "tensorboard" in names:
-        writers.append(TensorboardXWriter(str(folder)))
+        writers.append(TensorboardXWriter(str(folder), purge_step=first or None))
     writers.append(_ForgetPictures())
     return writers
+
+
+class PeriodicWriter(hooks.PeriodicWriter):
+    """detectron2's hook, which also writes after evaluations and says where it could not write.
+
+    Args:
+        writers: as of `build_writers`.
+        period: iterations between two calls of theirs.
+        folder: where they write to.
+        metric: an evaluation has taken place when this metric has a new value.
+    """
+
+    def __init__(self, writers: list[EventWriter], period: int, folder: str, metric: str) -> None:
+        super().__init__(writers, period)
+        self.folder = folder
+        self.metric = metric
+
+    def after_step(self) -> None:
+        """Write if it is time."""
+        _, evaluated = self.trainer.storage.latest().get(self.metric, (0.0, -1))
+        is_due = (self.trainer.iter + 1) % self._period == 0
+        with told_with(Path(self.folder)):
+            super().after_step()
+            if evaluated == self.trainer.iter and not is_due:
+                for writer in self._writers:
+                    writer.write()
+
+    def after_train(self) -> None:
+        """Write what is left."""
+        with told_with(Path(self.folder)):
+            super().after_train()
+
+
+class MetricsFile(JSONWriter):
+    """One JSON object a line; a resumed training goes on where its checkpoint was written.
+
+    Args:
+        path: of the file.
+        first: as of `build_writers`.
+    """
+
+    def __init__(self, path: Path, first: int = 0) -> None:
+        last = forget_metrics_from(path, first) if first else -1
+        super().__init__(str(path), SMOOTHED)
+        self._last_write = last
 
 
 class WandbWriter(EventWriter):
@@ -87,7 +139,7 @@ class WandbWriter(EventWriter):
         """Log what is new since the last time."""
         storage = get_event_storage()
         by_step: dict[int, dict[str, Any]] = {}
-        for name, (value, step) in storage.latest_with_smoothing_hint(20).items():
+        for name, (value, step) in storage.latest_with_smoothing_hint(SMOOTHED).items():
             if step > self.last:
                 by_step.setdefault(step, {})[name] = value
         for name, picture, step in storage._vis_data:
@@ -123,6 +175,10 @@ class PredictionPictures(HookBase):
         self.cfg = cfg
         self.metric = metric
         self.seen = -1
+
+    def before_train(self) -> None:
+        """Leave metrics alone that a checkpoint brought with it."""
+        self.seen = self.trainer.start_iter - 2
 
     def after_step(self) -> None:
         """Look for an evaluation."""

@@ -1,0 +1,119 @@
+"""Run a step again that stopped a training, and tell where the first bad number came up."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from ..benchmark.inputs import untrained_model
+from ..errors import ConfigError, DataError
+from ..randomness import seed_by_key
+from .bad_step import Batch, model_batch
+from .checkpointing import read_checkpoint
+from .run import place
+from .setup import find_device
+from .trainer import PRECISIONS
+
+NEEDED = ("model", "batch", "iteration", "micro", "rank", "seed", "amp")
+
+
+@dataclass
+class Replay:
+    """What a step did when it was run again."""
+
+    iteration: int
+    rank: int
+    amp: str
+    batch: Batch
+    losses: dict[str, float] = field(default_factory=dict)
+    error: str = ""  # what the model said instead of returning losses
+    bad_parameters: list[str] = field(default_factory=list)
+    bad_modules: list[str] = field(default_factory=list)  # in the order in which they ran
+    bad_gradients: list[str] = field(default_factory=list)
+
+
+def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None) -> Replay:
+    """Run the forward and backward pass of a recorded step; nothing is trained or written.
+
+    Args:
+        cfg: of the training, such as the ``config.yaml`` of its output folder.
+        path: the file that the training left when it stopped.
+        amp: another precision than it had: "off", "fp16" or "bf16".
+
+    Raises:
+        DataError: the file is no such file, or not of this config.
+        ConfigError: no such precision.
+    """
+    content = read_checkpoint(path)
+    missing = [name for name in NEEDED if name not in content]
+    if missing:
+        raise DataError(
+            f"{path}: lacks {', '.join(missing)}: give a non_finite_*.pth that a training left"
+        )
+    amp = content["amp"] if amp is None else amp
+    if amp not in PRECISIONS:
+        raise ConfigError(f"--amp {amp!r}: choose one of {', '.join(PRECISIONS)}")
+    cfg.train.device = find_device(cfg.train.device)
+    model = place(untrained_model(cfg), cfg).train()
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: is not of this config: {reason}") from error
+    found = Replay(content["iteration"], content["rank"], amp, model_batch(content["batch"]))
+    found.bad_parameters = [n for n, p in model.named_parameters() if not _finite(p)]
+    handles = [
+        module.register_forward_hook(_note_bad_output(name, found.bad_modules))
+        for name, module in model.named_modules()
+        if name
+    ]
+    seed_by_key(content["seed"], content["iteration"], content["micro"], content["rank"])
+    _run(model, found)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _run(model: nn.Module, found: Replay) -> None:
+    precision = PRECISIONS[found.amp]
+    device = next(model.parameters()).device.type
+    try:
+        with torch.autocast(device, precision, enabled=precision != torch.float32):
+            losses = model(found.batch)
+    except FloatingPointError as error:
+        found.error = str(error)
+        return
+    found.losses = {name: float(value) for name, value in losses.items()}
+    torch.stack(list(losses.values())).sum().backward()
+    found.bad_gradients = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not _finite(parameter.grad)
+    ]
+
+
+def _note_bad_output(name: str, bad: list[str]) -> Any:
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if not all(_finite(tensor) for tensor in _tensors(output)):
+            bad.append(name)
+
+    return note
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return []
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -1,0 +1,102 @@
+"""Stop a training in order when the system asks for it: SIGTERM, as clusters send it, or Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+logger = logging.getLogger(__name__)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(Exception):
+    """What was going on has been left because of a signal."""
+
+
+class StopRequest:
+    """A signal that asked for a stop, agreed upon by all processes."""
+
+    def __init__(self) -> None:
+        self.signal = 0  # the number of the first signal this process has got
+        self.group: Any = None  # of processes, for the exchange
+        self.pending: tuple[torch.Tensor, dist.Work] | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take note of signals within the block; a second one is handled as if this was not here.
+
+        Outside the main thread, where Python handles no signals, nothing is listened to.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        process = os.getpid()
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != process:  # one that reads images, and got it with all others
+                return
+            self.signal = number
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            logger.warning(
+                "%s: will write a checkpoint after this iteration and stop; once more stops at "
+                "once, without",
+                signal.Signals(number).name,
+            )
+
+        for number in SIGNALS:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def agreed(self) -> int:
+        """Return the number of the signal, 0 without one: the same in all processes.
+
+        To be called once an iteration. Several processes hear of a signal one iteration later,
+        because the exchange runs beside the work: on the host, so that no GPU is waited for.
+        """
+        if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+            return self.signal
+        found = 0
+        if self.pending is not None:
+            numbers, work = self.pending
+            work.wait()
+            found = int(numbers.item())
+        else:
+            self.group = dist.new_group(backend="gloo")
+        numbers = torch.tensor(self.signal)
+        work = dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        self.pending = numbers, work
+        return found
+
+    def watch(self, batches: Any) -> Any:
+        """Return the same batches, with `Stopped` in place of the next one after a signal."""
+        return _Watched(batches, self)
+
+
+class _Watched:
+    def __init__(self, batches: Any, request: StopRequest) -> None:
+        self.batches = batches
+        self.request = request
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            if self.request.signal:
+                raise Stopped
+            yield batch

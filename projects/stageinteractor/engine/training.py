@@ -1,0 +1,160 @@
+"""A whole training: begin or go on, hooks, stop."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import nn
+
+from ..config import instantiate
+from ..errors import ConfigError
+from .bad_step import BadStep, plain_batch
+from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint, load_weights
+from .ema import WeightAverage
+from .last_evaluation import LastEvaluation, Metrics
+from .run import build_model, build_optimizer, compile_decoder, distributed, run_evaluation
+from .setup import keep_previous, prepare
+from .stopping import Stopped, StopRequest
+from .trainer import Trainer
+from .writers import PeriodicWriter, PredictionPictures, build_writers
+
+OF_AN_EARLIER_RUN = ("metrics.json", "model_best.pth", "last_evaluation.json")
+
+
+def train(cfg: DictConfig, resume: bool = False) -> Metrics:
+    """Train, evaluate from time to time and at the end, and return the last metrics.
+
+    Args:
+        cfg: as loaded and overridden.
+        resume: go on from the last checkpoint of the output folder, if it has one.
+
+    Raises:
+        SystemExit: a signal asked for a stop; a checkpoint has been written.
+    """
+    prepare(cfg)
+    return Training(cfg).run(resume)
+
+
+class Training:
+    """The parts of one training, built from its config.
+
+    Args:
+        cfg: prepared.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.model = build_model(cfg)
+        optimizer = build_optimizer(cfg, self.model)
+        self.average = (
+            WeightAverage(self.model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+        )
+        if cfg.train.get("compile"):
+            for model in {self.model, self.evaluated}:
+                compile_decoder(model)
+        self.trainer = Trainer(
+            distributed(self.model),
+            [],
+            optimizer,
+            amp=cfg.train.amp,
+            accumulate=cfg.train.accumulate,
+            clip_grad=cfg.train.clip_grad,
+            log_period=cfg.train.log_period,
+            seed=cfg.train.seed,
+            keep_bad_step=self._keep_bad_step,
+        )
+        parts = {"ema": self.average.average} if self.average else {}
+        folder = cfg.train.output_dir
+        self.checkpointer = AtomicCheckpointer(self.model, folder, trainer=self.trainer, **parts)
+        self.request = StopRequest()
+        self.checkpoints = PeriodicCheckpoint(
+            self.checkpointer, **cfg.train.checkpointer, request=self.request
+        )
+        scheduler = hooks.LRScheduler(optimizer, instantiate(cfg.lr_multiplier, "lr_multiplier"))
+        self.trainer.register_hooks(
+            [hooks.IterationTimer(), scheduler, self.average, self.checkpoints]
+        )
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that evaluations look at."""
+        return self.average.model if self.average else self.model
+
+    def run(self, resume: bool) -> Metrics:
+        """Train from the beginning or from the last checkpoint, and return the last metrics."""
+        cfg, max_iter = self.cfg, self.cfg.train.max_iter
+        resume = resume and self.checkpointer.has_checkpoint()
+        start = self.checkpointer.resume() if resume else self._begin()
+        same_weights = start if start == max_iter else start - 1
+        last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
+        self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
+        loader = copy.deepcopy(cfg.dataloader.train)
+        loader.first_batch = start * cfg.train.accumulate
+        self.trainer.data_loader = instantiate(loader, "dataloader.train")
+        with self.request.listening():
+            self.trainer.train(start, max_iter, self.checkpoints if resume else None)
+        return last.results
+
+    def _begin(self) -> int:
+        if comm.is_main_process():
+            keep_previous(self.cfg.train.output_dir, OF_AN_EARLIER_RUN)
+        load_initial_weights(self.cfg, self.model)
+        if self.average is not None:
+            self.average.model.load_state_dict(self.model.state_dict())
+        return 0
+
+    def _hooks_after_checkpoint(
+        self, last: LastEvaluation, start: int, resume: bool
+    ) -> list[HookBase]:
+        """Return what a resumed training begins with, for the iteration of its checkpoint."""
+        cfg, metric = self.cfg, self.cfg.train.best_metric
+
+        def evaluate() -> Metrics:
+            try:
+                return last.get(
+                    self.trainer.iter, lambda: run_evaluation(cfg, self.evaluated, self.request)
+                )
+            except Stopped:
+                self.checkpoints.stop(self.request.signal, wait=False)
+
+        after: list[HookBase] = [
+            hooks.EvalHook(cfg.train.eval_period, evaluate),
+            BestCheckpoint(self.checkpointer, metric, resume),
+        ]
+        if comm.is_main_process():
+            writers = build_writers(cfg, max(start - 1, 0))
+            after += [
+                PredictionPictures(cfg, metric),
+                PeriodicWriter(writers, cfg.train.log_period, cfg.train.output_dir, metric),
+            ]
+        return after
+
+    def _keep_bad_step(self, step: BadStep) -> Path:
+        rank, train = comm.get_rank(), self.cfg.train
+        return self.checkpointer.write(
+            f"non_finite_{step.iteration:07d}_rank{rank}",
+            iteration=step.iteration,
+            micro=step.micro,
+            batch=plain_batch(step.batch),
+            rank=rank,
+            seed=train.seed,
+            amp=train.amp,
+        )
+
+
+def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
+    """Load what a training begins with: ``train.init_checkpoint`` or a backbone's weights."""
+    if cfg.train.init_checkpoint:
+        load_weights(model, cfg.train.init_checkpoint)
+    elif cfg.train.backbone_weights:
+        if not os.path.isfile(cfg.train.backbone_weights):
+            raise ConfigError(
+                f"train.backbone_weights: no file {cfg.train.backbone_weights!r}; make it with "
+                "tools/prepare_weights.py, or set it to null for random weights"
+            )
+        load_weights(model, cfg.train.backbone_weights)

@@ -1,0 +1,41 @@
+"""Random numbers that depend on a key such as (seed, iteration), and not on what came before.
+
+So a resumed training goes on as if it had never been stopped, without a word about generators in
+its checkpoint, and the images do not depend on how many processes read them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def seed_by_key(*key: int) -> None:
+    """Seed Python's, numpy's and torch's generators; different keys give unrelated numbers."""
+    torch.manual_seed(_seed_host(key))
+
+
+@contextmanager
+def random_by_key(*key: int) -> Iterator[None]:
+    """Seed the generators of the host by a key within the block, and put them back after it."""
+    python, array = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_seed_host(key))  # not those of GPUs
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+
+
+def _seed_host(key: tuple[int, ...]) -> int:
+    """Seed Python and numpy, and return the seed for torch."""
+    sequence = np.random.SeedSequence((len(key), *key))  # zeros at the end do not count
+    words = sequence.generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    return int(words[2])

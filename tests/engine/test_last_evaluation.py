@@ -1,0 +1,36 @@
+import pytest
+
+from stageinteractor.engine.last_evaluation import LastEvaluation
+
+RESULT = {"bbox": {"AP": 12.5}}
+
+
+def not_called():
+    pytest.fail("evaluated again")
+
+
+@pytest.fixture
+def folder(tmp_path) -> str:
+    """Where a run has evaluated after iteration 9."""
+    assert LastEvaluation(str(tmp_path)).get(9, lambda: RESULT) == RESULT
+    return str(tmp_path)
+
+
+def test_the_weights_that_were_evaluated_are_not_evaluated_again(folder):
+    resumed = LastEvaluation(folder, resumed=9)
+    assert resumed.get(9, not_called) == RESULT
+    assert resumed.results == RESULT
+
+
+@pytest.mark.parametrize(("resumed", "iteration"), [(None, 9), (9, 19), (8, 9), (8, 8)])
+def test_other_weights_are_evaluated(folder, resumed, iteration):
+    other = {"bbox": {"AP": 20.0}}
+    last = LastEvaluation(folder, resumed)
+    assert last.get(iteration, lambda: other) == last.results == other
+    assert LastEvaluation(folder, iteration).get(iteration, not_called) == other
+
+
+def test_nan_survives(tmp_path):
+    LastEvaluation(str(tmp_path)).get(1, lambda: {"bbox": {"APl": float("nan")}})
+    value = LastEvaluation(str(tmp_path), 1).get(1, not_called)["bbox"]["APl"]
+    assert value != value

@@ -1,0 +1,73 @@
+"""A full disk and a folder that cannot be written to: a clear error, and nothing is lost."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from faults.conftest import same
+from tally import survived
+
+IN_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+SHORT = ["train.max_iter=8", "train.checkpointer.period=2", "train.eval_period=0"]
+
+
+def on_a_disk(folder: Path, options: str, kept: Path) -> tuple[str, ...]:
+    """The beginning of a command that finds a small disk at a folder.
+
+    Only the command sees it; what is on it at the end is copied to ``kept``.
+    """
+    folder.mkdir(exist_ok=True)
+    mount = f"mount -t tmpfs -o {options} tmpfs {folder} || exit 99"
+    line = f'{mount}; "$@"; code=$?; cp -r {folder} {kept}; exit $code'
+    return (*IN_OWN_MOUNTS, line, "sh")
+
+
+@pytest.fixture(autouse=True)
+def _can_mount(tmp_path):
+    trial = [*on_a_disk(tmp_path / "trial", "size=1m", tmp_path / "kept_trial"), "true"]
+    if subprocess.run(trial, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+
+
+@pytest.mark.parametrize(("megabytes", "whole"), [(1, 0), (40, 0), (80, 1), (130, 2)])
+def test_a_full_disk_leaves_whole_checkpoints(new_run, tmp_path, megabytes, whole):
+    run = new_run(*SHORT, "train.checkpointer.max_to_keep=9", "train.writers=[]")
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    run.folder = disk / "run"
+    assert run.start(before=on_a_disk(disk, f"size={megabytes}m", kept)).wait(300) == 2, run.told()
+    last = run.told().splitlines()[-1]
+    assert last.startswith(f"error: {disk}") and "No space left on device" in last, run.told()
+    files = sorted((kept / "run").glob("*.pth"))
+    assert [torch.load(path, weights_only=True)["iteration"] for path in files] == [1, 3][:whole]
+    assert not list((kept / "run").glob(".model*"))
+    survived("full disk")
+    if not whole:
+        assert "no earlier checkpoint" in last
+        return
+    assert f"the last whole checkpoint is {run.folder / files[-1].name}" in last
+    run.folder = kept / "run"  # where there is room
+    run.finish("--resume")
+    wanted = new_run(*SHORT, "train.checkpointer.max_to_keep=9", "train.writers=[]")
+    wanted.finish()
+    assert same(run.final()["model"], wanted.final()["model"])
+
+
+def test_a_full_disk_with_tensorboard_ends_with_an_error_too(new_run, tmp_path):
+    run = new_run(*SHORT)
+    run.folder = tmp_path / "disk" / "run"
+    before = on_a_disk(tmp_path / "disk", "size=80m", tmp_path / "kept")
+    assert run.start(before=before).wait(300) == 2, run.told()
+    assert f"\nerror: {run.folder}" in run.told()
+    survived("full disk")
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_training(new_run, tmp_path):
+    run = new_run(*SHORT)
+    run.folder = tmp_path / "disk" / "run"
+    before = on_a_disk(tmp_path / "disk", "size=80m,ro", tmp_path / "kept")
+    assert run.start(before=before).wait(300) == 2, run.told()
+    last = run.told().splitlines()[-1]
+    assert last == f"error: {run.folder}: cannot be written: Read-only file system"
+    assert "training from iteration" not in run.told()
+    survived("read-only folder")

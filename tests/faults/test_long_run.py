@@ -1,0 +1,92 @@
+"""A long training on tiny images: memory, file handles and processes do not grow."""
+
+import json
+import re
+import statistics
+import time
+
+import psutil
+import pytest
+from e2e.conftest import ROOT
+from tally import survived
+
+from stageinteractor.visualization.figures import new_figure, save_figure
+
+ITERATIONS = 2000
+WARM_UP = 400  # iterations, with a checkpoint and an evaluation
+SETTINGS = [
+    f"train.max_iter={ITERATIONS}",
+    "train.eval_period=200",
+    "train.checkpointer.period=100",
+    "train.checkpointer.max_to_keep=2",
+    "train.log_period=20",
+    "train.ema.enabled=true",
+    "model.decoder.num_stages=2",
+    "dataloader.train.num_workers=2",
+    "dataloader.test.num_workers=1",
+    "dataloader.train.mapper.augmentations=[{_target_: "
+    "detectron2.data.transforms.ResizeShortestEdge, short_edge_length: [32, 48, 64], max_size: 96,"
+    " sample_style: choice}]",
+]
+MEGABYTES = 40  # of growth that is noise: the allocator's, and what evaluations leave behind
+
+
+@pytest.mark.timeout(1800)
+def test_two_thousand_iterations_stay_flat(new_run):
+    run = new_run(*SETTINGS)
+    process, samples = run.start(), []
+    while process.poll() is None:
+        sample = measure(psutil.Process(process.pid))
+        iterations = re.findall(r" iter: (\d+) ", run.told())
+        if sample and iterations:
+            samples.append({"iteration": int(iterations[-1])} | sample)
+        time.sleep(1.0)
+    assert process.returncode == 0, run.told()
+    draw(samples)
+    settled = [sample for sample in samples if sample["iteration"] >= WARM_UP]
+    assert len(settled) > 30
+    third = len(settled) // 3
+    for name in ("trainer", "readers"):
+        first, last = (
+            statistics.median(sample[name] for sample in part)
+            for part in (settled[:third], settled[-third:])
+        )
+        print(f"{name}: {first:.0f} MiB, then {last:.0f} MiB")
+        assert last - first < MEGABYTES, name
+    for name in ("handles", "processes"):
+        counts = [sample[name] for sample in settled]
+        print(f"{name}: {min(counts)} to {max(counts)}")
+        assert max(counts[-third:]) <= max(counts[:third]), name
+    survived("iterations with flat memory", ITERATIONS)
+
+
+def measure(process: psutil.Process) -> dict[str, float]:
+    """Memory of its own in MiB, of the training and of those that read images; open files."""
+    try:
+        children = process.children(recursive=True)
+        return {
+            "trainer": process.memory_full_info().uss / 2**20,
+            "readers": sum(child.memory_full_info().uss for child in children) / 2**20,
+            "handles": process.num_fds(),
+            "processes": len(children),
+        }
+    except psutil.Error:  # one of them has just ended
+        return {}
+
+
+def draw(samples: list[dict[str, float]]) -> None:
+    """Keep the measurements as output/faults/long_run.json and .png."""
+    folder = ROOT / "output" / "faults"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "long_run.json").write_text(json.dumps(samples))
+    figure = new_figure(9, 3.2)
+    memory, counts = figure.subplots(1, 2)
+    iterations = [sample["iteration"] for sample in samples]
+    for axes, names in ((memory, ("trainer", "readers")), (counts, ("handles", "processes"))):
+        for name in names:
+            axes.plot(iterations, [sample[name] for sample in samples], label=name)
+        axes.set(xlabel="iteration", ylim=(0, None))
+        axes.legend()
+    memory.set(title="memory of their own, MiB")
+    counts.set(title="open files of the trainer, processes that read")
+    save_figure(figure, folder / "long_run.png")
