@@ -1,12 +1,16 @@
 """Config files: what is read, what overrides may change, and what a saved config gives back."""
 
+import sys
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from detectron2.config import LazyCall as L
+from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
+from tally import survived
 from torch import nn
 
 from stageinteractor.config import (
@@ -69,6 +73,80 @@ def test_load_config_refuses_python_tags_and_runs_nothing(tmp_path: Path, tag: s
         load_config(tmp_path / "evil.yaml")
     assert not (tmp_path / "was_here").exists()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch {}']",
+        "!!python/object/new:subprocess.Popen [[touch, '{}']]",
+        "!!python/object:os.system {{}}",
+        "!!python/module:antigravity",
+        "!!python/name:os.system ['touch {}']",
+        "!!python/name:os.system touch",
+        "!!python/bytes touch",
+        "!!python/tuple {{a: 1}}",
+        "!!python/object/apply:eval [\"open('{}', 'w')\"]",
+        "!custom touch",
+    ],
+)
+def test_load_config_refuses_every_other_tag(tmp_path: Path, text: str):
+    (tmp_path / "evil.yaml").write_text(f"train: {text.format(tmp_path / 'was_here')}\n")
+    with pytest.raises(ConfigError, match=r"evil\.yaml: not plain YAML"):
+        load_config(tmp_path / "evil.yaml")
+    assert not (tmp_path / "was_here").exists()
+    survived("evil config")
+
+
+def test_load_config_imports_and_calls_nothing_that_a_file_names(tmp_path: Path):
+    (tmp_path / "antics.py").write_text("raise SystemExit('was imported')")
+    (tmp_path / "evil.yaml").write_text(
+        f"model: {{_target_: os.system, command: touch {tmp_path}/was_here}}\n"
+        "norm: !!python/name:antics.anything\n"
+        "train: {_target_: antics.anything, output_dir: there}\n"
+    )
+    known = set(sys.modules)
+    cfg = load_config(tmp_path / "evil.yaml")
+    assert cfg.model._target_ == "os.system" and cfg.train.output_dir == "there"
+    assert cfg.norm == {"_target_": "detectron2.utils.registry.locate", "name": "antics.anything"}
+    assert set(sys.modules) == known and not (tmp_path / "was_here").exists()
+    survived("evil config")
+
+
+@pytest.mark.parametrize(
+    ("name", "dump"),
+    [
+        ("stageinteractor_r50_1x.py", "save_config"),
+        ("stageinteractor_r50_1x.py", "LazyConfig"),  # OmegaConf loses the names of static methods
+        ("demo/digits_in_photos.py", "save_config"),
+        ("demo/digits_in_photos.py", "LazyConfig"),
+        ("demo/digits_in_photos.py", "OmegaConf"),
+        ("demo/digits_in_photos.py", "OmegaConf resolved"),
+    ],
+)
+def test_a_dump_of_a_config_is_read_and_builds_the_same(tmp_path: Path, name: str, dump: str):
+    cfg = load_config(ZOO / name)
+    small = ["decoder.num_stages=1", "decoder.feedforward_dim=64"]
+    apply_overrides(cfg, [f"model.{each}" for each in small])
+    if name.startswith("demo"):
+        cfg.model.backbone.weights = None
+    path = tmp_path / "dump.yaml"
+    if dump == "save_config":
+        save_config(cfg, path)
+    elif dump == "LazyConfig":
+        LazyConfig.save(cfg, str(path))
+    else:
+        path.write_text(OmegaConf.to_yaml(cfg, resolve=dump.endswith("resolved")))
+    again = load_config(path)
+    OmegaConf.resolve(again)
+    model = instantiate(again.model, "model")
+    assert str(model) == str(instantiate(cfg.model, "model"))
+    assert tuple(again.optimizer.betas) == tuple(cfg.optimizer.betas)
+    augmentations = instantiate(again.dataloader.train.mapper.augmentations, "augmentations")
+    assert len(augmentations) == len(cfg.dataloader.train.mapper.augmentations)
+    images = [{"image": torch.zeros(3, 64, 64, dtype=torch.uint8)}]
+    with torch.no_grad():
+        assert "instances" in model.eval()(images)[0]
 
 
 @pytest.mark.parametrize("content", ["- 1\n- 2\n", "", "42", "just text"])

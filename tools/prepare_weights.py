@@ -1,6 +1,10 @@
 """Write ImageNet weights of a backbone to a file that a config can name.
 
-tools/prepare_weights.py resnet50        # into datasets/weights/resnet50.pth
+  tools/prepare_weights.py resnet50        # into datasets/weights/resnet50.pth
+  tools/prepare_weights.py swin_s --from swin_small_patch4_window7_224.pth
+
+A file whose sha256 is not the one that was checked is refused. Of resnext101_32x4d and swin_s no
+sha256 is known: bring their file with --from; its sha256 is printed.
 """
 
 from __future__ import annotations
@@ -18,10 +22,16 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=list(SOURCES))
-    parser.add_argument("--output", help="default: datasets/weights/NAME.pth")
+    parser.add_argument("--output", metavar="FILE", help="default: datasets/weights/NAME.pth")
+    parser.add_argument(
+        "--from",
+        dest="file",
+        metavar="FILE",
+        help="take this copy of what their authors published (.pth or .safetensors)",
+    )
     args = parser.parse_args()
     path = args.output or f"datasets/weights/{args.name}.pth"
-    written = prepare_weights(args.name, path)
+    written = prepare_weights(args.name, path, args.file)
     print(f"{path}: {'written' if written else 'exists, kept'}")
     return 0
 

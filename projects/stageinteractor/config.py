@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
+from .plain_yaml import read_plain
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_configs", _PACKAGE.parents[1] / "configs")  # wheel, checkout
@@ -46,6 +47,9 @@ def get_config(relative_path: str) -> DictConfig:
 def load_config(path: str | os.PathLike[str]) -> DictConfig:
     """Load a config file, ``.py`` (executed) or ``.yaml`` (only read).
 
+    A ``.yaml`` may also be what OmegaConf or detectron2 dumped; building what it names is code all
+    the same, see docs/security.md.
+
     Raises:
         ConfigError: no such file, another suffix, or a YAML file that is not a mapping.
     """
@@ -57,7 +61,7 @@ def load_config(path: str | os.PathLike[str]) -> DictConfig:
     if file.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_plain(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: expected a mapping of config keys")
         return OmegaConf.create(content, flags={"allow_objects": True})

@@ -15,16 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.structures import Instances
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from .config import instantiate, load_config
-from .data.pictures import Picture, open_picture
+from .data.mapper import augment
+from .data.pictures import Picture, as_array, name_of, open_picture
 from .engine.checkpointing import BEST, load_all_weights
 from .engine.setup import find_device
 from .errors import ConfigError, DataError
@@ -121,7 +120,7 @@ class Predictor:
             the CPU.
 
         Raises:
-            DataError: the image cannot be read.
+            DataError: the image cannot be read or resized.
         """
         return self.batch([image])[0]
 
@@ -133,12 +132,10 @@ class Predictor:
         return [instances[instances.scores >= self.min_score] for instances in found]
 
     def _model_input(self, image: Picture) -> dict[str, Any]:
-        """Do what detectron2's DatasetMapper does to an image of a data set."""
-        pixels = convert_PIL_to_numpy(open_picture(image), self.image_format)
+        """Do what `DetectionMapper` does to an image of a data set."""
+        pixels = as_array(open_picture(image), self.image_format)
         height, width = pixels.shape[:2]
-        augmented = T.AugInput(pixels)
-        self.augmentations(augmented)
-        tensor = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        tensor, _ = augment(self.augmentations, pixels, name_of(image))
         return {"image": tensor, "height": height, "width": width}
 
 

@@ -217,9 +217,12 @@ def test_costs_that_are_not_finite_name_stage_and_image(value: float):
         HungarianMatcher()(logits, boxes, targets, sizes)
 
 
-@pytest.mark.parametrize("weights", [(-1.0, 5.0, 2.0), (2.0, 5.0, -0.1), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    "weights",
+    [(-1.0, 5.0, 2.0), (2.0, 5.0, -0.1), (0.0, 0.0, 0.0), (math.nan, 5.0, 2.0), (2.0, math.inf, 2)],
+)
 def test_wrong_weights_are_refused(weights: tuple[float, float, float]):
-    with pytest.raises(ValueError, match="must not be negative and not all zero"):
+    with pytest.raises(ValueError, match="must be finite, not negative and not all zero"):
         HungarianMatcher(*weights)
 
 

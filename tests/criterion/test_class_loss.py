@@ -66,3 +66,13 @@ def test_no_entries_have_no_loss():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(RuntimeError, match="must match the size"):
         FocalLoss()(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "gamma"), [(0.25, 0.5), (0.25, -1.0), (0.25, math.inf), (1.5, 2.0), (math.nan, 2.0)]
+)
+def test_wrong_parameters_are_refused(alpha: float, gamma: float):
+    with pytest.raises(
+        ValueError, match=r"alpha must lie in \[0, 1\] and gamma be 0 or at least 1"
+    ):
+        FocalLoss(alpha, gamma)

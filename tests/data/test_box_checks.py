@@ -27,7 +27,7 @@ def test_box_of_another_kind(box: Any):
     assert box_fault(box, 60, 40) == "not four numbers"
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3", [3]])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3", [3], 10**400])
 @pytest.mark.parametrize("position", range(4))
 def test_box_with_a_value_that_is_no_finite_number(value: Any, position: int):
     box: list[Any] = [1, 2, 3, 4]
@@ -35,7 +35,9 @@ def test_box_with_a_value_that_is_no_finite_number(value: Any, position: int):
     assert box_fault(box, 60, 40) == "NaN, infinite or not a number"
 
 
-@pytest.mark.parametrize("box", [[1, 2, 0, 4], [1, 2, 3, 0], [1, 2, -3, 4], [1, 2, 3, -0.5]])
+@pytest.mark.parametrize(
+    "box", [[1, 2, 0, 4], [1, 2, 3, 0], [1, 2, -3, 4], [1, 2, 3, -0.5], [1, 2, 1e-200, 1e-200]]
+)
 def test_box_without_area(box: list[float]):
     assert box_fault(box, 60, 40) == "without width or height"
 

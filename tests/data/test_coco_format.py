@@ -1,6 +1,7 @@
 """What a checked annotation file holds, and what is said about one that cannot be used."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def test_entry_that_is_no_object(content: Json, write_json: Write, name: str):
     refusal(write_json(content))
 
 
-@pytest.mark.parametrize("size", ["40", None])
+@pytest.mark.parametrize("size", ["40", None, 0, -3, math.nan, math.inf, 10**400])
 def test_image_whose_size_is_no_number(content: Json, write_json: Write, size: Any):
     content["images"][0]["height"] = size
     assert "image id 11" in refusal(write_json(content))
@@ -214,9 +215,20 @@ def test_annotation_of_an_unknown_image(content: Json, write_json: Write):
         ("images", "file_name", 7, "image number 0 has file_name 7: expected a text"),
         ("categories", "id", "b", "category number 0 has id 'b': expected a number"),
         ("annotations", "id", [1], r"annotation number 0 has id \[1\]: expected a number or text"),
-        ("annotations", "image_id", [1], r"image_id \[1\], which is not in 'images' \(ids 1, b\)"),
-        ("annotations", "image_id", 7, r"image_id 7, which is not in 'images' \(ids 1, b\)"),
+        (
+            "annotations",
+            "image_id",
+            [1],
+            r"image_id \[1\], which is not in 'images' \(ids 1, 'b'\)",
+        ),
+        ("annotations", "image_id", 7, r"image_id 7, which is not in 'images' \(ids 1, 'b'\)"),
         ("annotations", "category_id", {}, "category_id {}, which is not in 'categories'"),
+        ("annotations", "image_id", "a\n", r"image_id 'a\\n', which is not in 'images'"),
+        ("annotations", "area", None, "annotation id 1 has area None: expected a number"),
+        ("annotations", "area", math.nan, "annotation id 1 has area nan: expected a number"),
+        ("annotations", "iscrowd", None, "annotation id 1 has iscrowd None: expected 0 or 1"),
+        ("annotations", "iscrowd", "0", "annotation id 1 has iscrowd '0': expected 0 or 1"),
+        ("categories", "name", "\ud800", "category id 1 has name .*cannot be written: rename it"),
     ],
 )
 def test_ids_and_names_of_another_kind_are_told(tmp_path, part, field, value, message):

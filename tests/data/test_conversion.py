@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import odd_pictures as odd
 import pytest
 from PIL import Image
+from tally import survived
 
 from stageinteractor.data.conversion import convert_voc, convert_yolo
 from stageinteractor.errors import DataError, MissingDependencyError
@@ -185,3 +187,36 @@ def test_without_the_library_the_message_says_what_to_install(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MissingDependencyError, match=r"stageinteractor\[convert\]"):
         convert(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["bomb: png", "bomb: gif", "bomb: jpeg", "text", "no bytes"])
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_images_that_are_none_are_named_before_the_library_reads_them(tmp_path, kind, name):
+    data, reason = odd.BAD[name]()
+    folder = tmp_path / ("train" if kind == "voc" else "images/train")
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(data)
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax>"
+    text = f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
+    (folder / "a.xml").write_text(text)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [x]\n")
+    with pytest.raises(DataError, match=r"a\.jpg: ") as caught:
+        convert_voc(tmp_path, "train") if kind == "voc" else convert_yolo(
+            tmp_path / "data.yaml", "train"
+        )
+    assert reason in str(caught.value)
+    survived("bad image")
+
+
+def test_entities_that_grow_without_end_are_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "train" / "a.jpg")
+    names = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
+    head = f'<!DOCTYPE x [<!ENTITY a0 "ha">{names}]>'
+    text = f"{head}<annotation><object><name>&a9;</name></object></annotation>"
+    (tmp_path / "train" / "a.xml").write_text(text)
+    with pytest.raises(DataError, match=r"a\.xml is not readable as XML"):
+        convert_voc(tmp_path, "train")
+    survived("bad input")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from PIL import Image
@@ -129,12 +130,12 @@ def test_image_with_a_broken_part_inside(record: Record):
 
 def test_text_file_with_the_name_of_an_image(record: Record):
     Path(record["file_name"]).write_text("not a picture at all")
-    assert "cannot be read: cannot identify image file" in refusal(record)
+    assert "cannot be read: not an image of a known kind" in refusal(record)
 
 
 def test_missing_image(record: Record):
     Path(record["file_name"]).unlink()
-    assert "cannot be read: " in refusal(record)
+    assert "no such file" in refusal(record)
 
 
 def test_image_too_large_to_be_honest(record: Record, monkeypatch: pytest.MonkeyPatch):
@@ -145,3 +146,31 @@ def test_image_too_large_to_be_honest(record: Record, monkeypatch: pytest.Monkey
 def test_size_that_differs_from_the_annotation_file(record: Record):
     message = refusal(record | {"height": 41})
     assert "got (60, 40), expect (60, 41)" in message
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_everything_is_as_detectron2s_mapper_makes_it(record: Record, is_train: bool):
+    """The same random numbers in, the same picture, boxes, classes and keys out."""
+    others = [{"bbox": [0, 0, 60, 40], "category_id": 1}, {"bbox": [20, 8, 9, 30], "iscrowd": 1}]
+    outline = {"segmentation": [[10, 5, 30, 5, 30, 15]], "keypoints": [10, 5, 2]}
+    first = record["annotations"][0]
+    record["annotations"] = [first | outline, *(first | each for each in others)]
+    augmentations = [
+        T.RandomFlip(),
+        T.RandomCrop("relative_range", (0.4, 0.6)),
+        T.ResizeShortestEdge([20, 33, 47], 90, "choice"),
+    ]
+    ours = DetectionMapper(is_train=is_train, augmentations=augmentations, image_format="BGR")
+    theirs = DatasetMapper(is_train, augmentations=augmentations, image_format="BGR")
+    for seed in range(10):
+        mapped = []
+        for mapper in (ours, theirs):
+            np.random.seed(seed)
+            mapped.append(mapper(copy.deepcopy(record)))
+        assert mapped[0].keys() == mapped[1].keys()
+        assert torch.equal(mapped[0]["image"], mapped[1]["image"])
+        if is_train:
+            one, two = (each["instances"] for each in mapped)
+            assert one.image_size == two.image_size
+            assert torch.equal(one.gt_boxes.tensor, two.gt_boxes.tensor)
+            assert torch.equal(one.gt_classes, two.gt_classes)

@@ -46,11 +46,11 @@ def test_what_is_no_exif_turns_nothing(tmp_path: Path):
     np.testing.assert_array_equal(np.asarray(open_picture(path)), np.asarray(pattern()))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
 def test_every_mode_becomes_the_rgb_of_detectron2(tmp_path: Path, mode: str):
     path = tmp_path / "picture.tif"
-    source = pattern().convert("L") if mode == "I;16" else pattern()
-    (source.convert("RGBA").convert(mode) if mode == "LA" else source.convert(mode)).save(path)
+    source = pattern().convert("RGBA") if mode == "LA" else pattern()
+    source.convert(mode).save(path)
     picture = open_picture(path)
     assert picture.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(picture), read_image(str(path), "RGB"))
@@ -83,7 +83,7 @@ def test_a_missing_file_is_named():
 def test_a_file_that_is_no_image_is_named(tmp_path: Path):
     path = tmp_path / "letter.jpg"
     path.write_text("Dear Sir")
-    with pytest.raises(DataError, match="letter.jpg: is not an image of a known kind"):
+    with pytest.raises(DataError, match="letter.jpg: cannot be read: not an image of a known kind"):
         open_picture(path)
 
 

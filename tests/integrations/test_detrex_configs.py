@@ -83,7 +83,7 @@ def test_recipe_for_our_trainer_has_all_that_a_run_needs(name: str):
     assert cfg.dataset.name == "coco_2017"
     assert "RandomCrop" in OmegaConf.to_yaml(cfg.dataloader.train.mapper.augmentations)
     for loader in (cfg.dataloader.train, cfg.dataloader.test):
-        assert instantiate(loader.mapper, "mapper").mapper.image_format == "RGB"
+        assert instantiate(loader.mapper, "mapper").image_format == "RGB"
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -59,7 +59,7 @@ def test_batches_leave_out_what_cannot_be_read(folder, predictor, kept, capsys, 
     assert [frame.image_id for frame, _ in pairs] == [1, 2, 4, 5]
     assert summary.pictures == 4 and len(summary.faults) == 1
     told = capsys.readouterr()
-    assert f"skipped: {photos}/c.png: is not an image of a known kind" in told.err
+    assert f"skipped: {photos}/c.png: cannot be read: not an image of a known kind" in told.err
     assert told.out == ""
 
 

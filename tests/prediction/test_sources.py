@@ -92,7 +92,7 @@ def test_a_broken_file_is_a_frame_that_says_why(photos: Path):
     (photos / "a.png").write_bytes(b"not a picture")
     first, second, _ = find_sources([str(photos)])[0]
     assert first.picture is None and first.name == "a.png"
-    assert first.fault == f"{photos}/a.png: is not an image of a known kind"
+    assert first.fault == f"{photos}/a.png: cannot be read: not an image of a known kind"
     assert second.picture.size == (8, 6) and second.fault == "" and second.number is None
 
 

@@ -3,9 +3,12 @@
 import io
 import sys
 
+import numpy as np
+import odd_pictures as odd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from tally import survived
 
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.prediction import web
@@ -63,7 +66,7 @@ def test_another_image_runs_the_model_again(page, predictor):
 
 def test_a_file_that_is_no_image_is_told(page, predictor):
     page.file_uploader[0].upload("letter.png", b"Dear Sir", "image/png").run()
-    assert page.error[0].value == "letter.png: is not an image of a known kind"
+    assert page.error[0].value == "letter.png: cannot be read: not an image of a known kind"
     assert not page.exception and predictor.model.batches == []
 
 
@@ -77,3 +80,38 @@ def test_streamlit_is_asked_for_by_its_extra(predictor, monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[web\]'"):
         web.serve(predictor)
+
+
+def test_the_server_is_told_to_stay_on_this_machine_and_to_limit_uploads(predictor, monkeypatch):
+    from streamlit.web import cli
+
+    given = []
+    monkeypatch.setattr(cli, "main", lambda arguments, **_: given.extend(arguments))
+    web.serve(predictor, port=8765)
+    assert {"--server.address=127.0.0.1", "--server.maxUploadSize=50", "--server.port=8765"} <= set(
+        given
+    )
+    assert [each for each in given if "allowedHosts" in each] == [
+        "--server.allowedHosts=127.0.0.1",
+        "--server.allowedHosts=localhost",
+    ]
+
+
+@pytest.mark.parametrize("name", ["bomb: png", "bomb: gif", "30% of a jpeg", "html", "float tiff"])
+def test_a_bad_image_is_told_and_the_page_lives_on(page, predictor, name):
+    data, reason = odd.BAD[name]()
+    page.file_uploader[0].upload("photo.png", data, "image/png").run()
+    assert page.error[0].value.startswith("photo.png: ") and reason in page.error[0].value
+    assert not page.exception and predictor.model.batches == []
+    page.file_uploader[0].clear().upload("photo.png", png(), "image/png").run()
+    assert told(page) == ["**2** of 2 detections"]
+    survived("bad image")
+
+
+def test_sixteen_bits_are_not_white(page):
+    data, shown = odd.FINE["16-bit grey png"]()
+    page.file_uploader[0].upload("photo.png", data, "image/png").run()
+    assert told(page) == ["**2** of 2 detections"]
+    assert shown.mean() < 200
+    drawn = page.session_state["detected"].picture
+    assert (np.asarray(drawn) == shown).all()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -140,4 +141,38 @@ def test_a_broken_image_is_told_on_the_page(browser, tmp_path):
     (tmp_path / "letter.png").write_text("Dear Sir")
     one(browser, "input[type=file]").send_keys(str(tmp_path / "letter.png"))
     alert = one(browser, "[data-testid=stAlertContentError]")
-    assert alert.text == "letter.png: is not an image of a known kind"
+    assert alert.text == "letter.png: cannot be read: not an image of a known kind"
+
+
+def test_the_page_is_served_to_this_machine_only(server):
+    """The kernel's table of sockets: the port is listened to at 127.0.0.1 and nowhere else."""
+    port = int(server.rsplit(":", 1)[1])
+    listening = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if os.path.exists(table):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            places = [row[1].split(":") for row in rows if row[3] == "0A"]
+            listening += [host for host, number in places if int(number, 16) == port]
+    assert listening == ["0100007F"]
+
+
+def test_another_name_for_this_machine_is_refused(server):
+    """As when a page from elsewhere has its name lead to 127.0.0.1."""
+    address = urllib.parse.urlsplit(server)
+
+    def answer(host: str) -> str:
+        with socket.create_connection((address.hostname, address.port), timeout=10) as line:
+            head = f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+            head += "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            line.sendall(f"{head}Sec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode())
+            return line.recv(100).decode(errors="replace").split()[1]
+
+    assert answer("localhost") == answer(address.netloc) == "101"
+    assert answer("elsewhere.example") == "403"
+
+
+def test_a_file_that_is_too_large_is_told(browser, tmp_path):
+    (tmp_path / "large.png").write_bytes(bytes(51 * 2**20))
+    one(browser, "input[type=file]").send_keys(str(tmp_path / "large.png"))
+    told = "File must be 50.0MB or smaller"
+    until(lambda: told in one(browser, "[data-testid=stFileUploader]").text, f"not told: {told}")

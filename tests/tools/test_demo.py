@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_told_and_skipped(call, tiny_set, tmp_path, capsy
     inputs = tmp_path / "letter.png", tiny_set / "images" / "photo_0.png"
     assert call(*inputs, "--format", "pictures", "json") == 1
     told = capsys.readouterr()
-    assert f"skipped: {tmp_path}/letter.png: is not an image" in told.err
+    assert f"skipped: {tmp_path}/letter.png: cannot be read: not an image" in told.err
     assert told.err.splitlines()[-1] == "error: could not be read: 1, see above"
     assert files(tmp_path / "out") == ["detections.json", "pictures/photo_0.png"]
 
@@ -144,7 +144,7 @@ def test_options_may_stand_between_inputs(demo):
 def test_an_output_folder_that_is_a_file_is_told_in_one_line(call, capsys, gray_photo, tmp_path):
     (tmp_path / "out").write_text("words")
     assert call(gray_photo) == 2
-    line = f"error: {tmp_path}/out/pictures: Not a directory"
+    line = f"error: {tmp_path}/out/pictures/gray.png: cannot be written: Not a directory"
     assert capsys.readouterr().err.splitlines()[-1] == line
 
 

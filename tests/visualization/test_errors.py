@@ -176,7 +176,7 @@ def test_image_that_is_missing_or_broken_is_named(coco_set: CocoSet, tmp_path: P
     with pytest.raises(DataError, match=r"2\.png \(image id 2\): cannot be read"):
         error_sheet(coco_set, tmp_path, found, "background")
     (tmp_path / "2.png").unlink()
-    with pytest.raises(DataError, match=r"2\.png \(image id 2\): cannot be read"):
+    with pytest.raises(DataError, match=r"2\.png \(image id 2\): no such file"):
         error_sheet(coco_set, tmp_path, found, "background")
 
 

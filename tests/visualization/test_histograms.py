@@ -64,3 +64,10 @@ def test_extreme_boxes_can_be_drawn(tmp_path):
     assert blue(tmp_path / "boxes.png").any()
     plot_boxes([(1e-200, 1e-200), (1e200, 1e200), (1e-200, 1e200)], tmp_path / "boxes.png")
     assert blue(tmp_path / "boxes.png").any()
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path, figures):
+    plot_classes({"$5 to $10": 3, r"$\undefined$": 2, "日本 $": 1}, tmp_path / "classes.png")
+    labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
+    assert labels == [r"\$5 to \$10", r"\$\undefined\$", r"日本 \$"]
+    assert num_bars(tmp_path / "classes.png") == 3

@@ -8,6 +8,7 @@ those of Deformable-DETR and AdaMixer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,8 +38,9 @@ class HungarianMatcher:
         alpha: float = 0.25,
         gamma: float = 2.0,
     ) -> None:
-        if min(cost_class, cost_bbox, cost_giou) < 0 or max(cost_class, cost_bbox, cost_giou) == 0:
-            raise ValueError("the cost weights must not be negative and not all zero")
+        weights = (cost_class, cost_bbox, cost_giou)
+        if not all(0 <= weight < math.inf for weight in weights) or max(weights) == 0:
+            raise ValueError("the cost weights must be finite, not negative and not all zero")
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou

@@ -54,10 +54,11 @@ def _pad(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
                 f"target of image {image}: expected boxes (T, 4) and labels (T,), "
                 f"got {tuple(boxes.shape)} and {tuple(labels.shape)}"
             )
-    boxes = pad_sequence([target["boxes"] for target in targets], batch_first=True)
-    labels = pad_sequence([target["labels"] for target in targets], batch_first=True)
+    # each by itself: the joined tensor has the type of the first, which may be an empty one's
+    boxes = pad_sequence([target["boxes"].to(like.dtype) for target in targets], batch_first=True)
+    labels = pad_sequence([target["labels"].long() for target in targets], batch_first=True)
     counts = [len(target["labels"]) for target in targets]
-    return PaddedTargets(boxes.to(like), labels.to(like.device).long(), counts)
+    return PaddedTargets(boxes.to(like.device), labels.to(like.device), counts)
 
 
 def matched_boxes(padded: PaddedTargets, matches: Tensor) -> Tensor:

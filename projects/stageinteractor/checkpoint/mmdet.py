@@ -8,8 +8,9 @@ reads, the initial boxes that are computed here.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -83,21 +84,14 @@ def convert_mmdet_state_dict(state_dict: State, model: nn.Module | None = None) 
         model: if given, the result must have exactly its parameters and buffers, in their shapes.
 
     Raises:
-        DataError: names that are unknown, missing or have another shape, all of them at once.
+        DataError: names that are unknown, missing, mean the same parameter or have another shape,
+            and what is no tensor, all of them at once.
     """
     nested = state_dict.get("state_dict", state_dict)
     source: State = nested if isinstance(nested, Mapping) else state_dict
-    converted: dict[str, Tensor] = {}
-    dropped, unknown = [], []
-    for name, value in source.items():
-        ours = our_name(name)
-        if ours is not None:
-            converted[ours] = swin_names.columns_from_mmdet(name, value)
-        elif any(re.fullmatch(pattern, name) for pattern in WITHOUT_EFFECT):
-            dropped.append(name)
-        else:
-            unknown.append(name)
-    faults = [f"unknown: {', '.join(unknown)}"] if unknown else []
+    dropped = [name for name in source if _is_without_effect(name)]
+    alive = {name: value for name, value in source.items() if name not in dropped}
+    converted, faults = _rename_all(alive, our_name, swin_names.columns_from_mmdet)
     if model is not None:
         faults += _differences(converted, model.state_dict())
     if faults:
@@ -112,18 +106,45 @@ def to_mmdet_state_dict(state_dict: State) -> dict[str, Tensor]:
     ``strict=False``.
 
     Raises:
-        DataError: names that the published model does not have.
+        DataError: names that the published model does not have or that mean the same parameter,
+            and what is no tensor or has a shape that cannot be, all of them at once.
     """
-    is_adamixer = any(".sampler.offsets." in name for name in state_dict)
+    is_adamixer = any(".sampler.offsets." in str(name) for name in state_dict)
     own = ADAMIXER if is_adamixer else STAGEINTERACTOR
-    names = {name: published_name(name, own) for name in state_dict}
-    unknown = [name for name, published in names.items() if published is None]
-    if unknown:
-        raise DataError(f"the published model has no counterpart of: {', '.join(unknown)}")
-    return {
-        str(names[name]): swin_names.columns_to_mmdet(name, value)
-        for name, value in state_dict.items()
-    }
+    renamed, faults = _rename_all(
+        state_dict, lambda name: published_name(name, own), swin_names.columns_to_mmdet
+    )
+    if faults:
+        raise DataError("the published model has no counterpart of it; " + "; ".join(faults))
+    return renamed
+
+
+def _is_without_effect(name: Any) -> bool:
+    return isinstance(name, str) and any(re.fullmatch(part, name) for part in WITHOUT_EFFECT)
+
+
+def _rename_all(
+    source: State, rename: Callable[[str], str | None], reorder: Callable[[str, Tensor], Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename tensors; return them, and what is wrong with the others, a text for every kind."""
+    renamed: dict[str, Tensor] = {}
+    before: dict[str, str] = {}
+    faults: dict[str, list[str]] = defaultdict(list)
+    for name, value in source.items():
+        new = rename(name) if isinstance(name, str) else None
+        if new is None:
+            faults["unknown"].append(str(name))
+        elif not isinstance(value, Tensor):
+            faults["no tensors"].append(name)
+        elif new in before:
+            faults["the same parameter"].append(f"{before[new]} and {name}")
+        else:
+            before[new] = name
+            try:
+                renamed[new] = reorder(name, value)
+            except ValueError as error:
+                faults["impossible shapes"].append(f"{name} {error}")
+    return renamed, [f"{kind}: {', '.join(names)}" for kind, names in faults.items()]
 
 
 def our_name(name: str) -> str | None:

@@ -45,19 +45,34 @@ def to_mmdet(name: str) -> str | None:
 
 
 def columns_from_mmdet(name: str, value: Tensor) -> Tensor:
-    """Put the columns of patch merging, the last axis, into the original's order."""
+    """Put the columns of patch merging, the last axis, into the original's order.
+
+    Raises:
+        ValueError: there are no four of each.
+    """
     if not _MERGED.fullmatch(name):
         return value
+    _require_fours(value)
     grid = value.unflatten(-1, (-1, 2, 2))  # channel, row, column
     return grid.movedim(-3, -1).transpose(-3, -2).flatten(-3)  # column, row, channel
 
 
 def columns_to_mmdet(name: str, value: Tensor) -> Tensor:
-    """Put the columns of patch merging, the last axis, into mmdet's order."""
+    """Put the columns of patch merging, the last axis, into mmdet's order.
+
+    Raises:
+        ValueError: there are no four of each.
+    """
     if not _MERGED.fullmatch(name):
         return value
+    _require_fours(value)
     grid = value.unflatten(-1, (2, 2, -1))  # column, row, channel
     return grid.transpose(-3, -2).movedim(-1, -3).flatten(-3)  # channel, row, column
+
+
+def _require_fours(value: Tensor) -> None:
+    if value.dim() == 0 or value.shape[-1] == 0 or value.shape[-1] % 4:
+        raise ValueError(f"{tuple(value.shape)} instead of a last axis of four of each channel")
 
 
 def _first(name: str, rules: tuple[tuple[str, str], ...]) -> str | None:

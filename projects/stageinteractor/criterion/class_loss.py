@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,11 +13,16 @@ class FocalLoss(nn.Module):
 
     Args:
         alpha: weight of positives; negatives weigh 1 - alpha.
-        gamma: focusing parameter.
+        gamma: focusing parameter, 0 or at least 1: in between, the gradient of an entry that is
+            surely right would be infinite.
     """
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0) -> None:
         super().__init__()
+        if not 0.0 <= alpha <= 1.0 or not (gamma == 0.0 or 1.0 <= gamma < math.inf):
+            raise ValueError(
+                f"alpha must lie in [0, 1] and gamma be 0 or at least 1, got {alpha} and {gamma}"
+            )
         self.alpha = alpha
         self.gamma = gamma
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
+
+from .values import is_number
 
 
 def box_fault(box: Any, width: float, height: float) -> str | None:
@@ -15,10 +16,10 @@ def box_fault(box: Any, width: float, height: float) -> str | None:
     """
     if not isinstance(box, list | tuple) or len(box) != 4:
         return "not four numbers"
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in box):
+    if not all(map(is_number, box)):
         return "NaN, infinite or not a number"
     x, y, box_width, box_height = box
-    if box_width <= 0 or box_height <= 0:
+    if box_width <= 0 or box_height <= 0 or box_width * box_height == 0:  # it may underflow
         return "without width or height"
     if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
         return "outside the image"

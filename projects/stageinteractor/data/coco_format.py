@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import DataError
 from .box_checks import box_fault
+from .values import is_number, is_writable
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -65,8 +66,8 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
         key: config key that the path came from, for messages.
 
     Raises:
-        DataError: the file is missing, is not COCO JSON, repeats an id, or refers to an image or
-            category that it does not list.
+        DataError: the file is missing, is not COCO JSON, repeats an id, refers to an image or
+            category that it does not list, or has a size, area or iscrowd that cannot be.
     """
     content = read_json_object(Path(json_file), key)
     where = f"{json_file} ({key})"
@@ -78,11 +79,15 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     _require_type(images, "file_name", "a text", "image", where)
     _require_type(images, "id", "a number or text", "image", where)
     _require_type(categories, "id", "a number", "category", where)
+    _require_writable_names(categories, where)
     _require_type(annotations, "id", "a number or text", "annotation", where)
     for image in images:
-        if not all(isinstance(image[side], int | float) for side in ("width", "height")):
-            raise DataError(f"{where}: image id {image['id']}: width and height must be numbers")
+        if not all(is_number(image[side]) and image[side] > 0 for side in ("width", "height")):
+            raise DataError(
+                f"{where}: image id {image['id']!r}: width and height must be positive numbers"
+            )
     _fill_ids(annotations)
+    _require_measurable(annotations, where)
     for kind, entries in (("image", images), ("category", categories), ("annotation", annotations)):
         _require_unique_ids(entries, kind, where)
     if not categories:
@@ -107,7 +112,7 @@ def read_json_object(path: Path, key: str) -> Json:
         raise DataError(f"{path}: no such file; set {key} to a COCO-format JSON file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} ({key}) is not readable as JSON: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} ({key}): expected an object with 'images' and 'categories'")
@@ -128,7 +133,7 @@ def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, wher
     for position, entry in enumerate(entries):
         missing = [name for name in names if name not in entry]
         if missing:
-            label = f"{kind} id {entry['id']}" if "id" in entry else f"{kind} number {position}"
+            label = f"{kind} id {entry['id']!r}" if "id" in entry else f"{kind} number {position}"
             raise DataError(f"{where}: {label} lacks {', '.join(missing)}")
 
 
@@ -141,6 +146,14 @@ def _require_type(entries: list[Json], field: str, wanted: str, kind: str, where
             )
 
 
+def _require_writable_names(categories: list[Json], where: str) -> None:
+    """Refuse halves of a character that JSON can hold, but no file, terminal or picture."""
+    for category in categories:
+        if not is_writable(category["name"]):
+            told = f"category id {category['id']!r} has name {category['name']!r}"
+            raise DataError(f"{where}: {told}, which cannot be written: rename it")
+
+
 def _fill_ids(annotations: list[Json]) -> None:
     """Give annotations without an id one that no other has."""
     taken = {annotation["id"] for annotation in annotations if "id" in annotation}
@@ -148,6 +161,22 @@ def _fill_ids(annotations: list[Json]) -> None:
     for annotation in annotations:
         if "id" not in annotation:
             annotation["id"] = next(free)
+
+
+def _require_measurable(annotations: list[Json], where: str) -> None:
+    """Refuse what would drop objects silently, or end the evaluation after a whole training."""
+    expected = {"area": "a number", "iscrowd": "0 or 1"}
+    for annotation in annotations:
+        fine = {
+            "area": is_number(annotation.get("area", 0)),
+            "iscrowd": annotation.get("iscrowd", 0) in (0, 1),
+        }
+        for field, is_fine in fine.items():
+            if not is_fine:
+                raise DataError(
+                    f"{where}: annotation id {annotation['id']!r} has {field} "
+                    f"{annotation[field]!r}: expected {expected[field]}, or leave it out"
+                )
 
 
 def _require_unique_ids(entries: list[Json], kind: str, where: str) -> None:
@@ -163,7 +192,7 @@ def _require_known(
     for annotation in annotations:
         if not isinstance(annotation[field], Hashable) or annotation[field] not in known:
             raise DataError(
-                f"{where}: annotation id {annotation['id']} has {field} {annotation[field]}, "
+                f"{where}: annotation id {annotation['id']!r} has {field} {annotation[field]!r}, "
                 f"which is not in {name!r} (ids {_some(_in_order(known))}); add it there or "
                 "remove the annotation"
             )
@@ -192,5 +221,5 @@ def _usable(annotations: list[Json], images: list[Json], where: str) -> list[Jso
 
 
 def _some(values: list[Any], limit: int = 5) -> str:
-    shown = ", ".join(str(value) for value in values[:limit])
+    shown = ", ".join(map(repr, values[:limit]))
     return f"{shown}, and {len(values) - limit} more" if len(values) > limit else shown

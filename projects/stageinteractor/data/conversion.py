@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 
 from ..errors import DataError, MissingDependencyError
 from .checks.image_files import QUARTER_TURNS
+from .pictures import PictureError, open_image, reason_of
 
 Json = dict[str, Any]
 CORNERS = ("xmin", "ymin", "xmax", "ymax")  # of Pascal VOC
@@ -43,6 +44,7 @@ def convert_yolo(data_yaml: str | Path, split: str) -> tuple[Json, Path]:
     supervision = _supervision()
     images = _yolo_images(Path(data_yaml), split)
     labels = _yolo_labels(images)
+    _require_readable(images)
     try:
         dataset = supervision.DetectionDataset.from_yolo(
             str(images), str(labels), str(data_yaml), show_progress=sys.stderr.isatty()
@@ -104,6 +106,7 @@ def convert_voc(folder: str | Path, split: str) -> tuple[Json, Path]:
     root = Path(folder)
     images, annotations, members = _voc_folders(root, split)
     classes = _voc_classes(root)
+    _require_readable(images)
     try:
         dataset = supervision.DetectionDataset.from_pascal_voc(
             str(images), str(annotations), show_progress=sys.stderr.isatty()
@@ -215,12 +218,23 @@ def _require_all_images(paths: list[Path], root: Path, members: set[str] | None)
         raise DataError(f"{root}: {len(lacking)} images of the split are missing, as {lacking[0]}")
 
 
+def _require_readable(images: Path) -> None:
+    """Refuse images that the library would stumble over, or read whatever size they claim."""
+    known = Image.registered_extensions()
+    for path in sorted(images.glob("*")):
+        if path.suffix.lower() in known:
+            _upright_size(path)
+
+
 def _upright_size(path: Path) -> tuple[int, int]:
     """Return width and height of an image, turned by its EXIF orientation."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        with open_image(path) as image:
             orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+            if image.format == "TIFF":
+                image.load()  # Pillow turns it
+                orientation = 1
+            width, height = image.size
+    except Exception as error:  # Pillow raises whatever the bytes lead it to
+        raise PictureError(str(path), reason_of(error)) from error
     return (height, width) if orientation in QUARTER_TURNS else (width, height)

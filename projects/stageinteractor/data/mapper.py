@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from detectron2.data import DatasetMapper
+import numpy as np
+import torch
+from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import SizeMismatchError
-from PIL import Image
+from detectron2.structures import Instances
+from torch import Tensor
 
 from ..errors import DataError
+from .pictures import PictureError, as_array, read_picture
+
+Record = dict[str, Any]
+NOT_FOR_BOXES = ("segmentation", "keypoints")
 
 
 class DetectionMapper:
-    """detectron2's mapper for boxes, with errors that name file and image.
+    """What detectron2's DatasetMapper does for boxes; pictures are read by `read_picture`.
 
     Args:
         is_train: keep the annotations, as "instances".
         augmentations: detectron2 augmentations, applied in order.
-        image_format: channel order; the model's pixel_mean and pixel_std must fit it.
+        image_format: channel order, "RGB" or "BGR" or what else detectron2's reader has; the
+            model's pixel_mean and pixel_std must fit it.
     """
 
     def __init__(
@@ -29,24 +36,84 @@ class DetectionMapper:
         augmentations: Sequence[T.Augmentation | T.Transform],
         image_format: str = "RGB",
     ) -> None:
-        self.mapper = DatasetMapper(
-            is_train, augmentations=list(augmentations), image_format=image_format
-        )
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(list(augmentations))
+        self.image_format = image_format
 
-    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, record: Record) -> Record:
         """Return the record with "image" (3, H, W) and, in training, "instances".
 
         Raises:
-            DataError: the image cannot be read, or its size differs from the annotation file's.
+            DataError: the image cannot be read or augmented, or has another size than the
+                annotation file says.
         """
+        mapped = dict(record)
+        annotations = mapped.pop("annotations", None)
+        image, transforms = augment(self.augmentations, self._pixels(mapped), where(record))
+        mapped["image"] = image
+        if self.is_train and annotations is not None:
+            height, width = image.shape[1:]
+            mapped["instances"] = instances(annotations, transforms, (height, width))
+        return mapped
+
+    def _pixels(self, record: Record) -> np.ndarray:
+        """Return the picture (H, W, 3) of a record."""
         try:
-            return self.mapper(record)
-        except SizeMismatchError as error:
+            pixels = as_array(read_picture(record["file_name"]), self.image_format)
+            detection_utils.check_image_size(record, pixels)
+        except PictureError as error:
+            reason = error.reason
+        except detection_utils.SizeMismatchError as error:
             reason = " ".join(str(error).split())
-        except (OSError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
-            # Pillow raises OSError, SyntaxError for a broken chunk, RuntimeError for a broken AVIF
-            reason = f"cannot be read: {error}"
+        else:
+            return pixels
         raise DataError(
-            f"{record['file_name']} (image id {record['image_id']}): {reason}; "
+            f"{where(record)}: {reason}; "
             "repair the file or remove the image from the annotation file"
         )
+
+
+def where(record: Record) -> str:
+    """Return the words that name a record's image in a message."""
+    return f"{record['file_name']} (image id {record['image_id']})"
+
+
+def augment(
+    augmentations: T.AugmentationList, pixels: np.ndarray, name: str
+) -> tuple[Tensor, T.Transform]:
+    """Augment the picture (H, W, 3) of that name.
+
+    Returns:
+        the picture (3, H', W'), and what was done to it.
+
+    Raises:
+        DataError: it cannot be done, such as to resize a picture that is too long and thin.
+    """
+    height, width = pixels.shape[:2]
+    augmented = T.AugInput(pixels)
+    try:
+        transforms = augmentations(augmented)
+    except ValueError as error:  # such as Pillow's, for a side of 0 pixels
+        raise DataError(
+            f"{name}: its {width} x {height} pixels cannot be augmented: {error}; cut it or leave "
+            "it out"
+        ) from error
+    return torch.as_tensor(augmented.image.transpose(2, 0, 1).copy()), transforms
+
+
+def instances(
+    annotations: Sequence[Record], transforms: T.Transform, size: tuple[int, int]
+) -> Instances:
+    """Return boxes and classes in the augmented picture of (height, width); crowds are left out."""
+    moved = [
+        detection_utils.transform_instance_annotations(
+            {key: value for key, value in each.items() if key not in NOT_FOR_BOXES},
+            transforms,
+            size,
+        )
+        for each in annotations
+        if not each.get("iscrowd", 0)
+    ]
+    return detection_utils.filter_empty_instances(
+        detection_utils.annotations_to_instances(moved, size)
+    )

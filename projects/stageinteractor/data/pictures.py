@@ -1,57 +1,160 @@
-"""One picture, however it is given, as an upright RGB picture."""
+"""One picture, however it is given, as an upright RGB picture.
+
+Training, evaluation, prediction and the data checks all read pictures here. A file is data from
+elsewhere: what its bytes are decides, not its name; only the kinds of `FORMATS` are opened, some of
+Pillow's others start programs; and a picture of more than `MAX_PIXELS` is refused before any memory
+is taken for it.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
+from functools import cache
 from typing import BinaryIO
 
 import numpy as np
-from detectron2.data.detection_utils import _apply_exif_orientation
+from detectron2.data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
 
 Picture = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "JPEG2000", "AVIF", "GIF", "PPM")
+MAX_PIXELS = 100_000_000  # 10,000 x 10,000; reading it takes about 1 GB for a moment
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+BITS_PER_SAMPLE = 258  # of TIFF's tags
+
+
+class PictureError(DataError):
+    """A picture cannot be used.
+
+    Args:
+        name: of the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.reason = reason
+
 
 def open_picture(picture: Picture) -> Image.Image:
     """Return a picture in RGB, turned as its EXIF orientation says.
 
-    The pixels are those of detectron2's reader, which however turns a TIFF twice.
+    Of an animation it is the first picture; transparency is dropped; of 16 bits the upper 8 are
+    kept. Otherwise the pixels are those of detectron2's reader, which clips 16 bits to white and
+    turns a TIFF twice.
 
     Args:
         picture: path, open file, PIL image, or uint8 RGB array (H, W, 3).
 
     Raises:
-        DataError: the file cannot be read, or the array has another type or shape.
+        DataError: the file cannot be read, is of another kind than `FORMATS`, has more than
+            `MAX_PIXELS` or pixels of another mode; or the array has another type or shape.
     """
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
     if isinstance(picture, Image.Image):
+        if refusal := _refusal(picture):
+            raise PictureError(name_of(picture), refusal)
         return _upright_rgb(picture)
-    name = _name(picture)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd metadata
+        return read_picture(picture)
+
+
+def read_picture(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Return the picture of a file as `open_picture` does; Pillow's warnings are let through.
+
+    Raises:
+        PictureError: as `open_picture`.
+    """
+    name = name_of(file)
     try:
-        with warnings.catch_warnings(), Image.open(picture) as image:
-            warnings.simplefilter("ignore")  # about metadata, and sizes short of Pillow's limit
+        with open_image(file) as image:
             return _upright_rgb(image)
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name}: is not an image of a known kind") from None
+    except PictureError as error:
+        raise PictureError(name, error.reason) from None
     except Exception as error:  # Pillow raises whatever the bytes lead it to
-        raise DataError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
+        raise PictureError(name, reason_of(error)) from error
 
 
-def _name(picture: str | os.PathLike[str] | BinaryIO) -> str:
+def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Open an image file of one of the kinds that are read, without decoding its pixels.
+
+    Raises:
+        PictureError: too many pixels, or of a mode whose range or colours are not known.
+        Exception: whatever the file's bytes lead Pillow to; `reason_of` tells it.
+    """
+    image = Image.open(file, formats=_formats())
+    refusal = _refusal(image)
+    if refusal is None:
+        return image
+    image.close()
+    raise PictureError(name_of(file), refusal)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # not every Pillow has all
+
+
+def _refusal(image: Image.Image) -> str | None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        return f"{width} x {height} pixels are more than {MAX_PIXELS:,}; cut it into tiles"
+    if image.mode not in EIGHT_BIT and not _is_16_bit(image):
+        return f"pixels of mode {image.mode} are not read; save it in RGB or grey, 8 or 16 bits"
+    return None
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line why a picture could not be read."""
+    if isinstance(error, PictureError):
+        return error.reason
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot be read: not an image of a known kind"
+    text = " ".join(str(error).split()).split(" <_io")[0]
+    return f"cannot be read: {text or type(error).__name__}"
+
+
+def as_array(image: Image.Image, image_format: str) -> np.ndarray:
+    """Return the pixels (H, W, channels) of an RGB picture in one of detectron2's formats."""
+    if image_format in ("RGB", "BGR"):
+        pixels = np.asarray(image)
+        return pixels if image_format == "RGB" else pixels[:, :, ::-1]
+    return convert_PIL_to_numpy(image, image_format)
+
+
+def name_of(picture: Picture) -> str:
+    """Return the words that name a picture in a message."""
     if isinstance(picture, str | os.PathLike):
         return os.fspath(picture)
     return str(getattr(picture, "name", "image"))
 
 
+def _is_16_bit(image: Image.Image) -> bool:
+    return image.mode in SIXTEEN_BIT or (image.mode == "I" and image.format in ("PNG", "PPM"))
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()  # Pillow turns a TIFF here, and then forgets its orientation
-    return _apply_exif_orientation(image).convert("RGB")  # what is no EXIF turns nothing
+    upright = _apply_exif_orientation(image)  # what is no EXIF turns nothing
+    if _is_16_bit(image):
+        upright = Image.fromarray((np.asarray(upright) >> _lower_bits(image)).astype(np.uint8))
+    return upright.convert("RGB")
+
+
+def _lower_bits(image: Image.Image) -> int:
+    """Return how many bits of a picture with more than 8 of them are dropped."""
+    tags = getattr(image, "tag_v2", {})  # a TIFF may have 12
+    return int(tags.get(BITS_PER_SAMPLE, (16,))[0]) - 8
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

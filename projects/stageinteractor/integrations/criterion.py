@@ -87,6 +87,7 @@ class CrossStageCriterion(nn.Module):
 
         Raises:
             UnsupportedHostError: the host's matcher was not called for every stage by itself.
+            FloatingPointError: logits or boxes that are matched are no numbers.
         """
         if self._is_branch(outputs):
             return self.criterion(outputs, targets, *args, **kwargs)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..assigner import CrossStageAssigner, PerStageAssigner, assignment_statistics
 from ..errors import UnsupportedHostError
+from .finite import broken_images, raise_if_broken
 from .label_loss import LabelLoss
 from .outputs import Outputs, add_rows, logits_of
 from .pairs import Pairs, assign, to_host, to_matches, to_pairs
@@ -60,6 +61,7 @@ class Step:
 
         Raises:
             UnsupportedHostError: the host asks for its stages with different arguments.
+            FloatingPointError: a stage's logits or boxes, of an image with objects, are no numbers.
         """
         stage = self.index.get(id(logits_of(outputs)))
         if stage is None:
@@ -67,7 +69,11 @@ class Step:
         arguments = (targets, *args, *sorted(kwargs.items()))
         if self.arguments is None:
             self.arguments = arguments
-            self.own = [self.matcher(each, targets, *args, **kwargs) for each in self.stages]
+            try:
+                self.own = [self.matcher(each, targets, *args, **kwargs) for each in self.stages]
+            except Exception:  # what hosts say about NaN differs, and tells neither stage nor image
+                raise_if_broken(broken_images(self.stages).cpu(), targets)
+                raise
             self._assign()
         elif not _same(arguments, self.arguments):
             raise UnsupportedHostError(
@@ -81,14 +87,16 @@ class Step:
         """Name the objects that every query learns from; one copy from the device, if it is one."""
         labels = next(key for key in ("labels", "class_labels") if key in self.targets[0])
         images = len(self.targets)
-        boxes, *rest = to_host(
+        broken, boxes, *rest = to_host(
             [
+                broken_images(self.stages),
                 torch.stack([stage["pred_boxes"].detach() for stage in self.stages]),
                 *(target["boxes"] for target in self.targets),
                 *(target[labels] for target in self.targets),
                 *(index for pairs in self.own for pair in pairs for index in pair),
             ]
         )
+        raise_if_broken(broken, self.targets)
         boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
         known = zip(rest[:images], rest[images : 2 * images], strict=True)
         indices = rest[2 * images :]

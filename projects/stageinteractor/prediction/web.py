@@ -1,8 +1,8 @@
 """A local web page: drop an image on it, move the score threshold, read the table of detections.
 
 streamlit, the extra ``web``, serves it from this machine to this machine alone; the page loads
-nothing from elsewhere and sends nothing away. An image goes through the model once; moving the
-threshold only draws again.
+nothing from elsewhere and sends nothing away. Uploads are limited in bytes here and in pixels by
+`open_picture`. An image goes through the model once; moving the threshold only draws again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from .drawing import draw_detections
 from .sources import IMAGES
 
 LARGEST = 1600  # pixels of the long side on the page
+UPLOAD = 50  # megabytes of a file
+LOOPBACK = "127.0.0.1"
 SERVER = {
-    "server.address": "127.0.0.1",
+    "server.address": LOOPBACK,
+    "server.maxUploadSize": str(UPLOAD),
     "server.headless": "true",
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
@@ -68,6 +71,8 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
     options = SERVER | ({} if port is None else {"server.port": str(port)})
     script = Path(__file__).with_name("page.py")
     arguments = ["run", str(script), *(f"--{key}={value}" for key, value in options.items())]
+    # A page from elsewhere may have its name lead to this machine, but not under these names.
+    arguments += [f"--server.allowedHosts={host}" for host in (LOOPBACK, "localhost")]
     gc.freeze()  # streamlit collects garbage after every change: not through all of torch, please
     cli.main(arguments, standalone_mode=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .figures import new_figure, save_figure
+from .figures import as_written, new_figure, save_figure
 
 NUMBERED = 25  # up to so many rows have their numbers written into the cells
 
@@ -41,7 +41,7 @@ def plot_confusion(
     norm = PowerNorm(0.5, vmin=0, vmax=100)  # a few per cent are to be seen
     picture = axes.imshow(shares, cmap="Blues", norm=norm)
     font = 9 if size <= NUMBERED else 7
-    ticks = range(size)
+    ticks, class_names = range(size), list(map(as_written, class_names))
     axes.set_xticks(ticks, [*class_names, "not found"], rotation=90, fontsize=font)
     rows = zip([*class_names, "background"], matrix.sum(axis=1), strict=True)
     axes.set_yticks(ticks, [f"{name} ({total})" for name, total in rows], fontsize=font)

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ..data.coco_format import CocoSet
-from ..data.pictures import open_picture
+from ..data.pictures import PictureError, read_picture
 from ..errors import DataError
 from .boxes import DrawnBox, draw_boxes, picture_grid
 
@@ -88,10 +88,8 @@ def read_upright(image: Json, image_root: str | Path) -> Image.Image:
     """
     path = Path(image_root) / image["file_name"]
     try:
-        return open_picture(path)
-    except DataError as error:
-        reason = str(error).removeprefix(f"{path}: ").removeprefix("cannot be read: ")
+        return read_picture(path)
+    except PictureError as error:
         raise DataError(
-            f"{path} (image id {image['id']}): cannot be read: {reason}; is the folder of the "
-            "images right?"
+            f"{path} (image id {image['id']}): {error.reason}; is the folder of the images right?"
         ) from error

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..assigner.boxes import box_iou
 from ..errors import DataError, MissingDependencyError, UnsupportedHostError
 from .boxes import class_color
-from .figures import new_figure, save_figure
+from .figures import as_written, new_figure, save_figure
 
 COLUMNS = 4
 FEWEST = 10  # points that can be laid out
@@ -166,7 +166,7 @@ def _write_names(
         middle = np.median(places[classes == label], axis=0)
         axes.text(
             *middle,
-            class_names[label],
+            as_written(class_names[label]),
             ha="center",
             va="center",
             fontsize=11 if len(present) <= 20 else 7,

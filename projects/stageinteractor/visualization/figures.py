@@ -20,6 +20,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def as_written(text: str) -> str:
+    """Return a text of the user's so that matplotlib writes it, and takes no part as a formula."""
+    return text.replace("$", r"\$")
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Save a figure with 110 pixels an inch; the suffix names the format."""
     with atomic_path(path) as temporary:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .figures import new_figure, save_figure
+from .figures import as_written, new_figure, save_figure
 
 ROWS = 40  # classes in a column
 MOST = 120  # classes in the picture
@@ -47,7 +47,7 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
 
 
 def _bars(axes: Any, items: Sequence[tuple[str, int]], rows: int) -> None:
-    names = [name if len(name) <= 24 else name[:23] + "…" for name, _ in items]
+    names = [as_written(name if len(name) <= 24 else name[:23] + "…") for name, _ in items]
     bars = axes.barh(range(len(items)), [count for _, count in items], height=0.75)
     axes.bar_label(bars, [f"{count:,}" for _, count in items], padding=3, fontsize=8)
     axes.set_yticks(range(len(items)), names, fontsize=8)

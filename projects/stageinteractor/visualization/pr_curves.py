@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures import new_figure, save_figure
+from .figures import as_written, new_figure, save_figure
 
 MANY = 12  # more classes than that are not told apart by colour
 ROWS = 40  # bars in a column
@@ -83,7 +83,9 @@ def _plot_classes(
             axes.plot(recall, curves[:, k], color="0.85", linewidth=0.8)
     for position, k in enumerate(named):
         color = colormaps["tab20"](position % 20) if len(named) > 10 else f"C{position}"
-        axes.plot(recall, curves[:, k], color=color, label=f"{class_names[k]}: {ap50[k]:.1f}")
+        axes.plot(
+            recall, curves[:, k], color=color, label=f"{as_written(class_names[k])}: {ap50[k]:.1f}"
+        )
 
 
 def plot_class_ap(
@@ -112,7 +114,9 @@ def plot_class_ap(
             text = "no objects" if math.isnan(ap[k]) else f"{ap[k]:.1f} / {ap50[k]:.1f}"
             at = 1.0 if math.isnan(ap50[k]) else ap50[k] + 1
             axes.text(at, place, text, va="center", fontsize=8)
-        axes.set_yticks(places, [f"{class_names[k]}  ({counts[k]})" for k in shown], fontsize=8)
+        axes.set_yticks(
+            places, [f"{as_written(class_names[k])}  ({counts[k]})" for k in shown], fontsize=8
+        )
         axes.set(xlim=(0, 116), ylim=(rows - 0.4, -0.6), xlabel="per cent")
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)

@@ -122,6 +122,11 @@ def test_some_boxes_across_the_edge_are_no_corners():
     assert form_of(boxes) is None
 
 
+def test_boxes_in_the_first_pixel_are_no_shares_of_the_image():
+    assert form_of(np.tile([0, 0, 1, 1], (5, 1))) is None
+    assert form_of(np.tile([0, 0, 1, 0.5], (5, 1))) == "relative"
+
+
 def test_whole_images_as_boxes_are_no_corners():
     assert form_of(np.tile([0, 0, 640, 480], (50, 1))) is None
 

@@ -4,11 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from detectron2.data.detection_utils import read_image
 from PIL import Image, PngImagePlugin
 
 from stageinteractor.data.checks.image_files import read_image_file, read_image_files
 from stageinteractor.data.checks.repair_images import turn_box
+from stageinteractor.data.pictures import read_picture
 
 
 def picture(width: int = 64, height: int = 48) -> Image.Image:
@@ -51,7 +51,7 @@ def test_a_jpeg_that_lacks_its_last_bytes_is_found(tmp_path):
 
 def test_a_png_that_lacks_only_its_end_mark_is_readable_as_in_training(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded("PNG")[:-8])
-    assert read_image(tmp_path / "a.png").shape == (48, 64, 3)
+    assert read_picture(tmp_path / "a.png").size == (64, 48)
     assert read_image_file(tmp_path / "a.png").fault is None
 
 
@@ -69,15 +69,15 @@ def test_a_folder_is_no_picture(tmp_path):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_images_are_turned_as_detectron2_turns_them(tmp_path, kind, orientation):
-    """The turned box of a bright patch is where the patch is in what detectron2 reads."""
+def test_images_are_turned_as_in_training(tmp_path, kind, orientation):
+    """The turned box of a bright patch is where the patch is in what training reads."""
     stored = Image.new("L", (64, 48))
     stored.paste(255, (8, 16, 24, 20))
     exif = Image.Exif()
     exif[274] = orientation
     path = tmp_path / f"image.{kind.lower()}"
     stored.convert("RGB").save(path, exif=exif, quality=95)
-    file, read = read_image_file(path), read_image(path)
+    file, read = read_image_file(path), np.asarray(read_picture(path))
     assert (file.height, file.width) == read.shape[:2]
     assert file.stored_size == (64, 48)
     rows, columns = np.nonzero(read[..., 0] > 128)
@@ -90,7 +90,7 @@ def test_an_orientation_in_the_xmp_of_a_png_is_seen(tmp_path):
     text.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:li tiff:Orientation="6"/></x:xmpmeta>')
     picture().save(tmp_path / "a.png", pnginfo=text)
     file = read_image_file(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png").shape[:2] == (file.height, file.width) == (64, 48)
+    assert read_picture(tmp_path / "a.png").size == (file.width, file.height) == (48, 64)
 
 
 def test_many_files_are_read_once_each_and_in_any_order(tmp_path):
@@ -110,7 +110,8 @@ def test_missing_and_unreadable_images_are_errors(content, photos, check):
     lines = {f.kind: f.line() for f in check(content).findings}
     assert lines["missing_image"].startswith("image id 11 (a.png): ")
     assert str(photos / "a.png") in lines["missing_image"]
-    assert lines["unreadable_image"].startswith("image id 12 (b.png): cannot identify image file")
+    reason = "cannot be read: not an image of a known kind"
+    assert lines["unreadable_image"].startswith(f"image id 12 (b.png): {reason}")
 
 
 def test_another_size_is_an_error(content, photos, only):

@@ -101,6 +101,18 @@ def test_equal_boxes_are_kept_once(content, fix):
     assert "annotation id 504" in fixed.lines[0] and "annotation id 501" in fixed.lines[0]
 
 
+def test_equal_boxes_are_kept_once_also_if_one_is_no_crowd_only_after_its_repair(content, fix):
+    content["annotations"].append(content["annotations"][0] | {"id": 504, "iscrowd": -1})
+    assert fix(content).ids("annotations") == [501, 502, 503]
+
+
+def test_names_that_cannot_be_written_are_spelt_out(content, fix):
+    content["categories"][0]["name"] = "ca\ud800r"
+    fixed = fix(content)
+    assert fixed.content["categories"][0]["name"] == r"ca\ud800r"
+    assert fixed.lines == ["category id 19: named: now 'ca\\\\ud800r'"]
+
+
 def test_annotations_get_ids_of_their_own(content, fix):
     content["annotations"][0]["id"] = 0
     content["annotations"][1]["id"] = 503
@@ -150,7 +162,8 @@ def test_missing_and_unreadable_images_go_with_their_objects(content, photos, fi
     fixed = fix(content)
     assert fixed.ids("images") == [12] and fixed.ids("annotations") == [503]
     (line,) = fixed.lines
-    assert line.startswith("image id 11 (a.png): dropped: cannot identify image file; objects: 2")
+    reason = "cannot be read: not an image of a known kind"
+    assert line.startswith(f"image id 11 (a.png): dropped: {reason}; objects: 2")
 
 
 def test_odd_ids_are_renumbered_and_annotations_follow(content, fix):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..box_checks import box_fault
-from .entries import Entries, is_number, is_size
+from ..values import is_number
+from .entries import Entries, is_size
 from .findings import Finding, Json, Place
 
 TOLERANCE = 1.0  # pixels by which a box may pass the edge: some tools count to the last pixel
@@ -66,12 +67,13 @@ def guess_form(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
     """Return "xyxy" or "relative" if boxes are plainly no (x, y, w, h) in pixels, or else None.
 
     Corners are recognised by that a good part of the boxes would cross the edge as (x, y, w, h),
-    and nearly all lie inside as (x1, y1, x2, y2).
+    and nearly all lie inside as (x1, y1, x2, y2). Shares of the image lie between 0 and 1, and not
+    all of them are 0 or 1: these may be pixels.
 
     Args:
         boxes: with width and height of their images, pixels.
     """
-    total = crossing = corners = relative = 0
+    total = crossing = corners = relative = fractions = 0
     for box, width, height in boxes:
         kind = box_kind(box, width, height)
         if kind in ("box_not_numbers", "box_negative"):
@@ -81,7 +83,8 @@ def guess_form(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
         crossing += kind == "box_across"
         corners += is_corners(box, width, height)
         relative += max(box) <= 1 < min(width, height) / 8
-    if total and relative >= 0.95 * total:
+        fractions += any(0 < value < 1 for value in box)
+    if fractions and relative >= 0.95 * total:
         return "relative"
     if crossing >= max(3, 0.3 * total) and corners >= 0.95 * total:
         return "xyxy"
@@ -116,8 +119,7 @@ def box_key(annotation: Json) -> Any:
     box = annotation["bbox"]
     if not is_box(box):
         return None
-    crowd = bool(annotation.get("iscrowd"))
-    return annotation["image_id"], annotation["category_id"], tuple(box), crowd
+    return annotation["image_id"], annotation["category_id"], tuple(box), meant_crowd(annotation)
 
 
 def _same_boxes(entries: Entries) -> Iterator[Finding]:
@@ -164,6 +166,12 @@ def is_large_area(annotation: Json) -> bool:
 def is_crowd_flag(value: Any) -> bool:
     """Tell whether a value can be ``iscrowd``."""
     return isinstance(value, int) and value in (0, 1)
+
+
+def meant_crowd(annotation: Json) -> bool:
+    """Tell whether an object is a crowd, also by a flag that is neither 0 nor 1."""
+    flag = annotation.get("iscrowd", 0)
+    return flag in ("1", 1) or (isinstance(flag, float) and flag > 0)
 
 
 def check_crowded(entries: Entries, num_queries: int) -> Iterator[Finding]:

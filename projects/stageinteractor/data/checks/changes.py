@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..values import printable
 from .findings import SET, Place
 
 
@@ -18,7 +19,7 @@ class Change:
     def line(self) -> str:
         """Return the change as one line: ``annotation id 7, image id 3 (a.png): ...``."""
         place = str(self.place)
-        return f"{place + ': ' if place else ''}{self.action}: {self.detail}"
+        return printable(f"{place + ': ' if place else ''}{self.action}: {self.detail}")
 
 
 @dataclass

@@ -5,12 +5,12 @@ In: the parsed JSON. Out: the entries that the other checks can go on with, and 
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..values import is_number, is_writable
 from .findings import Finding, Json, Place
 
 SINGULAR = {"images": "image", "annotations": "annotation", "categories": "category"}
@@ -44,11 +44,6 @@ class Entries:
 def is_id(value: Any) -> bool:
     """Tell whether a value can be an id: COCO's are whole numbers."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def is_size(image: Json) -> bool:
@@ -113,6 +108,8 @@ def _entry_problems(name: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield "odd_id", f"the id is {entry['id']!r}"
     elif name == "annotations" and entry["id"] == 0:
         yield "id_0", "the id is 0"
+    if name == "categories" and not is_writable(entry.get("name")):
+        yield "odd_name", f"the name is {entry['name']!r}"
 
 
 def _place(name: str, position: int, entry: Any, image_of: dict[Any, Json]) -> Place:

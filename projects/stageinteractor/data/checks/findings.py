@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..values import printable
+
 Json = dict[str, Any]
 ERROR, WARNING = "error", "warning"
 
@@ -32,6 +34,7 @@ KINDS = {
     # entries
     "malformed": Kind("incomplete entry", ERROR, "complete or remove it"),
     "odd_id": Kind("id that is no whole number", ERROR, "give it a whole number"),
+    "odd_name": Kind("name that cannot be written", ERROR, "rename it"),
     "repeated_image_id": Kind("image id used twice", ERROR, "make it unique"),
     "repeated_category_id": Kind("category id used twice", ERROR, "make it unique"),
     "repeated_annotation_id": Kind("annotation id used twice", ERROR, "make it unique"),
@@ -135,7 +138,8 @@ class Finding:
     def line(self) -> str:
         """Return place, problem and what to do: ``annotation id 7, image id 3 (a.png): ...``."""
         place = str(self.place)
-        return f"{place + ': ' if place else ''}{self.problem}: {KINDS[self.kind].advice}"
+        told = f"{place + ': ' if place else ''}{self.problem}: {KINDS[self.kind].advice}"
+        return printable(told)
 
     def as_json(self) -> Json:
         """Return everything that is known, for a report file."""

@@ -1,7 +1,7 @@
 """The image files of a set: are they there, can they be read, have they the size the JSON says.
 
-detectron2 turns an image by its EXIF orientation when it reads it, so a size here is that of the
-turned image.
+Training turns an image by its EXIF orientation when it reads it, so a size here is that of the
+turned image. What `read_picture` refuses is a fault here, too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 from PIL import ExifTags, Image
 from tqdm.contrib.concurrent import thread_map
 
+from ..pictures import open_image, reason_of
 from .entries import Entries, is_size
 from .findings import Finding, Json, Place
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-TIFF_TURNS = {6: 3, 8: 3}  # Pillow turns a TIFF by itself, and detectron2 then once more
-PNG_ORIENTATIONS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # where one may stand
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class ImageFile:
 def read_image_file(path: Path) -> ImageFile:
     """Read a file far enough to know whether it can be trained on.
 
-    A PNG whose checksums hold is not decoded; of a JPEG every byte is decoded, at an eighth of its
-    size, because only that finds one that was cut off; anything else is decoded as it is.
+    Every byte is decoded, because only that finds a file that was cut off or made wrongly; a JPEG
+    at an eighth of its size.
     """
     try:
         data = path.read_bytes()
@@ -63,39 +62,31 @@ def read_image_file(path: Path) -> ImageFile:
     try:
         orientation, (width, height) = _orientation_and_size(data)
     except Exception as error:  # Pillow raises whatever the bytes lead it to
-        return ImageFile(fault=str(error).split(" <_io")[0] or type(error).__name__)
+        return ImageFile(fault=reason_of(error))
     if orientation in QUARTER_TURNS:
         width, height = height, width
     return ImageFile(width, height, orientation)
 
 
 def _orientation_and_size(data: bytes) -> tuple[int, tuple[int, int]]:
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
         size = image.size
-        if image.format == "PNG" and _is_plain_png(data):
-            return 1, size
-        try:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        except Exception:  # as detectron2: what is no EXIF turns nothing
-            orientation = 1
+        if image.format == "TIFF":
+            orientation = _orientation(image)
+            image.load()  # Pillow turns it, and then forgets its orientation
+            return orientation, image.size[::-1] if orientation in QUARTER_TURNS else image.size
         if image.format == "JPEG":
             image.draft("L", (1, 1))
-        image.load()
-        if image.format == "TIFF":
-            size = image.size[::-1] if orientation in QUARTER_TURNS else image.size
-            orientation = TIFF_TURNS.get(orientation, 1)
-    return orientation if orientation in range(1, 9) else 1, size
+        image.load()  # first: a PNG looks for its EXIF by decoding, and a fault would go unseen
+        return _orientation(image), size
 
 
-def _is_plain_png(data: bytes) -> bool:
-    """Tell whether a PNG says nothing of an orientation and all its checksums hold."""
-    if any(name in data for name in PNG_ORIENTATIONS):
-        return False
+def _orientation(image: Image.Image) -> int:
     try:
-        Image.open(io.BytesIO(data)).verify()
-    except (OSError, SyntaxError):
-        return False
-    return True
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as in training: what is no EXIF turns nothing
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path, ImageFile]:

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from .boxes import box_key, box_kind, is_area, is_box, is_crowd_flag, is_large_area, show_box
+from .boxes import (
+    box_key,
+    box_kind,
+    is_area,
+    is_box,
+    is_crowd_flag,
+    is_large_area,
+    meant_crowd,
+    show_box,
+)
 from .changes import ChangeLog
 from .findings import KINDS, Json, Place
 
@@ -100,7 +109,7 @@ def repair_fields(annotations: list[Json], log: ChangeLog) -> None:
             log.add("area set", told, place)
         flag = annotation.get("iscrowd", 0)
         if not is_crowd_flag(flag):
-            annotation["iscrowd"] = int(flag in ("1", 1) or (isinstance(flag, float) and flag > 0))
+            annotation["iscrowd"] = int(meant_crowd(annotation))
             log.add("iscrowd set", f"{flag!r} is now {annotation['iscrowd']}", place)
     if filled:
         log.add("area set", f"width times height, for {filled} objects that had none or were moved")

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..values import is_writable, printable
 from .changes import ChangeLog
 from .entries import SINGULAR, can_be_kept, class_name, is_id, key_of
 from .findings import Json, Place
@@ -125,10 +126,10 @@ def drop_strangers(
 
 
 def name_categories(categories: list[Json], log: ChangeLog) -> None:
-    """Name the categories that have no name after their id."""
+    """Name the categories that have no name after their id; let the other names be texts."""
     for category in categories:
-        if "name" not in category:
-            category["name"] = class_name(category)
+        if "name" not in category or not is_writable(category["name"]):
+            category["name"] = printable(class_name(category))
             log.add("named", f"now {category['name']!r}", Place(category_id=category["id"]))
 
 

@@ -22,13 +22,14 @@ class TimmBackbone(Backbone):
 
     Args:
         name: a timm model name.
-        weights: None for random weights, "timm" for timm's ImageNet weights (needs the network
-            the first time), or the path of a file with timm's key names.
+        weights: None for random weights, or the path of a file with timm's key names, .pth or
+            .safetensors. Nothing is downloaded: timm's addresses come without a sha256.
         fixed_statistics: batch norms keep the running statistics of the weights, as in the
             published ResNets; their scale and shift are trained.
 
     Raises:
-        ConfigError: unknown model, a model without one of the strides, or a missing weight file.
+        ConfigError: unknown model, a model without one of the strides, or a weight file that is
+            missing or holds more than tensors and plain values.
     """
 
     def __init__(
@@ -86,11 +87,25 @@ def _indices_of_strides(name: str) -> tuple[int, ...]:
 
 
 def _weight_source(name: str, weights: str | None) -> dict[str, str] | None:
-    if weights is None or weights == "timm":
+    if weights is None:
         return None
     if not os.path.isfile(weights):
         raise ConfigError(
             f"model.backbone.weights: no file {weights!r} for {name!r}; make it with "
-            "tools/prepare_weights.py, or set it to 'timm' (download) or null (random weights)"
+            "tools/prepare_weights.py, save timm's weights under that name (docs/custom_data.md), "
+            "or set it to null (random weights)"
         )
+    if not weights.endswith(".safetensors"):
+        _require_plain(weights)
     return {"file": weights}
+
+
+def _require_plain(weights: str) -> None:
+    """Refuse a file that would execute something: older versions of timm let it."""
+    try:
+        torch.load(weights, map_location="meta", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all of them mean the same here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"model.backbone.weights: {weights}: not a file of tensors and plain values: {reason}"
+        ) from error

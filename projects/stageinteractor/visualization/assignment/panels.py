@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..boxes import class_color
-from ..figures import new_figure, save_figure
+from ..figures import as_written, new_figure, save_figure
 from .marks import ADDED, DROPPED, OWN, ImageAssignment, Mark, find_marks, object_history
 
 LINE = 0.22  # inches, of the history
@@ -74,7 +74,7 @@ def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str])
         axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
     labels = item.object_labels.tolist()
     for row, (label, entries) in enumerate(zip(labels, history, strict=True), start=1):
-        name = f"{row - 1} {class_names[label]}"
+        name = as_written(f"{row - 1} {class_names[label]}")
         style = {"facecolor": object_color(row - 1), "alpha": 0.75, "pad": 0.6, "linewidth": 0}
         axes.text(-1, row, name, fontsize=9, bbox=style)
         before = entries[0]["match"]

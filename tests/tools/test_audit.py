@@ -1,0 +1,75 @@
+"""tools/audit.py: what pip-audit says, in a few lines, and never a failure."""
+
+import json
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+ENTRIES = [
+    {"name": "sound", "version": "1.0", "vulns": []},
+    {
+        "name": "leaky",
+        "version": "2.1",
+        "vulns": [
+            {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.2", "3.0"]},
+            {"id": "PYSEC-2", "aliases": [], "fix_versions": []},
+        ],
+    },
+    {"name": "unknown", "skip_reason": "not found"},
+]
+
+
+@pytest.fixture
+def told(load_tool, monkeypatch, capsys):
+    """The lines that are printed when pip-audit writes this; the exit code is always 0."""
+
+    def run(stdout: str = "", stderr: str = "", returncode: int = 0) -> list[str]:
+        tool = load_tool("audit")
+        answer = SimpleNamespace(stdout=stdout, stderr=stderr, returncode=returncode)
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+        assert tool.main([]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_vulnerabilities_are_listed_and_gaps_told(told):
+    assert told(json.dumps({"dependencies": ENTRIES, "fixes": []}), returncode=1) == [
+        "leaky 2.1: PYSEC-1, CVE-1; mended in 2.2, 3.0",
+        "leaky 2.1: PYSEC-2; mended in no version yet",
+        "audit: 2 known vulnerabilities in 2 packages",
+        "audit: 1 packages could not be looked up",
+    ]
+
+
+def test_nothing_found_is_one_line(told):
+    content = json.dumps({"dependencies": ENTRIES[:1]})
+    assert told(content) == ["audit: 0 known vulnerabilities in 1 packages"]
+
+
+def test_a_service_that_knows_no_package_is_no_clean_report(told):
+    content = json.dumps({"dependencies": ENTRIES[2:]})
+    assert told(content) == ["audit: nothing was looked up: pip-audit skipped all 1 packages"]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "wanted"),
+    [
+        ("Traceback\nConnectionError: no route to host\n", "ConnectionError: no route to host"),
+        ("/bin/python: No module named pip_audit\n", "pip install pip-audit"),
+        ("", "it said nothing"),
+    ],
+)
+def test_a_report_that_cannot_be_made_says_so(told, stderr, wanted):
+    (line,) = told("", stderr, returncode=1)
+    assert line.startswith("audit: nothing was looked up: ") and line.endswith(wanted)
+
+
+def test_a_service_that_does_not_answer(load_tool, monkeypatch, capsys):
+    def hang(*_, **options):
+        raise subprocess.TimeoutExpired("pip_audit", options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert load_tool("audit").main([]) == 0
+    assert "no answer within 300 seconds" in capsys.readouterr().out

@@ -1,0 +1,76 @@
+"""Report known vulnerabilities of the pinned packages; a report, so the exit code is always 0.
+
+  tools/audit.py                              # what constraints.txt pins
+  tools/audit.py --requirements other.txt
+
+pip-audit asks the advisory service of the Python Packaging Authority; names and versions of the
+packages are all that is sent. Without a network the report says that nothing was looked up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
+LIMIT = 300  # seconds
+
+
+def audit(requirements: Path) -> list[dict[str, Any]]:
+    """Return pip-audit's entries: name, version and vulns of a package, or why it was skipped.
+
+    Raises:
+        RuntimeError: there is no pip-audit, or it found no answer; the message is one line.
+    """
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
+    command += ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"no answer within {LIMIT} seconds") from error
+    try:
+        return json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError) as error:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        if "No module named pip_audit" in said[-1]:
+            raise RuntimeError("pip-audit is not installed: pip install pip-audit") from error
+        raise RuntimeError(f"pip-audit gave no report: {said[-1].strip()}") from error
+
+
+def report(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines that tell what was found, and of how many packages nothing is known."""
+    looked_up = [entry for entry in entries if "skip_reason" not in entry]
+    if not looked_up:
+        return [f"audit: nothing was looked up: pip-audit skipped all {len(entries)} packages"]
+    lines = []
+    for entry in looked_up:
+        for found in entry.get("vulns", ()):
+            mended = ", ".join(found.get("fix_versions") or ()) or "no version yet"
+            names = ", ".join([found["id"], *found.get("aliases", ())])
+            lines.append(f"{entry['name']} {entry['version']}: {names}; mended in {mended}")
+    lines.append(f"audit: {len(lines)} known vulnerabilities in {len(looked_up)} packages")
+    if len(looked_up) < len(entries):
+        lines.append(f"audit: {len(entries) - len(looked_up)} packages could not be looked up")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requirements", type=Path, default=CONSTRAINTS, metavar="FILE")
+    options = parser.parse_args(arguments)
+    try:
+        print("\n".join(report(audit(options.requirements))))
+    except RuntimeError as error:
+        print(f"audit: nothing was looked up: {error}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
