@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 CONFIGS := projects/stageinteractor/configs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real demo-deformable benchmark test lint clean
+.PHONY: help install demo demo-real demo-deformable benchmark test test-faults audit lint clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -54,6 +54,12 @@ $(call prepare,$(1))
 $(call train,$(1),$(2))
 $(BIN)/python tools/report.py $(2)
 endef
+
+test-faults: $(STAMP) ## kills, full disks, failing processes, bad input, a long run; tells what was survived
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(FAULTS) $(PYTEST_ARGS)
+
+audit: $(STAMP) ## known vulnerabilities of the pinned versions: a report, never a failure
+	$(BIN)/python tools/audit.py
 
 lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/python -m ruff check .

@@ -42,8 +42,8 @@ def test_a_training_step_waits_once_for_the_device(model):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_trainer_adds_one_copy_beside_the_work_a_batch(accumulate: int, model):
-    """The losses: looked at before the optimiser steps, and what is logged."""
+def test_the_trainer_adds_copies_beside_the_work_only(accumulate: int, model):
+    """The losses: looked at before the optimiser steps, and what is logged; and the norm."""
     optimizer = ClampedAdamW(model.parameters(), lr=1e-4)
     trainer = Trainer(
         model.train(),
@@ -56,7 +56,7 @@ def test_the_trainer_adds_one_copy_beside_the_work_a_batch(accumulate: int, mode
     with EventStorage(0) as trainer.storage, HostCopies() as copies:
         trainer.iter = 0
         trainer.run_step()
-    assert (copies.waiting, copies.beside) == (accumulate, accumulate)
+    assert (copies.waiting, copies.beside) == (accumulate, accumulate + 1)
     assert "total_loss" in trainer.storage.latest()
 
 

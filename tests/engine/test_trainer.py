@@ -77,6 +77,24 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     assert model.w.item() == pytest.approx(1.0)  # as after the first step
 
 
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_gradients_that_are_not_finite_stop_before_the_step(amp):
+    """The loss |w - 2| + 0 sqrt(w) is 2 at w = 0, its gradient -1 + 0 / 0."""
+    kept = []
+    model, trainer = make(
+        batches(2.0, 3.0),
+        amp=amp,
+        accumulate=2,
+        clip_grad={"max_norm": 1.0, "norm_type": 2.0},
+        keep_bad_step=kept.append,
+    )
+    model.forward = lambda batch: {"loss": (model.w - 2).abs().sum() + (0 * model.w.sqrt()).sum()}
+    with pytest.raises(NonFiniteLossError, match="ids 1, 2: norm of the gradients is nan"):
+        trainer.train(0, 1)
+    assert model.w.item() == 0.0
+    assert kept[0].batch == [{"x": 2.0, "image_id": 1}, {"x": 3.0, "image_id": 2}]
+
+
 def test_the_stage_of_a_loss_is_named_and_the_step_is_kept():
     kept = []
     loader = [[{"x": 2.0, "image_id": 1}], [{"x": float("nan"), "image_id": 2}]]

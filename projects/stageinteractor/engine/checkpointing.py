@@ -160,6 +160,9 @@ class AtomicCheckpointer(Checkpointer):
         """Note which file ``--resume`` begins from."""
         atomic_write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
+    def _load_file(self, f: str) -> dict[str, Any]:
+        return read_checkpoint(f)
+
     def resume(self) -> int:
         """Load the last checkpoint of the folder and return the number of finished iterations."""
         path = self.get_checkpoint_file()

@@ -71,6 +71,7 @@ class Trainer(SimpleTrainer):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.seed = seed
         self.keep_bad_step = keep_bad_step
+        self.unread: tuple[FiniteCheck, BadStep] | None = None
         self.storage = MetricStorage()
 
     def train(self, start_iter: int, max_iter: int, finish_after: HookBase | None = None) -> None:
@@ -110,6 +111,7 @@ class Trainer(SimpleTrainer):
 
     def run_step(self) -> None:
         """Update the parameters once."""
+        self._look_at_gradients()
         self.optimizer.zero_grad(set_to_none=True)
         batches, checks, data_time = [], [], 0.0
         for micro in range(self.accumulate):
@@ -126,7 +128,7 @@ class Trainer(SimpleTrainer):
         for micro, check in enumerate(checks):
             if bad := check.bad():
                 self._stop(BadStep(self.iter, micro, batches[micro]), ", ".join(bad))
-        self._update()
+        self._update(batches)
         totals: dict[str, Tensor] = {}
         for check in checks:  # its values are on the host by now
             for name, value in zip(check.names, check.values, strict=True):
@@ -156,8 +158,8 @@ class Trainer(SimpleTrainer):
             except OutputError as error:
                 kept = f" Batch and weights could not be kept: {error}."
         raise NonFiniteLossError(
-            f"iteration {step.iteration}, image ids {ids}: {reason}; stopped before the optimiser "
-            f"step.{kept} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
+            f"iteration {step.iteration}, image ids {ids}: {reason}; training has stopped."
+            f"{kept} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
         ) from cause
 
     def _without_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
@@ -166,14 +168,28 @@ class Trainer(SimpleTrainer):
             return self.model.no_sync()
         return contextlib.nullcontext()
 
-    def _update(self) -> None:
+    def _update(self, batches: list[Batch]) -> None:
         self.scaler.unscale_(self.optimizer)
         if self.clip_grad is not None:
-            nn.utils.clip_grad_norm_(
+            norm = nn.utils.clip_grad_norm_(
                 self.model.parameters(), self.clip_grad["max_norm"], self.clip_grad["norm_type"]
             )
+            if not self.scaler.is_enabled():  # it leaves out such a step itself
+                step = BadStep(self.iter, len(batches) - 1, [x for batch in batches for x in batch])
+                self.unread = FiniteCheck({"norm of the gradients": norm}), step
+                if not norm.is_cuda:
+                    self._look_at_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def _look_at_gradients(self) -> None:
+        """Stop if gradients were not finite: on a GPU one step later, which nobody waits for."""
+        if self.unread is None:
+            return
+        check, step = self.unread
+        self.unread = None
+        if bad := check.bad():
+            self._stop(step, ", ".join(bad))
 
     def state_dict(self) -> dict[str, Any]:
         """Return iteration, optimiser, gradient scaler, metrics and the state of the hooks."""
