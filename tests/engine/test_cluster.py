@@ -1,5 +1,8 @@
 import pickle
+import sys
+from types import SimpleNamespace
 
+import pytest
 import submitit.helpers
 
 from stageinteractor.engine.cluster import ClusterJob
@@ -35,3 +38,19 @@ def test_a_job_that_is_queued_again_resumes():
     again = first.checkpoint().function
     assert again.arguments == ["--resume", "--config-file", "x.py", "train.max_iter=3"]
     assert again.checkpoint().function.arguments == again.arguments
+
+
+@pytest.mark.parametrize("count", [None, "0", "1"])
+@pytest.mark.parametrize("arguments", [["x=1"], ["--resume", "x=1"]])
+def test_a_job_that_slurm_queued_again_resumes(monkeypatch, tmp_path, count, arguments):
+    script = tmp_path / "script.py"
+    script.write_text("import sys; sys.told = sys.argv[1:]")
+    environment = SimpleNamespace(export=lambda **_: None)
+    monkeypatch.setattr(submitit.helpers, "TorchDistributedEnvironment", lambda: environment)
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    if count is not None:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+    for name in ("argv", "path", "told"):
+        monkeypatch.setattr(sys, name, [], raising=False)
+    ClusterJob(str(script), arguments)()
+    assert sys.told == (["--resume", "x=1"] if count == "1" else arguments)

@@ -18,9 +18,14 @@ def test_a_signal_is_noted_and_handlers_are_put_back(number):
     assert signal.getsignal(number) is before
 
 
-def test_the_second_signal_is_handled_as_ever():
-    with pytest.raises(KeyboardInterrupt), StopRequest().listening():
+def test_a_later_signal_is_handled_as_ever():
+    request = StopRequest()
+    with pytest.raises(KeyboardInterrupt), request.listening():
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the same one, by another way
+        signal.raise_signal(signal.SIGTERM)
+        assert request.agreed() == signal.SIGINT
+        request.since -= 1.5
         signal.raise_signal(signal.SIGINT)
 
 

@@ -157,10 +157,17 @@ def test_an_error_while_hooks_end_does_not_hide_the_first_one():
         def after_train(self):
             raise OutputError("metrics.json: cannot be written")
 
+    ends = []
+
+    class Last(HookBase):
+        def after_train(self):
+            ends.append(self.trainer.iter + 1 >= self.trainer.max_iter)  # as EvalHook asks
+
     _, trainer = make(batches(float("inf")))
-    trainer.register_hooks([Full()])
+    trainer.register_hooks([Last(), Full()])
     with pytest.raises(NonFiniteLossError):
         trainer.train(0, 1)
+    assert ends == [False]
     _, trainer = make(batches(1.0))
     trainer.register_hooks([Full()])
     with pytest.raises(OutputError):

@@ -102,19 +102,23 @@ class SetCriterion(nn.Module):
         }
 
     def _averages(self, matches: Tensor, class_targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalisers (S,) of the class and of the box losses, averaged over ranks.
+        """Return the normalisers (S,) of the class and of the box losses of this rank.
 
-        max(matches, class targets) and matches; at least 1, so that a batch without any object
-        has finite losses (the published code divides by zero there).
+        max(matches, class targets) and matches, both of the joined batch of all ranks, divided by
+        the number of ranks: the average of the ranks' gradients is then the gradient of the joined
+        batch. The published code takes the maximum on every rank before it averages. At least 1 in
+        all, so that a batch without any object has finite losses (the published code divides by
+        zero there).
         """
         num_matches = (matches >= 0).sum(dim=(1, 2)).to(class_targets.dtype)
         num_labels = class_targets.sum(dim=(1, 2, 3))
-        averages = torch.stack([torch.maximum(num_matches, num_labels), num_matches])
+        counts = torch.stack([num_labels, num_matches])
+        ranks = 1
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(averages)
-            averages /= dist.get_world_size()
-        averages = averages.clamp(min=1.0)
-        return averages[0], averages[1]
+            dist.all_reduce(counts)
+            ranks = dist.get_world_size()
+        num_labels, num_matches = counts.clamp(min=1.0)
+        return torch.maximum(num_labels, num_matches) / ranks, num_matches / ranks
 
 
 def box_losses(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ class ClusterJob:
 
         # every task sees all GPUs of its node and takes that of its local rank
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        sys.argv = [self.script, *self.arguments]
+        again = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0  # by SLURM itself
+        sys.argv = [self.script, *(self._resuming() if again else self.arguments)]
         sys.path.insert(0, str(Path(self.script).parent))
         runpy.run_path(self.script, run_name="__main__")
 
@@ -34,5 +36,7 @@ class ClusterJob:
         """Go on from the last checkpoint when the job is pre-empted or its time is over."""
         from submitit.helpers import DelayedSubmission
 
-        arguments = [argument for argument in self.arguments if argument != "--resume"]
-        return DelayedSubmission(ClusterJob(self.script, ["--resume", *arguments]))
+        return DelayedSubmission(ClusterJob(self.script, self._resuming()))
+
+    def _resuming(self) -> list[str]:
+        return ["--resume", *(argument for argument in self.arguments if argument != "--resume")]

@@ -9,6 +9,7 @@ import shutil
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from detectron2.engine import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
@@ -123,6 +124,9 @@ def run_evaluation(
         Stopped: it did.
         DataError: an image cannot be read.
     """
+    if comm.get_world_size() > 1:  # statistics of batches differ; those of rank 0 are saved
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
     evaluator = instantiate(cfg.dataloader.evaluator, "dataloader.evaluator")
     loader: Any = instantiate(cfg.dataloader.test, "dataloader.test")
     if request is not None:

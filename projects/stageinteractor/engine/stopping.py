@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +17,7 @@ import torch.distributed as dist
 
 logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME = 1.0  # seconds
 
 
 class Stopped(Exception):
@@ -27,12 +29,16 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0  # the number of the first signal this process has got
+        self.since = 0.0
         self.group: Any = None  # of processes, for the exchange
         self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of signals within the block; a second one is handled as if this was not here.
+        """Take note of signals within the block; a later one is handled as if this was not here.
+
+        One that comes within a second of the first is the same, by another way: a cluster sends it
+        to all processes, and the process that started this one passes it on.
 
         Outside the main thread, where Python handles no signals, nothing is listened to.
         """
@@ -45,9 +51,12 @@ class StopRequest:
         def note(number: int, frame: FrameType | None) -> None:
             if os.getpid() != process:  # one that reads images, and got it with all others
                 return
-            self.signal = number
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            if self.signal:
+                if time.monotonic() > self.since + SAME:
+                    _put_back(before)
+                    signal.raise_signal(number)
+                return
+            self.signal, self.since = number, time.monotonic()
             logger.warning(
                 "%s: will write a checkpoint after this iteration and stop; once more stops at "
                 "once, without",
@@ -59,8 +68,7 @@ class StopRequest:
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            _put_back(before)
 
     def agreed(self) -> int:
         """Return the number of the signal, 0 without one: the same in all processes.
@@ -85,6 +93,11 @@ class StopRequest:
     def watch(self, batches: Any) -> Any:
         """Return the same batches, with `Stopped` in place of the next one after a signal."""
         return _Watched(batches, self)
+
+
+def _put_back(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class _Watched:

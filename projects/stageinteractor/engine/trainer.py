@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -98,6 +99,7 @@ class Trainer(SimpleTrainer):
                     self.after_step()
                 self.iter = max_iter
             except BaseException:
+                self.max_iter = sys.maxsize  # not the end: no last evaluation, to wait for others
                 with contextlib.suppress(OutputError):  # it would hide what came first
                     self.after_train()
                 raise

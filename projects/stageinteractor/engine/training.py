@@ -119,7 +119,9 @@ class Training:
                 return last.get(
                     self.trainer.iter, lambda: run_evaluation(cfg, self.evaluated, self.request)
                 )
-            except Stopped:
+            except (Stopped, RuntimeError):  # or another process has stopped before this one
+                if not self.request.signal:
+                    raise
                 self.checkpoints.stop(self.request.signal, wait=False)
 
         after: list[HookBase] = [

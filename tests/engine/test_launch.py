@@ -1,0 +1,108 @@
+"""Several processes: how they are started, and what is told when one fails."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tally import survived
+
+from stageinteractor.engine.launch import launch
+from stageinteractor.errors import DataError
+
+SCRIPT = str(Path(__file__).with_name("launch_cases.py"))
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+
+
+def start(case, *launcher):
+    return subprocess.Popen(
+        [sys.executable, *launcher, SCRIPT, case],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
+    )
+
+
+def test_one_process_is_this_one(monkeypatch, capsys):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+    launch(seen.append, (3,))
+    assert seen == [3]
+
+    def refuse():
+        raise DataError("photo.png:\n cannot be read")
+
+    with pytest.raises(SystemExit) as stop:
+        launch(refuse, ())
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: photo.png: cannot be read\n"
+    with pytest.raises(ZeroDivisionError):
+        launch(lambda: 1 / 0, ())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ({"num_processes": 0}, "--num-gpus 0"),
+        ({"num_machines": 2}, "--dist-url tcp://HOST:PORT"),
+        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://x:1"}, "--machine-rank 2"),
+        ({"num_processes": 3}, "--num-gpus 3: torch finds 1 GPUs"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(monkeypatch, capsys, numbers, told):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SystemExit) as stop:
+        launch(print, (), **numbers)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and told in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "code", "told"),
+    [
+        ("all", 2, "error: train.amp is 'x'\n"),
+        ("ours", 2, "error: rank 1 of 2: photo.png: cannot be read\n"),
+        (
+            "killed",
+            1,
+            "error: rank 1 of 2: ended by SIGKILL; the system may have run out of memory\n",
+        ),
+    ],
+)
+def test_the_cause_is_told_in_one_line(case, code, told):
+    process = start(case)
+    _, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (code, told)
+    survived("failed rank")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["num-gpus", "torchrun"])
+def test_an_error_of_the_program_has_its_traceback_once(launcher):
+    process = start("other", *launcher)
+    _, error = process.communicate(timeout=120)
+    lines = [line.strip() for line in error.splitlines()]
+    assert process.returncode == 1
+    assert lines.count("ValueError: boom") == 1
+    assert lines[lines.index("ValueError: boom") + 1] == "error: rank 1 of 2 failed, see above"
+    assert "Connection" not in error  # what rank 0 has met with
+    survived("failed rank")
+
+
+@pytest.mark.slow
+def test_processes_can_be_stopped():
+    process = start("well")
+    assert process.stdout.readline() == "works\n"
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (143, "")
