@@ -6,6 +6,10 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 CONFIGS := projects/stageinteractor/configs
 
+FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data/test_odd_pictures.py \
+	tests/integrations/test_not_finite.py tests/e2e/test_replay.py tests/e2e/test_resume.py \
+	tests/engine/test_launch.py tests/engine/test_gradients.py tests/engine/test_supervision.py
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-real demo-deformable benchmark test test-faults audit lint clean
 
