@@ -5,6 +5,7 @@ import pytest
 import timm.layers.padding
 import torch
 from torch import Tensor, nn
+from tracing import needs_tracer
 
 from stageinteractor.errors import ConfigError
 from stageinteractor.export import DetectionGraph, trace
@@ -52,6 +53,7 @@ def traced(make_detector):
     return model, trace(model, (75, 101)).module()
 
 
+@needs_tracer
 @pytest.mark.parametrize("size", [(75, 101), (64, 64), (1, 40), (130, 33)])
 def test_a_traced_graph_takes_every_size(traced, plain_sampling, size):
     model, module = traced
@@ -63,6 +65,7 @@ def test_a_traced_graph_takes_every_size(traced, plain_sampling, size):
     assert torch.equal(found["labels"], expected.pred_classes)
 
 
+@needs_tracer
 def test_padding_as_tensorflow_does_is_traced_for_every_size(make_detector, plain_sampling):
     original = timm.layers.padding.get_same_padding
     model = make_detector(TimmBackbone(name="tf_mobilenetv3_small_minimal_100"), adamixer=True)
@@ -82,6 +85,7 @@ class SizeInPython(TimmBackbone):
         return super().forward(images)
 
 
+@needs_tracer
 def test_a_model_that_looks_at_the_size_in_python_is_refused(make_detector, capfd):
     model = make_detector(SizeInPython(name="test_efficientnet"))
     with pytest.raises(ConfigError, match=r"export/test_graph.py line \d+") as error:

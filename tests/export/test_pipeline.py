@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tracing import needs_tracer
 
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.export import DisagreementError, export_detector, pipeline
@@ -59,12 +60,14 @@ def exported(make_detector, make_resnet, tmp_path_factory):
     return model, folder, lines
 
 
+@needs_tracer
 @pytest.mark.parametrize("size", [(75, 101), (33, 130)])
 def test_the_onnx_file_finds_what_the_model_finds(exported, size):
     model, folder, _ = exported
     assert_same(run_onnx(folder / "model.onnx"), model, *size)
 
 
+@needs_tracer
 def test_the_torch_file_finds_what_the_model_finds(exported):
     model, folder, _ = exported
     extra = {"metadata.json": ""}
@@ -78,6 +81,7 @@ def test_the_torch_file_finds_what_the_model_finds(exported):
     assert_same(run, model, 33, 130)
 
 
+@needs_tracer
 def test_the_onnx_file_names_what_goes_in_and_out(exported):
     path = exported[1] / "model.onnx"
     loaded = session(path)
@@ -99,6 +103,7 @@ def test_the_onnx_file_names_what_goes_in_and_out(exported):
     assert "DeformConv" in {node.op_type for node in content.graph.node}
 
 
+@needs_tracer
 def test_progress_times_and_differences_are_told(exported):
     lines = exported[2]
     assert lines[0] == "tracing the model ..."
@@ -110,6 +115,7 @@ def test_progress_times_and_differences_are_told(exported):
         assert all(row.endswith("10 of 10") for row in table[2:])
 
 
+@needs_tracer
 def test_adamixer_with_suppression(make_detector, tmp_path):
     postprocessing = TopKNms(20, iou_threshold=0.5)
     model = make_detector(adamixer=True, postprocessing=postprocessing)
@@ -119,6 +125,7 @@ def test_adamixer_with_suppression(make_detector, tmp_path):
     assert_same(run, model, 33, 130)
 
 
+@needs_tracer
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tf_mobilenetv3_small_minimal_100", "test_convnext"])
 def test_filter_reuse_with_timm_backbones(make_detector, tmp_path, name):

@@ -7,18 +7,28 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 
 from stageinteractor.modeling import triton_sampling
 
 HERE = Path(__file__).parent
 INTERPRETED = dict(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
-needs_triton = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="torch brings Triton along on Linux only"
-)
+
+
+def why_not() -> str:
+    """Say why the kernels cannot run; "" where they must: torch brings Triton along on Linux."""
+    if not sys.platform.startswith("linux"):
+        return "torch brings Triton along on Linux only"
+    oldest, found = triton_sampling.OLDEST_TRITON, version("triton")
+    return f"needs Triton >= {oldest}, found {found}" if Version(found) < Version(oldest) else ""
+
+
+needs_triton = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
 def run_cases(name: str, **environment: str) -> None:

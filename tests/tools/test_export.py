@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tracing import needs_tracer
 
 from stageinteractor.config import apply_overrides, instantiate, load_config, save_config
 
@@ -69,6 +70,7 @@ def detections_of(text: str) -> list[tuple[str, list[float]]]:
     return [(name, [float(x) for x in rest]) for name, *rest in map(str.split, text.splitlines())]
 
 
+@needs_tracer
 def test_the_example_finds_what_the_model_finds_without_torch(exported, run_folder, tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (50, 70, 3), dtype=np.uint8)
@@ -125,6 +127,7 @@ def scores_and_facts(path: Path) -> tuple[list[float], dict[str, str]]:
     return found["scores"].tolist(), json.loads(extra["metadata.json"])
 
 
+@needs_tracer
 def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys):
     save_sure(run_folder, tmp_path / "chosen.pth")
     config = ["--config-file", str(run_folder / "config.yaml")]
@@ -140,6 +143,7 @@ def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys
     assert min(scores_and_facts(output / "model.pt2")[0]) > 0.99
 
 
+@needs_tracer
 def test_the_best_weights_beside_the_config_are_taken(main, run_folder, tmp_path):
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -150,6 +154,7 @@ def test_the_best_weights_beside_the_config_are_taken(main, run_folder, tmp_path
     assert min(scores_and_facts(tmp_path / "model.pt2")[0]) > 0.99
 
 
+@needs_tracer
 def test_a_config_before_training_takes_its_classes_from_the_annotations(
     main, run_folder, tmp_path
 ):

@@ -282,7 +282,7 @@ def test_curves_show_the_losses_of_the_last_stage(tmp_path: Path, monkeypatch: p
         assert picture.width > 1000
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 def test_curves_of_a_run_that_has_hardly_begun(tmp_path: Path):
     plot_curves({}, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:

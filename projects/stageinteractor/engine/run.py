@@ -98,7 +98,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
         cfg.optimizer.lr *= factor
         logger.info("learning rate scaled by %.4g to %.4g", factor, cfg.optimizer.lr)
     cfg.optimizer.params.model = model
-    return instantiate(cfg.optimizer, "optimizer")
+    optimizer = instantiate(cfg.optimizer, "optimizer")
+    for group in optimizer.param_groups:  # older torch keeps OmegaConf's list, which no checkpoint
+        if "betas" in group:  # that is read with weights_only may hold
+            group["betas"] = tuple(group["betas"])
+    return optimizer
 
 
 def distributed(model: nn.Module) -> nn.Module:

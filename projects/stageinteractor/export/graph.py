@@ -17,12 +17,14 @@ from typing import Any
 import timm.layers.padding
 import torch
 import torch.nn.functional as F
+from packaging.version import Version
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MissingDependencyError
 from .quiet import quiet
 
+OLDEST_TORCH = "2.12"  # 2.9 cannot; those between were not tried
 Size = tuple[int, int]  # height, width
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the names in ONNX
 
@@ -90,7 +92,13 @@ def trace(model: Any, size: Size) -> ExportedProgram:
 
     Raises:
         ConfigError: the model does something that no graph for all sizes can hold.
+        MissingDependencyError: torch is too old to compare sizes that the graph computes.
     """
+    if Version(torch.__version__) < Version(OLDEST_TORCH):
+        raise MissingDependencyError(
+            f"export needs torch {OLDEST_TORCH} or newer, found {torch.__version__}: "
+            "pip install 'stageinteractor[export]'"
+        )
     graph = DetectionGraph(model).eval()
     image = torch.zeros(1, 3, *size)
     sizes = {"image": {2: Dim("height", min=1), 3: Dim("width", min=1)}}

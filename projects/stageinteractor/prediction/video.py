@@ -37,7 +37,8 @@ def require_cv2() -> Any:
         raise MissingDependencyError(
             "videos and webcams need OpenCV: pip install 'stageinteractor[video]'"
         ) from error
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    set_log_level = getattr(cv2, "setLogLevel", None)  # OpenCV 4; moved in OpenCV 5
+    (set_log_level or cv2.utils.logging.setLogLevel)(0)  # silent
     return cv2
 
 
