@@ -111,6 +111,9 @@ def _start(
     dist_url: str,
 ) -> int:
     """Start the processes of this machine, wait for them and return the exit code."""
+    # a process that is ended at once leaves semaphores, of which Python would tell after the cause
+    muted = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = ",".join([*filter(None, [os.getenv("PYTHONWARNINGS")]), muted])
     store = None
     if dist_url == "auto":  # the store lives here, at a port that is certainly free
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
