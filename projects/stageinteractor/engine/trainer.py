@@ -103,6 +103,8 @@ class Trainer(SimpleTrainer):
                 with contextlib.suppress(OutputError):  # it would hide what came first
                     self.after_train()
                 raise
+            finally:
+                self._data_loader_iter_obj = None  # ends the processes that read images
             self.after_train()
 
     def _finish_step(self, iteration: int, after: HookBase) -> None:
