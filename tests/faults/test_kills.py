@@ -113,11 +113,10 @@ def test_killed_while_a_checkpoint_is_written(new_run, unstopped):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_a_checkpoint_is_written_first(new_run, unstopped, number):
-    wanted, seconds = unstopped
+    wanted, _ = unstopped
     run = new_run(*SETTINGS)
     process = run.start()
-    run.wait_for(lambda: is_training(run), process)
-    time.sleep(0.3 * seconds)
+    run.wait_for(lambda: " iter: 29 " in run.told(), process)
     process.send_signal(number)
     assert process.wait(120) == 128 + number, run.told()
     assert "Traceback" not in run.told()
