@@ -89,6 +89,7 @@ def _fresh_loggers():
         for handler in list(log.handlers):
             log.removeHandler(handler)
             handler.close()
+        log.propagate = True
     setup_logger.cache_clear()
 
 
