@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from detectron2.utils.logger import setup_logger
 from PIL import Image, ImageFilter
 from tally import counts
 from torch import nn
@@ -27,6 +29,19 @@ TINY = [
     "dataloader.test.batch_size=2",
     "train.device=cpu",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_loggers():
+    """Let every test log to the streams of its own, whatever an earlier one has set up."""
+    yield
+    for name in ("detectron2", "fvcore", "stageinteractor"):
+        log = logging.getLogger(name)
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+            handler.close()
+        log.propagate = True
+    setup_logger.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -7,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.utils.logger import setup_logger
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,19 +76,6 @@ def small_run(shapes_set, tmp_path):
         "train.device=cpu",
         "train.log_period=1",
     ]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_loggers():
-    """Let every test log to the streams of its own."""
-    yield
-    for name in ("detectron2", "fvcore", "stageinteractor"):
-        log = logging.getLogger(name)
-        for handler in list(log.handlers):
-            log.removeHandler(handler)
-            handler.close()
-        log.propagate = True
-    setup_logger.cache_clear()
 
 
 @pytest.fixture
