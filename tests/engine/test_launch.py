@@ -102,7 +102,7 @@ def test_an_error_of_the_program_has_its_traceback_once(launcher):
 @pytest.mark.slow
 def test_processes_can_be_stopped():
     process = start("well")
-    assert process.stdout.readline() == "works\n"
+    assert "works" in process.stdout.readline()  # of both, who may write at the same time
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (143, "")
