@@ -24,7 +24,7 @@ class OutputError(StageInteractorError):
 
 
 class NonFiniteLossError(StageInteractorError):
-    """A loss became NaN or infinite; raised before the optimiser changes any parameter."""
+    """A loss, gradient or weight became NaN or infinite; no checkpoint holds such weights."""
 
 
 class UnsupportedHostError(StageInteractorError):

@@ -119,8 +119,7 @@ class AtomicCheckpointer(Checkpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        bad = [n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()]
-        if bad:
+        if bad := _not_finite(self.model):
             raise NonFiniteLossError(
                 f"{len(bad)} parameters such as {bad[0]} are not finite: {name}.pth is not "
                 "written; --resume goes on from an earlier one. Lower optimizer.lr"
@@ -174,6 +173,13 @@ class AtomicCheckpointer(Checkpointer):
             part.load_state_dict(content[key])
         logger.info("resumed from %s", path)
         return int(content["iteration"]) + 1
+
+
+def _not_finite(model: nn.Module) -> list[str]:
+    """Name the parameters that are not finite; a device is waited for once."""
+    names, values = zip(*model.named_parameters(), strict=True)
+    finite = torch.stack([value.detach().isfinite().all() for value in values]).tolist()
+    return [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
 
 
 class PeriodicCheckpoint(hooks.PeriodicCheckpointer):

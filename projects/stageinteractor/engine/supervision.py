@@ -14,8 +14,8 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from .failure import STOPPED, Failure, first, tell
+from .stopping import SIGNALS
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
 STOP_GRACE = 120.0  # seconds that the others have when one has stopped in order
 POLL = 0.5  # seconds until a signal is passed on
