@@ -6,13 +6,17 @@ own matcher), then let `CrossStageAssigner` turn matches into class targets.
 
 from .cross_stage import CrossStageAssigner
 from .matching import HungarianMatcher
+from .one_to_one import OneToOneAtLastStage
 from .per_stage import PerStageAssigner
+from .position_modulated import PositionModulatedMatcher
 from .stability import assignment_statistics, unstable_scores
 
 __all__ = [
     "CrossStageAssigner",
     "HungarianMatcher",
+    "OneToOneAtLastStage",
     "PerStageAssigner",
+    "PositionModulatedMatcher",
     "assignment_statistics",
     "unstable_scores",
 ]

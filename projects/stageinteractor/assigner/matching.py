@@ -83,15 +83,20 @@ class HungarianMatcher:
         height, width = image_sizes.view(-1, 2, 1, 1).unbind(1)  # (B, 1, 1) each
         # left and right edges are together as far apart as the hull is wider than the shared part
         distance = (hull[0] - shared[0]) / width + (hull[1] - shared[1]) / height
+        giou = giou_of_extents(a, b, shared, hull)
+        right = self.scores(logits, padded, giou)
         return (
-            self.cost_class * self._class_cost(logits, padded.labels)
+            self.cost_class * self._class_cost(right)
             + self.cost_bbox * distance
-            - self.cost_giou * giou_of_extents(a, b, shared, hull)
+            - self.cost_giou * giou
         )
 
-    def _class_cost(self, logits: Tensor, labels: Tensor) -> Tensor:
-        index = labels.unsqueeze(1).expand(*logits.shape[:3], labels.shape[1])
-        right = logits.gather(3, index).sigmoid()
+    def scores(self, logits: Tensor, padded: PaddedTargets, giou: Tensor) -> Tensor:
+        """Return (S, B, N, T), the probability that a query gives to an object's class."""
+        index = padded.labels.unsqueeze(1).expand_as(giou)
+        return logits.gather(3, index).sigmoid()
+
+    def _class_cost(self, right: Tensor) -> Tensor:
         wrong = 1 - right
         positive = self.alpha * wrong**self.gamma * (right + 1e-12).log()
         negative = (1 - self.alpha) * right**self.gamma * (wrong + 1e-12).log()

@@ -8,7 +8,6 @@ ever see the stage's own matches. Paper: section 3.2 and appendix; weights 2, 5,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -17,24 +16,11 @@ from torch import Tensor, nn
 from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
+from .assignment import Assigner, Assignment
+from .class_loss import ClassLoss, FocalLoss
 from .statistics import statistics_are_due, write_statistics
 
 Matcher = Callable[[Tensor, Tensor, Sequence[Target], Tensor], Tensor]
-
-
-class Assigner(Protocol):
-    """Turns matches into class targets, as `CrossStageAssigner` does."""
-
-    def __call__(
-        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
-    ) -> Tensor:
-        """Return class targets (S, B, N, C)."""
-
-    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Return the objects behind them (S, B, N, R)."""
-
-    def scope_mask(self, num_stages: int) -> Tensor:
-        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
 
 
 class SetCriterion(nn.Module):
@@ -43,8 +29,10 @@ class SetCriterion(nn.Module):
     Args:
         matcher: logits, boxes, targets, image sizes -> matches (S, B, N).
         assigner: boxes, matches, targets, C -> class targets (S, B, N, C), and the objects behind.
-        class_loss: logits, class targets -> loss of every entry.
+        class_loss: `FocalLoss` or `ClassLoss`: what is learnt -> loss of every entry.
         weight_class, weight_bbox, weight_giou: weights of the three terms.
+        normalizer: what the class loss is divided by: "max", the larger of the numbers of matches
+            and of class labels, as published; or "matches", which more labels do not change.
         log_statistics: write what the assigner did to detectron2's training metrics.
     """
 
@@ -52,19 +40,23 @@ class SetCriterion(nn.Module):
         self,
         matcher: Matcher,
         assigner: Assigner,
-        class_loss: nn.Module,
+        class_loss: FocalLoss | ClassLoss,
         weight_class: float = 2.0,
         weight_bbox: float = 5.0,
         weight_giou: float = 2.0,
+        normalizer: str = "max",
         log_statistics: bool = False,
     ) -> None:
         super().__init__()
+        if normalizer not in ("max", "matches"):
+            raise ValueError(f"normalizer must be 'max' or 'matches', got {normalizer!r}")
         self.matcher = matcher
         self.assigner = assigner
         self.class_loss = class_loss
         self.weight_class = weight_class
         self.weight_bbox = weight_bbox
         self.weight_giou = weight_giou
+        self.normalizer = normalizer
         self.log_statistics = log_statistics
 
     def forward(
@@ -83,12 +75,14 @@ class SetCriterion(nn.Module):
             logits, boxes = logits.to(dtype), boxes.to(dtype)
             targets = SharedTargets(targets)
             matches = self.matcher(logits.detach(), boxes.detach(), targets, image_sizes)
-            class_targets = self.assigner(boxes.detach(), matches, targets, logits.shape[-1])
-            class_average, box_average = self._averages(matches, class_targets)
-            class_sum = self.class_loss(logits, class_targets).sum(dim=(1, 2, 3))
+            assignment = Assignment(
+                self.assigner, boxes.detach(), matches, targets, logits.shape[-1]
+            )
+            class_sum = self.class_loss.entries(logits, assignment).sum(dim=(1, 2, 3))
+            class_average, box_average = self._averages(matches, assignment.num_labels())
             bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes)
             if self.log_statistics and statistics_are_due():
-                objects = self.assigner.ranked_objects(boxes.detach(), matches, targets)
+                objects = assignment.positives.objects
                 write_statistics(assignment_statistics(objects, matches, targets))
         losses = {
             "class": self.weight_class * class_sum / class_average,
@@ -101,24 +95,25 @@ class SetCriterion(nn.Module):
             for stage, value in enumerate(values.unbind())
         }
 
-    def _averages(self, matches: Tensor, class_targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _averages(self, matches: Tensor, num_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalisers (S,) of the class and of the box losses of this rank.
 
-        max(matches, class targets) and matches, both of the joined batch of all ranks, divided by
-        the number of ranks: the average of the ranks' gradients is then the gradient of the joined
-        batch. The published code takes the maximum on every rank before it averages. At least 1 in
-        all, so that a batch without any object has finite losses (the published code divides by
-        zero there).
+        max(matches, labels), or matches, and matches, all of the joined batch of all ranks, divided
+        by the number of ranks: the average of the ranks' gradients is then the gradient of the
+        joined batch. The published code takes the maximum on every rank before it averages. At
+        least 1 in all, so that a batch without any object has finite losses (the published code
+        divides by zero there).
         """
-        num_matches = (matches >= 0).sum(dim=(1, 2)).to(class_targets.dtype)
-        num_labels = class_targets.sum(dim=(1, 2, 3))
+        num_matches = (matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
         counts = torch.stack([num_labels, num_matches])
         ranks = 1
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(counts)
             ranks = dist.get_world_size()
         num_labels, num_matches = counts.clamp(min=1.0)
-        return torch.maximum(num_labels, num_matches) / ranks, num_matches / ranks
+        if self.normalizer == "max":
+            return torch.maximum(num_labels, num_matches) / ranks, num_matches / ranks
+        return num_matches / ranks, num_matches / ranks
 
 
 def box_losses(

@@ -1,0 +1,54 @@
+"""Cross-stage labels on the way, one query an object at the end.
+
+A detector without non-maximum suppression shows what its last stage says. Labels from other stages
+teach two queries the same object, so the last stage can be kept out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .cross_stage import CrossStageAssigner
+from .per_stage import PerStageAssigner
+from .targets import Target
+
+
+class OneToOneAtLastStage:
+    """Assign as another assigner does, but the last stage learns its own matches and nothing else.
+
+    Every object then has one query there, whatever its IoU is. Earlier stages still gather the
+    labels of the last one.
+
+    Args:
+        assigner: assigns the stages before.
+    """
+
+    def __init__(self, assigner: CrossStageAssigner | PerStageAssigner) -> None:
+        self.assigner = assigner
+        self.last = PerStageAssigner()
+
+    @torch.no_grad()
+    def __call__(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
+    ) -> Tensor:
+        """Return class targets (S, B, N, C); the arguments are those of CrossStageAssigner."""
+        before = self.assigner(boxes, matches, targets, num_classes)[:-1]
+        return torch.cat([before, self.last(boxes[-1:], matches[-1:], targets, num_classes)])
+
+    @torch.no_grad()
+    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Return the objects behind them (S, B, N, R), -1 where there are no more."""
+        before = self.assigner.ranked_objects(boxes, matches, targets)[:-1]
+        last = matches.new_full((1, *matches.shape[1:], before.shape[-1]), -1)
+        last[..., 0] = matches[-1]
+        return torch.cat([before, last])
+
+    def scope_mask(self, num_stages: int) -> Tensor:
+        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
+        mask = self.assigner.scope_mask(num_stages).clone()
+        mask[-1] = False
+        mask[-1, -1] = True
+        return mask

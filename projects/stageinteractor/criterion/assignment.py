@@ -1,0 +1,70 @@
+"""What the queries of one training step learn: computed once, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+from torch import Tensor
+
+from ..assigner.targets import Target
+from .positives import Positives
+
+
+class Assigner(Protocol):
+    """Turns matches into class targets, as `CrossStageAssigner` does."""
+
+    def __call__(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
+    ) -> Tensor:
+        """Return class targets (S, B, N, C)."""
+
+    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Return the objects behind them (S, B, N, R)."""
+
+    def scope_mask(self, num_stages: int) -> Tensor:
+        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
+
+
+class Assignment:
+    """Classes as an array, or as pairs of query and object: what the class loss asks for.
+
+    Args:
+        assigner: see `Assigner`.
+        boxes: (S, B, N, 4), xyxy pixels, without gradient.
+        matches: (S, B, N) long.
+        targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
+        num_classes: C.
+    """
+
+    def __init__(
+        self,
+        assigner: Assigner,
+        boxes: Tensor,
+        matches: Tensor,
+        targets: Sequence[Target],
+        num_classes: int,
+    ) -> None:
+        self.assigner = assigner
+        self.boxes = boxes
+        self.matches = matches
+        self.targets = targets
+        self.num_classes = num_classes
+
+    @cached_property
+    def class_targets(self) -> Tensor:
+        """(S, B, N, C), 0 or 1."""
+        return self.assigner(self.boxes, self.matches, self.targets, self.num_classes)
+
+    @cached_property
+    def positives(self) -> Positives:
+        """The pairs of query and object behind the class targets."""
+        objects = self.assigner.ranked_objects(self.boxes, self.matches, self.targets)
+        return Positives(objects, self.boxes, self.matches, self.targets)
+
+    def num_labels(self) -> Tensor:
+        """Return (S,), the number of classes that queries learn, from what is there already."""
+        if "class_targets" in self.__dict__:
+            return self.class_targets.sum(dim=(1, 2, 3))
+        return self.positives.valid.sum(dim=(1, 2, 3)).to(self.boxes.dtype)

@@ -1,0 +1,78 @@
+"""How much an entry of a class loss weighs: one choice for positives, one for negatives.
+
+Weights are computed from logits, and gradients flow through them as through the rest of the loss,
+unless `Detached` stops them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class DistanceWeight(nn.Module):
+    """Weight alpha * |t - p|^gamma of a positive with target t and probability p."""
+
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0) -> None:
+        super().__init__()
+        _check(alpha, gamma)
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the weights; t - p = t (1 - p) - (1 - t) p, each from the logit, is exact."""
+        gap = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
+        return self.alpha * gap.abs() ** self.gamma
+
+
+class TargetWeight(nn.Module):
+    """Weight t of a positive with target t."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the weights."""
+        return targets
+
+
+class EqualWeight(nn.Module):
+    """Weight 1 of every positive."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the weights."""
+        return torch.ones_like(targets)
+
+
+class ScoreWeight(nn.Module):
+    """Weight alpha * p^gamma of a negative with probability p."""
+
+    def __init__(self, alpha: float = 0.75, gamma: float = 2.0) -> None:
+        super().__init__()
+        _check(alpha, gamma)
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the weights."""
+        return self.alpha * logits.sigmoid() ** self.gamma
+
+
+class Detached(nn.Module):
+    """A weight that no gradient flows through."""
+
+    def __init__(self, weight: nn.Module) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, logits: Tensor, *args: Any) -> Tensor:
+        """Return the weights."""
+        return self.weight(logits.detach(), *args)
+
+
+def _check(alpha: float, gamma: float) -> None:
+    if not 0.0 <= alpha < math.inf or not (gamma == 0.0 or 1.0 <= gamma < math.inf):
+        raise ValueError(
+            "alpha must be finite and not negative and gamma 0 or at least 1 (in between, "
+            f"gradients are infinite), got {alpha} and {gamma}"
+        )

@@ -1,0 +1,143 @@
+"""Targets t(IoU, probability, rank), worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from stageinteractor.criterion import (
+    Exponential,
+    Positives,
+    Power,
+    RankDecay,
+    RescalePerImage,
+    RescalePerObject,
+    Sine,
+    SoftTarget,
+)
+
+IOU = torch.tensor([0.0, 0.25, 0.5, 1.0])
+SCORES = torch.tensor([0.81, 0.81, 0.16, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("quality", "wanted"),
+    [
+        (Power(0.0), [1, 1, 1, 1]),
+        (Power(0.5), [0, 0.5, math.sqrt(0.5), 1]),
+        (Power(1.0), [0, 0.25, 0.5, 1]),
+        (Power(2.0), [0, 0.0625, 0.25, 1]),
+        # (sqrt(e) - 1) / (e - 1) = 1 / (sqrt(e) + 1), and (e^1/4 - 1) / (e - 1)
+        (Exponential(), [0, 0.284025 / 1.718282, 1 / (math.sqrt(math.e) + 1), 1]),
+        # sin(pi / 8), sin(pi / 4)
+        (Sine(), [0, 0.3826834, math.sqrt(0.5), 1]),
+        # IA-BCE's with alpha = 1/2: sqrt(p IoU)
+        (Power(0.5, 0.5), [0, 0.45, math.sqrt(0.08), math.sqrt(0.5)]),
+    ],
+)
+def test_qualities_worked_out_by_hand(quality, wanted):
+    torch.testing.assert_close(quality(IOU, SCORES), torch.tensor(wanted, dtype=torch.float32))
+
+
+def test_the_exponential_is_convex_and_the_sine_is_concave():
+    line = torch.linspace(0.01, 0.99, 50)
+    assert (Exponential()(line, line) < line).all() and (Sine()(line, line) > line).all()
+
+
+def positives_of(*shifts: float, objects: tuple[int, ...], stages: int = 1) -> Positives:
+    """One image with two objects of 10 x 10, far apart, and queries shifted from their objects.
+
+    A shift of s leaves an IoU of (10 - s) / (10 + s).
+    """
+    wanted = torch.tensor([[0.0, 0, 10, 10], [100, 0, 110, 10]])
+    boxes = wanted[list(objects)].clone()
+    boxes[:, ::2] += torch.tensor(shifts)[:, None]
+    index = torch.tensor(objects).view(1, 1, -1, 1).expand(stages, 1, -1, 1)
+    targets = [{"boxes": wanted, "labels": torch.tensor([0, 1])}]
+    none = torch.full((stages, 1, len(objects)), -1)
+    return Positives(index, boxes.expand(stages, 1, -1, 4), none, targets)
+
+
+def test_rescaling_per_image_lifts_the_best_target_to_one_and_keeps_the_ratios():
+    # IoU 2/3 and 1/3 of object 0, 1/2 of object 1; squares 4/9, 1/9 and 1/4
+    positives = positives_of(2, 5, 10 / 3, objects=(0, 0, 1))
+    target = SoftTarget(Power(2.0), RescalePerImage("one"))
+    found = target(positives, positives.iou).flatten()
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.25, 9 / 16]))
+
+
+def test_rescaling_to_the_best_iou_of_the_image_looks_at_queries_without_a_match_too():
+    # query 2 fits object 1 exactly, but learns object 0: the best IoU of the image is 1
+    positives = positives_of(2, 5, 0, objects=(0, 0, 1))
+    positives = Positives(
+        torch.tensor([0, 0, -1]).view(1, 1, 3, 1),
+        positives.boxes,
+        positives.matches,
+        [{"boxes": positives.padded.boxes[0], "labels": torch.tensor([0, 1])}],
+    )
+    target = SoftTarget(Power(2.0), RescalePerImage("best_iou"))
+    found = target(positives, positives.iou).flatten()[:2]
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.25]))
+    target = SoftTarget(Power(2.0), RescalePerObject("best_iou"))
+    found = target(positives, positives.iou).flatten()[:2]  # of object 0 it is 2/3
+    torch.testing.assert_close(found, torch.tensor([2 / 3, 2 / 3 * 0.25]))
+
+
+def test_rescaling_per_object_does_not_hide_a_small_object_behind_a_good_one():
+    positives = positives_of(0, 5, 10 / 3, objects=(0, 1, 1))  # 1; 1/3 and 1/2
+    squares = SoftTarget(Power(2.0))(positives, positives.iou).flatten()
+    torch.testing.assert_close(squares, torch.tensor([1.0, 1 / 9, 1 / 4]))
+    per_image = SoftTarget(Power(2.0), RescalePerImage("one"))(positives, positives.iou).flatten()
+    torch.testing.assert_close(per_image, squares)
+    per_object = SoftTarget(Power(2.0), RescalePerObject("best_iou"))(positives, positives.iou)
+    torch.testing.assert_close(per_object.flatten(), torch.tensor([1.0, 2 / 9, 1 / 2]))
+    to_one = SoftTarget(Power(2.0), RescalePerObject("one"))(positives, positives.iou)
+    torch.testing.assert_close(to_one.flatten(), torch.tensor([1.0, 4 / 9, 1.0]))
+
+
+def test_targets_are_never_scaled_down():
+    # sqrt(2/3) > 2/3, the best IoU
+    positives = positives_of(2, objects=(0,))
+    for rescale in (RescalePerImage("best_iou"), RescalePerObject("best_iou")):
+        found = SoftTarget(Power(0.5), rescale)(positives, positives.iou)
+        assert found.item() == pytest.approx(math.sqrt(2 / 3))
+
+
+def test_ranks_are_turned_down_in_the_last_stages_only():
+    positives = positives_of(0, 2, 5, objects=(0, 0, 0), stages=3)
+    target = SoftTarget(Power(0.0), decay=RankDecay([0.5, 0.25]))
+    found = target(positives, positives.iou)[..., 0].squeeze(1)
+    e = math.exp
+    wanted = [[1, 1, 1], [1, e(-2), e(-4)], [1, e(-4), e(-8)]]
+    torch.testing.assert_close(found, torch.tensor(wanted))
+    longer = SoftTarget(Power(0.0), decay=RankDecay([9.0, None, 0.5, 0.25]))
+    torch.testing.assert_close(longer(positives, positives.iou)[..., 0].squeeze(1)[1:], found[1:])
+    plain = SoftTarget(Power(0.0), decay=RankDecay([]))(positives, positives.iou)
+    assert (plain == 1).all()
+
+
+def test_a_floor_is_the_least_target():
+    positives = positives_of(0, 8, objects=(0, 0))  # 1 and 1/9
+    found = SoftTarget(Power(1.0), floor=0.2)(positives, positives.iou).flatten()
+    assert found.tolist() == pytest.approx([1.0, 0.2])
+
+
+def test_targets_have_no_gradient():
+    positives = positives_of(2, objects=(0,))
+    scores = torch.full_like(positives.iou, 0.5).requires_grad_()
+    assert not SoftTarget(Power(1.0, 0.5))(positives, scores).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SoftTarget(Power(), floor=1.5), "floor must lie in"),
+        (lambda: Power(-1.0), "exponents must be"),
+        (lambda: RescalePerImage("best"), "'one' or 'best_iou'"),
+        (lambda: RescalePerObject("two"), "'one' or 'best_iou'"),
+        (lambda: RankDecay([0.0]), "every tau must be positive"),
+    ],
+)
+def test_bad_settings_are_refused(make, message: str):
+    with pytest.raises(ValueError, match=message):
+        make()
