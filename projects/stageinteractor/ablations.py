@@ -17,17 +17,7 @@ from .assigner import (
     PerStageAssigner,
     PositionModulatedMatcher,
 )
-from .config import LazyCall
-from .criterion import (
-    ClassLoss,
-    DistanceWeight,
-    Power,
-    RankDecay,
-    RescalePerImage,
-    RescalePerObject,
-    ScoreWeight,
-    SoftTarget,
-)
+from .config import LazyCall, get_config
 from .modeling.adamixer import GroupInitialisedSampler, VanillaSampler
 from .modeling.postprocessing import TopKNms
 from .modeling.reuse import (
@@ -50,7 +40,8 @@ class Row(NamedTuple):
     trained: bool = True  # False: the full model's weights, evaluated with these changes
 
 
-ASSIGNER = "model.criterion.assigner"
+CRITERION = "model.criterion"
+ASSIGNER = f"{CRITERION}.assigner"
 NMS = "model.postprocessing"
 
 
@@ -59,72 +50,49 @@ def _nms(threshold: float) -> dict[str, Any]:
     return {NMS: LazyCall(TopKNms)(max_detections=most, iou_threshold=threshold)}
 
 
-def _soft(target: Any) -> Any:
-    """Return the class loss of the position-supervised form with another target."""
-    return LazyCall(ClassLoss)(
-        target=target,
-        positive_weight=LazyCall(DistanceWeight)(alpha=0.25, gamma=2.0),
-        negative_weight=LazyCall(ScoreWeight)(alpha=0.75, gamma=2.0),
-    )
-
-
 # The rows of Stable-DINO's matching beside the cross-stage assigner, each on top of the one before.
-FLOOR: dict[str, Any] = {f"{ASSIGNER}.keep_own_match": True}
-LINEAR = FLOOR | {
-    "model.criterion.normalizer": "matches",
-    "model.criterion.class_loss": _soft(LazyCall(SoftTarget)(quality=LazyCall(Power)(iou=1.0))),
-}
-PER_OBJECT = LINEAR | {
-    "model.criterion.class_loss": _soft(
-        LazyCall(SoftTarget)(
-            quality=LazyCall(Power)(iou=2.0),
-            rescale=LazyCall(RescalePerObject)(to="best_iou"),
-        )
-    )
-}
-MODULATED = PER_OBJECT | {
-    "model.criterion.matcher": LazyCall(PositionModulatedMatcher)(exponent=0.5),
-}
-DECAYED = MODULATED | {
-    "model.criterion.class_loss": _soft(
-        LazyCall(SoftTarget)(
-            quality=LazyCall(Power)(iou=2.0),
-            rescale=LazyCall(RescalePerObject)(to="best_iou"),
-            decay=LazyCall(RankDecay)(taus=[0.33, 0.33]),
-        )
-    )
-}
-ONE_TO_ONE = DECAYED | {
-    ASSIGNER: LazyCall(OneToOneAtLastStage)(
-        assigner=LazyCall(CrossStageAssigner)(
-            iou_threshold=0.5, scope=[-1, None], keep_own_match=True
-        )
-    )
-}
+LOSS = f"{CRITERION}.class_loss"
+LOSSES = get_config("common/class_loss.py")
 STABLE = {
+    f"{CRITERION}.matcher": LazyCall(PositionModulatedMatcher)(exponent=0.5),
+    f"{CRITERION}.normalizer": "matches",
+    LOSS: LOSSES.position_supervised,
     ASSIGNER: LazyCall(PerStageAssigner)(),
-    "model.criterion.matcher": LazyCall(PositionModulatedMatcher)(exponent=0.5),
-    "model.criterion.normalizer": "matches",
-    "model.criterion.class_loss": _soft(
-        LazyCall(SoftTarget)(
-            quality=LazyCall(Power)(iou=2.0), rescale=LazyCall(RescalePerImage)(to="one")
-        )
-    ),
 }
-WEIGHT = "model.criterion.weight_class"
+OWN_MATCH = {f"{ASSIGNER}.keep_own_match": True}
+LINEAR = OWN_MATCH | {
+    f"{CRITERION}.normalizer": "matches",
+    LOSS: LOSSES.position_supervised,
+    f"{LOSS}.target.quality.iou": 1.0,
+    f"{LOSS}.target.rescale": None,
+}
+PER_OBJECT = OWN_MATCH | {
+    f"{CRITERION}.normalizer": "matches",
+    LOSS: LOSSES.cross_stage_position_supervised,
+    f"{LOSS}.target.decay": None,
+}
+MODULATED = PER_OBJECT | {f"{CRITERION}.matcher": STABLE[f"{CRITERION}.matcher"]}
+DECAYED = {key: value for key, value in MODULATED.items() if key != f"{LOSS}.target.decay"}
+ONE_TO_ONE = DECAYED | {
+    ASSIGNER: LazyCall(OneToOneAtLastStage)(assigner=LazyCall(CrossStageAssigner)()),
+    f"{ASSIGNER}.assigner.keep_own_match": True,
+}
 
 TABLES: dict[str, list[Row]] = {
     "stable-matching": [
         Row("per-stage", {ASSIGNER: LazyCall(PerStageAssigner)()}),
         Row("stable-matching-alone", STABLE),
-        Row("A-step"),
-        Row("B-own-match-kept", FLOOR),
+        Row("A-step", paper=FULL),
+        Row("B-own-match-kept", OWN_MATCH),
         Row("C-iou-targets", LINEAR),
         Row("D-rescaled-per-object", PER_OBJECT),
         Row("E-modulated-cost", MODULATED),
         Row("F-rank-decay", DECAYED),
         Row("G-last-stage-one-to-one", ONE_TO_ONE),
-        *(Row(f"H-weight-{value:g}", ONE_TO_ONE | {WEIGHT: value}) for value in (4.0, 6.0, 8.0)),
+        *(
+            Row(f"H-weight-{value:g}", ONE_TO_ONE | {f"{CRITERION}.weight_class": value})
+            for value in (4.0, 6.0, 8.0)
+        ),
     ],
     "assigner": [
         Row("off", {ASSIGNER: LazyCall(PerStageAssigner)()}),

@@ -40,6 +40,61 @@ def test_every_table_has_the_full_model_once():
         assert len({row.name for row in rows}) == len(rows)
 
 
+def test_rows_do_not_change_each_other(e2e_config, tmp_path):
+    rows = {row.name[0]: row for row in TABLES["stable-matching"]}
+    targets = {}
+    for name in "CDFC":
+        cfg = load_config(e2e_config)
+        apply_row(cfg, rows[name])
+        target = cfg.model.criterion.class_loss.target
+        found = target.quality.iou, target.rescale is not None, target.get("decay") is not None
+        assert targets.setdefault(name, found) == found
+    assert targets == {"C": (1.0, False, False), "D": (2.0, True, False), "F": (2.0, True, True)}
+
+
+def test_a_table_tells_the_spread_and_what_else_was_measured(load_tool, monkeypatch):
+    tool = load_tool("ablate")
+    paper = (44.8, None, 48.4, None, None, None)
+    rows = [tool.Row("a", {"key": 1}), tool.Row("b", paper=paper)]
+    monkeypatch.setitem(tool.TABLES, "made-up", rows)
+    measures = dict.fromkeys(tool.MEASURES, 20.0) | {"duplicates": 0.25}
+    folders = {
+        "made-up-a/seed_0": measures | {"AP": 30.0, "unstable %": 10.0},
+        "made-up-a/seed_1": measures | {"AP": 32.0, "unstable %": 14.0},
+        "full/seed_0": measures,
+        "full/seed_1": measures | {"unstable %": 1.0},
+    }
+    monkeypatch.setattr(
+        tool, "read_measures", lambda folder: folders[folder.relative_to("out").as_posix()]
+    )
+    options = ["--table", "made-up", "--seeds", "0", "1", "--output", "out"]
+    monkeypatch.setattr("sys.argv", ["ablate.py", *options])
+    head, _, first, blank, second, published = tool.table(tool.parse_args()).splitlines()
+    assert head.split() == ["made-up", *tool.MEASURES, "duplicates", "unstable", "%"]
+    assert first.split()[1:4] == ["31.0", "±", "1.4"]
+    assert first.split()[-6:] == ["0.25", "±", "0.00", "12.0", "±", "2.8"]
+    assert second.split()[-4:] == ["0.25", "±", "0.00", "-"]  # one of its runs has none
+    assert blank.split() == ["paper,", "COCO", *"------"]
+    assert published.split() == ["paper,", "COCO", "44.8", "-", "48.4", "-", "-", "-"]
+
+
+@pytest.mark.slow
+def test_unstable_scores_are_measured_once_for_every_run(small_run, tmp_path):
+    tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"
+    opts = [option for option in small_run if not option.startswith("train.output_dir")]
+    output = tmp_path / "out"
+    command = [sys.executable, str(tool), "--table", "assigner", "--output", str(output)]
+    command += ["--unstable-score", *opts, "train.max_iter=2"]
+    done = [subprocess.run(command, capture_output=True, text=True) for _ in range(2)]
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr
+    assert [each.stdout.count("measuring") for each in done] == [2, 0]
+    for name in ("full", "assigner-off"):
+        assert (output / name / "seed_0/unstable_score/unstable_score.png").is_file()
+    head, _, off, *_ = done[1].stdout.splitlines()[-6:]
+    assert head.endswith("labels added")
+    assert off.split()[-1] == "0.00"  # the plain assigner adds none
+
+
 @pytest.mark.slow
 def test_a_table_is_run_once_and_printed(shapes_set, small_run, tmp_path):
     tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"

@@ -52,6 +52,7 @@ model = L(StageInteractor)(
         weight_class=2.0,
         weight_bbox=5.0,
         weight_giou=2.0,
+        normalizer="max",
         log_statistics=False,  # what the assigner did, as training metrics
     ),
     postprocessing=L(TopK)(max_detections="${..queries.num_queries}"),
