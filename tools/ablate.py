@@ -10,8 +10,6 @@ Runs that have finished are not repeated; one that was stopped goes on from its 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import statistics
 import subprocess
 import sys
@@ -23,9 +21,18 @@ from stageinteractor.ablations import TABLES, Row, apply_row
 from stageinteractor.command_line import told_in_one_line
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.errors import ConfigError
+from stageinteractor.evaluation.measures import (
+    ADDED,
+    DUPLICATES,
+    FURTHER,
+    STABILITY_FILE,
+    read_measures,
+)
 
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+SMALL = (DUPLICATES, ADDED)  # numbers of an object or an image, not per cent
 TRAIN_NET = Path(__file__).with_name("train_net.py")
+UNSTABLE_SCORE = Path(__file__).with_name("unstable_score.py")
 DEMO = "projects/stageinteractor/configs/demo/digits_in_photos.py"
 
 
@@ -39,6 +46,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     parser.add_argument("--output", default="output/ablations", metavar="DIR")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
+    parser.add_argument(
+        "--unstable-score", action="store_true", help="measure it too, on dataset.val"
+    )
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args()
 
@@ -53,6 +63,8 @@ def main() -> int:
     for seed in args.seeds:
         for row in sorted(TABLES[args.table], key=lambda row: not row.trained):
             run(args, row, seed)
+            if args.unstable_score and row.trained:
+                measure_unstable_score(folder(args, row, seed))
     print(table(args))
     return 0
 
@@ -82,13 +94,26 @@ def run(args: argparse.Namespace, row: Row, seed: int) -> None:
     save_config(cfg, config)
     command = [sys.executable, str(TRAIN_NET), "--config-file", str(config), *options]
     print(f"{output}: {'training' if row.trained else 'evaluating'}, see log.txt there", flush=True)
-    with (output / "output.txt").open("w", encoding="utf-8") as log:
-        code = subprocess.call(
-            [*command, "--num-gpus", str(args.num_gpus)], stdout=log, stderr=subprocess.STDOUT
-        )
-    if code != 0:
-        raise ConfigError(f"{output}: the run failed with exit code {code}, see output.txt there")
+    call([*command, "--num-gpus", str(args.num_gpus)], output / "output.txt")
     (output / "finished").touch()
+
+
+def measure_unstable_score(output: Path) -> None:
+    """Measure the unstable score of a run, unless that has been done."""
+    target = output / STABILITY_FILE
+    if target.is_file():
+        return
+    config = ["--config-file", str(output / "row.yaml"), "--output", str(target.parent)]
+    print(f"{output}: measuring the unstable score", flush=True)
+    call([sys.executable, str(UNSTABLE_SCORE), *config], output / "unstable_score.txt")
+
+
+def call(command: list[str], log: Path) -> None:
+    """Run a tool, which writes into a file."""
+    with log.open("w", encoding="utf-8") as file:
+        code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT)
+    if code != 0:
+        raise ConfigError(f"{log.parent}: failed with exit code {code}, see {log.name} there")
 
 
 def is_finished(output: Path) -> bool:
@@ -97,22 +122,27 @@ def is_finished(output: Path) -> bool:
 
 def table(args: argparse.Namespace) -> str:
     """Return mean and standard deviation over the seeds, and the paper's figures below."""
+    rows = TABLES[args.table]
+    results = [[read_measures(folder(args, row, seed)) for seed in args.seeds] for row in rows]
+    known = {name for runs in results for run in runs for name in run}
+    names = (*MEASURES, *(name for name in FURTHER if name in known))
     lines = []
-    for row in TABLES[args.table]:
-        results = [measured(folder(args, row, seed)) for seed in args.seeds]
-        cells = []
-        for name in MEASURES:
-            values = [result.get(name, math.nan) for result in results]
-            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.fmean(values):.1f}{spread}")
-        lines.append([row.name, *cells])
-        figures = row.paper or (None,) * len(MEASURES)
-        lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in figures)])
-    return tabulate(lines, headers=[args.table, *MEASURES], disable_numparse=True)
+    for row, runs in zip(rows, results, strict=True):
+        lines.append([row.name, *(cell(name, [run.get(name) for run in runs]) for name in names)])
+        if any(each.paper for each in rows):
+            figures = row.paper or (None,) * len(MEASURES)
+            lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in figures)])
+    return tabulate(lines, headers=[args.table, *names], disable_numparse=True)
 
 
-def measured(output: Path) -> dict[str, float]:
-    return json.loads((output / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+def cell(measure: str, values: list[float | None]) -> str:
+    """Return mean and standard deviation, or a dash where a run lacks the number."""
+    digits = 2 if measure in SMALL else 1
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.{digits}f}{spread}"
 
 
 if __name__ == "__main__":

@@ -86,4 +86,32 @@ def d_fine(**changes):
     )
 
 
+def lw_detr(**changes):
+    """Of 12 queries a group; images must have a multiple of 64 pixels a side."""
+    return transformers.LwDetrForObjectDetection(
+        transformers.LwDetrConfig(
+            **{
+                "backbone_config": transformers.LwDetrViTConfig(
+                    hidden_size=32,
+                    num_hidden_layers=2,
+                    num_attention_heads=2,
+                    window_block_indices=[0],
+                    out_indices=[1, 2],
+                ),
+                "projector_scale_factors": [1.0],
+                "num_labels": 3,
+                "num_queries": 12,
+                "d_model": 32,
+                "num_feature_levels": 1,
+                "decoder_layers": 3,
+                "decoder_self_attention_heads": 2,
+                "decoder_cross_attention_heads": 2,
+                "decoder_ffn_dim": 32,
+                "auxiliary_loss": True,
+            }
+            | changes
+        )
+    )
+
+
 MODELS = {"deformable_detr": deformable_detr, "rt_detr": rt_detr, "d_fine": d_fine}

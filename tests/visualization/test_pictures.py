@@ -20,7 +20,7 @@ from stageinteractor.visualization.boxes import (
 )
 from stageinteractor.visualization.curves import plot_curves, read_metrics
 from stageinteractor.visualization.detections import WIDTH, comparison_grid, ground_truth_sheet
-from stageinteractor.visualization.report import write_report
+from stageinteractor.visualization.report import compare_runs, write_report
 
 Json = dict[str, Any]
 GRAY = (90, 90, 90)
@@ -317,6 +317,23 @@ def test_report_is_the_table_of_the_last_evaluation(run_folder: Path):
 def test_report_gives_every_number_one_decimal(run_folder: Path):
     values = [line.split()[1] for line in write_report(run_folder).splitlines()[2:]]
     assert values == ["22.2", "40.0", "31.0"]
+
+
+def test_report_of_an_evaluation_with_nms_has_both_results(run_folder: Path):
+    assert compare_runs([run_folder]).splitlines()[0].split() == ["run", "AP", "AP50", "AP75"]
+    with (run_folder / "metrics.json").open("a") as file:
+        later = {"iteration": 99, "bbox_nms/AP": 23.0, "bbox_nms/AP-car": 30.0}
+        file.write(json.dumps(later) + "\n")
+    head, _, *rows = write_report(run_folder).splitlines()
+    assert head.split() == ["validation", "%", "after", "NMS"]
+    assert [row.split() for row in rows] == [
+        ["AP", "22.2", "23.0"],
+        ["AP50", "40.0", "nan"],
+        ["AP-car", "31.0", "30.0"],
+    ]
+    head, _, row = compare_runs([run_folder]).splitlines()
+    assert head.split() == ["run", "AP", "AP50", "AP75", "AP", "after", "NMS"]
+    assert row.split()[1:] == ["22.2", "40.0", "nan", "23.0"]
 
 
 def test_report_writes_two_pictures(run_folder: Path, coco_set: CocoSet, tmp_path: Path):

@@ -33,10 +33,18 @@ def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
         matches: (S, B, N) long: index of the matched object or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
     """
-    counts = [len(target["labels"]) for target in targets]
-    queries = queries_of_objects(matches, max(counts, default=0))
-    changed = (queries[1:] != queries[:-1]).sum(dim=(1, 2))
-    return changed * (100.0 / max(sum(counts), 1))
+    total = sum(len(target["labels"]) for target in targets)
+    return changed_objects(matches, targets) * (100.0 / max(total, 1))
+
+
+def changed_objects(matches: Tensor, targets: Sequence[Target]) -> Tensor:
+    """Return (S - 1,) objects matched to another query than one stage before, over all images.
+
+    The numerators of `unstable_scores`, which can be added up over batches; arguments as there.
+    """
+    most = max((len(target["labels"]) for target in targets), default=0)
+    queries = queries_of_objects(matches, most)
+    return (queries[1:] != queries[:-1]).sum(dim=(1, 2))
 
 
 @torch.no_grad()

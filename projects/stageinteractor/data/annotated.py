@@ -1,9 +1,9 @@
-"""Chosen images of a config's data set, with their annotations, as a model takes them."""
+"""Images of a config's data set, with their annotations, as a model takes them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,26 @@ def annotated_inputs(cfg: DictConfig, split: str, names: Sequence[str]) -> list[
     mapper.is_train = True  # keep the annotations; the augmentations stay those of evaluation
     read = instantiate(mapper, "dataloader.test.mapper")
     return [read(_find(records, name, split)) for name in names]
+
+
+def annotated_batches(
+    cfg: DictConfig, split: str, max_images: int | None = None
+) -> Iterable[list[Record]]:
+    """Return the loader of the evaluation, whose images come with "instances".
+
+    Args:
+        cfg: its ``dataset`` node is resolved in place.
+        split: "train" or "val".
+        max_images: only so many, from the first; None: all.
+
+    Raises:
+        DataError: the data set cannot be used.
+    """
+    resolve_dataset(cfg.dataset, max_images=max_images)
+    loader = copy.deepcopy(cfg.dataloader.test)
+    loader.mapper.is_train = True
+    loader.dataset.names = f"{cfg.dataset.name}_{split}"
+    return instantiate(loader, "dataloader.test")
 
 
 def _find(records: Sequence[Record], name: str, split: str) -> Record:

@@ -23,6 +23,7 @@ from tabulate import tabulate
 from ..data.coco_format import CocoSet, read_coco
 from ..errors import ConfigError
 from ..files import atomic_write_text
+from .suppression import check_nms_threshold, suppress
 
 logger = logging.getLogger(__name__)
 BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
@@ -41,13 +42,24 @@ class CocoEvaluator(COCOEvaluator):
             ``metrics.json``.
         backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers in less time),
             or "auto": the fast one if it is installed.
+        nms_threshold: evaluate the same detections a second time, after non-maximum suppression
+            within each class at this IoU. The numbers are those of ``bbox_nms`` beside ``bbox``, in
+            ``metrics_nms.json`` and ``coco_instances_results_nms.json`` beside the files above.
 
     Raises:
-        ConfigError: unknown backend, or one that is not installed.
+        ConfigError: unknown backend, or one that is not installed; no IoU.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str,
+        backend: str = "auto",
+        nms_threshold: float | None = None,
+    ) -> None:
         self.backend = choose_backend(backend)
+        check_nms_threshold(nms_threshold)
+        self.nms_threshold = nms_threshold
         checked = f"{dataset_name}_checked"
         metadata = MetadataCatalog.get(dataset_name)
         _register_checked(checked, metadata, Path(output_dir) / "ground_truth.json")
@@ -59,7 +71,7 @@ class CocoEvaluator(COCOEvaluator):
         super().process(inputs, to_host(outputs))
 
     def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: Any = None) -> None:
-        """Fill ``_results["bbox"]``; called by the parent on rank 0 with everyone's predictions."""
+        """Fill ``_results``; called by the parent on rank 0 with everyone's predictions."""
         category_of_class = {
             index: category
             for category, index in self._metadata.thing_dataset_id_to_contiguous_id.items()
@@ -67,9 +79,25 @@ class CocoEvaluator(COCOEvaluator):
         results = list(itertools.chain(*[item["instances"] for item in predictions]))
         for result in results:
             result["category_id"] = category_of_class[result["category_id"]]
-        path = Path(self._output_dir) / "coco_instances_results.json"
-        atomic_write_text(path, json.dumps(results))
-        logger.info("saved %d detections to %s", len(results), path)
+        threshold = self.nms_threshold
+        left = None if threshold is None else suppress(results, threshold)
+        self._evaluate(results, "", "box AP")
+        if left is not None:
+            self._evaluate(left, "_nms", f"box AP after NMS at IoU {threshold:g}")
+        else:
+            for path in self._files("_nms"):  # of an earlier evaluation
+                path.unlink(missing_ok=True)
+
+    def _files(self, suffix: str) -> tuple[Path, Path]:
+        """Return where the detections and where the numbers are written."""
+        folder = Path(self._output_dir)
+        return folder / f"coco_instances_results{suffix}.json", folder / f"metrics{suffix}.json"
+
+    def _evaluate(self, results: list[dict[str, Any]], suffix: str, title: str) -> None:
+        """Write and measure detections; the numbers are those of "bbox" with this suffix."""
+        detections, metrics = self._files(suffix)
+        atomic_write_text(detections, json.dumps(results))
+        logger.info("saved %d detections to %s", len(results), detections)
         evaluation = None
         if results and self._coco_api.dataset["annotations"]:
             evaluation = evaluate_boxes(self._coco_api, results, self._image_ids, self.backend)
@@ -79,16 +107,12 @@ class CocoEvaluator(COCOEvaluator):
             )
         stats = [float("nan")] * 12 if evaluation is None else evaluation.stats[:12]
         numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
-        self._results["bbox"] = numbers | {
-            name: value for name, value in per_class.items() if name not in numbers
-        }
-        atomic_write_text(path.with_name("metrics.json"), json.dumps(self._results["bbox"]))
-        rows = [[name, f"{value:.2f}"] for name, value in self._results["bbox"].items()]
-        logger.info(
-            "box AP (%s):\n%s",
-            self.backend,
-            tabulate(rows, headers=["metric", "%"], disable_numparse=True),
-        )
+        numbers |= {name: value for name, value in per_class.items() if name not in numbers}
+        self._results[f"bbox{suffix}"] = numbers
+        atomic_write_text(metrics, json.dumps(numbers))
+        rows = [[name, f"{value:.2f}"] for name, value in numbers.items()]
+        table = tabulate(rows, headers=["metric", "%"], disable_numparse=True)
+        logger.info("%s (%s):\n%s", title, self.backend, table)
 
 
 def to_host(outputs: list[dict[str, Instances]]) -> list[dict[str, Instances]]:

@@ -3,7 +3,8 @@
 The host's criterion runs as it is. While it does, two of its methods are replaced on the instance:
 its matcher matches all decoder stages as soon as the first one is asked for, and its class loss is
 called with other pairs of query and object, those that the assigner names. Box losses, denoising
-queries, encoder outputs and weights never see a difference.
+queries, encoder outputs and weights never see a difference, unless the matcher or the class loss
+itself is exchanged for one of ours.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..criterion.class_loss import ClassLoss
 from ..criterion.statistics import statistics_are_due, write_statistics
 from ..errors import UnsupportedHostError
-from .label_loss import find_label_loss, replaced
+from .class_losses import HostClassLoss
+from .label_loss import find_label_loss, find_loss_name, replaced
 from .outputs import LOGITS, Outputs, find_stages, logits_of
 from .step import Step
 
@@ -33,7 +36,7 @@ REFUSED = {
 
 
 class CrossStageCriterion(nn.Module):
-    """Wrap another project's criterion: its class losses get cross-stage targets, nothing else.
+    """Wrap another project's criterion: its class losses get cross-stage targets.
 
     The host is ``forward(outputs, targets, ...)`` with ``pred_logits`` or ``logits`` (B, N, C),
     ``pred_boxes`` (B, N, 4) cxcywh normalised by the image size, ``aux_outputs`` or
@@ -48,6 +51,10 @@ class CrossStageCriterion(nn.Module):
         num_stages: the number of decoder stages, where the list of auxiliary outputs has other
             entries behind them; by default all of them are stages.
         log_statistics: write what the assigner did to detectron2's training metrics.
+        class_loss: takes the place of the host's class loss everywhere, under the host's name of
+            it: a `ClassLoss`. Denoising queries, proposals and one-to-many queries learn their own
+            pairs by it. What the host's method returns beside its loss is left out.
+        matcher: takes the place of the host's everywhere.
 
     Raises:
         UnsupportedHostError: the criterion cannot be served; the message says why.
@@ -62,12 +69,19 @@ class CrossStageCriterion(nn.Module):
         normalizer: str = "max",
         num_stages: int | None = None,
         log_statistics: bool = False,
+        class_loss: ClassLoss | None = None,
+        matcher: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if normalizer not in ("max", "host"):
             raise ValueError(f"normalizer must be 'max' or 'host', got {normalizer!r}")
         _check_host(criterion)
         self.label_loss = find_label_loss(criterion)
+        self.own_matcher = matcher
+        self.own_class_loss: HostClassLoss | None = None
+        if class_loss is not None:
+            name = find_loss_name(criterion, self.label_loss)
+            self.own_class_loss = HostClassLoss(class_loss, name)
         self.criterion = criterion
         self.assigner = assigner or CrossStageAssigner()
         self.normalizer = normalizer
@@ -89,9 +103,8 @@ class CrossStageCriterion(nn.Module):
             UnsupportedHostError: the host's matcher was not called for every stage by itself.
             FloatingPointError: logits or boxes that are matched are no numbers.
         """
-        if self._is_branch(outputs):
-            return self.criterion(outputs, targets, *args, **kwargs)
-        stages = find_stages(outputs, self.num_stages)
+        branch = self._is_branch(outputs)
+        stages = [] if branch else find_stages(outputs, self.num_stages)
         self._warn_of_one_stage(len(stages))
         host = self.criterion
         # a module is called through its forward; anything else is called as it is
@@ -99,12 +112,20 @@ class CrossStageCriterion(nn.Module):
             (host.matcher, "forward") if isinstance(host.matcher, nn.Module) else (host, "matcher")
         )
         step = Step(
-            stages, targets, getattr(owner, name), self.assigner, self.label_loss, self.normalizer
+            stages,
+            targets,
+            self.own_matcher or getattr(owner, name),
+            self.assigner,
+            self.label_loss,
+            self.normalizer,
+            self.own_class_loss,
         )
         hooks = {hook: step.label_loss(getattr(host, hook)) for hook in self.label_loss.hooks}
         with replaced(owner, **{name: step.match}), replaced(host, **hooks):
             losses = host(outputs, targets, *args, **kwargs)
         step.check_done()
+        if branch:
+            return losses
         if self.observer is not None:
             self.observer(step)
         if self.log_statistics and statistics_are_due():

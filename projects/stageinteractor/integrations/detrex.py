@@ -1,15 +1,18 @@
-"""detrex: the cross-stage assigner in one line of a LazyConfig.
+"""detrex: the cross-stage assigner and stable matching, each in one line of a LazyConfig.
 
     from stageinteractor.integrations.detrex import use_cross_stage
     use_cross_stage(model.criterion, iou_threshold=0.5)
 
-or, on a criterion that is built already, ``CrossStageCriterion(criterion)``.
+or, on a criterion that is built already, ``CrossStageCriterion(criterion)``. The matcher and the
+encoder are changed by ``use_position_modulated_cost`` and ``use_memory_fusion``.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,27 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ..assigner import CrossStageAssigner
-from ..errors import MissingDependencyError
+from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..criterion.class_loss import ClassLoss
+from ..errors import ConfigError, MissingDependencyError
 from .criterion import CrossStageCriterion
+from .memory_fusion import DenseFusion, MemoryFusion, SimpleFusion, ULikeFusion, fuse_memory
+from .modulated_matcher import PositionModulatedHostMatcher
 
-__all__ = ["CrossStageCriterion", "build_cross_stage", "load_project_config", "use_cross_stage"]
+__all__ = [
+    "CrossStageCriterion",
+    "build_cross_stage",
+    "build_fused_encoder",
+    "load_project_config",
+    "set_class_weight",
+    "use_cross_stage",
+    "use_memory_fusion",
+    "use_position_modulated_cost",
+]
 _TARGET = f"{__name__}.build_cross_stage"
+_CHOSEN = ("iou_threshold", "scope", "keep_own_match")
+_FUSED = f"{__name__}.build_fused_encoder"
+FUSIONS = {"dense": DenseFusion, "simple": SimpleFusion, "u-like": ULikeFusion}
 
 
 def use_cross_stage(
@@ -33,6 +51,8 @@ def use_cross_stage(
     keep_own_match: bool = False,
     normalizer: str = "max",
     log_statistics: bool = False,
+    assigner: Any = None,
+    class_loss: Any = None,
 ) -> None:
     """Change the config node of a criterion in place, so that it is built with the assigner.
 
@@ -43,17 +63,24 @@ def use_cross_stage(
         criterion: the node ``model.criterion`` of a detrex model.
         iou_threshold, scope, keep_own_match: as of `CrossStageAssigner`.
         normalizer, log_statistics: as of `CrossStageCriterion`.
+        assigner: the node of an assigner, in the place of the one that those settings describe.
+        class_loss: the node of a `ClassLoss`, such as those of ``common/class_loss.py``; it becomes
+            ``model.criterion.class_loss``.
     """
-    target = criterion["_target_"]
-    if target == _TARGET:
+    name = _target_of(criterion)
+    if name == _TARGET:
         return
-    name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
     criterion["_target_"] = _TARGET
     criterion["base"] = name
-    criterion["cross_stage"] = {
+    chosen = {
         "iou_threshold": iou_threshold,
         "scope": list(scope),
         "keep_own_match": keep_own_match,
+    }
+    for key, node in {"assigner": assigner, "class_loss": class_loss}.items():
+        if node is not None:
+            criterion[key] = node
+    criterion["cross_stage"] = (chosen if assigner is None else {}) | {
         "normalizer": normalizer,
         "num_stages": _decoder_layers(criterion),
         "log_statistics": log_statistics,
@@ -61,13 +88,34 @@ def use_cross_stage(
 
 
 def build_cross_stage(
-    *, base: str, cross_stage: dict[str, Any], **arguments: Any
+    *,
+    base: str,
+    cross_stage: Mapping[str, Any],
+    assigner: CrossStageAssigner | PerStageAssigner | None = None,
+    class_loss: ClassLoss | None = None,
+    **arguments: Any,
 ) -> CrossStageCriterion:
     """Build the criterion named ``base`` with its arguments, and wrap it."""
     criterion: nn.Module = locate(base)(**arguments)
     settings = dict(cross_stage)
-    chosen = {key: settings.pop(key) for key in ("iou_threshold", "scope", "keep_own_match")}
-    return CrossStageCriterion(criterion, CrossStageAssigner(**chosen), **settings)
+    # a recipe may have put an assigner beside the settings of another one's
+    chosen = {key: settings.pop(key) for key in _CHOSEN if key in settings}
+    assigner = assigner or CrossStageAssigner(**chosen)
+    return CrossStageCriterion(criterion, assigner, class_loss=class_loss, **settings)
+
+
+def set_class_weight(criterion: DictConfig, weight: float) -> None:
+    """Set the weight of the class loss of all decoder layers and of the encoder's proposals.
+
+    Denoising queries keep theirs.
+
+    Args:
+        criterion: the node ``model.criterion`` of a detrex model, with its ``weight_dict``.
+        weight: of ``loss_class`` and its likes.
+    """
+    for name in criterion.weight_dict:
+        if name.startswith("loss_class") and "_dn" not in name:
+            criterion.weight_dict[name] = weight
 
 
 def _decoder_layers(criterion: DictConfig) -> str | None:
@@ -76,6 +124,89 @@ def _decoder_layers(criterion: DictConfig) -> str | None:
     if not isinstance(model, DictConfig) or OmegaConf.select(model, key) is None:
         return None
     return f"${{...{key}}}"
+
+
+def use_position_modulated_cost(
+    matcher: DictConfig, exponent: float = 0.5, rescale: bool = False
+) -> None:
+    """Change the config node of a matcher in place, so that its class cost looks at the boxes.
+
+    Its weights and its alpha and gamma stay; the settings are overridden as
+    ``model.criterion.matcher.exponent``.
+
+    Args:
+        matcher: the node ``model.criterion.matcher`` of a detrex model: its ``HungarianMatcher``.
+        exponent, rescale: as of `PositionModulatedHostMatcher`.
+
+    Raises:
+        ConfigError: the matcher is another one, or its class cost is that of a softmax.
+    """
+    name = _target_of(matcher)
+    if name.rpartition(".")[2] not in ("HungarianMatcher", PositionModulatedHostMatcher.__name__):
+        raise ConfigError(
+            f"the position-modulated cost takes the place of detrex's HungarianMatcher, not of "
+            f"{name}: match with that one, or leave the cost as it is"
+        )
+    known = set(inspect.signature(PositionModulatedHostMatcher).parameters)
+    unknown = sorted(set(matcher) - known - {"_target_"})
+    if unknown or matcher.get("cost_class_type", "focal_loss_cost") != "focal_loss_cost":
+        raise ConfigError(
+            f"the position-modulated cost has no {unknown[0]!r}, which {name} has"
+            if unknown
+            else "the position-modulated cost needs cost_class_type='focal_loss_cost', got "
+            f"{matcher['cost_class_type']!r}"
+        )
+    matcher["_target_"] = _name_of(PositionModulatedHostMatcher)
+    matcher["exponent"] = exponent
+    matcher["rescale"] = rescale
+
+
+def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
+    """Change the config node of a transformer in place, so that its encoder joins its memory.
+
+    The node of the encoder keeps its keys; the fusion is a node of its own there, ``fusion``, whose
+    sizes follow the encoder's. Asking again chooses another fusion.
+
+    Args:
+        transformer: the node ``model.transformer`` of Deformable-DETR, DINO or another model of
+            detrex whose encoder runs its layers one after another.
+        fusion: "dense", "simple" or "u-like" (`stageinteractor.integrations.memory_fusion`).
+
+    Raises:
+        ConfigError: no such fusion, or the encoder's node has no ``embed_dim`` or ``num_layers``.
+    """
+    if fusion not in FUSIONS:
+        raise ConfigError(f"memory fusion is one of {', '.join(FUSIONS)}, not {fusion!r}")
+    encoder = transformer.encoder
+    for key in ("embed_dim", "num_layers"):
+        if key not in encoder:
+            raise ConfigError(f"transformer.encoder has no {key}: write it down there")
+    name = _target_of(encoder)
+    if name != _FUSED:
+        encoder["_target_"] = _FUSED
+        encoder["base"] = name
+    encoder["fusion"] = {
+        "_target_": _name_of(FUSIONS[fusion]),
+        "dim": "${..embed_dim}",
+        "num_layers": "${..num_layers}",
+    }
+
+
+def build_fused_encoder(*, base: str, fusion: MemoryFusion, **arguments: Any) -> nn.Module:
+    """Build the encoder named ``base`` with its arguments, and give it a fusion."""
+    encoder: nn.Module = locate(base)(**arguments)
+    fuse_memory(encoder, fusion)
+    return encoder
+
+
+def _target_of(node: DictConfig) -> str:
+    """Return the name of what a node builds."""
+    target = node["_target_"]
+    return target if isinstance(target, str) else _name_of(target)
+
+
+def _name_of(target: Any) -> str:
+    return f"{target.__module__}.{target.__qualname__}"
 
 
 def load_project_config(path: str) -> DictConfig:

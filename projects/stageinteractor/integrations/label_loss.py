@@ -75,6 +75,29 @@ def find_label_loss(criterion: Any) -> LabelLoss:
     ) from problem
 
 
+def find_loss_name(criterion: Any, label_loss: LabelLoss) -> str:
+    """Return the host's name of its class loss, such as "loss_ce".
+
+    Raises:
+        UnsupportedHostError: it has several class losses, or one of a softmax, so another class
+            loss cannot take its place.
+    """
+    host = type(criterion).__name__
+    if not label_loss.multi_label:
+        raise UnsupportedHostError(
+            f"{host}: its logits are those of a softmax, or its class loss is no sum over queries, "
+            "so a class loss of single logits cannot take its place"
+        )
+    case = _made_up_case(criterion, criterion.num_classes)
+    found = [getattr(criterion, hook)(*case, [_pairs((0, 1))], 1.0) for hook in label_loss.hooks]
+    names = [name for losses in found for name in losses if name.startswith("loss")]
+    if len(names) != 1:
+        raise UnsupportedHostError(
+            f"{host} has several class losses ({', '.join(names)}): one cannot take their place"
+        )
+    return names[0]
+
+
 def _try(
     criterion: Any, outputs: dict[str, Tensor], targets: list[dict[str, Tensor]]
 ) -> tuple[tuple[str, ...], bool]:

@@ -14,6 +14,7 @@ from .pairs import Pairs
 Outputs = Mapping[str, Any]
 LOGITS = ("pred_logits", "logits")
 BEFORE = ("aux_outputs", "auxiliary_outputs")
+LABELS = ("labels", "class_labels")
 # The sigmoid of this is 2e-35: as a negative it has no loss and no gradient, and its logarithm is
 # still finite.
 SILENT = -80.0
@@ -30,6 +31,20 @@ def logits_of(outputs: Outputs) -> Tensor:
             return outputs[key]
     raise UnsupportedHostError(
         f"outputs have none of {', '.join(LOGITS)}, but {', '.join(map(str, outputs))}"
+    )
+
+
+def labels_of(target: Mapping[str, Tensor]) -> Tensor:
+    """Return the classes (T,) of the objects of an image.
+
+    Raises:
+        UnsupportedHostError: there are none.
+    """
+    for key in LABELS:
+        if key in target:
+            return target[key]
+    raise UnsupportedHostError(
+        f"targets have none of {', '.join(LABELS)}, but {', '.join(map(str, target))}"
     )
 
 

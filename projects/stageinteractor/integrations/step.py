@@ -7,7 +7,7 @@ matches of later ones. A stage is recognised by its logits tensor itself; calls 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..assigner import CrossStageAssigner, PerStageAssigner, assignment_statistics
 from ..errors import UnsupportedHostError
+from .class_losses import HostClassLoss
 from .finite import broken_images, raise_if_broken
 from .label_loss import LabelLoss
-from .outputs import Outputs, add_rows, logits_of
+from .outputs import Outputs, add_rows, labels_of, logits_of
 from .pairs import Pairs, assign, to_host, to_matches, to_pairs
 
 Losses = dict[str, Tensor]
@@ -34,6 +35,7 @@ class Step:
         assigner: names the objects that a query learns from.
         label_loss: what is known of the host's class loss.
         normalizer: "max" or "host".
+        class_loss: what takes the place of the host's class loss, if anything does.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Step:
         assigner: CrossStageAssigner | PerStageAssigner,
         label_loss: LabelLoss,
         normalizer: str,
+        class_loss: HostClassLoss | None = None,
     ) -> None:
         self.stages = stages
         self.targets = targets
@@ -51,10 +54,14 @@ class Step:
         self.assigner = assigner
         self.multi_label = label_loss.multi_label
         self.normalizer = normalizer
+        self.class_loss = class_loss
+        self.class_sums: Tensor | None = None  # (S,), of class_loss
         self.index = {id(logits_of(stage)): index for index, stage in enumerate(stages)}
         self.asked: set[int] = set()
         self.arguments: tuple[Any, ...] | None = None
         self.own: list[Pairs] = []  # the host's pairs of every stage
+        # what else the matcher was asked for: outputs, targets, further arguments
+        self.others: list[tuple[Outputs, Sequence[Any], tuple[Any, ...], dict[str, Any]]] = []
 
     def match(self, outputs: Outputs, targets: Sequence[Any], *args: Any, **kwargs: Any) -> Pairs:
         """Stand in for the host's matcher.
@@ -65,6 +72,7 @@ class Step:
         """
         stage = self.index.get(id(logits_of(outputs)))
         if stage is None:
+            self.others.append((outputs, targets, args, kwargs))
             return self.matcher(outputs, targets, *args, **kwargs)
         arguments = (targets, *args, *sorted(kwargs.items()))
         if self.arguments is None:
@@ -85,14 +93,13 @@ class Step:
 
     def _assign(self) -> None:
         """Name the objects that every query learns from; one copy from the device, if it is one."""
-        labels = next(key for key in ("labels", "class_labels") if key in self.targets[0])
         images = len(self.targets)
         broken, boxes, *rest = to_host(
             [
                 broken_images(self.stages),
                 torch.stack([stage["pred_boxes"].detach() for stage in self.stages]),
                 *(target["boxes"] for target in self.targets),
-                *(target[labels] for target in self.targets),
+                *(labels_of(target) for target in self.targets),
                 *(index for pairs in self.own for pair in pairs for index in pair),
             ]
         )
@@ -134,18 +141,43 @@ class Step:
             **kwargs: Any,
         ) -> Losses:
             stage = self.index.get(id(logits_of(outputs)))
+            if stage is not None:
+                self._check_pairs(stage, indices, kwargs)
+            if self.class_loss is not None:
+                total = self._class_sum(self.class_loss, stage, outputs, targets, indices)
+                factor = 1.0 if stage is None else self.factors[stage]
+                return {self.class_loss.name: total / (num_boxes * factor)}
             if stage is None:
                 return original(outputs, targets, indices, num_boxes, *args, **kwargs)
-            if not self.own or not _equal(indices, self.own[stage]) or "values" in kwargs:
-                raise UnsupportedHostError(
-                    "the host computes the class loss of a stage with other pairs than its matcher "
-                    "returned for that stage"
-                )
             outputs, pairs = self._learnt(stage, outputs)
             num_boxes = num_boxes * self.factors[stage]
             return original(outputs, targets, pairs, num_boxes, *args, **kwargs)
 
         return call
+
+    def _check_pairs(self, stage: int, indices: Pairs, kwargs: Mapping[str, Any]) -> None:
+        if not self.own or not _equal(indices, self.own[stage]) or "values" in kwargs:
+            raise UnsupportedHostError(
+                "the host computes the class loss of a stage with other pairs than its matcher "
+                "returned for that stage"
+            )
+
+    def _class_sum(
+        self,
+        class_loss: HostClassLoss,
+        stage: int | None,
+        outputs: Outputs,
+        targets: Sequence[Any],
+        indices: Pairs,
+    ) -> Tensor:
+        """Return the sum of our class loss; that of a stage comes with those of all others."""
+        if stage is None:
+            return class_loss.of_pairs(outputs, targets, indices)
+        if self.class_sums is None:
+            self.class_sums = class_loss.of_stages(
+                self.stages, targets, self.matches, self.queries, self.ranked
+            )
+        return self.class_sums[stage]
 
     def _learnt(self, stage: int, outputs: Outputs) -> tuple[Outputs, Pairs]:
         """Return a stage's outputs and the pairs that its class loss learns from."""

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..criterion.class_loss import ClassLoss
 from ..errors import MissingDependencyError, UnsupportedHostError
 from .criterion import CrossStageCriterion
 from .label_loss import HOOK_PREFIX
@@ -40,12 +41,14 @@ def use_cross_stage(
     assigner: CrossStageAssigner | PerStageAssigner | None = None,
     normalizer: str = "max",
     log_statistics: bool = False,
+    class_loss: ClassLoss | None = None,
+    matcher: nn.Module | None = None,
 ) -> None:
     """Give a model for object detection a loss function with the assigner, in place.
 
     Args:
         model: a ``...ForObjectDetection`` of transformers.
-        assigner, normalizer, log_statistics: as of `CrossStageCriterion`.
+        assigner, normalizer, log_statistics, class_loss, matcher: as of `CrossStageCriterion`.
 
     Raises:
         MissingDependencyError: transformers is not installed.
@@ -66,6 +69,8 @@ def use_cross_stage(
         assigner=assigner,
         normalizer=normalizer,
         log_statistics=log_statistics,
+        class_loss=class_loss,
+        matcher=matcher,
     )
 
 

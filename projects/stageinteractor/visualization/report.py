@@ -27,27 +27,39 @@ def write_report(output_dir: str | Path) -> str:
     grid = comparison_grid(found.coco_set, found.image_root, found.results)
     with atomic_path(folder / "val_grid.png") as temporary:
         grid.save(temporary)
-    last = final_metrics(series)
-    whole = {name: value for name, value in last.items() if not name.startswith("AP-")}
-    classes = {name: value for name, value in last.items() if name.startswith("AP-")}
-    rows = [[name, f"{value:.1f}"] for name, value in (whole | classes).items()]
-    return tabulate(rows, headers=["validation", "%"], tablefmt="simple", disable_numparse=True)
+    last, after_nms = final_metrics(series), final_metrics(series, "bbox_nms")
+    whole = [name for name in last if not name.startswith("AP-")]
+    names = whole + [name for name in last if name.startswith("AP-")]
+    columns = [last, after_nms] if after_nms else [last]
+    rows = [[name, *(f"{values.get(name, math.nan):.1f}" for values in columns)] for name in names]
+    headers = ["validation", "%", "after NMS"][: len(columns) + 1]
+    return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
 
 
-def final_metrics(series: Series) -> dict[str, float]:
-    """Return the last value, per cent, of every evaluation measure that has one."""
+def final_metrics(series: Series, group: str = "bbox") -> dict[str, float]:
+    """Return the last value, per cent, of every evaluation measure that has one.
+
+    Args:
+        series: of a run.
+        group: "bbox", or "bbox_nms" for what `CocoEvaluator` measured after NMS.
+    """
     return {
-        name.removeprefix("bbox/"): values[-1]
+        name.removeprefix(f"{group}/"): values[-1]
         for name, (_, values) in series.items()
-        if name.startswith("bbox/") and not math.isnan(values[-1])
+        if name.startswith(f"{group}/") and not math.isnan(values[-1])
     }
 
 
 def compare_runs(output_dirs: Sequence[str | Path]) -> str:
     """Return a table of the final AP of several runs."""
     names = ("AP", "AP50", "AP75")
+    series = [read_metrics(Path(folder) / "metrics.json") for folder in output_dirs]
+    after_nms = [final_metrics(each, "bbox_nms") for each in series]
     rows = []
-    for folder in output_dirs:
-        last = final_metrics(read_metrics(Path(folder) / "metrics.json"))
-        rows.append([str(folder), *(f"{last.get(name, math.nan):.1f}" for name in names)])
-    return tabulate(rows, headers=["run", *names], tablefmt="simple", disable_numparse=True)
+    for folder, each, nms in zip(output_dirs, series, after_nms, strict=True):
+        last = final_metrics(each)
+        cells = [last.get(name, math.nan) for name in names]
+        cells += [nms.get("AP", math.nan)] if any(after_nms) else []
+        rows.append([str(folder), *(f"{value:.1f}" for value in cells)])
+    headers = ["run", *names, "AP after NMS"][: len(rows[0])]
+    return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Boxes, Instances
+from torch import nn
 
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.modeling import (
+    ChannelMapper,
+    InitialQueries,
+    StageInteractor,
+    StageInteractorDecoder,
+)
+from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.visualization.assignment import ImageAssignment
 
 
@@ -31,3 +42,79 @@ def item() -> ImageAssignment:
         learnt=torch.tensor([[[0, -1], [-1, -1], [-1, -1]], [[1, 0], [0, -1], [-1, -1]]]),
         scope=torch.ones(2, 2, dtype=torch.bool),
     )
+
+
+class Maps(nn.Module):
+    def forward(self, images):
+        shape = images.shape[-2:]
+        return {
+            f"res{i + 2}": images.mean() + torch.zeros(len(images), 8, *(x // s for x in shape))
+            for i, s in enumerate((4, 8, 16, 32))
+        }
+
+
+@pytest.fixture
+def ours():
+    torch.manual_seed(0)
+    return StageInteractor(
+        backbone=Maps(),
+        neck=ChannelMapper(
+            in_channels=[8] * 4,
+            in_features=[f"res{i}" for i in range(2, 6)],
+            out_channels=32,
+            num_groups=4,
+        ),
+        queries=InitialQueries(num_queries=6, embed_dim=32),
+        decoder=StageInteractorDecoder(
+            num_stages=3,
+            embed_dim=32,
+            num_groups=4,
+            num_heads=4,
+            feedforward_dim=32,
+            num_classes=3,
+            point_groups=4,
+            first_point_groups=4,
+            points_per_group=4,
+            out_points=8,
+            first_reuse_stage=2,
+        ),
+        criterion=SetCriterion(
+            HungarianMatcher(), CrossStageAssigner(iou_threshold=0.1), FocalLoss()
+        ),
+        postprocessing=TopK(5),
+    )
+
+
+def picture(height, width, boxes, labels):
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(torch.tensor(boxes).view(-1, 4))
+    instances.gt_classes = torch.tensor(labels, dtype=torch.long)
+    image = torch.rand(3, height, width) * 255
+    return {"image": image, "instances": instances, "file_name": "folder/one.png"}
+
+
+@pytest.fixture
+def inputs():
+    return [
+        picture(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2]),
+        picture(64, 64, [], []),
+    ]
+
+
+@pytest.fixture
+def same_size_inputs():
+    torch.manual_seed(0)
+    boxes = [[4.0, 4, 60, 50], [30.0, 10, 90, 60], [5.0, 30, 40, 62]]
+    return [
+        picture(64, 96, boxes, [0, 2, 1]),
+        picture(64, 96, boxes[:2], [1, 1]),
+        picture(64, 96, [], []),
+    ]
+
+
+@pytest.fixture
+def large_inputs():
+    """One image; LW-DETR has no proposals at the edge of a smaller one."""
+    torch.manual_seed(0)
+    boxes = [[4.0, 4, 60, 50], [30.0, 10, 90, 60], [100.0, 60, 180, 120]]
+    return [picture(128, 192, boxes, [0, 2, 1])]

@@ -2,80 +2,15 @@
 
 import pytest
 import torch
-from detectron2.structures import Boxes, Instances
-from integrations.hf_models import deformable_detr, rt_detr
+from integrations.hf_models import d_fine, deformable_detr, rt_detr
 from integrations.toy_hosts import FocalHost, SoftmaxHost
 from torch import nn
 
-from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
-from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.assigner import PerStageAssigner
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations.transformers_detector import TransformersDetector
-from stageinteractor.modeling import (
-    ChannelMapper,
-    InitialQueries,
-    StageInteractor,
-    StageInteractorDecoder,
-)
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.visualization.assignment import collect_assignment, find_marks, summarize
-
-
-class Maps(nn.Module):
-    def forward(self, images):
-        shape = images.shape[-2:]
-        return {
-            f"res{i + 2}": images.mean() + torch.zeros(len(images), 8, *(x // s for x in shape))
-            for i, s in enumerate((4, 8, 16, 32))
-        }
-
-
-@pytest.fixture
-def ours():
-    torch.manual_seed(0)
-    return StageInteractor(
-        backbone=Maps(),
-        neck=ChannelMapper(
-            in_channels=[8] * 4,
-            in_features=[f"res{i}" for i in range(2, 6)],
-            out_channels=32,
-            num_groups=4,
-        ),
-        queries=InitialQueries(num_queries=6, embed_dim=32),
-        decoder=StageInteractorDecoder(
-            num_stages=3,
-            embed_dim=32,
-            num_groups=4,
-            num_heads=4,
-            feedforward_dim=32,
-            num_classes=3,
-            point_groups=4,
-            first_point_groups=4,
-            points_per_group=4,
-            out_points=8,
-            first_reuse_stage=2,
-        ),
-        criterion=SetCriterion(
-            HungarianMatcher(), CrossStageAssigner(iou_threshold=0.1), FocalLoss()
-        ),
-        postprocessing=TopK(5),
-    )
-
-
-def picture(height, width, boxes, labels):
-    instances = Instances((height, width))
-    instances.gt_boxes = Boxes(torch.tensor(boxes).view(-1, 4))
-    instances.gt_classes = torch.tensor(labels, dtype=torch.long)
-    image = torch.rand(3, height, width) * 255
-    return {"image": image, "instances": instances, "file_name": "folder/one.png"}
-
-
-@pytest.fixture
-def inputs():
-    return [
-        picture(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2]),
-        picture(64, 64, [], []),
-    ]
 
 
 def test_our_model_gives_what_its_criterion_sees(ours, inputs):
@@ -112,7 +47,7 @@ def test_our_model_with_plain_labels_learns_its_own_matches(ours, inputs):
 
 
 def test_a_model_of_transformers_gives_the_same_things(inputs):
-    for make in (deformable_detr, rt_detr):
+    for make in (deformable_detr, rt_detr, d_fine):
         torch.manual_seed(0)
         model = TransformersDetector(model=make(), postprocessing=TopK(5))
         first, second = collect_assignment(model, inputs)
@@ -120,7 +55,7 @@ def test_a_model_of_transformers_gives_the_same_things(inputs):
         assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
         assert not (second.learnt >= 0).any()
         found = model.eval()(inputs[:1])[0]["instances"]
-        assert not model.training
+        assert not any(module.training for module in model.modules())
         if make is deformable_detr:  # a padded image has other predictions in RT-DETR
             alone = collect_assignment(model, inputs[:1])[0]
             best = alone.scores[-1].flatten().argmax() // 3

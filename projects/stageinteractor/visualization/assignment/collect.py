@@ -1,8 +1,4 @@
-"""Run a model on annotated images and keep what its matcher and assigner did.
-
-Works for our detector, and for other people's whose criterion is (or is given) a
-`CrossStageCriterion`. Nothing is learnt: dropout is off and no gradient is kept.
-"""
+"""What a model's matcher and assigner did with annotated images, image by image."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...assigner.boxes import cxcywh_to_xyxy
-from ...errors import UnsupportedHostError
 from .marks import ImageAssignment
+from .observe import is_ours, learnt_of, observe_host, observe_ours
 
 
 @torch.no_grad()
@@ -31,53 +27,19 @@ def collect_assignment(
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     batch = list(batched_inputs)
-    model.eval()
-    if hasattr(model, "decode"):
+    if is_ours(model):
         return _from_ours(model, batch)
-    criterion = _host_criterion(model)
-    steps: list[Any] = []
-    criterion.observer = steps.append
-    try:
-        model.training = True  # of the outermost module alone: that is what asks for losses
-        model(batch)
-    finally:
-        model.training = False
-        criterion.observer = None
-    return _from_host(steps[0], batch, _box_scale(model, batch))
+    return _from_host(observe_host(model, batch), batch, _box_scale(model, batch))
 
 
 def _from_ours(model: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
-    images = [model.normalize(item["image"]) for item in batch]
-    output, sizes = model.decode(model.pad(images), images)
-    targets = [model.target(item["instances"]) for item in batch]
-    criterion = model.criterion
-    matches = criterion.matcher(output.logits, output.boxes, targets, sizes)
-    learnt = criterion.assigner.ranked_objects(output.boxes, matches, targets)
-    scores = output.logits.float().sigmoid()
-    scope = criterion.assigner.scope_mask(len(matches))
+    seen = observe_ours(model, batch)
+    scores = seen.logits.float().sigmoid()
+    scope = model.criterion.assigner.scope_mask(len(seen.matches))
     return [
-        _item(each, output.boxes[:, b], scores[:, b], matches[:, b], learnt[:, b], scope)
-        for b, each in enumerate(batch)
+        _item(item, seen.boxes[:, b], scores[:, b], seen.matches[:, b], seen.learnt[:, b], scope)
+        for b, item in enumerate(batch)
     ]
-
-
-def _host_criterion(model: Any) -> Any:
-    """Return the wrapped criterion of a host, wrapping it if it is not."""
-    from ...integrations import CrossStageCriterion
-
-    if hasattr(model, "criterion"):
-        if not isinstance(model.criterion, CrossStageCriterion):
-            model.criterion = CrossStageCriterion(model.criterion)
-        return model.criterion
-    if hasattr(model, "model") and hasattr(model.model, "loss_function"):
-        from ...integrations.transformers import CrossStageLoss, use_cross_stage
-
-        if not isinstance(model.model.loss_function, CrossStageLoss):
-            use_cross_stage(model.model)
-        return model.model.loss_function
-    raise UnsupportedHostError(
-        f"{type(model).__name__} has neither a criterion nor a loss_function to look at"
-    )
 
 
 def _box_scale(model: Any, batch: list[dict[str, Any]]) -> Tensor:
@@ -95,9 +57,7 @@ def _from_host(step: Any, batch: list[dict[str, Any]], scale: Tensor) -> list[Im
     # a softmax has one class more, for no object
     scores = logits.sigmoid() if step.multi_label else logits.softmax(dim=-1)[..., :-1]
     boxes = torch.stack([stage["pred_boxes"] for stage in step.stages]).float()
-    learnt = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
-    index = step.queries.expand(len(learnt), -1, -1).unsqueeze(-1).expand_as(step.ranked)
-    learnt.scatter_(2, index, step.ranked)
+    learnt = learnt_of(step)
     xyxy = cxcywh_to_xyxy(boxes.cpu()) * scale[:, None]
     scope = step.assigner.scope_mask(len(learnt))
     return [

@@ -1,0 +1,178 @@
+"""Memory fusion: what the layers of a transformer encoder give is joined into one memory.
+
+In: an encoder that runs its L layers one after another over tokens (B, T, D), the flattened maps of
+all levels. Out: the same encoder, whose result is joined from its input x_0 (without positional
+embedding) and the outputs x_1 ... x_L of its layers. Which of them are joined is the choice of a
+module: `DenseFusion`, `SimpleFusion` or `ULikeFusion`. Here T counts tokens. Paper: "Detection
+Transformer with Stable Matching", ICCV 2023, section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedHostError
+
+__all__ = ["DenseFusion", "Join", "MemoryFusion", "SimpleFusion", "ULikeFusion", "fuse_memory"]
+
+
+class Join(nn.Module):
+    """Project several tokens that lie at the same place to one: LN(Linear([x; y; ...])).
+
+    Args:
+        dim: D.
+        count: the number of tokens that are joined.
+    """
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(count * dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, *tokens: Tensor) -> Tensor:
+        """Return (..., D) for ``count`` tensors (..., D)."""
+        return self.norm(self.project(torch.cat(tokens, dim=-1)))
+
+
+class MemoryFusion(nn.Module):
+    """What every fusion is: it changes what the layers of an encoder hand on.
+
+    Called behind every layer i = 1 ... L with the tokens so far, [x_0, ..., x_i], each (B, T, D),
+    it returns what takes the place of x_i: as input of the next layer or, behind the last one, as
+    the memory.
+
+    Args:
+        num_layers: L.
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+        self.num_layers = num_layers
+
+
+class DenseFusion(MemoryFusion):
+    """Join the input and the outputs of all layers: LN(Linear([x_0; x_1; ...; x_L])).
+
+    Args:
+        dim: D.
+        num_layers: L.
+    """
+
+    def __init__(self, dim: int, num_layers: int) -> None:
+        super().__init__(num_layers)
+        self.join = Join(dim, num_layers + 1)
+
+    def forward(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Return the last of the tokens, or, after the last layer, the joined memory."""
+        return self.join(*tokens) if len(tokens) > self.num_layers else tokens[-1]
+
+
+class SimpleFusion(MemoryFusion):
+    """Join the input and the output of the last layer: LN(Linear([x_0; x_L])).
+
+    Args:
+        dim: D.
+        num_layers: L.
+    """
+
+    def __init__(self, dim: int, num_layers: int) -> None:
+        super().__init__(num_layers)
+        self.join = Join(dim, 2)
+
+    def forward(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Return the last of the tokens, or, after the last layer, the joined memory."""
+        joined = len(tokens) > self.num_layers
+        return self.join(tokens[0], tokens[-1]) if joined else tokens[-1]
+
+
+class ULikeFusion(MemoryFusion):
+    """Join the output of layer k with that of layer L - k: LN(Linear([x_k; x_{L-k}])).
+
+    k = 0 is the input, which joins the output of the last layer. What is joined goes into the next
+    layer, so the skips nest like those of a U-Net. They are taken for k < L - k: there are
+    ceil(L / 2) of them, and with an even L the middle layer, which would join itself, has none.
+    L = 4: output of 1 with that of 3, input with that of 4. L = 5: 2 with 3, 1 with 4, 0 with 5.
+    The paper shows this only as a figure, for L = 4; its published code does not have it.
+
+    Args:
+        dim: D.
+        num_layers: L.
+    """
+
+    def __init__(self, dim: int, num_layers: int) -> None:
+        super().__init__(num_layers)
+        self.joins = nn.ModuleList(Join(dim, 2) for _ in range((num_layers + 1) // 2))
+
+    def forward(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Return the last of the tokens, joined with its partner where it has one."""
+        first = self.num_layers - (len(tokens) - 1)
+        return (
+            self.joins[first](tokens[first], tokens[-1]) if first < len(self.joins) else tokens[-1]
+        )
+
+
+def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
+    """Let an encoder hand its tokens through a fusion, in place.
+
+    The encoder runs as it is, with the arguments it is called with; a norm behind its last layer
+    is applied before the last join. The fusion becomes its submodule ``memory_fusion``, all other
+    parameters keep their names.
+
+    Args:
+        encoder: called with the tokens (B, T, D) first or as ``query``; has its ``layers``.
+        fusion: for as many layers.
+
+    Raises:
+        UnsupportedHostError: the encoder has no such layers, or a fusion already. When it is
+            called: it does not run every layer once, or a layer's output is no tensor.
+    """
+    name = type(encoder).__name__
+    layers = getattr(encoder, "layers", None)
+    if not isinstance(layers, nn.ModuleList) or len(layers) != fusion.num_layers:
+        raise UnsupportedHostError(
+            f"{name} cannot have a memory fusion for {fusion.num_layers} layers: it has "
+            f"{'no layers' if layers is None else f'{len(layers)} layers'}"
+        )
+    if hasattr(encoder, "memory_fusion"):
+        raise UnsupportedHostError(f"{name} has a memory fusion already")
+    encoder.memory_fusion = fusion
+    encoder.forward = partial(_run, encoder, encoder.forward)
+
+
+def _run(
+    encoder: Any, forward: Callable[..., Tensor], query: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Run the encoder's own forward, and its fusion behind every layer."""
+    fusion, tokens = encoder.memory_fusion, [query]
+
+    def after(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise UnsupportedHostError(
+                f"{type(layer).__name__} returns {type(output).__name__}: a layer whose output is "
+                "not one tensor cannot have a memory fusion"
+            )
+        tokens.append(output)
+        tokens[-1] = fusion(tokens)
+        return tokens[-1]
+
+    handles = [layer.register_forward_hook(after) for layer in encoder.layers[:-1]]
+    try:
+        memory = forward(query, *args, **kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(tokens) != fusion.num_layers:
+        raise UnsupportedHostError(
+            f"{type(encoder).__name__} does not run each of its {fusion.num_layers} layers once: "
+            "it cannot have a memory fusion"
+        )
+    return fusion([*tokens, memory])

@@ -1,0 +1,144 @@
+"""How steady a model's label assignment is over a data set: counts that batches add up to.
+
+In: a model and batches of annotated images. Out: for every pair of adjacent stages the number of
+objects that are matched to another query, and for every stage what the assigner added. The unstable
+score (Stable-DINO, Liu et al., ICCV 2023, section 3.1) is their share of all objects of the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...assigner import PerStageAssigner, assignment_statistics
+from ...assigner.stability import changed_objects
+from ...assigner.targets import Target
+from ...errors import DataError
+from .observe import is_ours, learnt_of, observe_host, observe_ours
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Sums over images; stages count from 0. Those of two batches can be added."""
+
+    num_images: int
+    num_objects: int
+    changed: tuple[int, ...]  # (S - 1,) objects whose query differs from one stage before
+    from_encoder: int | None  # those that differ between proposals and stage 0; None: no proposals
+    labels_added: tuple[int, ...]  # (S,) classes that queries learnt from other stages' matches
+    multi_query_objects: tuple[int, ...]  # (S,) objects that two queries or more learn from
+
+    def __add__(self, other: Stability) -> Stability:
+        first, second = self.from_encoder, other.from_encoder
+        return Stability(
+            self.num_images + other.num_images,
+            self.num_objects + other.num_objects,
+            _added(self.changed, other.changed),
+            None if first is None or second is None else first + second,
+            _added(self.labels_added, other.labels_added),
+            _added(self.multi_query_objects, other.multi_query_objects),
+        )
+
+    def unstable_scores(self) -> dict[str, float]:
+        """Return per cent of all objects by step: "encoder -> 0" if there is one, "0 -> 1", ..."""
+        counts = {} if self.from_encoder is None else {"encoder -> 0": self.from_encoder}
+        counts |= {f"{stage} -> {stage + 1}": n for stage, n in enumerate(self.changed)}
+        return {step: 100.0 * count / max(self.num_objects, 1) for step, count in counts.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written to ``unstable_score.json`` about a run."""
+        return {
+            "images": self.num_images,
+            "objects": self.num_objects,
+            "unstable_score": self.unstable_scores(),
+            "mean_unstable_score": self.mean_unstable_score,
+            "labels_added_per_image": self.labels_added_per_image,
+            "objects_with_several_queries": self.several_queries,
+        }
+
+    @property
+    def mean_unstable_score(self) -> float:
+        """Per cent, the mean over the decoder's stages; that from the encoder is left out."""
+        steps = len(self.changed)
+        return 100.0 * sum(self.changed) / max(self.num_objects * steps, 1)
+
+    @property
+    def labels_added_per_image(self) -> list[float]:
+        """Mean of every stage."""
+        return [count / max(self.num_images, 1) for count in self.labels_added]
+
+    @property
+    def several_queries(self) -> list[float]:
+        """Per cent of the objects that several queries learn from, of every stage."""
+        return [100.0 * count / max(self.num_objects, 1) for count in self.multi_query_objects]
+
+
+def _added(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(first, second, strict=True))
+
+
+def count_changes(
+    matches: Tensor, learnt: Tensor, targets: Sequence[Target], proposals: Tensor | None = None
+) -> Stability:
+    """Count what changes from stage to stage in a batch.
+
+    Args:
+        matches: (S, B, N) long: index of the matched object or -1.
+        learnt: (S, B, N, R) long: objects that the query's classes come from, or -1.
+        targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
+        proposals: (B, N) long: as ``matches``, of the encoder's proposals that become the queries.
+    """
+    statistics = assignment_statistics(learnt, matches, targets)
+    from_encoder = None
+    if proposals is not None:
+        from_encoder = int(changed_objects(torch.stack([proposals, matches[0]]), targets))
+    return Stability(
+        num_images=len(targets),
+        num_objects=sum(len(target["labels"]) for target in targets),
+        changed=tuple(changed_objects(matches, targets).tolist()),
+        from_encoder=from_encoder,
+        labels_added=tuple(statistics["labels_added"].tolist()),
+        multi_query_objects=tuple(statistics["multi_query_objects"].tolist()),
+    )
+
+
+@torch.no_grad()
+def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stability:
+    """Match a batch with the model's own matcher, and count.
+
+    Denoising queries do not count. In a host without the cross-stage assigner no label is added.
+
+    Args:
+        model: `StageInteractor`, `TransformersDetector`, or a model of detrex.
+        batch: as in training: "image" (3, H, W) RGB in 0 to 255 and "instances".
+
+    Raises:
+        UnsupportedHostError: the model has no criterion of DETR form.
+    """
+    if is_ours(model):
+        seen = observe_ours(model, batch)
+        return count_changes(seen.matches, seen.learnt, seen.targets)
+    from ...integrations.proposals import match_proposals
+
+    step = observe_host(model, batch, PerStageAssigner())
+    return count_changes(step.matches, learnt_of(step), step.objects, match_proposals(step))
+
+
+def measure_stability(model: nn.Module, batches: Iterable[Sequence[dict[str, Any]]]) -> Stability:
+    """Add up the counts of batches, all objects counting alike (micro average).
+
+    Raises:
+        DataError: there is no object in any of them.
+        UnsupportedHostError: as of `batch_stability`.
+    """
+    total: Stability | None = None
+    for batch in batches:
+        found = batch_stability(model, batch)
+        total = found if total is None else total + found
+    if total is None or total.num_objects == 0:
+        raise DataError("the images have no objects: there is nothing to match")
+    return total

@@ -1,0 +1,137 @@
+"""tools/unstable_score.py on the results of trainings."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine.run import build_model
+
+CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
+HOSTS = [
+    (
+        "demo/digits_in_photos_deformable_detr.py",
+        [
+            "model.backbone.weights=null",
+            "model.model.config.num_queries=12",
+            "model.model.config.d_model=32",
+            "model.model.config.encoder_layers=1",
+            "model.model.config.decoder_layers=2",
+        ],
+        ["0 -> 1"],
+    ),
+    pytest.param(
+        "detrex/dino_r50_4scale_12ep.py",
+        [
+            "model.transformer.encoder.num_layers=1",
+            "model.transformer.decoder.num_layers=2",
+            "model.num_queries=20",
+            "model.select_box_nums_for_evaluation=20",
+            "dataloader.test.mapper.augmentations=[]",
+            "dataloader.test.num_workers=0",
+        ],
+        ["encoder -> 0", "0 -> 1"],
+        marks=pytest.mark.detrex,
+    ),
+]
+
+
+@pytest.fixture
+def tool(load_tool):
+    return load_tool("unstable_score")
+
+
+@pytest.fixture
+def run(call, small_run, tmp_path) -> Path:
+    """A training of one iteration."""
+    call("train.max_iter=1", "train.eval_period=0", *small_run)
+    return tmp_path / "run"
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "unstable_score.json").read_text())
+
+
+def test_scores_of_a_run_are_those_of_its_pictures(
+    run, tool, load_tool, shapes_set, tmp_path, capsys
+):
+    config = str(run / "config.yaml")
+    assert tool.main(["--config-file", config]) == 0
+    printed = capsys.readouterr().out
+    output = run / "unstable_score"
+    assert {path.name for path in output.iterdir()} == {"unstable_score.json", "unstable_score.png"}
+    with Image.open(output / "unstable_score.png") as picture:
+        assert picture.format == "PNG"
+    (name, found), *others = read(output).items()
+    assert (name, others) == ("run", [])
+    val = json.loads((shapes_set / "val.json").read_text())
+    assert (found["images"], found["objects"]) == (8, len(val["annotations"]))
+    assert list(found["unstable_score"]) == ["0 -> 1", "1 -> 2"]
+    assert len(found["labels_added_per_image"]) == 3
+    for value in (*found["unstable_score"].values(), found["mean_unstable_score"]):
+        assert f"{value:.1f}" in printed
+    batch = "dataloader.test.batch_size=1"  # as pictures are made: padding changes predictions
+    assert tool.main(["--config-file", config, "--output", str(tmp_path / "ones"), batch]) == 0
+    pictures = load_tool("visualize_assignment")
+    everything = [str(number) for number in range(8)]
+    assert pictures.main(["--config-file", config, "--images", *everything]) == 0
+    wanted = json.loads((run / "assignment/statistics.json").read_text())
+    ones = read(tmp_path / "ones")["run"]
+    assert list(ones["unstable_score"].values()) == pytest.approx(wanted["unstable_score"])
+    added = [8 * mean for mean in ones["labels_added_per_image"]]
+    assert added == pytest.approx(wanted["counts"]["labels_added"])
+
+
+def test_several_weights_stand_beside_each_other(run, tool, tmp_path, capsys):
+    weights = [str(run / "model_final.pth"), str(tmp_path / "copied.pth")]
+    Path(weights[1]).write_bytes(Path(weights[0]).read_bytes())
+    config = str(run / "config.yaml")
+    both = [each for file in weights for each in ("--config-file", config, "--weights", file)]
+    options = ["--images", "3", "--split", "train", "--output", str(tmp_path / "both")]
+    assert tool.main([*both, *options]) == 0
+    found = read(tmp_path / "both")
+    assert list(found) == ["model_final", "copied"]
+    assert found["model_final"] == found["copied"]
+    assert found["copied"]["images"] == 3
+    assert "model_final" in capsys.readouterr().out
+
+
+def test_what_cannot_be_measured_is_told_in_one_line(run, tool, capsys):
+    config = str(run / "config.yaml")
+    for options, told in [
+        (["--images", "1"], "the images have no objects"),
+        (["--images", "0"], "--images is 0: it must be at least 1"),
+        (["--weights", "a", "--weights", "b"], "--weights is there 2 times and --config-file 1"),
+        (["--weights", "nothing.pth"], "nothing.pth"),
+    ]:
+        assert tool.main(["--config-file", config, *options]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ") and told in error
+    assert not (run / "unstable_score").exists()
+
+
+@pytest.mark.parametrize(("config", "overrides", "steps"), HOSTS, ids=["transformers", "detrex"])
+def test_models_of_other_projects_are_measured(
+    tool, small_run, tmp_path, monkeypatch, request, config, overrides, steps
+):
+    if request.node.get_closest_marker("detrex"):
+        from integrations import detrex_host
+
+        detrex_host.arrange()
+        detrex_host.stay_on_cpu(monkeypatch)
+    options = [each for each in small_run if not each.startswith("model.")] + overrides
+    cfg = load_config(CONFIGS / config)
+    apply_overrides(cfg, options)
+    cfg.dataset.num_classes = 3
+    weights = str(tmp_path / "random.pth")
+    torch.save({"model": build_model(cfg).state_dict()}, weights)
+    command = ["--config-file", str(CONFIGS / config), "--weights", weights, *options]
+    assert tool.main([*command, "--output", str(tmp_path / "scores")]) == 0
+    (found,) = read(tmp_path / "scores").values()
+    assert list(found["unstable_score"]) == steps
+    assert all(0 <= value <= 100 for value in found["unstable_score"].values())
+    assert found["images"] == 8
+    assert len(found["labels_added_per_image"]) == 2

@@ -1,0 +1,60 @@
+"""Duplicates, counted by hand."""
+
+import math
+
+import pytest
+
+from stageinteractor.data.coco_format import CocoSet
+from stageinteractor.evaluation.duplicates import duplicates_per_object
+
+CATEGORIES = [{"id": 7, "name": "person"}, {"id": 19, "name": "car"}]
+IMAGES = [{"id": i, "file_name": "-", "height": 400, "width": 400} for i in (1, 2)]
+
+
+def annotated(*entries):
+    """A set of (image, category, box, iscrowd)."""
+    return CocoSet(
+        "-",
+        IMAGES,
+        [
+            {"id": i, "image_id": image, "category_id": category, "bbox": box, "iscrowd": crowd}
+            for i, (image, category, box, crowd) in enumerate(entries, start=1)
+        ],
+        CATEGORIES,
+    )
+
+
+def found(image, category, box, score):
+    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+TRUTH = annotated((1, 7, [0, 0, 10, 10], 0), (1, 7, [0, 5, 10, 10], 0), (2, 19, [0, 0, 10, 10], 0))
+
+
+def test_detections_beyond_the_first_of_an_object_count():
+    """Three of the first object, one of the second, none of the third: 2 of 3 objects."""
+    results = [
+        found(1, 7, [0, 0, 10, 10], 0.9),
+        found(1, 7, [0, 1, 10, 10], 0.8),  # IoU 0.82 with the first object, 0.43 with the second
+        found(1, 7, [1, 0, 10, 10], 0.7),
+        found(1, 7, [0, 5, 10, 10], 0.6),
+        found(1, 19, [0, 0, 10, 10], 0.5),  # another class
+        found(1, 7, [4, 0, 10, 10], 0.4),  # IoU 0.43
+        found(2, 7, [0, 0, 10, 10], 0.3),  # another class
+    ]
+    assert duplicates_per_object(TRUTH, results) == pytest.approx(2 / 3)
+    assert duplicates_per_object(TRUTH, results, iou=0.9) == 0
+    assert duplicates_per_object(TRUTH, results, iou=0.4) == 1
+    assert duplicates_per_object(TRUTH, results, top=2) == pytest.approx(1 / 3)
+    assert duplicates_per_object(TRUTH, results[::-1], top=2) == pytest.approx(1 / 3)
+
+
+def test_no_detection_no_duplicate():
+    assert duplicates_per_object(TRUTH, []) == 0
+
+
+def test_crowds_are_no_objects():
+    crowd = annotated((1, 7, [0, 0, 10, 10], 1), (1, 19, [0, 0, 10, 10], 0))
+    twice = [found(1, 7, [0, 0, 10, 10], 0.9)] * 2
+    assert duplicates_per_object(crowd, twice) == 0
+    assert math.isnan(duplicates_per_object(annotated((1, 7, [0, 0, 10, 10], 1)), twice))

@@ -1,0 +1,360 @@
+"""Our class loss and another matcher in the place of a host's, against the host and a reference."""
+
+import pytest
+import torch
+from host_copies import HostCopies, without_autocast
+from integrations.cases import HOSTS, case_of
+from integrations.checks import class_keys, names_of, pairs_of, stages_of, wanted_class_losses
+from integrations.reference import Rule as Wanted
+from integrations.reference import labels_of
+from integrations.test_label_loss import TwoHooksHost
+from integrations.toy_hosts import (
+    DenoisingHost,
+    EncoderHost,
+    FocalHost,
+    Matcher,
+    OtherNamesHost,
+    SoftmaxHost,
+    hungarian,
+    hybrid_losses,
+    random_case,
+    with_gradients,
+)
+from reference import stable_matching as slow
+from torch import nn
+
+from stageinteractor import get_config
+from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage, PerStageAssigner
+from stageinteractor.assigner.boxes import cxcywh_to_xyxy
+from stageinteractor.config import instantiate
+from stageinteractor.criterion import (
+    ClassLoss,
+    DistanceWeight,
+    Power,
+    RankDecay,
+    RescalePerImage,
+    RescalePerObject,
+    ScoreWeight,
+    SoftTarget,
+)
+from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.integrations import CrossStageCriterion
+from stageinteractor.integrations.class_losses import HostClassLoss
+from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+
+FOCAL_HOSTS = [host for host in HOSTS if issubclass(host, FocalHost)]
+focal_hosts = pytest.mark.parametrize("host", FOCAL_HOSTS)
+PLAIN = dict(assigner=PerStageAssigner(), normalizer="host")
+
+
+def class_loss(name):
+    return instantiate(get_config("common/class_loss.py")[name], name)
+
+
+def loss_of(target):
+    return ClassLoss(target, DistanceWeight(0.25, 2.0), ScoreWeight(0.75, 2.0))
+
+
+def assert_close(found, wanted, tolerance=2e-6):
+    """The same names, in the same order, and the same values to rounding."""
+    assert list(found) == list(wanted)
+    for name, value in wanted.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=tolerance), name
+
+
+@focal_hosts
+@pytest.mark.parametrize("seed", range(3))
+def test_the_focal_loss_on_own_matches_is_the_hosts(host, seed):
+    arguments = case_of(host, seed)
+    found = CrossStageCriterion(host(), **PLAIN, class_loss=class_loss("focal"))(*arguments)
+    assert_close(found, host()(*arguments))
+
+
+@focal_hosts
+def test_gradients_of_the_focal_loss_on_own_matches_are_the_hosts(host):
+    outputs, *others = case_of(host)
+    gradients = []
+    for criterion in (host(), CrossStageCriterion(host(), **PLAIN, class_loss=class_loss("focal"))):
+        copied, logits = with_gradients(outputs, host)
+        sum(criterion(copied, *others).values()).backward()
+        gradients.append([x.grad for x in logits])
+    for found, wanted in zip(*gradients, strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-8)
+
+
+@focal_hosts
+@pytest.mark.parametrize("normalizer", ["host", "max"])
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_labels_of_several_stages_have_the_losses_of_the_hosts_own_method(
+    host, normalizer, threshold
+):
+    # the host's learns several classes of a query as rows of their own
+    arguments = case_of(host)
+    settings = dict(assigner=CrossStageAssigner(threshold), normalizer=normalizer)
+    found = CrossStageCriterion(host(), **settings, class_loss=class_loss("focal"))(*arguments)
+    assert_close(found, CrossStageCriterion(host(), **settings)(*arguments), 1e-5)
+    wanted = wanted_class_losses(host(), *arguments[:2], Wanted(threshold), normalizer)
+    for name, value in wanted.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
+RULES = {
+    "position_supervised": slow.Rule(per="image", to="one"),
+    "linear": slow.Rule(exponent=1.0, per=None),
+    "per_object": slow.Rule(),
+    "composed": slow.Rule(last_one_to_one=True, taus=(0.5, 0.33)),
+    "low_threshold": slow.Rule(threshold=0.1, taus=(None, 0.33)),
+}
+
+
+def parts_of(rule):
+    """The assigner and the class loss that a rule of the reference describes."""
+    assigner = CrossStageAssigner(rule.threshold, keep_own_match=rule.keep_own_match)
+    scales = {"image": RescalePerImage, "object": RescalePerObject}
+    target = SoftTarget(
+        Power(rule.exponent),
+        rescale=scales[rule.per](rule.to) if rule.per else None,
+        decay=RankDecay(rule.taus) if rule.taus else None,
+    )
+    one_to_one = rule.last_one_to_one
+    return OneToOneAtLastStage(assigner) if one_to_one else assigner, loss_of(target)
+
+
+def slow_class_losses(rule, host, outputs, targets):
+    """The reference's class losses under the host's names, divided by the number of objects."""
+    stages = stages_of(outputs, host)
+    logits = torch.stack([stage[names_of(host)[0]] for stage in stages]).double()
+    boxes = torch.stack([cxcywh_to_xyxy(stage["pred_boxes"].double()) for stage in stages]) * 1024
+    matches = torch.full(logits.shape[:3], -1)
+    for stage, images in enumerate(pairs_of(host, outputs, targets)):
+        for image, pairs in enumerate(images):
+            for query, index in pairs:
+                matches[stage, image, query] = index
+    known = [
+        {
+            "boxes": cxcywh_to_xyxy(target["boxes"].double()) * 1024,
+            "labels": torch.tensor(labels_of(target), dtype=torch.long),
+        }
+        for target in targets
+    ]
+    soft = slow.soft_targets(rule, boxes, matches, known, logits.shape[-1])
+    number = max(sum(len(target["labels"]) for target in known), 1)
+    sums = slow.class_loss(logits, soft) / number
+    return dict(zip(class_keys(host, len(stages)), sums, strict=True))
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("host", [FocalHost, OtherNamesHost, EncoderHost])
+@pytest.mark.parametrize("seed", range(2))
+def test_soft_targets_are_those_of_the_reference(rule, host, seed):
+    outputs, targets = case_of(host, seed)
+    assigner, loss = parts_of(rule)
+    found = CrossStageCriterion(host(), assigner, "host", class_loss=loss)(outputs, targets)
+    wanted = slow_class_losses(rule, host(), outputs, targets)
+    assert any(name.endswith("_0") for name in wanted)
+    for name, value in wanted.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=2e-5), name
+
+
+def by_hand(logits, iou):
+    """Target IoU, one query, two classes, of which it learns the first."""
+    probability = torch.tensor(logits).double().sigmoid()
+    p, other = probability.tolist()
+    entropy = -iou * torch.log(probability[0]) - (1 - iou) * torch.log(1 - probability[0])
+    negative = -0.75 * other**2 * torch.log(1 - probability[1])
+    return (0.25 * (iou - p) ** 2 * entropy + negative).item()
+
+
+def test_denoising_queries_and_proposals_learn_their_own_pairs():
+    # box (.2 .2 .6 .6), object (.4 .2 .8 .6): shared .08, union .24, so IoU = 1/3
+    box, known = torch.tensor([[[0.4, 0.4, 0.4, 0.4]]]), torch.tensor([[0.6, 0.4, 0.4, 0.4]])
+    stages = [
+        {"pred_logits": torch.tensor([[[x, -x]]]), "pred_boxes": box} for x in (0.5, 1.0, 1.5)
+    ]
+    targets = [{"boxes": known, "labels": torch.tensor([0])}]
+    loss = loss_of(SoftTarget(Power(1.0), decay=RankDecay((0.1,))))
+    denoising = CrossStageCriterion(DenoisingHost(2), **PLAIN, class_loss=loss)
+    found = denoising(stages[0] | {"aux_outputs": stages[1:2]}, targets, stages[2:])
+    assert found["loss_class_dn_0"].item() == pytest.approx(by_hand([1.5, -1.5], 1 / 3) / 2)
+    assert found["loss_class"].item() == pytest.approx(by_hand([0.5, -0.5], 1 / 3))
+    encoder = CrossStageCriterion(EncoderHost(2), **PLAIN, class_loss=loss)
+    targets[0]["labels"] = torch.tensor([1])
+    found = encoder(
+        stages[0] | {"aux_outputs": stages[1:2], "enc_outputs": dict(stages[2])}, targets
+    )
+    assert found["loss_class_enc"].item() == pytest.approx(by_hand([1.5, -1.5], 1 / 3))  # class 0
+    assert found["loss_class"].item() == pytest.approx(by_hand([-0.5, 0.5], 1 / 3))  # class 1
+
+
+def test_queries_of_an_object_do_not_compete_in_pairs_of_the_host():
+    outputs, targets = random_case(0, counts=(2,))
+    pairs = [(torch.tensor([0, 3, 5, 6]), torch.tensor([0, 1, 0, 1]))]  # two denoising groups
+    plain, decaying = (
+        HostClassLoss(loss_of(SoftTarget(Power(1.0), decay=decay)), "loss_class")
+        for decay in (None, RankDecay((0.1,)))
+    )
+    found, wanted = (each.of_pairs(outputs, targets, pairs) for each in (decaying, plain))
+    assert torch.equal(found, wanted)
+
+
+def test_queries_that_come_in_a_call_of_their_own_have_our_loss_too():
+    outputs, targets = random_case(0)
+    many, _ = random_case(1, queries=15)
+    outputs |= {f"{key}_one2many": value for key, value in many.items() if key != "aux_outputs"}
+    outputs["aux_outputs_one2many"] = []
+    wanted = hybrid_losses(FocalHost(), outputs, targets)
+    for name, close in (("focal", True), ("position_supervised", False)):
+        criterion = CrossStageCriterion(FocalHost(), **PLAIN, class_loss=class_loss(name))
+        found = hybrid_losses(criterion, outputs, targets)["loss_class_one2many"].item()
+        assert (found == pytest.approx(wanted["loss_class_one2many"].item(), rel=2e-6)) == close
+
+
+class OtherMatcher(Matcher):
+    """Matches each object to the query of its own number."""
+
+    def forward(self, outputs, targets):
+        self.calls += 1
+        every = [torch.arange(len(target["labels"])) for target in targets]
+        return [(objects.flip(0), objects) for objects in every]
+
+
+class OtherMatcherHost(EncoderHost):
+    def __init__(self, num_classes=4):
+        super().__init__(num_classes, OtherMatcher())
+
+
+def test_another_matcher_serves_stages_and_proposals():
+    arguments = case_of(EncoderHost)
+    host, matcher = EncoderHost(), OtherMatcher()
+    found = CrossStageCriterion(host, **PLAIN, matcher=matcher)(*arguments)
+    assert (matcher.calls, host.matcher.calls) == (4 + 1, 0)
+    wanted = OtherMatcherHost()(*arguments)
+    assert list(found) == list(wanted)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_another_matcher_serves_queries_that_come_in_a_call_of_their_own():
+    outputs, targets = random_case(0)
+    many, _ = random_case(1, queries=15)
+    outputs |= {f"{key}_one2many": value for key, value in many.items() if key != "aux_outputs"}
+    outputs["aux_outputs_one2many"] = []
+    criterion = CrossStageCriterion(FocalHost(), **PLAIN, matcher=OtherMatcher())
+    found = hybrid_losses(criterion, outputs, targets)
+    wanted = hybrid_losses(FocalHost(matcher=OtherMatcher()), outputs, targets)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_another_matcher_may_be_a_function_or_stand_for_one():
+    outputs, targets = random_case(0)
+    functions = FocalHost()
+    del functions.matcher
+    functions.matcher = hungarian
+    for host, matcher in ((FocalHost(), hungarian), (functions, Matcher())):
+        found = CrossStageCriterion(host, **PLAIN, matcher=matcher)(outputs, targets)
+        wanted = FocalHost()(outputs, targets)
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_half_precision_is_computed_in_float32():
+    outputs, targets = random_case(0)
+
+    def cast(stage, dtype):
+        return {k: v.to(dtype) if torch.is_tensor(v) else v for k, v in stage.items()}
+
+    def all_of(dtype):
+        before = [cast(cast(stage, torch.bfloat16), dtype) for stage in outputs["aux_outputs"]]
+        return cast(cast(outputs, torch.bfloat16), dtype) | {"aux_outputs": before}
+
+    loss = class_loss("position_supervised")
+    criterion = CrossStageCriterion(FocalHost(), **PLAIN, class_loss=loss)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = criterion(all_of(torch.bfloat16), targets)
+    wanted = criterion(all_of(torch.float32), targets)
+    for name in class_keys(FocalHost, 4):
+        assert found[name].dtype == torch.float32
+        assert found[name].item() == pytest.approx(wanted[name].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (3, 0)])
+def test_images_without_objects_have_finite_losses(counts):
+    outputs, targets = random_case(0, counts=counts)
+    copied, logits = with_gradients(outputs)
+    criterion = CrossStageCriterion(FocalHost(), class_loss=class_loss("position_supervised"))
+    losses = criterion(copied, targets)
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert all(x.grad.isfinite().all() and x.grad.any() for x in logits)
+
+
+class LoggingHost(FocalHost):
+    def loss_labels(self, outputs, targets, indices, num_boxes):
+        return super().loss_labels(outputs, targets, indices, num_boxes) | {
+            "class_error": torch.tensor(1.0)
+        }
+
+
+def test_what_the_hosts_method_returns_beside_its_loss_is_left_out():
+    outputs, targets = random_case(0)
+    criterion = CrossStageCriterion(LoggingHost(), **PLAIN, class_loss=class_loss("focal"))
+    assert_close(criterion(outputs, targets), FocalHost()(outputs, targets))
+
+
+def test_the_wrapper_has_no_weights_of_its_own():
+    loss = class_loss("position_supervised")
+    criterion = CrossStageCriterion(FocalHost(), class_loss=loss, matcher=nn.Identity())
+    assert not criterion.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        (SoftmaxHost, "SoftmaxHost: its logits are those of a softmax"),
+        (TwoHooksHost, r"has several class losses \(loss_class, loss_more\)"),
+    ],
+)
+def test_hosts_whose_class_loss_cannot_be_exchanged_are_refused(host, message):
+    with pytest.raises(UnsupportedHostError, match=message):
+        CrossStageCriterion(host(), class_loss=class_loss("focal"))
+
+
+@pytest.mark.parametrize(
+    "name", ["focal", "position_supervised", "cross_stage_position_supervised"]
+)
+def test_the_host_waits_for_no_loss(name, monkeypatch):
+    without_autocast(monkeypatch)
+    loss = HostClassLoss(class_loss(name), "loss_class")
+    outputs, targets = random_case(0, counts=(3, 2))
+    stages = [
+        {key: stage[key].to("meta").requires_grad_() for key in ("pred_logits", "pred_boxes")}
+        for stage in stages_of(outputs, FocalHost)
+    ]
+    targets = [{key: value.to("meta") for key, value in target.items()} for target in targets]
+    index = torch.arange(2)
+    ranked = torch.zeros(4, 2, 5, 3, dtype=torch.long)
+    matches = torch.zeros(4, 2, 8, dtype=torch.long)
+    with HostCopies() as copies:
+        sums = loss.of_stages(stages, targets, matches, torch.arange(5).expand(2, 5), ranked)
+        for pairs in ([(index, index)] * 2, [(index.to("meta"), index.to("meta"))] * 2):
+            sums = sums + loss.of_pairs(stages[0], targets, pairs)
+        sums.sum().backward()
+    assert copies.waiting == copies.beside == 0
+    assert all(stage["pred_logits"].grad is not None for stage in stages)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_losses_on_a_gpu_are_those_on_the_host():
+    def moved(value):
+        if isinstance(value, dict):
+            return {key: moved(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [moved(each) for each in value]
+        return value.cuda()
+
+    outputs, targets = case_of(EncoderHost)
+    loss = class_loss("cross_stage_position_supervised")
+    arguments = dict(class_loss=loss, matcher=PositionModulatedHostMatcher())
+    criterion = CrossStageCriterion(EncoderHost(), **arguments)
+    found, wanted = criterion(moved(outputs), moved(targets)), criterion(outputs, targets)
+    assert {key: value.item() for key, value in found.items()} == pytest.approx(
+        {key: value.item() for key, value in wanted.items()}, rel=1e-4
+    )

@@ -1,0 +1,124 @@
+"""The position-modulated cost in the place of detrex's matcher."""
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from integrations import detrex_host
+from integrations.detrex_cases import build_model, two_images
+from integrations.test_modulated_matcher import WEIGHTS, as_lists, random_case
+
+from stageinteractor.assigner.targets import pad_targets
+from stageinteractor.config import apply_overrides
+from stageinteractor.integrations.detrex import (
+    load_project_config,
+    use_cross_stage,
+    use_position_modulated_cost,
+)
+from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+
+pytestmark = pytest.mark.detrex
+MODELS = {
+    "deformable_detr": "deformable_detr/configs/models/deformable_detr_r50.py",
+    "dino": "dino/configs/models/dino_r50.py",
+}
+models = pytest.mark.parametrize("path", MODELS.values(), ids=MODELS)
+
+
+@pytest.fixture(autouse=True)
+def _host(monkeypatch: pytest.MonkeyPatch) -> None:
+    detrex_host.arrange()
+    detrex_host.stay_on_cpu(monkeypatch)
+
+
+def small_config(path):
+    cfg = load_project_config(path)
+    small = [
+        "model.device=cpu",
+        "model.num_queries=20",
+        "model.transformer.encoder.num_layers=1",
+        "model.transformer.decoder.num_layers=2",
+    ]
+    apply_overrides(cfg, small)
+    return cfg
+
+
+def detrex_costs(outputs, targets):
+    """What detrex hands to its solver, image by image."""
+    from detrex.modeling.matcher import HungarianMatcher, matcher
+
+    seen, solve = [], matcher.linear_sum_assignment
+
+    def spy(costs):
+        seen.append(costs.clone())
+        return solve(costs)
+
+    matcher.linear_sum_assignment = spy
+    try:
+        pairs = HungarianMatcher(**WEIGHTS)(outputs, targets)
+    finally:
+        matcher.linear_sum_assignment = solve
+    return seen, pairs
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_modulation_costs_are_detrexs_to_the_bit(seed):
+    sizes = dict(queries=11 + seed, classes=3 + seed % 5)
+    outputs, targets = random_case(seed, (3, 0, 5, 1), logits="pred_logits", **sizes)
+    wanted, pairs = detrex_costs(outputs, targets)
+    matcher = PositionModulatedHostMatcher(**WEIGHTS, exponent=0.0)
+    padded = pad_targets(targets, like=outputs["pred_boxes"])
+    costs = matcher.costs(outputs["pred_logits"], outputs["pred_boxes"], padded)
+    for found, table, count in zip(costs, wanted, padded.counts, strict=True):
+        assert torch.equal(found[:, :count], table)
+    assert as_lists(matcher(outputs, targets)) == as_lists(pairs)
+
+
+def test_the_modulated_costs_differ_in_the_class_only():
+    outputs, targets = random_case(0, (3, 0, 5), logits="pred_logits")
+    padded = pad_targets(targets, like=outputs["pred_boxes"])
+    arguments = (outputs["pred_logits"], outputs["pred_boxes"], padded)
+    plain, found = (
+        PositionModulatedHostMatcher(1.0, 0.0, 0.0, exponent=exponent).costs(*arguments)
+        for exponent in (0.0, 0.5)
+    )
+    real = torch.arange(5) < torch.tensor(padded.counts)[:, None, None]
+    assert (found - plain)[real.expand_as(plain)].min() > 0  # p' < p: a class costs more
+
+
+@models
+def test_without_modulation_a_training_step_changes_no_bit(path):
+    def losses(exponent):
+        cfg = small_config(path)
+        if exponent is not None:
+            use_position_modulated_cost(cfg.model.criterion.matcher, exponent)
+        model = build_model(cfg)
+        torch.manual_seed(2)
+        return model(two_images(96, 128))
+
+    plain, found = losses(None), losses(0.0)
+    assert plain.keys() == found.keys()
+    assert all(torch.equal(found[key], plain[key]) for key in plain)
+
+
+@models
+def test_a_training_step_with_cost_and_assigner_is_finite(path):
+    cfg = small_config(path)
+    use_position_modulated_cost(cfg.model.criterion.matcher)
+    use_cross_stage(cfg.model.criterion, iou_threshold=0.0)
+    model = build_model(cfg)
+    assert type(model.criterion.matcher) is PositionModulatedHostMatcher
+    assert "exponent: 0.5" in repr(model.criterion.criterion)
+    torch.manual_seed(2)
+    losses = model(two_images(96, 128))
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@models
+def test_weights_of_the_cost_are_detrexs(path):
+    cfg = small_config(path)
+    wanted = instantiate(cfg.model.criterion.matcher)
+    use_position_modulated_cost(cfg.model.criterion.matcher)
+    found = instantiate(cfg.model.criterion.matcher)
+    for name in ("cost_class", "cost_bbox", "cost_giou", "alpha", "gamma"):
+        assert getattr(found, name) == getattr(wanted, name)

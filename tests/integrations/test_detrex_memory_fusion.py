@@ -1,0 +1,145 @@
+"""Memory fusion in detrex's Deformable-DETR and DINO, by config."""
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from integrations import detrex_host
+from integrations.detrex_cases import build_model, two_images
+from torch import nn
+
+from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.integrations.detrex import load_project_config, use_memory_fusion
+from stageinteractor.integrations.memory_fusion import DenseFusion, SimpleFusion, ULikeFusion
+
+pytestmark = pytest.mark.detrex
+DEFORMABLE = "deformable_detr/configs/models/deformable_detr_r50.py"
+MODELS = {
+    "deformable_detr": (DEFORMABLE, []),
+    "box_refinement": (DEFORMABLE, ["model.with_box_refine=true"]),
+    "two_stage": (DEFORMABLE, ["model.with_box_refine=true", "model.as_two_stage=true"]),
+    "dino": ("dino/configs/models/dino_r50.py", []),
+}
+FUSIONS = {"dense": DenseFusion, "simple": SimpleFusion, "u-like": ULikeFusion}
+models = pytest.mark.parametrize("name", MODELS)
+fusions = pytest.mark.parametrize("fusion", FUSIONS)
+ENCODER = "transformer.encoder"
+
+
+@pytest.fixture(autouse=True)
+def _host(monkeypatch: pytest.MonkeyPatch) -> None:
+    detrex_host.arrange()
+    detrex_host.stay_on_cpu(monkeypatch)
+
+
+def small_config(name, fusion=None, *overrides):
+    path, more = MODELS[name]
+    cfg = load_project_config(path)
+    if fusion is not None:
+        use_memory_fusion(cfg.model.transformer, fusion)
+    small = [
+        "model.device=cpu",
+        "model.num_queries=20",
+        "model.transformer.encoder.num_layers=2",
+        "model.transformer.decoder.num_layers=2",
+    ]
+    apply_overrides(cfg, [*small, *more, *overrides])
+    return cfg
+
+
+@models
+@fusions
+def test_a_training_step_reaches_every_parameter_of_the_fusion(name, fusion):
+    model = build_model(small_config(name, fusion))
+    torch.manual_seed(2)
+    losses = model(two_images(96, 128))
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    encoder = model.transformer.encoder
+    assert type(encoder.memory_fusion) is FUSIONS[fusion]
+    for parameter_name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.any() or not parameter_name.startswith("memory_fusion")
+
+
+@models
+def test_decoder_and_proposals_read_the_joined_memory(name):
+    model = build_model(small_config(name, "simple"))
+    seen = {}
+    transformer = model.transformer
+    transformer.encoder.memory_fusion.join.register_forward_hook(
+        lambda _, arguments, output: seen.update(joined=output)
+    )
+    transformer.decoder.layers[0].register_forward_pre_hook(
+        lambda _, arguments: seen.update(value=arguments[2])
+    )
+    if hasattr(transformer, "enc_output"):
+        # behind the two-stage proposals: what they are read from, zero where there can be none
+        transformer.enc_output.register_forward_pre_hook(
+            lambda _, arguments: seen.update(proposals=arguments[0])
+        )
+    model(two_images(96, 128))
+    assert torch.equal(seen["value"], seen["joined"])
+    assert ("proposals" in seen) == (name in ("two_stage", "dino"))
+    if "proposals" in seen:
+        used = seen["proposals"].any(dim=-1)
+        assert used.any()
+        assert torch.equal(seen["proposals"][used], seen["joined"][used])
+
+
+@models
+@fusions
+def test_weights_of_a_model_without_fusion_load_by_their_names(name, fusion):
+    plain, model = (instantiate(small_config(name, each).model) for each in (None, fusion))
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    added = model.transformer.encoder.memory_fusion.state_dict()
+    assert set(missing) == {f"{ENCODER}.memory_fusion.{key}" for key in added}
+    assert not unexpected
+
+
+@models
+@fusions
+def test_a_fusion_that_picks_the_last_layer_changes_no_bit_of_the_losses(name, fusion):
+    plain, model = (build_model(small_config(name, each)) for each in (None, fusion))
+    model.load_state_dict(plain.state_dict(), strict=False)
+    for join in model.transformer.encoder.memory_fusion.modules():
+        if hasattr(join, "project"):
+            join.norm = nn.Identity()
+            join.project.weight.data.zero_()[:, -256:] = torch.eye(256)
+    found, wanted = (step(each) for each in (model, plain))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def step(model):
+    torch.manual_seed(2)
+    return model(two_images(96, 128))
+
+
+@models
+@fusions
+def test_the_transformer_leaves_xavier_weights_and_no_bias(name, fusion):
+    model = instantiate(small_config(name, fusion).model)
+    for parameter_name, parameter in model.transformer.encoder.memory_fusion.named_parameters():
+        if parameter.dim() > 1:
+            limit = (6 / sum(parameter.shape)) ** 0.5
+            assert 0.98 * limit < parameter.abs().max() <= limit, parameter_name
+        elif "bias" in parameter_name:
+            assert not parameter.any(), parameter_name
+
+
+@models
+def test_the_fusion_follows_overrides_of_the_encoder_and_can_be_saved(name, tmp_path):
+    cfg = small_config(name, "dense", "model.transformer.encoder.num_layers=1")
+    chosen = "stageinteractor.integrations.memory_fusion.SimpleFusion"
+    save_config(cfg, tmp_path / "config.yaml")
+    for each in (cfg, load_config(tmp_path / "config.yaml")):
+        encoder = instantiate(each.model).transformer.encoder
+        assert encoder.memory_fusion.join.project.weight.shape == (256, 2 * 256)
+        apply_overrides(each, [f"model.transformer.encoder.fusion._target_={chosen}"])
+        assert type(instantiate(each.model).transformer.encoder.memory_fusion) is SimpleFusion
+
+
+def test_with_six_layers_the_dense_fusion_has_the_papers_parameters():
+    cfg = small_config("dino", "dense", "model.transformer.encoder.num_layers=6")
+    fusion = instantiate(cfg.model.transformer.encoder).memory_fusion
+    assert sum(parameter.numel() for parameter in fusion.parameters()) == 459_520

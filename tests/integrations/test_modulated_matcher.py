@@ -1,0 +1,238 @@
+"""The position-modulated cost as a host's matcher: by hand, against loops, and on its own."""
+
+import math
+
+import pytest
+import torch
+from host_copies import HostCopies, without_autocast
+from integrations.toy_hosts import FocalHost
+from scipy.optimize import linear_sum_assignment
+
+from stageinteractor.assigner.targets import pad_targets
+from stageinteractor.integrations import CrossStageCriterion
+from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+
+WEIGHTS = dict(cost_class=2.0, cost_bbox=5.0, cost_giou=2.0)
+
+
+def random_case(seed, counts=(3, 0, 5), queries=7, classes=4, labels="labels", logits="logits"):
+    generator = torch.Generator().manual_seed(seed)
+
+    def boxes(*shape):
+        middles = torch.rand(*shape, 2, generator=generator) * 0.6 + 0.2
+        return torch.cat([middles, torch.rand(*shape, 2, generator=generator) * 0.3 + 0.05], dim=-1)
+
+    outputs = {
+        logits: torch.randn(len(counts), queries, classes, generator=generator) * 2,
+        "pred_boxes": boxes(len(counts), queries),
+    }
+    targets = [
+        {labels: torch.randint(classes, (count,), generator=generator), "boxes": boxes(count)}
+        for count in counts
+    ]
+    return outputs, targets
+
+
+def corners(box):
+    x, y, w, h = box
+    return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+
+def slow_cost(logit, box, wanted, exponent, rescale_by=1.0):
+    """The cost of one pair with plain numbers, weights 2, 5 and 2."""
+    a, b = corners(box), corners(wanted)
+    overlap = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    overlap *= max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = box[2] * box[3] + wanted[2] * wanted[3] - overlap
+    hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    giou = overlap / (union + 1e-6) - (hull - union) / (hull + 1e-6)
+    p = 1 / (1 + math.exp(-logit)) * ((giou + 1) / 2 * rescale_by) ** exponent
+    focal = 0.25 * (1 - p) ** 2 * -math.log(p + 1e-8) - 0.75 * p**2 * -math.log(1 - p + 1e-8)
+    distance = sum(abs(x - y) for x, y in zip(box, wanted, strict=True))
+    return 2 * focal + 5 * distance - 2 * giou, (giou + 1) / 2
+
+
+def slow_costs(outputs, targets, exponent, rescale=False):
+    """Costs (N, T) of every image, pair by pair."""
+    tables = []
+    for logits, boxes, target in zip(
+        outputs["logits"].tolist(), outputs["pred_boxes"].tolist(), targets, strict=True
+    ):
+        objects = list(zip(target["labels"].tolist(), target["boxes"].tolist(), strict=True))
+        queries = list(zip(logits, boxes, strict=True))
+        pairs = [[(row[c], box, wanted) for c, wanted in objects] for row, box in queries]
+        fits = [slow_cost(*pair, 0.0)[1] for row in pairs for pair in row]
+        by = max(1.0, 1 / (max(fits) + 1e-8)) if rescale and fits else 1.0
+        tables.append([[slow_cost(*pair, exponent, by)[0] for pair in row] for row in pairs])
+    return tables
+
+
+def costs_of(matcher, outputs, targets):
+    """Costs (N, T) of every image as the matcher has them, lists of numbers."""
+    padded = pad_targets(targets, like=outputs["pred_boxes"])
+    costs = matcher.costs(outputs["logits"], outputs["pred_boxes"], padded)
+    return [table[:, :count].tolist() for table, count in zip(costs, padded.counts, strict=True)]
+
+
+def as_lists(pairs):
+    return [(queries.tolist(), objects.tolist()) for queries, objects in pairs]
+
+
+def test_cost_of_a_pair_by_hand():
+    # box corners (.2 .2 .6 .6), object (.4 .2 .8 .6): shared .2 x .4, areas .16 and .16
+    # union .24, hull .6 x .4 = .24: GIoU = 1/3 - 0, s' = 2/3; logit 0: p = 1/2
+    # exponent 1: p' = 1/3: .25 (2/3)^2 ln 3 - .75 (1/3)^2 ln 1.5 = (1/9) ln 3 - (1/12) ln 1.5
+    # L1 of cxcywh: .2; together 2 * that + 5 * .2 - 2 / 3
+    outputs = {"logits": torch.zeros(1, 1, 1), "pred_boxes": torch.tensor([[[0.4, 0.4, 0.4, 0.4]]])}
+    targets = [{"labels": torch.tensor([0]), "boxes": torch.tensor([[0.6, 0.4, 0.4, 0.4]])}]
+    found = costs_of(PositionModulatedHostMatcher(**WEIGHTS, exponent=1.0), outputs, targets)
+    wanted = 2 * (math.log(3) / 9 - math.log(1.5) / 12) + 5 * 0.2 - 2 / 3
+    assert found[0][0][0] == pytest.approx(wanted, abs=2e-5)  # floors of 1e-6 under areas of .24
+
+
+def test_a_box_that_fits_worse_is_worth_less_of_a_class():
+    # both queries are as sure and as far away; the modulated one prefers the box that overlaps,
+    # although class costs alone are equal: s' of the first is 2/3 as above, of the second < 1/2
+    outputs = {
+        "pred_logits": torch.tensor([[[0.9], [1.0]]]),
+        "pred_boxes": torch.tensor([[[0.4, 0.4, 0.4, 0.4], [0.95, 0.4, 0.1, 0.4]]]),
+    }
+    targets = [{"labels": torch.tensor([0]), "boxes": torch.tensor([[0.6, 0.4, 0.4, 0.4]])}]
+    only_class = dict(cost_class=1.0, cost_bbox=0.0, cost_giou=0.0)
+    plain = PositionModulatedHostMatcher(**only_class, exponent=0.0)(outputs, targets)
+    found = PositionModulatedHostMatcher(**only_class, exponent=0.5)(outputs, targets)
+    assert as_lists(plain) == [([1], [0])]
+    assert as_lists(found) == [([0], [0])]
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_costs_and_matches_are_those_of_loops(seed, exponent, rescale):
+    outputs, targets = random_case(seed)
+    matcher = PositionModulatedHostMatcher(**WEIGHTS, exponent=exponent, rescale=rescale)
+    wanted = slow_costs(outputs, targets, exponent, rescale)
+    for found, table in zip(costs_of(matcher, outputs, targets), wanted, strict=True):
+        assert sum(found, []) == pytest.approx(sum(table, []), abs=1e-4)
+    pairs = [linear_sum_assignment(table) if table[0] else ((), ()) for table in wanted]
+    assert as_lists(matcher(outputs, targets)) == [(list(i), list(j)) for i, j in pairs]
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_an_image_is_matched_the_same_whatever_is_in_its_batch(seed, rescale):
+    outputs, targets = random_case(seed, counts=(6, 2, 0, 7), classes=2)
+    matcher = PositionModulatedHostMatcher(**WEIGHTS, rescale=rescale)
+    together = as_lists(matcher(outputs, targets))
+    together_costs = costs_of(matcher, outputs, targets)
+    for image in range(4):
+        alone = {key: value[image : image + 1] for key, value in outputs.items()}
+        assert as_lists(matcher(alone, targets[image : image + 1])) == [together[image]]
+        (costs,) = costs_of(matcher, alone, targets[image : image + 1])
+        assert sum(costs, []) == pytest.approx(sum(together_costs[image], []), rel=1e-6)
+
+
+def test_objects_of_one_class_have_an_overlap_each():
+    # two objects of the class, a query on each: p' = p for both, not p times the other's overlap
+    boxes = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
+    outputs = {"logits": torch.zeros(1, 2, 1), "pred_boxes": boxes.unsqueeze(0)}
+    targets = [{"labels": torch.zeros(2, dtype=torch.long), "boxes": boxes}]
+    (found,) = costs_of(
+        PositionModulatedHostMatcher(cost_class=1.0, cost_bbox=0, cost_giou=0), outputs, targets
+    )
+    own = -math.log(2) / 8  # .25 * 1/4 * ln 2 - .75 * 1/4 * ln 2
+    assert [found[0][0], found[1][1]] == pytest.approx([own, own], abs=1e-4)
+    assert min(found[0][1], found[1][0]) > 0.2  # GIoU -0.94: p' = 0.09
+
+
+def test_names_of_outputs_and_targets_are_either_hosts():
+    matcher = PositionModulatedHostMatcher()
+    detrex = matcher(*random_case(4, logits="pred_logits", labels="labels"))
+    transformers = matcher(*random_case(4, logits="logits", labels="class_labels"))
+    assert as_lists(detrex) == as_lists(transformers)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sizes"), [((0, 0), [0, 0]), ((2, 0), [2, 0]), ((9, 3), [7, 3])]
+)
+def test_pairs_are_ascending_integers_on_the_host(counts, sizes):
+    pairs = PositionModulatedHostMatcher()(*random_case(1, counts))
+    assert [len(queries) for queries, _ in pairs] == sizes
+    for queries, objects in pairs:
+        assert queries.dtype == objects.dtype == torch.int64
+        assert queries.device.type == objects.device.type == "cpu"
+        assert queries.tolist() == sorted(set(queries.tolist()))
+        assert len(set(objects.tolist())) == len(objects)
+
+
+@pytest.mark.parametrize("key", ["logits", "pred_boxes"])
+def test_what_is_no_number_is_told(key):
+    outputs, targets = random_case(0, counts=(3, 5))
+    outputs[key][1, 2] = float("nan")
+    with pytest.raises(FloatingPointError, match="image 1 of the batch are not finite"):
+        PositionModulatedHostMatcher()(outputs, targets)
+
+
+def test_an_image_without_objects_may_be_no_number():
+    outputs, targets = random_case(0)
+    outputs["logits"][1] = float("nan")
+    assert [len(q) for q, _ in PositionModulatedHostMatcher()(outputs, targets)] == [3, 0, 5]
+
+
+def test_half_precision_is_matched_in_float32():
+    outputs, targets = random_case(2)
+    half = {key: value.bfloat16() for key, value in outputs.items()}
+    full = {key: value.float() for key, value in half.items()}
+    matcher = PositionModulatedHostMatcher(**WEIGHTS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = matcher(half, targets)
+    assert as_lists(found) == as_lists(matcher(full, targets))
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_host_waits_for_the_device_once(rescale, monkeypatch):
+    without_autocast(monkeypatch)
+    outputs, targets = random_case(0)
+    outputs = {key: value.to("meta") for key, value in outputs.items()}
+    targets = [{key: value.to("meta") for key, value in target.items()} for target in targets]
+    with HostCopies() as copies:
+        pairs = PositionModulatedHostMatcher(rescale=rescale)(outputs, targets)
+    assert copies.waiting == 1
+    assert [len(queries) for queries, _ in pairs] == [3, 0, 5]
+
+
+def test_no_gradient_is_kept():
+    outputs, targets = random_case(0)
+    for value in outputs.values():
+        value.requires_grad_()
+    assert not any(
+        x.requires_grad for pair in PositionModulatedHostMatcher()(outputs, targets) for x in pair
+    )
+
+
+def test_it_serves_a_criterion_with_the_cross_stage_assigner():
+    outputs, targets = random_case(0, logits="pred_logits", counts=(3, 2))
+    other, _ = random_case(1, logits="pred_logits", counts=(3, 2))
+    host = FocalHost(matcher=PositionModulatedHostMatcher())
+    losses = CrossStageCriterion(host)(outputs | {"aux_outputs": [other]}, targets)
+    assert all(value.isfinite() for value in losses.values())
+
+
+def test_its_description_takes_the_indent_that_detrex_gives():
+    lines = PositionModulatedHostMatcher(exponent=0.75).__repr__(_repr_indent=8).splitlines()
+    assert lines[0] == "Matcher PositionModulatedHostMatcher"
+    assert "        exponent: 0.75" in lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(cost_class_type="ce_cost"), "needs cost_class_type='focal_loss_cost', got 'ce_cost'"),
+        (dict(cost_class=0, cost_bbox=0, cost_giou=0), "must not all be zero"),
+        (dict(exponent=-0.5), "exponent must be finite and not negative, got -0.5"),
+        (dict(exponent=math.nan), "exponent must be finite and not negative, got nan"),
+    ],
+)
+def test_settings_that_make_no_cost_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PositionModulatedHostMatcher(**settings)

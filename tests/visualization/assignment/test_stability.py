@@ -1,0 +1,309 @@
+"""The unstable score of a data set: worked out by hand, over batches, of every kind of model."""
+
+import pytest
+import torch
+from integrations.hf_models import d_fine, deformable_detr, lw_detr, rt_detr
+from integrations.toy_hosts import FocalHost
+from torch import nn
+from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
+
+from stageinteractor.assigner import unstable_scores
+from stageinteractor.errors import DataError, UnsupportedHostError
+from stageinteractor.integrations import CrossStageCriterion
+from stageinteractor.integrations.transformers_detector import TransformersDetector
+from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.visualization.assignment import (
+    Stability,
+    collect_assignment,
+    measure_stability,
+    summarize,
+)
+from stageinteractor.visualization.assignment.stability import batch_stability, count_changes
+
+
+def objects(*counts):
+    return [{"boxes": torch.zeros(n, 4), "labels": torch.arange(n)} for n in counts]
+
+
+# By hand: two objects in the first image, one in the second, three queries, three stages
+
+
+MATCHES = torch.tensor(
+    [
+        [[0, 1, -1], [0, -1, -1]],
+        [[1, 0, -1], [0, -1, -1]],  # the first image's queries change places: 2 of 3 objects
+        [[1, -1, 0], [-1, 0, -1]],  # object 0 moves on, and so does that of the second image
+    ]
+)
+
+
+def test_scores_worked_out_by_hand():
+    proposals = torch.tensor([[0, -1, 1], [0, -1, -1]])  # object 1 moves from proposal 2 to query 1
+    found = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), proposals)
+    assert found == Stability(2, 3, (2, 2), 1, (0, 0, 0), (0, 0, 0))
+    third = pytest.approx(100 / 3)
+    assert found.unstable_scores() == {
+        "encoder -> 0": third,
+        "0 -> 1": pytest.approx(200 / 3),
+        "1 -> 2": pytest.approx(200 / 3),
+    }
+    assert found.mean_unstable_score == pytest.approx(200 / 3)  # of the decoder's two steps
+
+
+def test_labels_from_other_stages_worked_out_by_hand():
+    learnt = torch.stack([MATCHES, torch.full_like(MATCHES, -1)], dim=-1)
+    learnt[0, 0, 2, 0] = 0  # the query without a match learns object 0 as well as query 0 does
+    learnt[1, 0, 0, 1] = 0  # query 0 learns both objects, and object 0 has two queries
+    learnt[1, 1, 1, 0] = 0
+    found = count_changes(MATCHES, learnt, objects(2, 1))
+    assert found.labels_added == (1, 2, 0)
+    assert found.multi_query_objects == (1, 2, 0)
+    assert found.labels_added_per_image == [0.5, 1.0, 0.0]
+    assert found.several_queries == pytest.approx([100 / 3, 200 / 3, 0])
+    assert found.from_encoder is None
+    assert list(found.unstable_scores()) == ["0 -> 1", "1 -> 2"]
+
+
+def test_every_object_counts_alike_however_the_batches_are_cut():
+    torch.manual_seed(0)
+    counts = [5, 0, 1, 3, 2, 1]
+    matches = torch.full((4, len(counts), 6), -1)
+    for stage in range(4):
+        for image, count in enumerate(counts):
+            matches[stage, image, torch.randperm(6)[:count]] = torch.arange(count)
+    proposals, learnt, targets = matches[0].roll(1, -1), matches.unsqueeze(-1), objects(*counts)
+    whole = count_changes(matches, learnt, targets, proposals)
+    assert list(whole.unstable_scores().values())[1:] == pytest.approx(
+        unstable_scores(matches, targets).tolist()
+    )
+    for cuts in ([1, 2, 3], [1] * 6, [4, 2]):
+        cut = torch.arange(len(counts)).split(cuts)
+        parts = [
+            count_changes(
+                matches[:, part], learnt[:, part], [targets[i] for i in part], proposals[part]
+            )
+            for part in cut
+        ]
+        total = parts[0]
+        for part in parts[1:]:
+            total += part
+        assert total == whole
+
+
+def test_a_batch_without_proposals_leaves_the_step_from_the_encoder_out():
+    having = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), MATCHES[0])
+    without = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1))
+    assert having.from_encoder == 0
+    assert (having + without).from_encoder is None
+
+
+# Models
+
+
+def test_our_model_has_the_numbers_of_its_pictures(ours, inputs):
+    wanted = summarize(collect_assignment(ours, inputs))
+    found = batch_stability(ours, inputs)
+    assert (found.num_images, found.num_objects) == (2, 2)
+    assert list(found.unstable_scores().values()) == pytest.approx(wanted.unstable_score)
+    assert list(found.labels_added) == wanted.counts["labels_added"]
+    assert list(found.multi_query_objects) == wanted.counts["multi_query_objects"]
+    assert found.from_encoder is None
+
+
+def test_single_images_add_up_to_the_batch(ours, same_size_inputs):
+    whole = measure_stability(ours, [same_size_inputs])
+    assert whole == measure_stability(ours, [[item] for item in same_size_inputs])
+    assert whole.num_objects == 5
+    assert sum(whole.changed) > 0
+
+
+def test_images_without_objects_are_refused(ours, inputs):
+    with pytest.raises(DataError, match="no objects"):
+        measure_stability(ours, [inputs[1:]])
+    with pytest.raises(DataError, match="no objects"):
+        measure_stability(ours, [])
+
+
+def test_a_model_without_criterion_is_refused(inputs):
+    with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
+        measure_stability(nn.Identity(), [inputs])
+
+
+def test_a_one_stage_model_of_transformers_has_no_step_from_the_encoder(inputs):
+    torch.manual_seed(0)
+    model = TransformersDetector(model=deformable_detr(), postprocessing=TopK(5))
+    wanted = summarize(collect_assignment(model, inputs))
+    found = batch_stability(model, inputs)
+    assert list(found.unstable_scores().values()) == pytest.approx(wanted.unstable_score)
+    assert found.from_encoder is None
+
+
+def test_labels_are_added_only_in_hosts_that_have_the_assigner(inputs):
+    torch.manual_seed(0)
+    plain = TransformersDetector(model=deformable_detr(), postprocessing=TopK(5))
+    assert batch_stability(plain, inputs).labels_added == (0, 0, 0)
+
+
+def test_proposals_of_rt_detr_are_matched_by_its_own_matcher(inputs):
+    torch.manual_seed(0)
+    host = rt_detr()
+    for name, parameter in host.named_parameters():  # proposals unlike the queries they become
+        if "embed" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model = TransformersDetector(model=host, postprocessing=TopK(5))
+    found = batch_stability(model, inputs[:1])
+    assert found.from_encoder > 0
+    with torch.no_grad():
+        output = host(model.pad([model.normalize(inputs[0]["image"])]))
+    scale = model.box_scale([inputs[0]["image"]])
+    target = inputs[0]["instances"]
+    boxes = target.gt_boxes.tensor / scale
+    boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
+    labels = [{"class_labels": target.gt_classes, "boxes": boxes}]
+    matcher = RTDetrHungarianMatcher(host.config)
+    queries = []
+    for logits, boxes in (
+        (output.enc_topk_logits, output.enc_topk_bboxes),
+        (output.intermediate_logits[:, 0], output.intermediate_reference_points[:, 0]),
+    ):
+        ((query, index),) = matcher({"logits": logits, "pred_boxes": boxes}, labels)
+        queries.append(query[index.argsort()])
+    assert found.from_encoder == int((queries[0] != queries[1]).sum())
+    assert found.num_objects == 2
+
+
+@pytest.mark.parametrize("make", [d_fine, lw_detr])
+def test_models_that_are_another_in_training_are_asked_as_in_evaluation(make, large_inputs):
+    torch.manual_seed(0)
+    host = make()
+    settings = host.config.to_dict()
+    model = TransformersDetector(model=host, postprocessing=TopK(5), size_divisibility=64)
+    found = batch_stability(model, large_inputs)
+    assert (found.num_objects, len(found.changed)) == (3, 2)
+    assert found.from_encoder is not None
+    assert host.config.to_dict() == settings
+    assert not any(module.training for module in model.modules())
+    item = collect_assignment(model, large_inputs)[0]
+    assert (item.matches >= 0).sum(dim=1).tolist() == [3, 3, 3]
+    detected = model(large_inputs)[0]["instances"]
+    torch.testing.assert_close(detected.scores[0], item.scores[-1].max())
+
+
+class TwoStage(nn.Module):
+    """A detrex-like model of two stages with fixed predictions and proposals."""
+
+    def __init__(self, criterion, proposals, stages):
+        super().__init__()
+        self.criterion = criterion
+        self.outputs = {**stages[-1], "aux_outputs": stages[:-1], "enc_outputs": proposals}
+
+    def forward(self, batched_inputs):
+        target = batched_inputs[0]["instances"]
+        height, width = target.image_size
+        boxes = target.gt_boxes.tensor / torch.tensor([width, height] * 2)
+        boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
+        return self.criterion(self.outputs, [{"labels": target.gt_classes, "boxes": boxes}])
+
+
+class MatchesProposals(FocalHost):
+    """Matches its proposals, all objects being of class 0."""
+
+    def forward(self, outputs, targets):
+        losses = super().forward(outputs, targets)
+        binary = [target | {"labels": torch.zeros_like(target["labels"])} for target in targets]
+        self.matcher(outputs["enc_outputs"], binary)
+        return losses
+
+
+def test_the_replaced_matcher_of_a_host_is_the_one_that_counts(inputs):
+    """Both stages have the same predictions; a matcher that takes the queries in turn moves all."""
+
+    class InTurn(nn.Module):
+        calls = 0
+
+        def forward(self, outputs, targets):
+            self.calls += 1
+            index = torch.arange(len(targets[0]["labels"]))
+            return [((index + self.calls) % 4, index)]
+
+    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
+    stages = [stage, {key: value.clone() for key, value in stage.items()}]
+    model = TwoStage(FocalHost(num_classes=3), stages[0], stages)
+    assert batch_stability(model, inputs[:1]).changed == (0,)
+    model = TwoStage(FocalHost(num_classes=3, matcher=InTurn()), stages[0], stages)
+    assert batch_stability(model, inputs[:1]).changed == (2,)
+
+
+def test_proposals_of_all_positions_are_ranked_by_their_first_logit(inputs):
+    """Of six positions the best three are 4, 0, 2; object 0 is at 4 (query 0), object 1 at 2.
+
+    The decoder keeps object 0 with query 0, and finds object 1 with query 1.
+    """
+    target = inputs[0]["instances"]
+    height, width = target.image_size
+    corners = target.gt_boxes.tensor / torch.tensor([width, height] * 2)
+    first, second = torch.cat(
+        [(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1
+    )
+    far = torch.tensor([0.05, 0.95, 0.02, 0.02])
+    proposals = {
+        "pred_boxes": torch.stack([far, second, second, first, first, far])[None],
+        "pred_logits": torch.tensor([0.5, -3, 0.2, -4, 0.9, -5])[None, :, None].repeat(1, 1, 3),
+    }
+    zero = torch.zeros(1, 3, 3)
+    stages = [
+        {"pred_logits": zero.clone(), "pred_boxes": torch.stack([first, second, far])[None]}
+        for _ in range(2)
+    ]
+    model = TwoStage(MatchesProposals(num_classes=3), proposals, stages)
+    found = batch_stability(model, inputs[:1])
+    assert found.unstable_scores() == {"encoder -> 0": 50.0, "0 -> 1": 0.0}
+    assert isinstance(model.criterion, CrossStageCriterion)
+    assert model.criterion.matcher.calls == 4  # twice for the proposals, once by the host itself
+
+
+def test_proposals_that_the_host_does_not_match_are_left_out(inputs):
+    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
+    stages = [stage, {key: value.clone() for key, value in stage.items()}]
+    model = TwoStage(FocalHost(num_classes=3), {k: v.clone() for k, v in stage.items()}, stages)
+    assert batch_stability(model, inputs[:1]).from_encoder is None
+
+
+@pytest.mark.detrex
+@pytest.mark.parametrize("name", ["dino", "deformable_detr"])
+def test_proposals_of_detrex_are_the_queries_that_the_decoder_starts_from(
+    inputs, monkeypatch, name
+):
+    from integrations import detrex_host
+    from integrations.detrex_cases import build_model
+
+    from stageinteractor.integrations import proposals
+    from stageinteractor.integrations.detrex import load_project_config
+
+    detrex_host.arrange()
+    detrex_host.stay_on_cpu(monkeypatch)
+    cfg = load_project_config(f"{name}/configs/models/{name}_r50.py")
+    cfg.model.num_classes = cfg.model.criterion.num_classes = 3
+    cfg.model.device = "cpu"
+    cfg.model.num_queries = 20
+    if name == "deformable_detr":
+        cfg.model.as_two_stage = cfg.model.transformer.as_two_stage = True
+        cfg.model.with_box_refine = True
+        cfg.model.transformer.two_stage_num_proposals = 20
+    cfg.model.transformer.encoder.num_layers, cfg.model.transformer.decoder.num_layers = 1, 2
+    model = build_model(cfg)
+    starts, matched = [], []
+    model.transformer.decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: starts.append(kwargs["reference_points"]), with_kwargs=True
+    )
+    keep = proposals._best
+    monkeypatch.setattr(
+        proposals, "_best", lambda *args: matched.append(keep(*args)) or matched[-1]
+    )
+    found = batch_stability(model, inputs)
+    assert starts[0].shape[1] >= 20  # before the queries stand those for denoising
+    torch.testing.assert_close(matched[0]["pred_boxes"], starts[0][:, -20:])
+    assert (found.num_images, found.num_objects) == (2, 2)
+    assert found.from_encoder in (0, 1, 2)
+    assert list(found.unstable_scores()) == ["encoder -> 0", "0 -> 1"]
+    assert model.training is False

@@ -1,0 +1,98 @@
+"""How many objects change their query from stage to stage: the unstable score, of a run or several.
+
+  tools/unstable_score.py --config-file output/demo/config.yaml
+  tools/unstable_score.py --config-file output/plain/config.yaml \\
+                          --config-file output/stable/config.yaml
+
+prints the share of a data set's objects that are matched to another query than one stage before,
+and what the assigner added at every stage; unstable_score.json and unstable_score.png have the
+same. Annotated images are needed: those of the configs' data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stageinteractor.command_line import told_in_one_line
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.data.annotated import annotated_batches
+from stageinteractor.engine.run import build_trained_model
+from stageinteractor.engine.setup import find_device
+from stageinteractor.errors import ConfigError
+from stageinteractor.files import atomic_write_text
+from stageinteractor.visualization.assignment import (
+    Stability,
+    measure_stability,
+    plot_stability,
+    stability_table,
+)
+from stageinteractor.visualization.names import names_of_runs
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file",
+        required=True,
+        action="append",
+        metavar="FILE",
+        help=".py or .yaml; once for every run",
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        metavar="FILE",
+        help="once for every run; default: as of train_net --eval-only",
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="the first so many (default: all)")
+    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument(
+        "--output", metavar="DIR", help="default: train.output_dir/unstable_score of the first run"
+    )
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of all configs")
+    args = parser.parse_intermixed_args(argv)
+    if args.weights and len(args.weights) != len(args.config_file):
+        raise ConfigError(
+            f"--weights is there {len(args.weights)} times and --config-file "
+            f"{len(args.config_file)} times: give none, or one for every config"
+        )
+    if args.images is not None and args.images < 1:
+        raise ConfigError(f"--images is {args.images}: it must be at least 1")
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    weights = args.weights or [None] * len(args.config_file)
+    names = names_of_runs(args.weights or args.config_file)
+    found: dict[str, Stability] = {}
+    output = args.output and Path(args.output)
+    for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
+        cfg = load_config(config)
+        apply_overrides(cfg, args.opts)
+        cfg.train.device = find_device(cfg.train.device)
+        output = output or Path(cfg.train.output_dir) / "unstable_score"
+        batches = annotated_batches(cfg, args.split, args.images)
+        model = build_trained_model(cfg, checkpoint)
+        found[name] = measure_stability(model, tqdm(batches, desc=name, unit="batch"))
+    content = {name: each.as_json() for name, each in found.items()}
+    atomic_write_text(output / "unstable_score.json", json.dumps(content, indent=1))
+    plot_stability(found, output / "unstable_score.png")
+    print(stability_table(found))
+    print(f"written: {output}/unstable_score.json, unstable_score.png")
+
+
+@told_in_one_line
+def main(argv: list[str] | None = None) -> int:
+    run(parse_args(argv))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
