@@ -17,5 +17,6 @@ step_2x = _drops(24, 16, 22)
 step_3x = _drops(36, 27, 33)
 step_3x_300_queries = _drops(36, 24, 33)
 step_1x_detr = _drops(12, 11, warmup_iters=0)  # as detrex has it
+step_2x_detr = _drops(24, 20, warmup_iters=0)
 
 one_cycle = L(_one_cycle)(warmup_fraction=0.1, start_factor=0.04, end_factor=0.001)

@@ -1,5 +1,7 @@
 """A detector that cannot learn two images by heart is broken somewhere."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.config import instantiate
@@ -32,10 +34,10 @@ def two_images(tmp_path):
     return coco_set, to_records(coco_set, tmp_path / "digits" / "train")
 
 
-@pytest.fixture
-def model(e2e_config):
+@pytest.fixture(params=["digits_in_photos.py", "digits_in_photos_stable.py"])
+def model(e2e_config, request):
     torch.manual_seed(0)
-    cfg = load_config(e2e_config)
+    cfg = load_config(Path(e2e_config).with_name(request.param))
     cfg.dataset.num_classes = 10
     cfg.model.backbone.weights = None
     cfg.model.backbone.fixed_statistics = True

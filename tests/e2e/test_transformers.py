@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = (
-    Path(__file__).parents[2]
-    / "projects/stageinteractor/configs/demo/digits_in_photos_deformable_detr.py"
-)
+DEMO = Path(__file__).parents[2] / "projects/stageinteractor/configs/demo"
 
 
 @pytest.fixture
@@ -27,9 +24,11 @@ def small_deformable(small_run):
     ]
 
 
-def test_train_evaluate_and_resume(call, small_deformable, tmp_path):
-    call("train.max_iter=2", *small_deformable, config=CONFIG)
-    call("--resume", "train.max_iter=4", *small_deformable, config=CONFIG)
+@pytest.mark.parametrize("name", ["", "_stable"])
+def test_train_evaluate_and_resume(call, small_deformable, tmp_path, name):
+    config = DEMO / f"digits_in_photos_deformable_detr{name}.py"
+    call("train.max_iter=2", *small_deformable, config=config)
+    call("--resume", "train.max_iter=4", *small_deformable, config=config)
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines if "total_loss" in line] == [0, 1, 2, 3]
     assert "bbox/AP" in set().union(*lines)

@@ -3,11 +3,16 @@
 import pytest
 import torch
 import transformers
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from integrations import hf_models
 from torch import nn
 
-from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor import get_config
+from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
+from stageinteractor.errors import ConfigError
+from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
 from stageinteractor.integrations.transformers import CrossStageLoss
 from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
@@ -148,3 +153,27 @@ def test_a_result_does_not_depend_on_the_rest_of_the_batch():
     together = model([first, second])[0]["instances"]
     torch.testing.assert_close(together.pred_boxes.tensor, alone.pred_boxes.tensor)
     torch.testing.assert_close(together.scores, alone.scores)
+
+
+def test_class_loss_and_matcher_reach_the_criterion():
+    model = hf_models.deformable_detr()
+    matcher = PositionModulatedHostMatcher(1.0, 5.0, 2.0)
+    class_loss = instantiate(get_config("common/class_loss.py").position_supervised)
+    found = detector(
+        model,
+        assigner=OneToOneAtLastStage(CrossStageAssigner()),
+        class_loss=class_loss,
+        matcher=matcher,
+        normalizer="host",
+    ).train()
+    loss = found([picture(64, 64), picture(64, 40)])["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    criterion = model.loss_function.criterion
+    assert criterion.own_matcher is matcher and criterion.own_class_loss.loss is class_loss
+    assert criterion.normalizer == "host"
+
+
+def test_a_class_loss_without_an_assigner_is_refused():
+    with pytest.raises(ConfigError, match="model.assigner"):
+        detector(Recorder(), matcher=PositionModulatedHostMatcher(1.0, 5.0, 2.0))

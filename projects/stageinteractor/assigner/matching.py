@@ -72,7 +72,7 @@ class HungarianMatcher:
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             padded = pad_targets(targets, like=boxes.to(dtype))
             costs = self.costs(logits.to(dtype), boxes.to(dtype), padded, image_sizes.to(dtype))
-        return _solve(costs.cpu().numpy(), padded.counts).to(boxes.device, non_blocking=True)
+        return solve(costs.cpu().numpy(), padded.counts).to(boxes.device, non_blocking=True)
 
     def costs(
         self, logits: Tensor, boxes: Tensor, padded: PaddedTargets, image_sizes: Tensor
@@ -103,7 +103,7 @@ class HungarianMatcher:
         return negative - positive
 
 
-def _solve(costs: np.ndarray, counts: list[int]) -> Tensor:
+def solve(costs: np.ndarray, counts: list[int]) -> Tensor:
     """Solve the assignment of costs (S, B, N, T), image b having ``counts[b]`` objects."""
     matches = np.full(costs.shape[:3], -1, dtype=np.int64)
     finite = np.isfinite(costs).all()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .cross_stage import CrossStageAssigner
+from .interface import Assigner
 from .per_stage import PerStageAssigner
 from .targets import Target
 
@@ -26,7 +26,7 @@ class OneToOneAtLastStage:
         assigner: assigns the stages before.
     """
 
-    def __init__(self, assigner: CrossStageAssigner | PerStageAssigner) -> None:
+    def __init__(self, assigner: Assigner) -> None:
         self.assigner = assigner
         self.last = PerStageAssigner()
 

@@ -68,7 +68,7 @@ class PositionModulatedMatcher(HungarianMatcher):
 
     def scores(self, logits: Tensor, padded: PaddedTargets, giou: Tensor) -> Tensor:
         """Return (S, B, N, T), the modulated probability that a query gives to an object."""
-        largest = _largest(giou, padded.counts) if self.rescale else None
+        largest = largest_giou(giou, padded.counts) if self.rescale else None
         return modulated(super().scores(logits, padded, giou), giou, self.exponent, largest)
 
 
@@ -76,7 +76,7 @@ def _fit(giou: Tensor) -> Tensor:
     return ((giou + 1.0) / 2.0).clamp(min=0.0)  # rounding can leave [-1, 1]
 
 
-def _largest(giou: Tensor, counts: list[int]) -> Tensor:
+def largest_giou(giou: Tensor, counts: list[int]) -> Tensor:
     """Return (S, B, 1, 1), the largest of every image, its padding left out."""
     if giou.shape[3] == 0:
         return giou.new_ones(*giou.shape[:2], 1, 1)

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
 
 from torch import Tensor
 
+from ..assigner.interface import Assigner
 from ..assigner.targets import Target
 from .positives import Positives
-
-
-class Assigner(Protocol):
-    """Turns matches into class targets, as `CrossStageAssigner` does."""
-
-    def __call__(
-        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
-    ) -> Tensor:
-        """Return class targets (S, B, N, C)."""
-
-    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Return the objects behind them (S, B, N, R)."""
-
-    def scope_mask(self, num_stages: int) -> Tensor:
-        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
 
 
 class Assignment:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
+from ..assigner.interface import Assigner
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
-from .assignment import Assigner, Assignment
+from .assignment import Assignment
 from .class_loss import ClassLoss, FocalLoss
 from .statistics import statistics_are_due, write_statistics
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..assigner import CrossStageAssigner
+from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..criterion.statistics import statistics_are_due, write_statistics
 from ..errors import UnsupportedHostError
@@ -65,7 +66,7 @@ class CrossStageCriterion(nn.Module):
     def __init__(
         self,
         criterion: nn.Module,
-        assigner: CrossStageAssigner | PerStageAssigner | None = None,
+        assigner: Assigner | None = None,
         normalizer: str = "max",
         num_stages: int | None = None,
         log_statistics: bool = False,

@@ -21,7 +21,8 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..assigner import CrossStageAssigner
+from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..errors import ConfigError, MissingDependencyError
 from .criterion import CrossStageCriterion
@@ -91,7 +92,7 @@ def build_cross_stage(
     *,
     base: str,
     cross_stage: Mapping[str, Any],
-    assigner: CrossStageAssigner | PerStageAssigner | None = None,
+    assigner: Assigner | None = None,
     class_loss: ClassLoss | None = None,
     **arguments: Any,
 ) -> CrossStageCriterion:

@@ -21,8 +21,8 @@ from ..assigner.boxes import (
     hull_extent,
     shared_extent,
 )
-from ..assigner.matching import _solve
-from ..assigner.position_modulated import _largest, check_exponent, modulated
+from ..assigner.matching import solve
+from ..assigner.position_modulated import check_exponent, largest_giou, modulated
 from ..assigner.targets import PaddedTargets, pad_targets
 from .outputs import Outputs, labels_of, logits_of
 from .pairs import Pairs
@@ -98,7 +98,7 @@ class PositionModulatedHostMatcher(nn.Module):
             objects = [{"boxes": t["boxes"], "labels": labels_of(t)} for t in targets]
             padded = pad_targets(objects, like=boxes)
             costs = self.costs(logits, boxes, padded)
-        matches = _solve(costs.unsqueeze(0).cpu().numpy(), padded.counts)[0]  # (B, N)
+        matches = solve(costs.unsqueeze(0).cpu().numpy(), padded.counts)[0]  # (B, N)
         pairs = [(match >= 0).nonzero().squeeze(1) for match in matches]
         return [(query, match[query]) for query, match in zip(pairs, matches, strict=True)]
 
@@ -114,7 +114,7 @@ class PositionModulatedHostMatcher(nn.Module):
         # the sigmoid of all logits, as detrex has it: that of a selection may differ in a bit
         index = padded.labels.unsqueeze(1).expand_as(giou)
         scores = logits.sigmoid().gather(2, index)
-        largest = _largest(giou.unsqueeze(0), padded.counts)[0] if self.rescale else None
+        largest = largest_giou(giou.unsqueeze(0), padded.counts)[0] if self.rescale else None
         class_cost = self._class_cost(modulated(scores, giou, self.exponent, largest))
         distance = torch.cdist(boxes, padded.boxes, p=1)
         return self.cost_bbox * distance + self.cost_class * class_cost + self.cost_giou * -giou

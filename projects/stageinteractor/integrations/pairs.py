@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..assigner import CrossStageAssigner, PerStageAssigner
 from ..assigner.boxes import cxcywh_to_xyxy
+from ..assigner.interface import Assigner
 from ..assigner.targets import Target
 from ..errors import UnsupportedHostError
 
@@ -75,7 +75,7 @@ def active_queries(matches: Tensor) -> Tensor:
 
 
 def assign(
-    assigner: CrossStageAssigner | PerStageAssigner,
+    assigner: Assigner,
     boxes: Tensor,
     matches: Tensor,
     targets: Sequence[Target],

@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..assigner import CrossStageAssigner, PerStageAssigner, assignment_statistics
+from ..assigner import assignment_statistics
+from ..assigner.interface import Assigner
 from ..errors import UnsupportedHostError
 from .class_losses import HostClassLoss
 from .finite import broken_images, raise_if_broken
@@ -43,7 +44,7 @@ class Step:
         stages: list[Outputs],
         targets: Sequence[Any],
         matcher: Callable[..., Pairs],
-        assigner: CrossStageAssigner | PerStageAssigner,
+        assigner: Assigner,
         label_loss: LabelLoss,
         normalizer: str,
         class_loss: HostClassLoss | None = None,

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from ..assigner import CrossStageAssigner, PerStageAssigner
+from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..errors import MissingDependencyError, UnsupportedHostError
 from .criterion import CrossStageCriterion
@@ -38,7 +38,7 @@ def require_transformers() -> None:
 
 def use_cross_stage(
     model: Any,
-    assigner: CrossStageAssigner | PerStageAssigner | None = None,
+    assigner: Assigner | None = None,
     normalizer: str = "max",
     log_statistics: bool = False,
     class_loss: ClassLoss | None = None,

@@ -9,10 +9,12 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ..assigner import CrossStageAssigner, PerStageAssigner
 from ..assigner.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from ..assigner.interface import Assigner
 from ..assigner.targets import Target
+from ..criterion.class_loss import ClassLoss
 from ..criterion.statistics import statistics_are_due, write_metrics
+from ..errors import ConfigError
 from ..modeling.meta_architecture import MetaArchitecture
 from .transformers import require_transformers, use_cross_stage
 
@@ -28,6 +30,8 @@ class TransformersDetector(MetaArchitecture):
         model: the model of transformers; its ``config.num_labels`` is the number of classes.
         postprocessing: logits, boxes, image sizes -> detections.
         assigner: if given, the model's loss gets cross-stage class targets.
+        class_loss, matcher: if given too, take the place of the model's (`CrossStageCriterion`).
+        normalizer: "max" or "host", of the class loss with an assigner.
         backbone: if given, takes the place of the model's: images -> dict of maps, of which the
             last ones are used. transformers freezes the batch norms of its own.
         log_statistics: write the model's loss terms and what the assigner did to the metrics.
@@ -43,7 +47,10 @@ class TransformersDetector(MetaArchitecture):
         *,
         model: Any,
         postprocessing: Callable[[Tensor, Tensor, Sequence[tuple[int, int]]], list[Instances]],
-        assigner: CrossStageAssigner | PerStageAssigner | None = None,
+        assigner: Assigner | None = None,
+        class_loss: ClassLoss | None = None,
+        matcher: nn.Module | None = None,
+        normalizer: str = "max",
         backbone: nn.Module | None = None,
         log_statistics: bool = False,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
@@ -53,7 +60,14 @@ class TransformersDetector(MetaArchitecture):
         require_transformers()
         super().__init__(pixel_mean, pixel_std, size_divisibility)
         if assigner is not None:
-            use_cross_stage(model, assigner, log_statistics=log_statistics)
+            use_cross_stage(
+                model, assigner, normalizer, log_statistics, class_loss=class_loss, matcher=matcher
+            )
+        elif class_loss is not None or matcher is not None:
+            raise ConfigError(
+                "model.class_loss and model.matcher come with model.assigner: set it too "
+                "(PerStageAssigner keeps every stage to its own matches)"
+            )
         if backbone is not None:
             encoder = model.base_model.backbone
             encoder.model = _Maps(backbone, len(encoder.intermediate_channel_sizes))

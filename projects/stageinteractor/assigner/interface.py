@@ -1,0 +1,25 @@
+"""What every assigner is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from .targets import Target
+
+
+class Assigner(Protocol):
+    """Turns matches into class targets, as `CrossStageAssigner` does."""
+
+    def __call__(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
+    ) -> Tensor:
+        """Return class targets (S, B, N, C)."""
+
+    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Return the objects behind them (S, B, N, R), -1 where there are no more."""
+
+    def scope_mask(self, num_stages: int) -> Tensor:
+        """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""
