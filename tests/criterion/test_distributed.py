@@ -8,8 +8,10 @@ import pytest
 
 SCRIPT = """
 import os, torch, torch.distributed as dist
-from stageinteractor.assigner import HungarianMatcher, PerStageAssigner
-from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
+from stageinteractor.criterion import (
+    ClassLoss, DistanceWeight, FocalLoss, Power, ScoreWeight, SetCriterion, SoftTarget
+)
 
 dist.init_process_group("gloo")
 rank = dist.get_rank()
@@ -21,14 +23,21 @@ boxes = torch.cat([corners, corners + 10], -1)
 objects = {"boxes": boxes[0, 0, :3], "labels": torch.tensor([0, 1, 2])}
 nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
 targets, sizes = [objects, nothing], torch.full((2, 2), 64.0)
-criterion = SetCriterion(HungarianMatcher(), PerStageAssigner(), FocalLoss())
 mine = slice(rank, rank + 1)
-losses = criterion(logits[:, mine], boxes[:, mine], targets[mine], sizes[mine])
-values = torch.stack(list(losses.values()))
-dist.all_reduce(values)
+soft = ClassLoss(SoftTarget(Power(2.0)), DistanceWeight(), ScoreWeight())
+criteria = [
+    SetCriterion(HungarianMatcher(), PerStageAssigner(), FocalLoss()),
+    SetCriterion(HungarianMatcher(), CrossStageAssigner(0.1), soft, normalizer="matches"),
+]
+found = []
+for criterion in criteria:
+    losses = criterion(logits[:, mine], boxes[:, mine], targets[mine], sizes[mine])
+    found.append(torch.stack(list(losses.values())))
+    dist.all_reduce(found[-1])
 dist.destroy_process_group()
-joined = torch.stack(list(criterion(logits, boxes, targets, sizes).values()))
-torch.testing.assert_close(values / 2, joined)
+for criterion, values in zip(criteria, found):
+    joined = torch.stack(list(criterion(logits, boxes, targets, sizes).values()))
+    torch.testing.assert_close(values / 2, joined)
 """
 
 

@@ -2,11 +2,19 @@
 
 import pytest
 import torch
+from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 from host_copies import HostCopies, without_autocast
 from torch import Tensor
 
-from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
+from stageinteractor import get_config
+from stageinteractor.assigner import (
+    CrossStageAssigner,
+    HungarianMatcher,
+    OneToOneAtLastStage,
+    PerStageAssigner,
+    PositionModulatedMatcher,
+)
 from stageinteractor.criterion import FocalLoss, SetCriterion
 
 STAGES, QUERIES, CLASSES = 6, 10, 4
@@ -92,6 +100,20 @@ def test_a_step_waits_once_for_the_device(counts: list[int], device: str):
 )
 def test_so_does_a_step_with_another_assigner(assigner, device: str):
     step(criterion(assigner), [3, 2], device)
+
+
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+@pytest.mark.parametrize("name", ["position_supervised", "cross_stage_position_supervised"])
+@pytest.mark.parametrize("rescale", [False, True])
+def test_so_does_a_step_with_stable_matching(name, rescale, counts: list[int], device: str):
+    stable = SetCriterion(
+        PositionModulatedMatcher(rescale=rescale),
+        OneToOneAtLastStage(CrossStageAssigner(keep_own_match=True)),
+        instantiate(get_config("common/class_loss.py")[name]),
+        normalizer="matches",
+    )
+    stable.class_loss.target.rescale.to = "best_iou" if rescale else "one"
+    step(stable, counts, device)
 
 
 def test_statistics_wait_only_when_they_are_due(device: str):
