@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from detectron2.config import instantiate
 from integrations.hf_models import MODELS
 
-from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor import get_config
+from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.mapper import DetectionMapper
 from stageinteractor.data.registration import to_records
+from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
 from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
 
@@ -21,13 +24,32 @@ def batch(tmp_path_factory):
     return [DetectionMapper(is_train=True, augmentations=[])(record) for record in records]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_loss_goes_down_on_the_embedded_set(name, batch):
+def stable_matching():
+    """Soft targets, the modulated cost and one query an object at the last stage."""
+    return {
+        "assigner": OneToOneAtLastStage(CrossStageAssigner(keep_own_match=True)),
+        "class_loss": instantiate(
+            get_config("common/class_loss.py").cross_stage_position_supervised
+        ),
+        "matcher": PositionModulatedHostMatcher(1.0, 5.0, 2.0),
+        "normalizer": "host",
+    }
+
+
+def plain():
+    return {"assigner": CrossStageAssigner()}
+
+
+CASES = [*((name, plain) for name in MODELS), ("deformable_detr", stable_matching)]
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_the_loss_goes_down_on_the_embedded_set(name, settings, batch):
     torch.manual_seed(0)
     model = TransformersDetector(
         model=MODELS[name](num_labels=10),
         postprocessing=TopK(),
-        assigner=CrossStageAssigner(),
+        **settings(),
         pixel_mean=[127.5] * 3,
         pixel_std=[127.5] * 3,
     ).train()
