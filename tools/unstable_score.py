@@ -49,12 +49,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--weights",
         action="append",
         metavar="FILE",
-        help="once for every run; default: as of train_net --eval-only",
+        help="once for every run; default: its last checkpoint, or else train.init_checkpoint",
     )
     parser.add_argument("--images", type=int, metavar="N", help="the first so many (default: all)")
     parser.add_argument("--split", choices=("train", "val"), default="val")
     parser.add_argument(
-        "--output", metavar="DIR", help="default: train.output_dir/unstable_score of the first run"
+        "--output",
+        metavar="DIR",
+        help="default: train.output_dir/unstable_score; of several runs output/unstable_score",
     )
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of all configs")
     args = parser.parse_intermixed_args(argv)
@@ -77,7 +79,8 @@ def run(args: argparse.Namespace) -> None:
         cfg = load_config(config)
         apply_overrides(cfg, args.opts)
         cfg.train.device = find_device(cfg.train.device)
-        output = output or Path(cfg.train.output_dir) / "unstable_score"
+        folder = cfg.train.output_dir if len(names) == 1 else "output"
+        output = output or Path(folder) / "unstable_score"
         batches = annotated_batches(cfg, args.split, args.images)
         model = build_trained_model(cfg, checkpoint)
         found[name] = measure_stability(model, tqdm(batches, desc=name, unit="batch"))

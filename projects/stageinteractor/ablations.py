@@ -50,7 +50,8 @@ def _nms(threshold: float) -> dict[str, Any]:
     return {NMS: LazyCall(TopKNms)(max_detections=most, iou_threshold=threshold)}
 
 
-# The rows of Stable-DINO's matching beside the cross-stage assigner, each on top of the one before.
+# Stable-DINO's matching beside the cross-stage assigner. Rows A to G each add to the one before; C
+# also divides by the matches from there on, because soft targets have no sum to divide by.
 LOSS = f"{CRITERION}.class_loss"
 LOSSES = get_config("common/class_loss.py")
 STABLE = {

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from hypothesis import given
+from reference.losses import iou
 from strategies import Case, cases
 
 from stageinteractor.assigner import HungarianMatcher, PositionModulatedMatcher
@@ -104,3 +105,87 @@ def test_predictions_that_are_no_numbers_are_refused():
 def test_bad_exponents_are_refused(exponent: float):
     with pytest.raises(ValueError, match="exponent must be finite"):
         PositionModulatedMatcher(exponent=exponent)
+
+
+def slow_giou(a, b) -> float:
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.tolist(), b.tolist()
+    hull = (max(ax1, bx1) - min(ax0, bx0)) * (max(ay1, by1) - min(ay0, by0))
+    areas = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0)
+    overlap = iou(a, b).item()
+    union = areas / (1 + overlap)
+    return overlap - (hull - union) / hull
+
+
+def slow_costs(rule, logits, boxes, targets, sizes):
+    """Costs [stage][image] of loops: tensors (N, T). rule: the matcher's settings."""
+    result = []
+    for i in range(len(logits)):
+        row = []
+        for b, target in enumerate(targets):
+            height, width = sizes[b].tolist()
+            scale = torch.tensor([width, height] * 2)
+            giou = [[slow_giou(box, g) for g in target["boxes"]] for box in boxes[i, b]]
+            largest = max([(x + 1) / 2 for each in giou for x in each], default=1.0)
+            by = max(1.0, 1 / (largest + 1e-8)) if rule["rescale"] else 1.0
+            table = torch.zeros(len(giou), len(target["boxes"]), dtype=torch.float64)
+            for q, each in enumerate(giou):
+                for t, fit in enumerate(each):
+                    p = logits[i, b, q, target["labels"][t]].sigmoid().item()
+                    p *= ((fit + 1) / 2 * by) ** rule["exponent"]
+                    a, g = rule["alpha"], rule["gamma"]
+                    focal = -a * (1 - p) ** g * math.log(p + 1e-12)
+                    focal += (1 - a) * p**g * math.log(1 - p + 1e-12)
+                    apart = ((boxes[i, b, q] - target["boxes"][t]).abs() / scale).sum().item()
+                    table[q, t] = (
+                        rule["cost_class"] * focal
+                        + rule["cost_bbox"] * apart
+                        - rule["cost_giou"] * fit
+                    )
+            row.append(table)
+        result.append(row)
+    return result
+
+
+RULE = dict(cost_class=2.0, cost_bbox=5.0, cost_giou=2.0, alpha=0.25, gamma=2.0)
+RULES = [
+    RULE | dict(exponent=0.5, rescale=False),
+    RULE | dict(exponent=0.5, rescale=True),
+    dict(cost_class=3.0, cost_bbox=1.0, cost_giou=0.5, alpha=0.4, gamma=1.0)
+    | dict(exponent=2.0, rescale=True),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_costs_of_all_stages_equal_the_slow_reference(rule, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    counts = (3, 0, 5)  # image 0 has padding
+    logits = torch.randn(3, 3, 6, 4, generator=generator).double()
+    low = torch.rand(3, 3, 6, 2, generator=generator).double() * 30
+    boxes = torch.cat([low, low + 5 + low.flip(-1)], -1)
+    targets = []
+    for count in counts:
+        # far from the predictions, which lie near the zeros of the padding
+        low = 60 + torch.rand(count, 2, generator=generator).double() * 20
+        labels = torch.randint(4, (count,), generator=generator)
+        targets.append({"boxes": torch.cat([low, low + 15], -1), "labels": labels})
+    sizes = torch.tensor([[100.0, 120.0], [90.0, 100.0], [110.0, 95.0]]).double()
+    matcher = PositionModulatedMatcher(**rule)
+    found = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), sizes)
+    wanted = slow_costs(rule, logits, boxes, targets, sizes)
+    for i, images in enumerate(wanted):
+        for b, table in enumerate(images):
+            torch.testing.assert_close(found[i, b, :, : counts[b]], table, rtol=1e-6, atol=1e-7)
+
+
+def test_a_giou_beyond_minus_one_by_rounding_is_still_a_cost():
+    giou = torch.tensor([-1.0 - 1e-6, -1.0, 1.0 + 1e-6])
+    found = modulated(torch.full((3,), 0.5), giou, 0.5)
+    assert found.tolist() == pytest.approx([0, 0, 0.5], abs=1e-6)
+
+
+def test_defaults_are_those_of_the_paper():
+    plain, found = HungarianMatcher(), PositionModulatedMatcher()
+    for name in ("cost_class", "cost_bbox", "cost_giou", "alpha", "gamma"):
+        assert getattr(found, name) == getattr(plain, name)
+    assert (found.exponent, found.rescale) == (0.5, False)

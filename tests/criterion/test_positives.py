@@ -69,3 +69,13 @@ def test_no_object_at_all_has_no_positives():
     assert positives.ranks.shape == none.shape
     assert positives.best_iou_of_images().tolist() == [[[[0.0]]], [[[0.0]]]]
     assert positives.largest_of_objects(positives.iou).tolist() == positives.iou.tolist()
+
+
+def test_of_equal_boxes_the_earlier_query_comes_first():
+    # queries 1 and 3 fit exactly, queries 0, 2 and 4 by half
+    box, half = [0.0, 0, 10, 10], [0.0, 0, 10, 20]
+    boxes = torch.tensor([half, box, half, box, half]).view(1, 1, 5, 4)
+    none = torch.full((1, 1, 5), -1)
+    targets = [{"boxes": torch.tensor([box]), "labels": torch.tensor([0])}]
+    ranks = Positives(torch.zeros(1, 1, 5, 1).long(), boxes, none, targets).ranks
+    assert ranks.flatten().tolist() == [2, 0, 3, 1, 4]

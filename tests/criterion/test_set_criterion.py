@@ -5,7 +5,15 @@ import torch
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
 from stageinteractor.assigner.boxes import box_giou
-from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.criterion import (
+    ClassLoss,
+    DistanceWeight,
+    FocalLoss,
+    Power,
+    ScoreWeight,
+    SetCriterion,
+    SoftTarget,
+)
 from stageinteractor.criterion.set_criterion import box_losses
 
 LN2 = math.log(2.0)
@@ -279,3 +287,49 @@ def test_logits_that_are_not_numbers_are_reported():
     logits[1] = float("nan")
     with pytest.raises(FloatingPointError, match="stage 1, image 0"):
         build()(logits, boxes, targets, sizes)
+
+
+def soft(iou: float) -> ClassLoss:
+    return ClassLoss(SoftTarget(Power(iou)), DistanceWeight(0.25, 2.0), ScoreWeight(0.75, 2.0))
+
+
+@pytest.mark.parametrize("class_loss", [FocalLoss(), soft(0.0)], ids=["focal", "slot"])
+@pytest.mark.parametrize(("normalizer", "number"), [("max", 4), ("matches", 2)])
+def test_class_loss_is_divided_by_what_the_normalizer_says(class_loss, normalizer, number):
+    # the queries change places, so both learn both labels at both stages: 4 labels, 2 matches;
+    # every entry is a positive of ln 2 / 16
+    box = torch.tensor([0.0, 0, 50, 50])
+    boxes = torch.stack([box, box + torch.tensor([0.0, 0, 50, 0])]).expand(2, 1, 2, 4)
+    targets = [{"boxes": boxes[0, 0], "labels": torch.tensor([0, 1])}]
+    matches = torch.tensor([[[0, 1]], [[1, 0]]])
+    criterion = SetCriterion(
+        lambda *_: matches, CrossStageAssigner(), class_loss, normalizer=normalizer
+    )
+    losses = criterion(torch.zeros(2, 1, 2, 2), boxes, targets, SIZES)
+    for stage in range(2):
+        assert losses[f"loss_class_{stage}"].item() == pytest.approx(2 * (4 * LN2 / 16) / number)
+    assert losses["loss_bbox_1"].item() == pytest.approx(5 * 0.5)  # over the matches, either way
+
+
+def test_the_slot_in_its_neutral_setting_has_the_losses_of_the_focal_loss():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 2, 9, 3, generator=generator).double()
+    low = torch.rand(3, 2, 9, 2, generator=generator).double() * 5
+    boxes = torch.cat([low, low + 20], -1)
+    targets = [
+        {"boxes": boxes[0, image, :count], "labels": torch.arange(count) % 3}
+        for image, count in enumerate((5, 2))
+    ]
+    sizes = torch.full((2, 2), 50.0).double()
+    for normalizer in ("max", "matches"):
+        plain, slot = (
+            SetCriterion(HungarianMatcher(), CrossStageAssigner(), loss, normalizer=normalizer)
+            for loss in (FocalLoss(), soft(0.0))
+        )
+        wanted, found = (each(logits, boxes, targets, sizes) for each in (plain, slot))
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_an_unknown_normalizer_is_refused():
+    with pytest.raises(ValueError, match="normalizer must be 'max' or 'matches', got 'labels'"):
+        SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss(), normalizer="labels")

@@ -14,6 +14,9 @@ from stageinteractor.criterion import (
     FocalLoss,
     Positives,
     Power,
+    RankDecay,
+    RescalePerImage,
+    RescalePerObject,
     ScoreWeight,
     SoftTarget,
     TargetWeight,
@@ -176,3 +179,22 @@ def test_a_detached_weight_counts_and_has_no_gradient():
 def test_settings_without_a_finite_gradient_are_refused(weight, alpha: float, gamma: float):
     with pytest.raises(ValueError, match="gamma 0 or at least 1"):
         weight(alpha, gamma)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "above", "below"), [(0.0, 1.0, 1.0), (1.0, 0.25, 0.5), (3.0, 1 / 64, 1 / 8)]
+)
+def test_weights_of_a_distance_worked_out_by_hand(gamma: float, above: float, below: float):
+    # p = 1/2: t = 3/4 is 1/4 above it, t = 0 is 1/2 below it; alpha multiplies both
+    weight = DistanceWeight(0.5, gamma)
+    logits = torch.zeros(2, dtype=torch.float64)
+    found = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64))
+    assert found.tolist() == pytest.approx([0.5 * above, 0.5 * below])
+
+
+def test_defaults_are_those_of_stable_dino():
+    assert (DistanceWeight().alpha, DistanceWeight().gamma) == (0.25, 2.0)
+    assert (ScoreWeight().alpha, ScoreWeight().gamma) == (0.75, 2.0)
+    assert (Power().iou, Power().score) == (2.0, 0.0)
+    assert (RescalePerImage().to, RescalePerObject().to) == ("one", "best_iou")
+    assert RankDecay().taus == [0.33, 0.33]

@@ -9,7 +9,14 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from stageinteractor.ablations import FULL, TABLES, apply_row
+from stageinteractor.assigner import (
+    CrossStageAssigner,
+    OneToOneAtLastStage,
+    PerStageAssigner,
+    PositionModulatedMatcher,
+)
 from stageinteractor.config import instantiate, load_config, save_config
+from stageinteractor.criterion import RescalePerImage, RescalePerObject
 
 ROWS = [(name, row) for name, rows in TABLES.items() for row in rows]
 
@@ -111,3 +118,47 @@ def test_a_table_is_run_once_and_printed(shapes_set, small_run, tmp_path):
     assert second.count("finished before") == 4
     assert "48.5" in first  # the paper's AP75 with NMS at 0.9
     assert first.splitlines()[-8:] == second.splitlines()[-8:]
+
+
+CONFIG = "projects/stageinteractor/configs/stageinteractor_r50_1x.py"
+
+
+def test_the_rows_of_stable_matching_build_up():
+    found = {}
+    for row in TABLES["stable-matching"]:
+        cfg = load_config(CONFIG)
+        apply_row(cfg, row)
+        criterion = instantiate(cfg.model.criterion, "model.criterion")
+        assigner, loss = criterion.assigner, criterion.class_loss
+        inner = getattr(assigner, "assigner", assigner)
+        target = getattr(loss, "target", None)
+        found[row.name] = (
+            type(assigner),
+            getattr(inner, "keep_own_match", None),
+            type(criterion.matcher) is PositionModulatedMatcher,
+            criterion.normalizer,
+            target and target.quality.iou,
+            target and type(target.rescale),
+            target and target.decay is not None,
+            criterion.weight_class,
+        )
+    none = type(None)
+    cross, one = CrossStageAssigner, OneToOneAtLastStage
+    best = RescalePerObject
+    assert found == {
+        "per-stage": (PerStageAssigner, None, False, "max", None, None, None, 2.0),
+        "stable-matching-alone": (
+            *(PerStageAssigner, None, True, "matches", 2.0, RescalePerImage, False, 2.0),
+        ),
+        "A-step": (cross, False, False, "max", None, None, None, 2.0),
+        "B-own-match-kept": (cross, True, False, "max", None, None, None, 2.0),
+        "C-iou-targets": (cross, True, False, "matches", 1.0, none, False, 2.0),
+        "D-rescaled-per-object": (cross, True, False, "matches", 2.0, best, False, 2.0),
+        "E-modulated-cost": (cross, True, True, "matches", 2.0, best, False, 2.0),
+        "F-rank-decay": (cross, True, True, "matches", 2.0, best, True, 2.0),
+        "G-last-stage-one-to-one": (one, True, True, "matches", 2.0, best, True, 2.0),
+        **{
+            f"H-weight-{w:g}": (one, True, True, "matches", 2.0, best, True, w)
+            for w in (4.0, 6.0, 8.0)
+        },
+    }

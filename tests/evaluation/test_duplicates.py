@@ -58,3 +58,16 @@ def test_crowds_are_no_objects():
     twice = [found(1, 7, [0, 0, 10, 10], 0.9)] * 2
     assert duplicates_per_object(crowd, twice) == 0
     assert math.isnan(duplicates_per_object(annotated((1, 7, [0, 0, 10, 10], 1)), twice))
+
+
+def test_an_overlap_of_just_so_much_counts_and_by_default_that_is_0_7_of_the_best_100():
+    one = annotated((1, 7, [0, 0, 10, 10], 0))
+    # 5 of 10 wide: IoU 1/2; 7 of 10 wide: IoU 7/10
+    half, most = found(1, 7, [0, 0, 5, 10], 0.8), found(1, 7, [0, 0, 7, 10], 0.7)
+    best = found(1, 7, [0, 0, 10, 10], 0.9)
+    assert duplicates_per_object(one, [best, half], iou=0.5) == 1
+    assert duplicates_per_object(one, [best, half], iou=0.51) == 0
+    assert duplicates_per_object(one, [best, half]) == 0
+    assert duplicates_per_object(one, [best, half, most], iou=0.69) == 1
+    assert duplicates_per_object(one, [best] * 150) == 99
+    assert duplicates_per_object(one, [best] * 150, top=20) == pytest.approx(19)

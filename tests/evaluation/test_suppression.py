@@ -71,6 +71,12 @@ def test_large_coordinates_and_many_boxes_of_other_classes_change_nothing():
         ]
 
 
+def test_classes_do_not_meet_at_negative_coordinates():
+    # below 0 a shift by class, as torchvision makes it, would lay the first box on the second
+    found = [result(1, 1, [-11, -11, 10, 10], 0.5), result(1, 0, [90, 90, 10, 10], 0.9)]
+    assert suppress(found, 0.5) == found
+
+
 # The evaluator
 
 

@@ -30,6 +30,7 @@ from stageinteractor.config import instantiate
 from stageinteractor.criterion import (
     ClassLoss,
     DistanceWeight,
+    FocalLoss,
     Power,
     RankDecay,
     RescalePerImage,
@@ -37,7 +38,7 @@ from stageinteractor.criterion import (
     ScoreWeight,
     SoftTarget,
 )
-from stageinteractor.errors import UnsupportedHostError
+from stageinteractor.errors import ConfigError, UnsupportedHostError
 from stageinteractor.integrations import CrossStageCriterion
 from stageinteractor.integrations.class_losses import HostClassLoss
 from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
@@ -358,3 +359,8 @@ def test_losses_on_a_gpu_are_those_on_the_host():
     assert {key: value.item() for key, value in found.items()} == pytest.approx(
         {key: value.item() for key, value in wanted.items()}, rel=1e-4
     )
+
+
+def test_a_loss_of_zeros_and_ones_is_refused():
+    with pytest.raises(ConfigError, match="must be a ClassLoss, .*, got FocalLoss"):
+        CrossStageCriterion(FocalHost(num_classes=3), class_loss=FocalLoss())

@@ -11,6 +11,7 @@ from integrations.toy_hosts import FocalHost, Matcher, SoftmaxHost, random_case
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from stageinteractor import get_config
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.errors import MissingDependencyError, StageInteractorError
@@ -81,11 +82,17 @@ def test_the_target_may_be_written_as_a_name():
     assert isinstance(instantiate(cfg.model).criterion.criterion, FocalHost)
 
 
-def test_asking_twice_changes_nothing():
+def test_asking_again_replaces_the_settings_and_wraps_once():
     cfg = config()
     use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
     before = OmegaConf.to_container(cfg.model.criterion)
-    use_cross_stage(cfg.model.criterion, iou_threshold=0.7)
+    loss = get_config("common/class_loss.py").focal
+    use_cross_stage(cfg.model.criterion, normalizer="host", class_loss=loss)
+    found = instantiate(cfg.model).criterion
+    assert (found.assigner.iou_threshold, found.normalizer) == (0.5, "host")
+    assert found.own_class_loss is not None
+    assert isinstance(found.criterion, FocalHost)
+    use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
     assert OmegaConf.to_container(cfg.model.criterion) == before
 
 

@@ -236,3 +236,28 @@ def test_its_description_takes_the_indent_that_detrex_gives():
 def test_settings_that_make_no_cost_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PositionModulatedHostMatcher(**settings)
+
+
+def test_alpha_and_gamma_are_those_of_the_class_cost():
+    # a box on its object: p' = p = 1/2; alpha .4, gamma 1: .4 / 2 ln 2 - .6 / 2 ln 2 = -.1 ln 2
+    box = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
+    matcher = PositionModulatedHostMatcher(1.0, 0.0, 0.0, alpha=0.4, gamma=1.0)
+    padded = pad_targets([{"boxes": box, "labels": torch.tensor([0])}], like=box)
+    found = matcher.costs(torch.zeros(1, 1, 1), box[None], padded)
+    assert found.item() == pytest.approx(-0.1 * math.log(2), abs=1e-5)
+    found = PositionModulatedHostMatcher()
+    assert (found.alpha, found.gamma, found.exponent, found.rescale) == (0.25, 2.0, 0.5, False)
+
+
+def test_padding_takes_no_part_in_the_scaling():
+    # the box lies where the padding of the second image is, and far from its only object
+    near, far = torch.tensor([0.02, 0.02, 0.04, 0.04]), torch.tensor([0.9, 0.9, 0.1, 0.1])
+    targets = [
+        {"boxes": torch.stack([far, far]), "labels": torch.tensor([0, 0])},
+        {"boxes": far[None], "labels": torch.tensor([0])},
+    ]
+    outputs = {"logits": torch.zeros(2, 1, 1), "pred_boxes": near.expand(2, 1, 4)}
+    matcher = PositionModulatedHostMatcher(1.0, 0.0, 0.0, rescale=True)
+    costs = matcher.costs(outputs["logits"], outputs["pred_boxes"], pad_targets(targets, like=near))
+    # scaled to s' = 1, as its only pair is the best: p' = 1/2
+    assert costs[1, 0, 0].item() == pytest.approx(-math.log(2) / 8, abs=1e-5)

@@ -52,7 +52,8 @@ def entries_of(rule: Rule, boxes: Tensor, matches: Tensor, target: dict[str, Ten
             if t < 0:
                 continue
             overlap = iou(boxes[i, q], target["boxes"][t]).item()
-            kept = s == i and (rule.keep_own_match or len(scope) == 1)
+            one_to_one = rule.last_one_to_one and i == stages - 1
+            kept = s == i and (rule.keep_own_match or one_to_one)
             label = int(target["labels"][t])
             if (overlap >= rule.threshold or kept) and overlap > best.get(label, (-1.0, 0))[0]:
                 best[label] = overlap, t

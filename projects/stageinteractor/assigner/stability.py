@@ -1,6 +1,6 @@
 """How steady the label assignment is from stage to stage, and what the assigner changed.
 
-The unstable score is Stable-DINO's (Liu et al., ICCV 2023, section 3.1): the share of objects whose
+The unstable score is Stable-DINO's (Liu et al., ICCV 2023): the share of objects whose
 matched query changes between two adjacent stages.
 """
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .assignment import Assignment
 from .positives import Positives
 
-Target = Callable[[Positives, Tensor], Tensor]
+TargetRule = Callable[[Positives, Tensor], Tensor]
 
 
 class FocalLoss(nn.Module):
@@ -68,7 +68,7 @@ class ClassLoss(nn.Module):
     """
 
     def __init__(
-        self, target: Target, positive_weight: nn.Module, negative_weight: nn.Module
+        self, target: TargetRule, positive_weight: nn.Module, negative_weight: nn.Module
     ) -> None:
         super().__init__()
         self.target = target

@@ -98,12 +98,10 @@ class Positives:
 
     def best_iou_of_images(self) -> Tensor:
         """Return (S, B, 1, 1), the best IoU of any query with any object of the image."""
-        best = self.best_iou
+        best = self.best_iou  # 0 of what pads an image, which has no area
         if best.shape[-1] == 0:
             return best.new_zeros(*best.shape[:2], 1, 1)
-        counts = torch.tensor(self.padded.counts).to(best.device, non_blocking=True)
-        real = torch.arange(best.shape[-1], device=best.device) < counts[:, None]
-        return best.masked_fill(~real, 0.0).amax(dim=-1)[..., None, None]
+        return best.amax(dim=-1)[..., None, None]
 
     @cached_property
     def _index(self) -> Tensor:

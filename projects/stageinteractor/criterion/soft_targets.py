@@ -2,8 +2,9 @@
 
 A target is a quality of the pair of query and object, scaled up where no query of the image (or of
 the object) is good, and turned down for queries that are not an object's best. Sources: Stable-DINO
-(Liu et al., ICCV 2023, equation 3, table 7) for the qualities and the scaling, TOOD (Feng et al.,
-ICCV 2021) for the scaling of every object, Align-DETR (Cai et al., BMVC 2024) for the ranks.
+(Liu et al., ICCV 2023, equation 3, table 7) for the qualities and the scaling, which is
+after TOOD (Feng et al., ICCV 2021) where it goes by object, Align-DETR (Cai et al., BMVC 2024) for
+the ranks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class SoftTarget:
         quality: IoU and probability -> quality.
         rescale: how targets are scaled up, if they are.
         decay: how targets of queries that are not an object's best are turned down, if they are.
-        floor: the least target of a match.
+        floor: the least target of a positive.
     """
 
     def __init__(

@@ -33,6 +33,8 @@ def read_measures(output_dir: str | Path) -> dict[str, float]:
     folder = Path(output_dir)
     evaluation = (folder / RESULTS_FILE).parent
     found: dict[str, float] = _read(evaluation / "metrics.json")
+    if not {"AP", "AP50", "AP75"} <= set(found):
+        raise DataError(f"{evaluation}/metrics.json has no AP, AP50 and AP75: evaluate again")
     found[GAP] = found["AP50"] - found["AP75"]
     if (evaluation / "metrics_nms.json").is_file():
         found[AFTER_NMS] = _read(evaluation / "metrics_nms.json")["AP"]
@@ -40,7 +42,13 @@ def read_measures(output_dir: str | Path) -> dict[str, float]:
         truth = read_coco(evaluation / "ground_truth.json")
         found[DUPLICATES] = duplicates_per_object(truth, read_results(folder / RESULTS_FILE, truth))
     if (folder / STABILITY_FILE).is_file():
-        (stability,) = _read(folder / STABILITY_FILE).values()
+        runs = _read(folder / STABILITY_FILE)
+        if len(runs) != 1:
+            raise DataError(
+                f"{folder / STABILITY_FILE} is of {len(runs)} runs, not of this one alone: remove "
+                "it, and measure again"
+            )
+        (stability,) = runs.values()
         found[UNSTABLE] = stability["mean_unstable_score"]
         found[ADDED] = sum(stability["labels_added_per_image"])
     return found

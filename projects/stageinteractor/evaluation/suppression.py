@@ -40,8 +40,9 @@ def suppress(results: Sequence[Json], threshold: float) -> list[Json]:
     for indices in of_image.values():
         found = [results[index] for index in indices]
         boxes = torch.tensor([each["bbox"] for each in found], dtype=torch.float64)
+        corners = box_convert(boxes, "xywh", "xyxy")
         chosen = batched_nms(
-            box_convert(boxes, "xywh", "xyxy"),
+            corners - corners.min(),  # classes are told apart by shifts, right above 0 only
             torch.tensor([each["score"] for each in found], dtype=torch.float64),
             torch.tensor([each["category_id"] for each in found]),
             threshold,

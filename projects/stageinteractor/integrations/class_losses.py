@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..assigner.boxes import cxcywh_to_xyxy
+from ..criterion.class_loss import ClassLoss
 from ..criterion.positives import Positives
 from .outputs import Outputs, labels_of, logits_of
 from .pairs import SIDE, Pairs
@@ -28,7 +29,7 @@ class HostClassLoss(nn.Module):
         name: the host's key, such as "loss_ce".
     """
 
-    def __init__(self, loss: nn.Module, name: str) -> None:
+    def __init__(self, loss: ClassLoss, name: str) -> None:
         super().__init__()
         self.loss = loss
         self.name = name

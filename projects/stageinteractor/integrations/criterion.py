@@ -20,7 +20,7 @@ from ..assigner import CrossStageAssigner
 from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..criterion.statistics import statistics_are_due, write_statistics
-from ..errors import UnsupportedHostError
+from ..errors import ConfigError, UnsupportedHostError
 from .class_losses import HostClassLoss
 from .label_loss import find_label_loss, find_loss_name, replaced
 from .outputs import LOGITS, Outputs, find_stages, logits_of
@@ -59,6 +59,7 @@ class CrossStageCriterion(nn.Module):
 
     Raises:
         UnsupportedHostError: the criterion cannot be served; the message says why.
+        ConfigError: ``class_loss`` is no `ClassLoss`.
     """
 
     criterion: nn.Module
@@ -81,6 +82,11 @@ class CrossStageCriterion(nn.Module):
         self.own_matcher = matcher
         self.own_class_loss: HostClassLoss | None = None
         if class_loss is not None:
+            if not isinstance(class_loss, ClassLoss):
+                raise ConfigError(
+                    f"class_loss must be a ClassLoss, such as those of common/class_loss.py, got "
+                    f"{type(class_loss).__name__}"
+                )
             name = find_loss_name(criterion, self.label_loss)
             self.own_class_loss = HostClassLoss(class_loss, name)
         self.criterion = criterion

@@ -57,8 +57,9 @@ def use_cross_stage(
 ) -> None:
     """Change the config node of a criterion in place, so that it is built with the assigner.
 
-    The node keeps its keys, so interpolations and overrides such as ``model.criterion.num_classes``
-    work as before; the settings are overridden as ``model.criterion.cross_stage.iou_threshold``.
+    Of several calls the last one counts. The node keeps its keys, so interpolations and overrides
+    such as ``model.criterion.num_classes`` work as before; the settings are overridden as
+    ``model.criterion.cross_stage.iou_threshold``.
 
     Args:
         criterion: the node ``model.criterion`` of a detrex model.
@@ -69,10 +70,11 @@ def use_cross_stage(
             ``model.criterion.class_loss``.
     """
     name = _target_of(criterion)
-    if name == _TARGET:
-        return
-    criterion["_target_"] = _TARGET
-    criterion["base"] = name
+    if name != _TARGET:
+        criterion["_target_"] = _TARGET
+        criterion["base"] = name
+    for key in ("assigner", "class_loss"):
+        criterion.pop(key, None)  # of an earlier call
     chosen = {
         "iou_threshold": iou_threshold,
         "scope": list(scope),
@@ -150,12 +152,12 @@ def use_position_modulated_cost(
         )
     known = set(inspect.signature(PositionModulatedHostMatcher).parameters)
     unknown = sorted(set(matcher) - known - {"_target_"})
-    if unknown or matcher.get("cost_class_type", "focal_loss_cost") != "focal_loss_cost":
+    if unknown:
+        raise ConfigError(f"the position-modulated cost has no {unknown[0]!r}, which {name} has")
+    cost = matcher.get("cost_class_type", "focal_loss_cost")
+    if cost != "focal_loss_cost":
         raise ConfigError(
-            f"the position-modulated cost has no {unknown[0]!r}, which {name} has"
-            if unknown
-            else "the position-modulated cost needs cost_class_type='focal_loss_cost', got "
-            f"{matcher['cost_class_type']!r}"
+            f"the position-modulated cost needs cost_class_type='focal_loss_cost', got {cost!r}"
         )
     matcher["_target_"] = _name_of(PositionModulatedHostMatcher)
     matcher["exponent"] = exponent

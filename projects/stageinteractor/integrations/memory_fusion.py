@@ -4,7 +4,7 @@ In: an encoder that runs its L layers one after another over tokens (B, T, D), t
 all levels. Out: the same encoder, whose result is joined from its input x_0 (without positional
 embedding) and the outputs x_1 ... x_L of its layers. Which of them are joined is the choice of a
 module: `DenseFusion`, `SimpleFusion` or `ULikeFusion`. Here T counts tokens. Paper: "Detection
-Transformer with Stable Matching", ICCV 2023, section 3.3.
+Transformer with Stable Matching", ICCV 2023.
 """
 
 from __future__ import annotations
@@ -161,8 +161,7 @@ def _run(
                 "not one tensor cannot have a memory fusion"
             )
         tokens.append(output)
-        tokens[-1] = fusion(tokens)
-        return tokens[-1]
+        return fusion(tokens)
 
     handles = [layer.register_forward_hook(after) for layer in encoder.layers[:-1]]
     try:

@@ -9,7 +9,6 @@ from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
 from stageinteractor.assigner import unstable_scores
 from stageinteractor.errors import DataError, UnsupportedHostError
-from stageinteractor.integrations import CrossStageCriterion
 from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.visualization.assignment import (
@@ -138,12 +137,6 @@ def test_a_one_stage_model_of_transformers_has_no_step_from_the_encoder(inputs):
     assert found.from_encoder is None
 
 
-def test_labels_are_added_only_in_hosts_that_have_the_assigner(inputs):
-    torch.manual_seed(0)
-    plain = TransformersDetector(model=deformable_detr(), postprocessing=TopK(5))
-    assert batch_stability(plain, inputs).labels_added == (0, 0, 0)
-
-
 def test_proposals_of_rt_detr_are_matched_by_its_own_matcher(inputs):
     torch.manual_seed(0)
     host = rt_detr()
@@ -232,34 +225,6 @@ def test_the_replaced_matcher_of_a_host_is_the_one_that_counts(inputs):
     assert batch_stability(model, inputs[:1]).changed == (0,)
     model = TwoStage(FocalHost(num_classes=3, matcher=InTurn()), stages[0], stages)
     assert batch_stability(model, inputs[:1]).changed == (2,)
-
-
-def test_proposals_of_all_positions_are_ranked_by_their_first_logit(inputs):
-    """Of six positions the best three are 4, 0, 2; object 0 is at 4 (query 0), object 1 at 2.
-
-    The decoder keeps object 0 with query 0, and finds object 1 with query 1.
-    """
-    target = inputs[0]["instances"]
-    height, width = target.image_size
-    corners = target.gt_boxes.tensor / torch.tensor([width, height] * 2)
-    first, second = torch.cat(
-        [(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1
-    )
-    far = torch.tensor([0.05, 0.95, 0.02, 0.02])
-    proposals = {
-        "pred_boxes": torch.stack([far, second, second, first, first, far])[None],
-        "pred_logits": torch.tensor([0.5, -3, 0.2, -4, 0.9, -5])[None, :, None].repeat(1, 1, 3),
-    }
-    zero = torch.zeros(1, 3, 3)
-    stages = [
-        {"pred_logits": zero.clone(), "pred_boxes": torch.stack([first, second, far])[None]}
-        for _ in range(2)
-    ]
-    model = TwoStage(MatchesProposals(num_classes=3), proposals, stages)
-    found = batch_stability(model, inputs[:1])
-    assert found.unstable_scores() == {"encoder -> 0": 50.0, "0 -> 1": 0.0}
-    assert isinstance(model.criterion, CrossStageCriterion)
-    assert model.criterion.matcher.calls == 4  # twice for the proposals, once by the host itself
 
 
 def test_proposals_that_the_host_does_not_match_are_left_out(inputs):

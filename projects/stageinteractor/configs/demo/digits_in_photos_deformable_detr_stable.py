@@ -3,7 +3,6 @@
 from detectron2.config import LazyCall as L
 
 from stageinteractor import get_config
-from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
 from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
 
 from .digits_in_photos_deformable_detr import (
@@ -15,9 +14,7 @@ from .digits_in_photos_deformable_detr import (
     train,
 )
 
-model.assigner = L(OneToOneAtLastStage)(
-    assigner=L(CrossStageAssigner)(iou_threshold=0.5, scope=[-1, None], keep_own_match=True)
-)
+model.assigner = get_config("common/stable_matching.py").criterion.assigner
 model.class_loss = get_config("common/class_loss.py").cross_stage_position_supervised
 model.matcher = L(PositionModulatedHostMatcher)(
     cost_class=1.0, cost_bbox=5.0, cost_giou=2.0, exponent=0.5

@@ -1,7 +1,7 @@
 """Stable-DINO on the DINO R50 of detrex, 4 scales, 900 queries, 12 epochs, no cross-stage labels.
 
 Position-supervised class losses (decoder, proposals, denoising queries), the position-modulated
-cost, dense memory fusion, and the paper's class weight (section 4.1).
+cost, dense memory fusion, and the paper's class weight.
 """
 
 from detectron2.config import LazyCall as L

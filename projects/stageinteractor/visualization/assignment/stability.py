@@ -2,7 +2,7 @@
 
 In: a model and batches of annotated images. Out: for every pair of adjacent stages the number of
 objects that are matched to another query, and for every stage what the assigner added. The unstable
-score (Stable-DINO, Liu et al., ICCV 2023, section 3.1) is their share of all objects of the set.
+score (Stable-DINO, Liu et al., ICCV 2023) is their share of all objects of the set.
 """
 
 from __future__ import annotations

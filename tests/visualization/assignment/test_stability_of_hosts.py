@@ -1,0 +1,120 @@
+"""Made-up two-stage hosts: which proposals are queries, and what their assigner adds."""
+
+import pytest
+import torch
+from integrations.toy_hosts import FocalHost
+from torch import nn
+from visualization.assignment.conftest import picture
+
+from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.integrations import CrossStageCriterion
+from stageinteractor.visualization.assignment.stability import batch_stability
+
+
+@pytest.fixture
+def inputs():
+    return [picture(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2])]
+
+
+class TwoStage(nn.Module):
+    """Says what it is given, with proposals or without, and has its criterion look at it."""
+
+    def __init__(self, criterion, proposals, stages):
+        super().__init__()
+        self.criterion = criterion
+        self.outputs = {**stages[-1], "aux_outputs": stages[:-1]}
+        if proposals is not None:
+            self.outputs["enc_outputs"] = proposals
+
+    def forward(self, batched_inputs):
+        return self.criterion(
+            self.outputs, [{"labels": y, "boxes": b} for b, y in known(batched_inputs)]
+        )
+
+
+def known(batched_inputs):
+    for item in batched_inputs:
+        height, width = item["instances"].image_size
+        boxes = item["instances"].gt_boxes.tensor / torch.tensor([width, height] * 2)
+        boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
+        yield boxes, item["instances"].gt_classes
+
+
+class MatchesProposals(FocalHost):
+    def forward(self, outputs, targets):
+        losses = super().forward(outputs, targets)
+        binary = [target | {"labels": torch.zeros_like(target["labels"])} for target in targets]
+        self.matcher(outputs["enc_outputs"], binary)
+        return losses
+
+
+def test_labels_are_added_only_in_hosts_that_have_the_assigner(inputs):
+    """Queries 0 and 1 both lie on object 0, which changes from one to the other."""
+    (((first, second), _),) = known(inputs)
+    boxes = torch.stack([first, first, second])[None]
+    stages = []
+    for sure in (0, 1):
+        logits = torch.full((1, 3, 3), -4.0)
+        logits[0, sure, 0] = logits[0, 2, 2] = 4.0
+        stages.append({"pred_logits": logits, "pred_boxes": boxes.clone()})
+    plain = batch_stability(TwoStage(FocalHost(num_classes=3), None, stages), inputs)
+    assert plain.changed == (1,)
+    assert plain.labels_added == (0, 0) and plain.multi_query_objects == (0, 0)
+    criterion = CrossStageCriterion(FocalHost(num_classes=3), CrossStageAssigner())
+    found = batch_stability(TwoStage(criterion, None, stages), inputs)
+    assert found.labels_added == (1, 1) and found.multi_query_objects == (1, 1)
+
+
+def test_proposals_of_all_positions_are_ranked_by_their_first_logit(inputs):
+    """Of six positions the best three are 4, 0, 2; object 0 is at 4 (query 0), object 1 at 2 (2).
+
+    The decoder finds object 0 with query 1, and keeps object 1 with query 2. Proposals have one
+    class, the first; the other logits would choose other positions and other pairs.
+    """
+    (((first, second), _),) = known(inputs)
+    far = torch.tensor([0.05, 0.95, 0.02, 0.02])
+    logits = torch.tensor([0.5, -3, 0.2, -4, 0.9, -5])[None, :, None].repeat(1, 1, 3)
+    logits[0, [3, 1, 5], 1:] = torch.tensor([9.0, 8.0, 7.0])[:, None]
+    proposals = {
+        "pred_boxes": torch.stack([far, second, second, first, first, far])[None],
+        "pred_logits": logits,
+    }
+    stages = [
+        {"pred_logits": torch.zeros(1, 3, 3), "pred_boxes": torch.stack([far, first, second])[None]}
+        for _ in range(2)
+    ]
+    model = TwoStage(MatchesProposals(num_classes=3), proposals, stages)
+    found = batch_stability(model, inputs)
+    assert found.unstable_scores() == {"encoder -> 0": 50.0, "0 -> 1": 0.0}
+    assert model.criterion.matcher.calls == 4
+
+
+def test_proposals_are_matched_by_the_classes_that_the_host_matches_them_with(inputs):
+    """Both proposals lie halfway, each a little nearer to its object; classes would swap them."""
+    (((first, second), _),) = known(inputs)
+    halfway = [torch.lerp(first, second, share) for share in (0.499, 0.501)]
+    # of the one class of all objects both are as sure; of object 1's own class proposal 0 is
+    proposals = {
+        "pred_boxes": torch.stack(halfway)[None],
+        "pred_logits": torch.tensor([[[0.0, 0, 30], [0.0, 0, -30]]]),
+    }
+    stages = [
+        {"pred_logits": torch.zeros(1, 2, 3), "pred_boxes": torch.stack([first, second])[None]}
+        for _ in range(2)
+    ]
+    model = TwoStage(MatchesProposals(num_classes=3), proposals, stages)
+    assert batch_stability(model, inputs).from_encoder == 0
+
+
+def test_fewer_proposals_than_queries_are_no_queries(inputs):
+    (((first, second), _),) = known(inputs)
+    few = {"pred_boxes": torch.stack([first, second])[None], "pred_logits": torch.zeros(1, 2, 3)}
+    stages = [
+        {
+            "pred_logits": torch.zeros(1, 3, 3),
+            "pred_boxes": torch.stack([first, first, second])[None],
+        }
+        for _ in range(2)
+    ]
+    found = batch_stability(TwoStage(MatchesProposals(num_classes=3), few, stages), inputs)
+    assert found.from_encoder is None
