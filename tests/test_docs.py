@@ -50,7 +50,9 @@ def test_every_option_is_one_of_the_tools_own(help_of):
     assert checked > 30
 
 
-@pytest.mark.parametrize("page", ["tuning.md", "getting_started.md", "custom_data.md"])
+@pytest.mark.parametrize(
+    "page", ["tuning.md", "getting_started.md", "custom_data.md", "stable_matching.md"]
+)
 def test_every_override_is_a_key_of_a_config(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     key = r"(?<![\w.])((?:train|model|dataloader|optimizer)\.[\w.]+=(?:\[[^\]]*\]|[^\s`,]+))"
@@ -58,6 +60,8 @@ def test_every_override_is_a_key_of_a_config(page):
     assert overrides
     for override in overrides:
         names = ("stageinteractor_r50_1x", "demo/digits_in_photos")
+        if page == "stable_matching.md":
+            names = ("stageinteractor_r50_stable_1x", "demo/digits_in_photos_stable")
         assert any(accepts(name, override) for name in names), override
 
 

@@ -1,4 +1,4 @@
-"""Run the paper's ablations on a data set and print them beside the paper's figures.
+"""Run tables of ablations on a data set and print them beside the paper's figures, if there are.
 
   tools/ablate.py --list
   tools/ablate.py --table reuse --seeds 0 1 2                # on the embedded set

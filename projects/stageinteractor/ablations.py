@@ -1,4 +1,4 @@
-"""The paper's ablations: tables of rows, each a few changes of a config, with the paper's figures.
+"""Ablations: tables of rows, each a few changes of a config, beside the paper's figures.
 
 A row that is the full model has no changes. Figures are AP, AP50, AP75, APs, APm, APl in per cent
 on COCO val2017 with R50, 100 queries and 12 epochs; None where the paper does not give one.
