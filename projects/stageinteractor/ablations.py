@@ -51,7 +51,8 @@ def _nms(threshold: float) -> dict[str, Any]:
 
 
 # Stable-DINO's matching beside the cross-stage assigner. Rows A to G each add to the one before; C
-# also divides by the matches from there on, because soft targets have no sum to divide by.
+# also divides by the matches from there on, because soft targets have no sum to divide by. H varies
+# the class weight, 2 in all others, on the best row with soft targets, and once on A.
 LOSS = f"{CRITERION}.class_loss"
 LOSSES = get_config("common/class_loss.py")
 STABLE = {
@@ -91,9 +92,10 @@ TABLES: dict[str, list[Row]] = {
         Row("F-rank-decay", DECAYED),
         Row("G-last-stage-one-to-one", ONE_TO_ONE),
         *(
-            Row(f"H-weight-{value:g}", ONE_TO_ONE | {f"{CRITERION}.weight_class": value})
+            Row(f"H-D-weight-{value:g}", PER_OBJECT | {f"{CRITERION}.weight_class": value})
             for value in (4.0, 6.0, 8.0)
         ),
+        Row("A-weight-4", {f"{CRITERION}.weight_class": 4.0}),
     ],
     "assigner": [
         Row("off", {ASSIGNER: LazyCall(PerStageAssigner)()}),

@@ -158,7 +158,8 @@ def test_the_rows_of_stable_matching_build_up():
         "F-rank-decay": (cross, True, True, "matches", 2.0, best, True, 2.0),
         "G-last-stage-one-to-one": (one, True, True, "matches", 2.0, best, True, 2.0),
         **{
-            f"H-weight-{w:g}": (one, True, True, "matches", 2.0, best, True, w)
+            f"H-D-weight-{w:g}": (cross, True, False, "matches", 2.0, best, False, w)
             for w in (4.0, 6.0, 8.0)
         },
+        "A-weight-4": (cross, False, False, "max", None, None, None, 4.0),
     }
