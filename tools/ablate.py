@@ -129,9 +129,9 @@ def table(args: argparse.Namespace) -> str:
     lines = []
     for row, runs in zip(rows, results, strict=True):
         lines.append([row.name, *(cell(name, [run.get(name) for run in runs]) for name in names)])
-        if row.paper:
-            figures = ["-" if x is None else f"{x:.1f}" for x in row.paper]
-            lines.append(["  paper, COCO", *figures])
+        if any(each.paper for each in rows):
+            figures = row.paper or (None,) * len(MEASURES)
+            lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in figures)])
     return tabulate(lines, headers=[args.table, *names], disable_numparse=True)
 
 
