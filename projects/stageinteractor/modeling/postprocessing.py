@@ -78,9 +78,7 @@ class TopKNms(TopK):
         return [self._suppress(found) for found in super().select(logits, boxes)]
 
     def _suppress(self, found: Detections) -> Detections:
-        # torchvision tells classes apart by shifting boxes, which is right above 0 only
-        boxes = found.boxes - found.boxes.min()
-        kept = batched_nms(boxes, found.scores, found.labels, self.iou_threshold)
+        kept = batched_nms(found.boxes, found.scores, found.labels, self.iou_threshold)
         return Detections(*(field[kept] for field in found))
 
 
