@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .box_coding import xyxy_to_xyzr
+from ..box_coding import xyxy_to_xyzr
 
 
 class InitialQueries(nn.Module):

@@ -1,0 +1,102 @@
+"""The small network that predicts anchors in patches: compress, normalise, three linear layers.
+
+In: feature maps, of which patches are cut after `Compress`. Out: for every patch (c, P, P) the
+logits and boxes of A anchors. Patches are read as a whole, not cell by cell: every anchor sees all
+of its patch. Paper: ASAG, section 3.2 and appendix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class Compress(nn.Sequential):
+    """Reduce maps (B, D, H, W) to few channels, (B, c, H, W).
+
+    Args:
+        embed_dim: D.
+        channels: c.
+    """
+
+    def __init__(self, *, embed_dim: int = 256, channels: int = 8) -> None:
+        hidden = embed_dim // 2
+        super().__init__(
+            nn.Conv2d(embed_dim, hidden, 1), nn.GELU(), nn.Conv2d(hidden, channels, 3, padding=1)
+        )
+        xavier(self.modules())
+
+
+class WholeImage(nn.Sequential):
+    """Halve maps (B, c, 2 P, 2 P) to (B, c, P, P): the level that sees the whole image.
+
+    Args:
+        channels: c.
+    """
+
+    def __init__(self, *, channels: int = 8) -> None:
+        conv = nn.Conv2d(channels, channels, 3, stride=2, padding=2, dilation=2)
+        super().__init__(nn.ReLU(), conv)
+        xavier(self.modules())
+
+
+class PatchEmbedding(nn.Module):
+    """Make one vector (n, P P c) of every patch (n, c, P, P).
+
+    All its numbers are normalised together, then every cell gets a learned position embedding.
+
+    Args:
+        side: P.
+        channels: c.
+    """
+
+    def __init__(self, *, side: int = 15, channels: int = 8) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm((side * side, channels))
+        self.position = nn.Parameter(torch.zeros(side * side, channels))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return the vectors."""
+        cells = patches.flatten(2).transpose(1, 2)  # (n, P P, c)
+        return (self.norm(cells) + self.position).flatten(1)
+
+
+class AnchorHead(nn.Module):
+    """Predict A anchors in every patch.
+
+    Args:
+        in_features: P P c.
+        num_anchors: A.
+        hidden_dim: width of the two hidden layers.
+    """
+
+    def __init__(
+        self, *, in_features: int = 1800, num_anchors: int = 50, hidden_dim: int = 1000
+    ) -> None:
+        super().__init__()
+        self.num_anchors = num_anchors
+        self.layers = nn.Sequential(
+            nn.Linear(in_features, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, 5 * num_anchors),
+        )
+        xavier(self.modules())
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (n, A) of an object's being there, and boxes (n, A, 4).
+
+        The boxes are cxcywh in parts of the patch, between 0 and 1.
+        """
+        found = self.layers(vectors).unflatten(-1, (self.num_anchors, 5))
+        return found[..., 4], found[..., :4].sigmoid()
+
+
+def xavier(modules: Iterable[nn.Module]) -> None:
+    """Give the weights of linear and convolution layers Xavier's uniform values."""
+    for module in modules:
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight)

@@ -1,0 +1,89 @@
+"""The features of patches, squares of ``side`` x ``side`` cells, cut out of maps of B images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .patches import FLIPS
+
+
+def rounded_cells(image_sizes: Tensor, stride: int) -> list[tuple[int, int]]:
+    """Return (rows, columns) of every image in a map without padding: the nearest, at least 1.
+
+    Args:
+        image_sizes: (B, 2), (height, width) in pixels.
+        stride: of the map.
+    """
+    cells = (image_sizes / stride + 0.5).floor().clamp(min=1)
+    return [(int(rows), int(columns)) for rows, columns in cells.tolist()]
+
+
+def covered_cells(image_sizes: Tensor, stride: int) -> Tensor:
+    """Return (B, 2) long, rows and columns of the cells that hold any part of every image."""
+    return (image_sizes / stride).ceil().long()
+
+
+def resize_valid(features: Tensor, cells: Sequence[tuple[int, int]], size: int) -> Tensor:
+    """Resize the part of every image that is no padding to (B, c, size, size), bilinearly.
+
+    Args:
+        features: (B, c, H, W).
+        cells: (rows, columns) of every image that are no padding.
+        size: side of the result; the aspect ratio is not kept.
+    """
+    resized = [
+        F.interpolate(item[None, :, :rows, :columns], (size, size), mode="bilinear")
+        for item, (rows, columns) in zip(features, cells, strict=True)
+    ]
+    return torch.cat(resized)
+
+
+def cut_quarters(features: Tensor) -> Tensor:
+    """Cut maps (B, c, 2 P, 2 P) into quarters (4 B, c, P, P), those of an image together."""
+    side = features.shape[-1] // 2
+    rows = features.unflatten(-1, (2, side)).unflatten(-3, (2, side))  # (B, c, y, P, x, P)
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def flipped(features: Tensor) -> Tensor:
+    """Return maps (B, c, P, P) and their flips, (4 B, c, P, P), those of an image together."""
+    versions = []
+    for along_x, along_y in FLIPS:
+        axes = [-1] * along_x + [-2] * along_y
+        versions.append(features.flip(axes) if axes else features)
+    return torch.stack(versions, dim=1).flatten(0, 1)
+
+
+def cut_squares(
+    features: Tensor, images: Tensor, corners: Tensor, side: int, cells: Tensor
+) -> Tensor:
+    """Cut squares (n, c, side, side) out of maps (B, c, H, W); zeros where the image has ended.
+
+    Args:
+        features: (B, c, H, W).
+        images: (n,) long.
+        corners: (n, 2) long, column and row of the first cell, not negative.
+        side: cells.
+        cells: (B, 2) long, rows and columns of the images without padding.
+    """
+    steps = torch.arange(side, device=features.device)
+    columns, rows = (corners[:, :, None] + steps).unbind(1)  # (n, side) each
+    last_row, last_column = cells[images].unsqueeze(-1).unbind(1)  # (n, 1) each
+    inside = (rows < last_row)[:, :, None] & (columns < last_column)[:, None, :]
+    rows = rows.clamp(max=features.shape[2] - 1)[:, :, None]
+    columns = columns.clamp(max=features.shape[3] - 1)[:, None, :]
+    found = features[images[:, None, None], :, rows, columns]  # (n, side, side, c)
+    return torch.where(inside.unsqueeze(-1), found, 0.0).movedim(-1, 1)
+
+
+def push_back(corners: Tensor, images: Tensor, side: int, cells: Tensor) -> Tensor:
+    """Move corners (n, 2) so that squares of ``side`` cells end with the image, where it is larger.
+
+    A square larger than its image begins where the image begins. Arguments as of `cut_squares`.
+    """
+    most = (cells[images].flip(-1) - side).clamp(min=0)
+    return torch.minimum(corners, most).clamp(min=0)
