@@ -1,0 +1,51 @@
+"""What the anchors of a patch learn: the objects whose centre lies in it, as far as it shows them.
+
+Every object is a target of one quarter of its image, of all versions of the whole image, and of any
+square that shows its centre and is not smaller than it. Paper: ASAG, section 3.4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...assigner.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from ...assigner.targets import PaddedTargets
+from .patches import Patches, to_patch
+
+
+@torch.no_grad()
+def patch_targets(
+    patches: Patches, objects: PaddedTargets, fit: bool, side: float = 1.0
+) -> PaddedTargets:
+    """Return the objects of n patches, as if every patch were an image.
+
+    Args:
+        patches: where the patches lie.
+        objects: of the B images, xyxy pixels.
+        fit: leave out objects that are wider or higher than the patch.
+        side: width and height that patches are scaled to.
+
+    Returns:
+        Boxes (n, T, 4), xyxy, clipped to their patch, in [0, side]; all labels are 0.
+    """
+    boxes = xyxy_to_cxcywh(objects.boxes)[patches.images]  # (n, T, 4)
+    counts = torch.tensor(objects.counts).to(boxes.device, non_blocking=True)[patches.images]
+    real = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    low, high = patches.offsets[:, None], (patches.offsets + patches.extents)[:, None]
+    # in pixels, where a quarter ends at the very number at which the next one begins
+    shown = real & ((boxes[..., :2] >= low) & (boxes[..., :2] < high)).all(dim=-1)
+    if fit:
+        shown &= (boxes[..., 2:] <= patches.extents[:, None]).all(dim=-1)
+    found = cxcywh_to_xyxy(to_patch(boxes, patches)).clamp(0.0, 1.0) * side
+    return _compact(found, shown)
+
+
+def _compact(boxes: Tensor, shown: Tensor) -> PaddedTargets:
+    """Move the boxes (n, T, 4) that are shown (n, T) to the front, with zeros behind them."""
+    counts = shown.sum(dim=1).tolist()
+    most = max(counts, default=0)
+    order = (~shown).byte().argsort(dim=1, stable=True)[:, :most]
+    boxes = boxes.masked_fill(~shown.unsqueeze(-1), 0.0)
+    boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
+    return PaddedTargets(boxes, order.new_zeros(order.shape), counts)

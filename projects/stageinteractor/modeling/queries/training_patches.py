@@ -1,0 +1,88 @@
+"""Patches that training adds, so that every level learns from enough of them in every image.
+
+Those that probing generates come first, then patches around small objects, then random ones. Paper:
+ASAG, section 3.4 and appendix.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...assigner.targets import PaddedTargets
+from .patch_features import push_back
+from .probing import Squares, suppress
+
+
+@torch.no_grad()
+def around_objects(
+    objects: PaddedTargets, side: int, stride: int, cells: Tensor, overlap: float = 0.25
+) -> Squares:
+    """Return patches at random places around objects that are less than half a patch wide and high.
+
+    Objects near each other share a patch: of squares around objects that overlap, that of the
+    object nearest to all others (least sum of squared distances) is taken. It stays inside.
+
+    Args:
+        objects: of all images.
+        side: of a patch, cells.
+        stride: of the map, pixels.
+        cells: (B, 2) long, rows and columns of the images in it.
+        overlap: the IoU of squares from which on objects share a patch, exclusive.
+    """
+    boxes = objects.boxes
+    size = boxes[..., 2:] - boxes[..., :2]
+    real = _real(objects)
+    small = real & (size < side * stride / 2).all(dim=-1)
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    distance = (center[:, :, None] - center[:, None]).square().sum(dim=-1)  # (B, T, T)
+    score = -distance.masked_fill(~real[:, None], 0.0).sum(dim=-1)
+    images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(small)
+    boxes, score, images = boxes[small], score[small], images[small]
+    kept = suppress(center[small], score, images, side * stride, overlap)
+    corners = _corners_around(boxes[kept], side, stride)
+    return Squares(images[kept], push_back(corners, images[kept], side, cells))
+
+
+@torch.no_grad()
+def anywhere(counts: Tensor, side: int, cells: Tensor) -> Squares:
+    """Return patches at random places.
+
+    Args:
+        counts: (B,) long, how many of every image.
+        side: of a patch, cells.
+        cells: (B, 2) long, rows and columns of the images in the map.
+    """
+    images = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    places = (cells[images].flip(-1) - side + 1).clamp(min=1)
+    corners = (torch.rand_like(places, dtype=torch.float) * places).long()
+    return Squares(images, push_back(corners, images, side, cells))
+
+
+def filled(first: Squares, more: Squares, least: int, num_images: int) -> Squares:
+    """Return the first patches, and as many more of every image as it lacks to have ``least``."""
+    counts = torch.bincount(first.images, minlength=num_images)
+    taken = F.one_hot(more.images, num_images).cumsum(dim=0)  # (n, B)
+    number = taken.gather(1, more.images[:, None])[:, 0]  # 1 for the first more of an image
+    used = number <= (least - counts)[more.images]
+    return joined(first, Squares(more.images[used], more.corners[used]))
+
+
+def joined(first: Squares, second: Squares) -> Squares:
+    """Return the patches of both."""
+    return Squares(
+        torch.cat([first.images, second.images]), torch.cat([first.corners, second.corners])
+    )
+
+
+def _corners_around(boxes: Tensor, side: int, stride: int) -> Tensor:
+    """Return (n, 2) long: corners of squares that hold the boxes (n, 4), any with equal chance."""
+    first = (boxes[:, 2:] / stride).ceil() - side
+    last = (boxes[:, :2] / stride).floor()
+    return torch.minimum((first + torch.rand_like(first) * (last - first + 1)).floor(), last).long()
+
+
+def _real(objects: PaddedTargets) -> Tensor:
+    counts = torch.tensor(objects.counts).to(objects.boxes.device, non_blocking=True)
+    return torch.arange(objects.boxes.shape[1], device=objects.boxes.device) < counts[:, None]
