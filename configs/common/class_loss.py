@@ -8,6 +8,8 @@ from stageinteractor.criterion import (
     DistanceWeight,
     EqualWeight,
     Power,
+    QueryWeight,
+    QueryWeightTarget,
     RankDecay,
     RescalePerImage,
     RescalePerObject,
@@ -67,5 +69,12 @@ mal = L(ClassLoss)(
 ia_bce = L(ClassLoss)(
     target=L(SoftTarget)(quality=L(Power)(iou=0.75, score=0.25), floor=0.01),
     positive_weight=L(EqualWeight)(),
+    negative_weight=L(ScoreWeight)(alpha=1.0, gamma=2.0),
+)
+
+# Query weighting (ASAG, Fu et al., ICCV 2023): for one-layer decoders only, six layers lose AP.
+query_weighting = L(ClassLoss)(
+    target=L(QueryWeightTarget)(),
+    positive_weight=L(QueryWeight)(),
     negative_weight=L(ScoreWeight)(alpha=1.0, gamma=2.0),
 )

@@ -21,6 +21,7 @@ NAMES = [
     "mal",
     "position_supervised",
     "quality_focal",
+    "query_weighting",
     "varifocal",
 ]
 

@@ -31,6 +31,14 @@ class SharedTargets(list[Target]):
         super().__init__(targets)
         self.padded: dict[tuple[torch.dtype, torch.device], PaddedTargets] = {}
 
+    @classmethod
+    def of_padded(cls, padded: PaddedTargets) -> SharedTargets:
+        """Return targets that are padded already."""
+        rows = zip(padded.boxes, padded.labels, padded.counts, strict=True)
+        targets = cls([{"boxes": b[:count], "labels": c[:count]} for b, c, count in rows])
+        targets.padded[padded.boxes.dtype, padded.boxes.device] = padded
+        return targets
+
 
 def pad_targets(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
     """Stack the objects of all images on the device and in the floating type of ``like``.

@@ -1,8 +1,10 @@
 """Losses of a query-based detector whose stages are matched and labelled together."""
 
+from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
 from .class_loss import ClassLoss, FocalLoss
 from .class_weights import Detached, DistanceWeight, EqualWeight, ScoreWeight, TargetWeight
 from .positives import Positives
+from .query_weighting import QueryBoxWeight, QueryWeight, QueryWeightTarget
 from .set_criterion import SetCriterion
 from .soft_targets import (
     Exponential,
@@ -15,6 +17,9 @@ from .soft_targets import (
 )
 
 __all__ = [
+    "AreaWeight",
+    "AreaWeighted",
+    "AreaWeightedMatcher",
     "ClassLoss",
     "Detached",
     "DistanceWeight",
@@ -23,6 +28,9 @@ __all__ = [
     "FocalLoss",
     "Positives",
     "Power",
+    "QueryBoxWeight",
+    "QueryWeight",
+    "QueryWeightTarget",
     "RankDecay",
     "RescalePerImage",
     "RescalePerObject",

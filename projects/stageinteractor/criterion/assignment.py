@@ -21,6 +21,7 @@ class Assignment:
         matches: (S, B, N) long.
         targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         num_classes: C.
+        image_sizes: (B, 2), (height, width).
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class Assignment:
         matches: Tensor,
         targets: Sequence[Target],
         num_classes: int,
+        image_sizes: Tensor | None = None,
     ) -> None:
         self.assigner = assigner
         self.boxes = boxes
         self.matches = matches
         self.targets = targets
         self.num_classes = num_classes
+        self.image_sizes = image_sizes
 
     @cached_property
     def class_targets(self) -> Tensor:
@@ -46,7 +49,17 @@ class Assignment:
     def positives(self) -> Positives:
         """The pairs of query and object behind the class targets."""
         objects = self.assigner.ranked_objects(self.boxes, self.matches, self.targets)
-        return Positives(objects, self.boxes, self.matches, self.targets)
+        return self._positives(objects)
+
+    @cached_property
+    def own_matches(self) -> Positives:
+        """The pairs that the box losses learn from: the stages' own matches."""
+        return self._positives(self.matches.unsqueeze(-1))
+
+    def _positives(self, objects: Tensor) -> Positives:
+        return Positives(
+            objects, self.boxes, self.matches, self.targets, image_sizes=self.image_sizes
+        )
 
     def num_labels(self) -> Tensor:
         """Return (S,), the number of classes that queries learn, from what is there already."""

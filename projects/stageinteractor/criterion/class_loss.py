@@ -63,7 +63,7 @@ class ClassLoss(nn.Module):
 
     Args:
         target: positives and the probabilities of their classes -> targets t (`SoftTarget`).
-        positive_weight: logits, targets -> weights.
+        positive_weight: logits, targets, positives -> weights.
         negative_weight: logits -> weights.
     """
 
@@ -82,7 +82,8 @@ class ClassLoss(nn.Module):
         chosen = logits.gather(-1, labels)  # (S, B, N, R)
         targets = self.target(positives, chosen.detach().sigmoid()).to(chosen)
         cross_entropy = targets * F.softplus(-chosen) + (1 - targets) * F.softplus(chosen)
-        learnt = torch.where(valid, self.positive_weight(chosen, targets) * cross_entropy, 0.0)
+        weight = self.positive_weight(chosen, targets, positives)
+        learnt = torch.where(valid, weight * cross_entropy, 0.0)
         others = self.negative_weight(logits) * F.softplus(logits)
         # classes of a query differ, so that sums put every entry in its place
         count = torch.zeros_like(logits).scatter_add_(-1, labels, valid.to(logits.dtype))

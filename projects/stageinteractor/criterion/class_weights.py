@@ -1,7 +1,8 @@
 """How much an entry of a class loss weighs: one choice for positives, one for negatives.
 
-Weights are computed from logits, and gradients flow through them as through the rest of the loss,
-unless `Detached` stops them.
+Weights of positives are computed from logits, targets and the pairs of query and object, those of
+negatives from logits alone. Gradients flow through them as through the rest of the loss, unless
+`Detached` stops them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .positives import Positives
 
 
 class DistanceWeight(nn.Module):
@@ -22,7 +25,7 @@ class DistanceWeight(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
         """Return the weights; t - p = t (1 - p) - (1 - t) p, each from the logit, is exact."""
         gap = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
         return self.alpha * gap.abs() ** self.gamma
@@ -31,7 +34,7 @@ class DistanceWeight(nn.Module):
 class TargetWeight(nn.Module):
     """Weight t of a positive with target t."""
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
         """Return the weights."""
         return targets
 
@@ -39,7 +42,7 @@ class TargetWeight(nn.Module):
 class EqualWeight(nn.Module):
     """Weight 1 of every positive."""
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
         """Return the weights."""
         return torch.ones_like(targets)
 

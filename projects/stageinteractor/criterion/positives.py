@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..assigner.boxes import box_iou
+from ..assigner.boxes import box_area, box_iou
 from ..assigner.targets import Target, matched_boxes, matched_labels, pad_targets
 
 
@@ -26,6 +26,7 @@ class Positives:
         matches: (S, B, N) long: the stages' own matches, -1 without one.
         targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         competing: whether queries of one object are ranked. Those of denoising groups are not.
+        image_sizes: (B, 2), (height, width), for what looks at the size of objects.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Positives:
         matches: Tensor,
         targets: Sequence[Target],
         competing: bool = True,
+        image_sizes: Tensor | None = None,
     ) -> None:
         self.objects = objects
         self.boxes = boxes.detach()
         self.matches = matches
         self.padded = pad_targets(targets, like=self.boxes)
         self.competing = competing
+        self.image_sizes = image_sizes
         self.valid = objects >= 0
 
     @cached_property
@@ -51,8 +54,21 @@ class Positives:
     @cached_property
     def iou(self) -> Tensor:
         """(S, B, N, R): overlap of the query's box at this stage, 0 where there is no object."""
-        boxes = matched_boxes(self.padded, self.objects.flatten(2)).view(*self.objects.shape, 4)
-        return box_iou(self.boxes.unsqueeze(3), boxes).masked_fill(~self.valid, 0.0)
+        iou = box_iou(self.boxes.unsqueeze(3), self.object_boxes)
+        return iou.masked_fill(~self.valid, 0.0)
+
+    @cached_property
+    def object_boxes(self) -> Tensor:
+        """(S, B, N, R, 4): boxes of the objects, xyxy pixels, of no meaning where there is none."""
+        return matched_boxes(self.padded, self.objects.flatten(2)).view(*self.objects.shape, 4)
+
+    @cached_property
+    def relative_size(self) -> Tensor:
+        """(S, B, N, R): sqrt(w h) of the objects in parts of their image, 0 where there is none."""
+        if self.image_sizes is None:
+            raise ValueError("the sizes of the images are needed, and these positives have none")
+        share = box_area(self.object_boxes) / self.image_sizes.prod(dim=1).view(-1, 1, 1)
+        return share.masked_fill(~self.valid, 0.0).sqrt()
 
     @cached_property
     def ranks(self) -> Tensor:

@@ -19,6 +19,7 @@ from ..assigner.interface import Assigner
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
 from .class_loss import ClassLoss, FocalLoss
+from .positives import Positives
 from .statistics import statistics_are_due, write_statistics
 
 Matcher = Callable[[Tensor, Tensor, Sequence[Target], Tensor], Tensor]
@@ -35,6 +36,7 @@ class SetCriterion(nn.Module):
         normalizer: what the class loss is divided by: "max", the larger of the numbers of matches
             and of class labels, as published; or "matches", which more labels do not change.
         log_statistics: write what the assigner did to detectron2's training metrics.
+        box_weight: logits and IoU of matches, positives -> weights of their box losses; 1 without.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SetCriterion(nn.Module):
         weight_giou: float = 2.0,
         normalizer: str = "max",
         log_statistics: bool = False,
+        box_weight: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if normalizer not in ("max", "matches"):
@@ -59,6 +62,7 @@ class SetCriterion(nn.Module):
         self.weight_giou = weight_giou
         self.normalizer = normalizer
         self.log_statistics = log_statistics
+        self.box_weight = box_weight
 
     def forward(
         self, logits: Tensor, boxes: Tensor, targets: Sequence[Target], image_sizes: Tensor
@@ -77,11 +81,12 @@ class SetCriterion(nn.Module):
             targets = SharedTargets(targets)
             matches = self.matcher(logits.detach(), boxes.detach(), targets, image_sizes)
             assignment = Assignment(
-                self.assigner, boxes.detach(), matches, targets, logits.shape[-1]
+                self.assigner, boxes.detach(), matches, targets, logits.shape[-1], image_sizes
             )
             class_sum = self.class_loss.entries(logits, assignment).sum(dim=(1, 2, 3))
             class_average, box_average = self._averages(matches, assignment.num_labels())
-            bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes)
+            weights = self._box_weights(logits.detach(), assignment.own_matches)
+            bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes, weights)
             if self.log_statistics and statistics_are_due():
                 objects = assignment.positives.objects
                 write_statistics(assignment_statistics(objects, matches, targets))
@@ -95,6 +100,12 @@ class SetCriterion(nn.Module):
             for name, values in losses.items()
             for stage, value in enumerate(values.unbind())
         }
+
+    def _box_weights(self, logits: Tensor, matches: Positives) -> Tensor | None:
+        """Return the weights (S, B, N) of the box losses of the stages' own matches."""
+        if self.box_weight is None:
+            return None
+        return self.box_weight(logits.gather(-1, matches.labels), matches.iou, matches)[..., 0]
 
     def _averages(self, matches: Tensor, num_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalisers (S,) of the class and of the box losses of this rank.
@@ -118,12 +129,17 @@ class SetCriterion(nn.Module):
 
 
 def box_losses(
-    boxes: Tensor, matches: Tensor, targets: Sequence[Target], image_sizes: Tensor
+    boxes: Tensor,
+    matches: Tensor,
+    targets: Sequence[Target],
+    image_sizes: Tensor,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the sums (S,) of the L1 loss, normalised by (w, h, w, h), and of 1 - GIoU in pixels.
 
-    Queries without a match are replaced by a unit box on both sides: their loss and gradient are
-    exactly zero, whatever the predicted box is, and no index has to be known on the host.
+    Matches count by their weights (S, B, N), if there are any. Queries without a match are replaced
+    by a unit box on both sides: their loss and gradient are exactly zero, whatever the predicted
+    box is, and no index has to be known on the host.
     """
     padded = pad_targets(targets, like=boxes)
     matched = (matches >= 0).unsqueeze(-1)
@@ -132,6 +148,8 @@ def box_losses(
     wanted = torch.where(matched, matched_boxes(padded, matches), unit)
     boxes = torch.where(matched, boxes, unit)
     scale = image_sizes.to(boxes).flip(-1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): w, h, w, h
-    l1 = (boxes / scale - wanted / scale).abs().sum(dim=(1, 2, 3))
-    giou = (1.0 - box_giou(boxes, wanted)).sum(dim=(1, 2))
-    return l1, giou
+    l1 = (boxes / scale - wanted / scale).abs()
+    giou = 1.0 - box_giou(boxes, wanted)
+    if weights is not None:
+        l1, giou = l1 * weights.unsqueeze(-1), giou * weights
+    return l1.sum(dim=(1, 2, 3)), giou.sum(dim=(1, 2))

@@ -100,5 +100,6 @@ class HostClassLoss(nn.Module):
                 for t in targets
             ]
             boxes = cxcywh_to_xyxy(boxes) * SIDE
-            positives = Positives(objects, boxes, matches, known, competing)
+            sizes = boxes.new_full((len(known), 2), SIDE)
+            positives = Positives(objects, boxes, matches, known, competing, sizes)
             return self.loss(logits, positives).sum(dim=(1, 2, 3))

@@ -1,0 +1,120 @@
+"""Query weighting, with the numbers of its equations worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from stageinteractor.assigner import HungarianMatcher, PerStageAssigner
+from stageinteractor.criterion import (
+    ClassLoss,
+    Positives,
+    QueryBoxWeight,
+    QueryWeight,
+    QueryWeightTarget,
+    ScoreWeight,
+    SetCriterion,
+)
+from stageinteractor.criterion.query_weighting import (
+    negative_weight,
+    normalised,
+    positive_weight,
+)
+
+LOSS = ClassLoss(QueryWeightTarget(), QueryWeight(), ScoreWeight(1.0, 2.0))
+
+
+def number(x: float) -> torch.Tensor:
+    return torch.tensor(x, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("score", "iou", "up", "down"),
+    [
+        (0.1, 0.1, 0.27, 0.41),
+        (0.1, 0.9, 0.57, 0.05),
+        (0.5, 0.5, 0.71, 0.59),
+        (0.5, 0.9, 0.89, 0.10),
+        (0.9, 0.1, 0.42, 0.80),
+        (0.9, 0.9, 0.97, 0.13),
+    ],
+)
+def test_weights_are_those_of_the_equations(score: float, iou: float, up: float, down: float):
+    # 0.9 and 0.1: 0.9^0.4 = 0.9587, 0.1^0.6 = 0.2512; (0.2408 - 0.3333) 4.5 = -0.4162;
+    # sigmoid = 0.3974, over sigmoid(3) = 0.9526: 0.4172. Down: (0.9587 - 0.3333) 4.5 = 2.8140:
+    # 0.9434 / 0.9526 - 0.1915 = 0.7989
+    assert positive_weight(number(score), number(iou)).item() == pytest.approx(up, abs=5e-3)
+    assert negative_weight(number(score), number(iou)).item() == pytest.approx(down, abs=5.1e-3)
+
+
+def test_ranges():
+    zero, one = number(0.0), number(1.0)
+    assert normalised(zero, one).item() == pytest.approx(0.1915, abs=5e-5)
+    assert positive_weight(one, one).item() == pytest.approx(1.0)
+    # of the paper, which subtracts sigmoid(-1.5) alone, the least would be 0.009
+    assert negative_weight(zero, zero).item() == pytest.approx(0.0, abs=1e-12)
+    assert negative_weight(one, one).item() == pytest.approx(0.0, abs=1e-12)
+    assert negative_weight(one, zero).item() == pytest.approx(0.8085, abs=5e-5)
+
+
+def test_a_box_begins_to_fit_where_iou_to_the_0_6_is_a_half():
+    switch = 0.5 ** (1 / 0.6)  # 0.315
+    for iou in (0.0, 0.1, switch - 1e-9, switch + 1e-9):
+        found = negative_weight(number(0.5), number(iou))
+        torch.testing.assert_close(found, negative_weight(number(0.5), number(0.0)))
+    assert negative_weight(number(0.5), number(0.32)) < negative_weight(number(0.5), number(0.3))
+
+
+def one_query(iou: float) -> Positives:
+    wanted = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
+    boxes = torch.tensor([0.0, 0, 10 * iou, 10], dtype=torch.float64).view(1, 1, 1, 4)
+    zero = torch.zeros(1, 1, 1, dtype=torch.long)
+    return Positives(zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([0])}])
+
+
+@pytest.mark.parametrize(("logit", "iou"), [(0.0, 0.5), (-2.0, 0.2), (1.5, 0.95)])
+def test_a_positive_is_pulled_up_and_pushed_down(logit: float, iou: float):
+    x = number(logit).view(1, 1, 1, 1).requires_grad_()
+    found = LOSS(x, one_query(iou)).sum()
+    score = number(logit).sigmoid()
+    up, down = positive_weight(score, number(iou)), negative_weight(score, number(iou))
+    wanted = -up * score.log() - down * (1 - score).log()
+    torch.testing.assert_close(found, wanted)
+    found.backward()  # the weights have no gradient: p (w+ + w-) - w+
+    torch.testing.assert_close(x.grad.squeeze(), score * (up + down) - up)
+
+
+@pytest.mark.parametrize(
+    ("iou", "score"), [(0.3, 0.44), (0.5, 0.55), (0.7, 0.68), (0.9, 0.88), (1.0, 1.0)]
+)
+def test_following_the_gradient_ends_at_a_score_near_the_iou(iou: float, score: float):
+    found = number(0.5).view(1, 1, 1, 1)
+    for _ in range(200):
+        found = QueryWeightTarget()(one_query(iou), found)
+    assert found.item() == pytest.approx(score, abs=6e-3)
+
+
+def test_negatives_have_the_square_of_their_score():
+    none = torch.full((1, 1, 1, 1), -1)
+    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}]
+    positives = Positives(none, torch.zeros(1, 1, 1, 4), none[..., 0], targets)
+    found = LOSS(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
+    assert found.item() == pytest.approx(9 / 16 * math.log(4))
+
+
+def test_box_losses_are_weighted_in_the_criterion():
+    criterion = [
+        SetCriterion(HungarianMatcher(), PerStageAssigner(), LOSS, box_weight=weight)
+        for weight in (None, QueryBoxWeight())
+    ]
+    boxes = torch.tensor([[0.0, 0, 50, 50], [90, 40, 95, 45]]).double().view(1, 1, 2, 4)
+    targets = [{"boxes": torch.tensor([[0.0, 0, 100, 50]]).double(), "labels": torch.tensor([1])}]
+    sizes = torch.tensor([[50.0, 100.0]]).double()
+    logits = torch.zeros(1, 1, 2, 3, dtype=torch.float64)
+    plain, weighted = (each(logits, boxes, targets, sizes) for each in criterion)
+    weight = positive_weight(number(0.5), number(0.5)).item()
+    for name in ("bbox", "giou"):
+        plainly = plain[f"loss_{name}_0"].item()
+        assert plainly > 0
+        assert weighted[f"loss_{name}_0"].item() == pytest.approx(weight * plainly)
+    assert weighted["loss_class_0"] == plain["loss_class_0"]
