@@ -1,5 +1,6 @@
 """Losses of a query-based detector whose stages are matched and labelled together."""
 
+from .anchor_loss import AnchorLoss
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
 from .class_loss import ClassLoss, FocalLoss
 from .class_weights import Detached, DistanceWeight, EqualWeight, ScoreWeight, TargetWeight
@@ -17,6 +18,7 @@ from .soft_targets import (
 )
 
 __all__ = [
+    "AnchorLoss",
     "AreaWeight",
     "AreaWeighted",
     "AreaWeightedMatcher",

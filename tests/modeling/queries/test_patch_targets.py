@@ -51,11 +51,10 @@ def test_a_square_has_the_objects_whose_centre_it_shows():
         [8, 0, 33, 24],  # wider than the patch
         [8, 0, 32, 25],  # higher than the patch
     ]
-    found = patch_targets(square, objects(boxes, []), fit=True, side=24.0)
+    found = patch_targets(square, objects(boxes, []), fit=True)
     assert found.counts == [2]
-    torch.testing.assert_close(
-        found.boxes[0], torch.tensor([[0.0, 0, 8, 8], [0, 0, 24, 24]]), atol=1e-5, rtol=0
-    )
+    wanted = torch.tensor([[0.0, 0, 1 / 3, 1 / 3], [0, 0, 1, 1]])
+    torch.testing.assert_close(found.boxes[0], wanted)
     assert patch_targets(square, objects(boxes, []), fit=False).counts == [4]
 
 

@@ -15,19 +15,16 @@ from .patches import Patches, to_patch
 
 
 @torch.no_grad()
-def patch_targets(
-    patches: Patches, objects: PaddedTargets, fit: bool, side: float = 1.0
-) -> PaddedTargets:
+def patch_targets(patches: Patches, objects: PaddedTargets, fit: bool) -> PaddedTargets:
     """Return the objects of n patches, as if every patch were an image.
 
     Args:
         patches: where the patches lie.
         objects: of the B images, xyxy pixels.
         fit: leave out objects that are wider or higher than the patch.
-        side: width and height that patches are scaled to.
 
     Returns:
-        Boxes (n, T, 4), xyxy, clipped to their patch, in [0, side]; all labels are 0.
+        Boxes (n, T, 4), xyxy in parts of their patch and clipped to it; all labels are 0.
     """
     boxes = xyxy_to_cxcywh(objects.boxes)[patches.images]  # (n, T, 4)
     counts = torch.tensor(objects.counts).to(boxes.device, non_blocking=True)[patches.images]
@@ -37,7 +34,7 @@ def patch_targets(
     shown = real & ((boxes[..., :2] >= low) & (boxes[..., :2] < high)).all(dim=-1)
     if fit:
         shown &= (boxes[..., 2:] <= patches.extents[:, None]).all(dim=-1)
-    found = cxcywh_to_xyxy(to_patch(boxes, patches)).clamp(0.0, 1.0) * side
+    found = cxcywh_to_xyxy(to_patch(boxes, patches)).clamp(0.0, 1.0)
     return _compact(found, shown)
 
 

@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from stageinteractor.assigner.targets import PaddedTargets
+from stageinteractor.criterion.anchor_loss import AnchorLoss, PatchLoss
+from stageinteractor.criterion.area_weight import AreaWeight
+from stageinteractor.criterion.query_weighting import positive_weight
+
+LN2 = math.log(2.0)
+SMALL = AreaWeight(4.0, 1.0)
+
+
+def objects(*patches: list[list[float]]) -> PaddedTargets:
+    counts = [len(boxes) for boxes in patches]
+    padded = torch.zeros(len(patches), max(counts, default=0), 4)
+    for row, boxes in zip(padded, patches, strict=True):
+        row[: len(boxes)] = torch.tensor(boxes).view(-1, 4)
+    return PaddedTargets(padded, torch.zeros(padded.shape[:2]).long(), counts)
+
+
+def anchors(*boxes: list[float]) -> Tensor:
+    return torch.tensor(boxes).view(1, -1, 4)
+
+
+NONE = torch.zeros(0, 3), torch.zeros(0, 3, 4), objects()
+OBJECT = [0.0, 0, 0.5, 0.5]  # a = 1/2, weight 2.5 in either way
+
+
+def test_losses_of_one_object_worked_out_by_hand():
+    # IoU 1/2 with the first anchor; p = 1/2 for both
+    boxes = anchors([0.0, 0, 0.5, 0.25], [0.75, 0.75, 1, 1])
+    found = PatchLoss(SMALL)((torch.zeros(1, 2), boxes, objects([OBJECT])))
+    # the positive is where it should be: |IoU - p| = 0; the negative: p^2 ln 2
+    up = positive_weight(torch.tensor(0.5), torch.tensor(0.5)).item()
+    # the lower edge is off by 1/4; GIoU = 1/2
+    assert found.tolist() == pytest.approx([LN2 / 4, 2.5 * up / 4, 2.5 * up / 2], rel=1e-5)
+
+
+def test_a_positive_learns_its_overlap():
+    boxes = anchors(OBJECT, [0.75, 0.75, 1, 1])
+    logits = torch.zeros(1, 2)
+    logits[0, 1] = -math.inf
+    found = PatchLoss(SMALL)((torch.where(logits.isinf(), -50.0, logits), boxes, objects([OBJECT])))
+    # target 1 and p = 1/2: weight 2.5 (1/2)^2 ln 2
+    assert found.tolist() == pytest.approx([2.5 * LN2 / 4, 0, 0], abs=1e-6)
+
+
+def test_anchors_on_an_object_of_another_anchor_are_ignored():
+    # IoU 1, 1/2 (ignored) and 0.4
+    boxes = anchors(OBJECT, [0.0, 0, 0.5, 0.25], [0, 0, 0.5, 0.2])
+    logits = torch.zeros(1, 3, requires_grad=True)
+    PatchLoss(SMALL)((logits, boxes, objects([OBJECT])))[0].backward()
+    assert logits.grad[0, 0] < 0 and logits.grad[0, 1] == 0 and logits.grad[0, 2] > 0
+    logits.grad = None
+    PatchLoss(SMALL, ignored_iou=0.51)((logits, boxes, objects([OBJECT])))[0].backward()
+    assert logits.grad[0, 1] > 0
+
+
+def test_the_objects_of_other_patches_do_not_matter():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, generator=generator)
+    low = torch.rand(3, 4, 2, generator=generator) / 2
+    boxes = torch.cat([low, low + 0.4], -1)
+    wanted = [[[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8]], [], [[0.5, 0.5, 0.9, 0.9]]]
+    loss = PatchLoss(SMALL)
+    together = loss((logits, boxes, objects(*wanted)))
+    alone = [
+        loss((logits[i : i + 1], boxes[i : i + 1], objects(each))) for i, each in enumerate(wanted)
+    ]
+    torch.testing.assert_close(together, torch.stack(alone).sum(dim=0))
+
+
+def test_the_whole_image_weighs_large_objects_and_squares_count_as_four():
+    small = [0.0, 0, 0.1, 0.1]  # 4 - 0.3 = 3.7, or 1 + 0.3 = 1.3
+    boxes = anchors([0.0, 0, 0.1, 0.05])
+    patch = torch.zeros(1, 1), boxes, objects([small])
+    up = positive_weight(torch.tensor(0.5), torch.tensor(0.5)).item()
+    loss = AnchorLoss()
+    none = torch.zeros(1, 1) - 50, boxes, objects([])
+    for quarters, whole, squares, weight in [
+        (patch, none, none, 3.7),
+        (none, patch, none, 1.3),
+        (none, none, patch, 3.7 * 4),  # one square: 4 / 1
+    ]:
+        found = loss(quarters, whole, squares, num_objects=2)
+        assert list(found) == ["loss_anchor_class", "loss_anchor_bbox", "loss_anchor_giou"]
+        assert found["loss_anchor_class"].item() == pytest.approx(0, abs=1e-6)
+        assert found["loss_anchor_bbox"].item() == pytest.approx(4 * weight * up * 0.05 / 2)
+        assert found["loss_anchor_giou"].item() == pytest.approx(2 * weight * up * 0.5 / 2)
+    eight = tuple(torch.cat([x] * 8) for x in patch[:2]) + (objects(*[[small]] * 8),)
+    found = loss(none, none, eight, num_objects=2)
+    assert found["loss_anchor_giou"].item() == pytest.approx(2 * 4 * 3.7 * up * 0.5 / 2)
+
+
+def test_negatives_have_the_class_weight():
+    empty = torch.zeros(1, 1), anchors(OBJECT), objects([])
+    found = AnchorLoss()(empty, empty, empty, num_objects=0)
+    # p^2 ln 2 in a quarter, in the whole image and four times in a square
+    assert found["loss_anchor_class"].item() == pytest.approx(8 * 6 * LN2 / 4)
+    assert found["loss_anchor_bbox"] == found["loss_anchor_giou"] == 0
+
+
+def test_patches_and_objects_may_be_missing():
+    found = AnchorLoss()(NONE, NONE, NONE, num_objects=0)
+    assert [x.item() for x in found.values()] == [0, 0, 0]
+    logits = torch.zeros(2, 3, requires_grad=True)
+    boxes = torch.rand(2, 3, 4, requires_grad=True)
+    found = AnchorLoss()((logits, boxes, objects([], [])), NONE, NONE, num_objects=0)
+    sum(found.values()).backward()
+    assert logits.grad.all() and not boxes.grad.any()
+
+
+def test_more_objects_than_anchors():
+    boxes = anchors(OBJECT)
+    found = PatchLoss(SMALL)((torch.zeros(1, 1), boxes, objects([OBJECT, [0.5, 0.5, 1, 1]])))
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
+    boxes = anchors(OBJECT, [0.25, 0.25, 1, 1])
+    patch = torch.zeros(1, 2).to(dtype), boxes.to(dtype), objects([OBJECT])
+    found = AnchorLoss()(patch, patch, patch, num_objects=1)
+    wanted = AnchorLoss()(*[(torch.zeros(1, 2), boxes, objects([OBJECT]))] * 3, num_objects=1)
+    for name, value in found.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted[name])
+
+
+def test_gradient_is_the_numerical_one():
+    # that of the boxes is not: their weights depend on them and have none
+    logits = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    boxes = torch.rand(2, 3, 4, dtype=torch.float64) * 0.4
+    boxes[..., 2:] += 0.5
+    padded = objects([OBJECT], [])
+    padded = padded._replace(boxes=padded.boxes.double())
+    loss = PatchLoss(SMALL)
+    assert torch.autograd.gradcheck(lambda x: loss((x, boxes, padded))[0], (logits,))
