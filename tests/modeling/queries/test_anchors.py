@@ -40,6 +40,7 @@ def test_tiny_anchors_and_centres_outside_have_no_score():
     )
     found = anchors_of(torch.zeros(1, 5), boxes[None], square, SIZES)
     assert found.scores.tolist() == [0.5, 0, 0, 0, 0]
+    torch.testing.assert_close(found.boxes[3, 2] - found.boxes[3, 0], torch.tensor(3.0))
 
 
 def test_anchors_have_no_gradient():

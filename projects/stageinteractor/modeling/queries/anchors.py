@@ -14,7 +14,7 @@ from torch import Tensor
 from ...assigner.boxes import cxcywh_to_xyxy
 from .patches import Patches, to_image
 
-MIN_SIZE = 3.0  # pixels: smaller anchors have the score 0
+MIN_SIZE = 3.0  # pixels
 
 
 class Anchors(NamedTuple):
@@ -39,7 +39,7 @@ def anchors_of(logits: Tensor, boxes: Tensor, patches: Patches, image_sizes: Ten
     """Return what was predicted in patches as anchors of the images.
 
     Anchors that are less than 3 pixels wide or high, or whose centre lies outside of the image,
-    have the score 0.
+    have the score 0; no anchor is smaller.
 
     Args:
         logits: (n, A).
@@ -53,6 +53,7 @@ def anchors_of(logits: Tensor, boxes: Tensor, patches: Patches, image_sizes: Ten
     real = ((size >= MIN_SIZE) & (center >= 0) & (center <= end)).all(dim=-1)
     images = patches.images[:, None].expand_as(logits)
     scores = torch.where(real, logits.sigmoid(), 0.0)
+    boxes = torch.cat([center, size.clamp(min=MIN_SIZE)], dim=-1)
     return Anchors(cxcywh_to_xyxy(boxes).flatten(0, 1), scores.flatten(), images.flatten())
 
 

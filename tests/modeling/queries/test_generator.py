@@ -1,0 +1,216 @@
+"""The generator as a whole: what is looked at, what is replaced, what is learnt from."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stageinteractor.modeling.queries import AnchorGenerator, Probing
+
+SIZES = torch.tensor([[128.0, 96.0], [64.0, 128.0]])  # height and width
+SIDE, CHANNELS, FIXED, SQUARE = 5, 2, 4, 3
+TARGETS = [
+    {"boxes": torch.tensor([[8.0, 8, 24, 20], [0, 40, 90, 120]]), "labels": torch.tensor([0, 1])},
+    {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()},
+]
+
+
+def build(probing: Probing | None = None, **changes) -> AnchorGenerator:
+    torch.manual_seed(0)
+    sizes = dict(embed_dim=8, side=SIDE, channels=CHANNELS, hidden_dim=6)
+    counts = dict(fixed_anchors=FIXED, square_anchors=SQUARE, first_steps=0)
+    return AnchorGenerator(**(sizes | counts | changes), probing=probing or Probing(side=SIDE))
+
+
+def maps(images: int = 2, seed: int = 1) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(images, 8, 128 // s, 128 // s, generator=generator) for s in (4, 8, 16, 32)]
+
+
+class Told(nn.Module):
+    """A head that predicts the same anchors whatever it sees: (score, cx, cy, w, h) of each."""
+
+    def __init__(self, *patches: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        self.found = torch.tensor(patches)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.found.expand(len(vectors), -1, -1)
+        return found[..., 0].logit(), found[..., 1:]
+
+
+NOTHING = [0.01, 0.5, 0.5, 0.5, 0.5]
+
+
+def small_objects_in_image_0() -> Told:
+    """Three unsure, small anchors in the first quarter of image 0, one sure anchor in image 1."""
+    unsure = [[0.5 + 0.1 * i, 0.2 + 0.05 * i, 0.3, 0.2, 0.2] for i in (-1, 0, 1)]
+    return Told(
+        [*unsure, NOTHING],  # of 48 x 64 pixels: anchors of 9.6 x 12.8
+        *[[NOTHING] * 4] * 3,
+        *[[NOTHING] * 4] * 4,
+        [NOTHING] * 4,
+        [[0.9, 0.5, 0.5, 0.8, 0.8], *[NOTHING] * 3],
+    )
+
+
+def test_published_number_of_parameters():
+    found = sum(x.numel() for x in AnchorGenerator().parameters())
+    heads = 2 * 2_802_000 + 1001 * (250 + 100)
+    assert found == heads + 3 * (42_120 + 5_400) + 584  # 6.1 M
+
+
+def test_training_looks_at_every_kind_of_patch():
+    generator = build().train()
+    result = generator(maps(), SIZES, TARGETS)
+    found = result.predictions
+    assert found.num_objects == 2
+    assert found.quarters.logits.shape == (8, FIXED) and found.whole.boxes.shape == (8, FIXED, 4)
+    assert found.squares.logits.shape[1:] == (SQUARE,)
+    assert len(found.squares.logits) >= 2 * 2 * 4  # two levels, two images, four patches
+    assert found.quarters.objects.counts[4:] == found.whole.objects.counts[4:] == [0] * 4
+    assert sum(found.quarters.objects.counts) == 2 and found.whole.objects.counts[:4] == [2] * 4
+    counts = torch.bincount(result.anchors.images, minlength=2)
+    assert (counts >= 5).all() and (counts <= 200).all()
+    assert not result.anchors.boxes.requires_grad
+
+
+def test_everything_learns():
+    generator = build().train()
+    found = generator(maps(), SIZES, TARGETS).predictions
+    for part in (found.quarters, found.whole, found.squares):
+        assert ((part.boxes >= -1) & (part.boxes <= 2)).all()
+    values = [(p.logits.square().sum() + p.boxes.square().sum()) for p in found[:3]]
+    sum(values).backward()
+    assert all(x.grad is not None and x.grad.any() for x in generator.parameters())
+
+
+def test_an_image_without_small_objects_stops_early():
+    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator.head = small_objects_in_image_0()
+    result = generator(maps(), SIZES)
+    assert result.predictions is None
+    # the three lie within 5 pixels: one square of P4, and none of P3 unless it finds them again
+    assert result.patches[:, 0].tolist() == [1, 0]
+    assert result.patches[1].tolist() == [0, 0]
+    scores = result.anchors.scores[result.anchors.images == 1]
+    torch.testing.assert_close(scores, torch.tensor([0.9]))
+
+
+def test_fewer_than_three_are_kept_and_nothing_is_looked_at():
+    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    told = small_objects_in_image_0()
+    told.found[0, 2] = torch.tensor(NOTHING)
+    generator.head = told
+    result = generator(maps(), SIZES)
+    assert not result.patches.any()
+    scores = result.anchors.scores[result.anchors.images == 0]
+    torch.testing.assert_close(scores, torch.tensor([0.4, 0.5]))
+
+
+def test_unsure_anchors_are_replaced_by_those_of_squares():
+    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator.head = small_objects_in_image_0()
+    generator.finer_head = Told(
+        [[0.8, 0.5, 0.25, 0.5, 0.5], [0.01] * 5, [0.05, 0.5, 0.5, 0.5, 0.5]]
+    )
+    result = generator(maps(), SIZES)
+    assert result.patches.tolist() == [[1, 0], [0, 0]]  # at P3 nothing is unsure any more
+    mine = result.anchors.images == 0
+    # all of the fixed patches' are replaced, so that the best of the others stands in: at least one
+    torch.testing.assert_close(result.anchors.scores[mine], torch.tensor([0.01, 0.8]))
+    # the best anchor: 0.25 * 48 = 12, 0.3 * 64 = 19.2; 12 / 16 - 2.5 < 0, 19.2 / 16 - 2.5 < 0:
+    # the square begins at (0, 0) and is 80 x 80 pixels
+    box = torch.tensor([[20.0, 0, 60, 40]])
+    torch.testing.assert_close(result.anchors.boxes[mine][1:], box)
+
+
+def test_probing_goes_on_where_small_anchors_stay_unsure():
+    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator.head = small_objects_in_image_0()
+    # of 80 pixels: 12 x 12, at 16 and at 64, so that P3 has two squares of 40
+    generator.finer_head = Told([[0.5, 0.2, 0.2, 0.15, 0.15]] * 2 + [[0.4, 0.8, 0.8, 0.15, 0.15]])
+    result = generator(maps(), SIZES)
+    assert result.patches.tolist() == [[1, 2], [0, 0]]
+    # what P3 finds is put out, sure or not: three of each square; and one of the fixed patches
+    assert (result.anchors.images == 0).sum() == 1 + 2 * 3
+
+
+@pytest.mark.parametrize(("levels", "wanted"), [("P5-P6", 0), ("P4-P6", 1), ("P3-P6", 2)])
+def test_probing_can_be_stopped_by_hand(levels: str, wanted: int):
+    generator = build(Probing(side=SIDE, min_anchors=1), used_levels=levels).eval()
+    generator.head = small_objects_in_image_0()
+    generator.finer_head = Told([[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(3)])
+    patches = generator(maps(), SIZES).patches
+    assert (patches[0] > 0).sum() == wanted
+    generator.train().head = Told([[0.5, 0.2, 0.3, 0.2, 0.2]] * 4)
+    assert (generator(maps(), SIZES, TARGETS).patches > 0).all()  # training uses all of them
+
+
+def test_in_the_first_epoch_objects_say_where_to_look_and_nothing_is_replaced():
+    generator = build(Probing(side=SIDE, min_anchors=1), first_steps=2).train()
+    generator.head = Told(*[[[0.5, 0.2 + 0.1 * i, 0.3, 0.2, 0.2] for i in range(4)]] * 16)
+    for step in range(2):
+        assert generator.steps == step
+        result = generator(maps(), SIZES, TARGETS)
+        # the object of 16 x 12 is small at P4 (40 pixels) and at P3 (20)
+        assert result.patches.tolist() == [[1, 1], [0, 0]]
+        counts = torch.bincount(result.anchors.images)
+        # 5 fixed patches of 4 anchors, 2 squares of at most 3
+        assert 20 <= counts[0] <= 26 and counts[1] == 20
+    result = generator(maps(), SIZES, TARGETS)
+    assert (result.patches[:, 0] > 0).all()
+
+
+def test_the_number_of_anchors_is_limited():
+    generator = build(Probing(side=SIDE, min_anchors=7, max_anchors=9, keep=0.999)).eval()
+    assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [7, 7]
+    generator.probing = Probing(side=SIDE, min_anchors=7, max_anchors=9, keep=0.0, low=1, high=1)
+    assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [9, 9]
+
+
+def test_the_rest_of_the_batch_does_not_matter():
+    generator = build().eval()
+    features = maps()
+    together = generator(features, SIZES)
+    for image in range(2):
+        own = slice(image, image + 1)
+        alone = generator([x[own] for x in features], SIZES[own])
+        mine = together.anchors.images == image
+        assert torch.equal(alone.patches, together.patches[own])
+        order, other = (
+            x.scores.argsort(descending=True, stable=True)
+            for x in (alone.anchors, together.anchors.where(mine))
+        )
+        torch.testing.assert_close(
+            alone.anchors.boxes[order], together.anchors.boxes[mine][other], rtol=1e-4, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("size", [(1.0, 1.0), (1.0, 128.0), (128.0, 3.0)])
+def test_small_and_thin_images_have_anchors(size: tuple[float, float]):
+    generator = build()
+    sizes = torch.tensor([size])
+    targets = [{"boxes": torch.tensor([[0.0, 0, 1, 1]]), "labels": torch.tensor([0])}]
+    for result in (
+        generator.train()(maps(1), sizes, targets),
+        generator.eval()(maps(1), sizes),
+    ):
+        assert len(result.anchors.scores) >= 5
+        assert result.anchors.boxes.isfinite().all()
+        assert (result.anchors.boxes[:, 2:] > result.anchors.boxes[:, :2]).all()
+
+
+def test_half_precision_maps_are_read_in_float32():
+    result = build().eval()([x.bfloat16() for x in maps()], SIZES)
+    assert result.anchors.boxes.dtype == torch.float32
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="used_levels must be one of P5-P6, P4-P6, P3-P6"):
+        build(used_levels="P2-P6")
+    with pytest.raises(ValueError, match="5 cells here and 15 in probing"):
+        build(Probing())
+    with pytest.raises(ValueError, match="the objects are needed"):
+        build().train()(maps(), SIZES)
