@@ -156,3 +156,23 @@ def test_widths_that_do_not_divide_are_refused(width: int, heads: int):
 def test_content_of_another_width_is_refused(make_queries):
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         build()(*make_queries(width=24, dtype=torch.float64))
+
+
+def test_padding_is_not_attended_to(make_queries):
+    attention = build()
+    content, boxes = make_queries(width=16, dtype=torch.float64)
+    valid = torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
+    found = attention(content, boxes, valid)
+    alone = attention(content[:1, :3], boxes[:1, :3])
+    torch.testing.assert_close(found[:1, :3], alone)
+    torch.testing.assert_close(found[1], attention(content, boxes)[1])
+    assert (found[0, :3] - attention(content, boxes)[0, :3]).abs().max() > 1e-3
+
+
+def test_an_image_of_padding_alone_stays_finite(make_queries):
+    attention = build()
+    content, boxes = make_queries(width=16, dtype=torch.float64)
+    content.requires_grad_()
+    found = attention(content, boxes, torch.zeros(2, 5, dtype=torch.bool))
+    found.sum().backward()
+    assert found.isfinite().all() and content.grad.isfinite().all()

@@ -43,18 +43,35 @@ class OverlapAttention(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.uniform_(self.tau, 0.0, 4.0)
 
-    def forward(self, content: Tensor, boxes_xyzr: Tensor) -> Tensor:
-        """Return the attended content (B, N, D), the residual included."""
+    def forward(self, content: Tensor, boxes_xyzr: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the attended content (B, N, D), the residual included.
+
+        Args:
+            content: (B, N, D).
+            boxes_xyzr: (B, N, 4).
+            valid: (B, N) bool: queries that are no padding; the others are not attended to. All
+                are, where it is None.
+        """
         images, queries, width = content.shape
         x = content + position_embedding(boxes_xyzr, width)
         projected = self.in_proj(x).view(images, queries, 3, self.num_heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
         overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()
         bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
+        if valid is not None:
+            bias = bias.masked_fill(~attended_to(valid)[:, None, None], -torch.inf)
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
         # a copy: the kernels lay their output out differently, and an exported view would fix one
         heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         return x + self.out_proj(heads.view(images, queries, width))
+
+
+def attended_to(valid: Tensor) -> Tensor:
+    """Return (B, N) bool: the keys; those of an image without any valid query are all attended to.
+
+    So that no softmax is over nothing, which would be NaN.
+    """
+    return valid | ~valid.any(dim=1, keepdim=True)
 
 
 @torch.no_grad()
