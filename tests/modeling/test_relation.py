@@ -97,6 +97,5 @@ def test_everything_learns(make_maps, randomise):
     assert all(x.grad.any() for x in [*block.parameters(), *maps])
 
 
-def test_no_anchors_have_no_proposals(make_maps):
-    found = build()(make_maps(), torch.zeros(2, 0, 4))
-    assert found.logits.shape == (2, 0, 3) and found.content.shape == (2, 0, 32)
+def test_no_boxes_are_read(make_maps):
+    assert BoxFeatures(size=3)(make_maps(), torch.zeros(2, 0, 4)).shape == (2, 0, 32, 3, 3)
