@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stageinteractor.modeling import ChannelMapper
+from stageinteractor.modeling import ChannelMapper, FeaturePyramid
 
 NAMES = ("res2", "res3", "res4", "res5")
 
@@ -99,3 +99,25 @@ def test_a_missing_map_is_named():
 def test_groups_must_divide_the_width():
     with pytest.raises(ValueError, match="divisible by num_groups"):
         build(num_groups=3)
+
+
+def test_a_feature_pyramid_has_one_width_and_hands_coarse_maps_down():
+    torch.manual_seed(0)
+    neck = FeaturePyramid(in_channels=(3, 4, 5, 6), out_channels=8)
+    maps = features()
+    found = neck(maps)
+    assert [tuple(x.shape) for x in found] == [
+        (2, 8, 8, 12),
+        (2, 8, 4, 6),
+        (2, 8, 2, 3),
+        (2, 8, 1, 2),
+    ]
+    maps["res5"] = maps["res5"] + 1.0
+    assert all((new != old).any() for new, old in zip(neck(maps), found, strict=True))
+    maps["res2"] = maps["res2"] + 1.0
+    assert torch.equal(neck(maps)[1], neck(dict(maps, res2=features()["res2"]))[1])
+
+
+def test_names_and_channels_of_a_feature_pyramid_must_agree():
+    with pytest.raises(ValueError, match="must have the same length"):
+        FeaturePyramid(in_channels=(3, 4, 5))

@@ -8,6 +8,7 @@ ever see the stage's own matches. Paper: section 3.2 and appendix; weights 2, 5,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,14 +23,15 @@ from .class_loss import ClassLoss, FocalLoss
 from .positives import Positives
 from .statistics import statistics_are_due, write_statistics
 
-Matcher = Callable[[Tensor, Tensor, Sequence[Target], Tensor], Tensor]
+Matcher = Callable[..., Tensor]
 
 
 class SetCriterion(nn.Module):
     """Compute the losses of all decoder stages in one pass, without a loop over stages.
 
     Args:
-        matcher: logits, boxes, targets, image sizes -> matches (S, B, N).
+        matcher: logits, boxes, targets, image sizes -> matches (S, B, N); where queries are padded
+            also with (B, N) bool, those that are not.
         assigner: boxes, matches, targets, C -> class targets (S, B, N, C), and the objects behind.
         class_loss: `FocalLoss` or `ClassLoss`: what is learnt -> loss of every entry.
         weight_class, weight_bbox, weight_giou: weights of the three terms.
@@ -65,7 +67,12 @@ class SetCriterion(nn.Module):
         self.box_weight = box_weight
 
     def forward(
-        self, logits: Tensor, boxes: Tensor, targets: Sequence[Target], image_sizes: Tensor
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        targets: Sequence[Target],
+        image_sizes: Tensor,
+        valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return {"loss_class_0": ..., "loss_bbox_0": ..., "loss_giou_0": ..., ...}, weighted.
 
@@ -74,16 +81,23 @@ class SetCriterion(nn.Module):
             boxes: (S, B, N, 4), xyxy pixels, with gradient.
             targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
             image_sizes: (B, 2), (height, width) without padding.
+            valid: (B, N) bool: queries that are no padding; the others learn nothing.
         """
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             logits, boxes = logits.to(dtype), boxes.to(dtype)
             targets = SharedTargets(targets)
-            matches = self.matcher(logits.detach(), boxes.detach(), targets, image_sizes)
+            fixed, masks = boxes.detach(), masks_of(valid)
+            matches = self.matcher(logits.detach(), fixed, targets, image_sizes, *masks)
+            if valid is not None:  # boxes of padding are no object's best
+                fixed = fixed.masked_fill(~valid.unsqueeze(-1), 0.0)
             assignment = Assignment(
-                self.assigner, boxes.detach(), matches, targets, logits.shape[-1], image_sizes
+                self.assigner, fixed, matches, targets, logits.shape[-1], image_sizes
             )
-            class_sum = self.class_loss.entries(logits, assignment).sum(dim=(1, 2, 3))
+            entries = self.class_loss.entries(logits, assignment)
+            if valid is not None:
+                entries = entries.masked_fill(~valid.unsqueeze(-1), 0.0)
+            class_sum = entries.sum(dim=(1, 2, 3))
             class_average, box_average = self._averages(matches, assignment.num_labels())
             weights = self._box_weights(logits.detach(), assignment.own_matches)
             bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes, weights)
@@ -126,6 +140,11 @@ class SetCriterion(nn.Module):
         if self.normalizer == "max":
             return torch.maximum(num_labels, num_matches) / ranks, num_matches / ranks
         return num_matches / ranks, num_matches / ranks
+
+
+def masks_of(valid: Tensor | None) -> tuple[Any, ...]:
+    """Return the mask as a last argument, none where no query is padding."""
+    return () if valid is None else (valid,)
 
 
 def box_losses(

@@ -3,14 +3,21 @@
 from .adamixer import AdaMixerDecoder
 from .decoder import DecoderOutput, StageInteractorDecoder
 from .detector import StageInteractor
-from .neck import ChannelMapper
-from .queries import InitialQueries
+from .neck import ChannelMapper, FeaturePyramid
+from .parallel import ParallelDecoder
+from .queries import AnchorGenerator, GeneratedQueries, InitialQueries
+from .relation import RelationBlock
 
 __all__ = [
     "AdaMixerDecoder",
+    "AnchorGenerator",
     "ChannelMapper",
     "DecoderOutput",
+    "FeaturePyramid",
+    "GeneratedQueries",
     "InitialQueries",
+    "ParallelDecoder",
+    "RelationBlock",
     "StageInteractor",
     "StageInteractorDecoder",
 ]

@@ -29,6 +29,12 @@ class DecoderOutput(NamedTuple):
     boxes: Tensor  # (S, B, N, 4), xyxy pixels
     boxes_xyzr: Tensor  # (S, B, N, 4), the same boxes as (x, y, z, r)
     content: Tensor  # (S, B, N, D)
+    valid: Tensor | None = None  # (B, N) bool: queries that are no padding; None if all are none
+
+    @property
+    def masks(self) -> tuple[Tensor, ...]:
+        """The mask as a last argument, none where no query is padding."""
+        return () if self.valid is None else (self.valid,)
 
 
 class CascadeDecoder(nn.Module):
@@ -49,34 +55,54 @@ class CascadeDecoder(nn.Module):
         self.num_classes = num_classes
         self.checkpoint_stages = checkpoint_stages
 
-    def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        content: Tensor,
+        boxes: Tensor,
+        valid: Tensor | None = None,
+    ) -> DecoderOutput:
         """Decode initial queries.
 
         Args:
             features: L maps (B, D, H_l, W_l).
             content: (B, N, D).
             boxes: (B, N, 4) xyzr in pixels of the input image.
+            valid: (B, N) bool: queries that are no padding; all, where it is None.
         """
+        masks = () if valid is None else (valid,)
         maps: Features = as_table(features, boxes.dtype) or features
         outputs: list[StageOutput] = []
         bank = EMPTY_BANK
         for stage in self.stages:
-            outputs.append(self._run(stage, maps, content, boxes, bank))
+            outputs.append(self._run(stage, maps, content, boxes, bank, *masks))
             _, boxes, content, bank, maps = outputs[-1]
             boxes = boxes.detach()
-        boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
-        return DecoderOutput(
-            logits=torch.stack([output.logits for output in outputs]),
-            boxes=xyzr_to_xyxy(boxes_xyzr),
-            boxes_xyzr=boxes_xyzr,
-            content=torch.stack([output.content for output in outputs]),
-        )
+        return stacked(outputs, valid)
 
     def _run(self, stage: nn.Module, *inputs: Any) -> StageOutput:
         if self.checkpoint_stages and self.training:
             # a stage draws no random numbers whose state would have to be brought back
             return checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=False)
         return stage(*inputs)
+
+
+def stacked(outputs: Sequence[StageOutput], valid: Tensor | None) -> DecoderOutput:
+    """Return the predictions of stages together."""
+    boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
+    return DecoderOutput(
+        logits=torch.stack([output.logits for output in outputs]),
+        boxes=xyzr_to_xyxy(boxes_xyzr),
+        boxes_xyzr=boxes_xyzr,
+        content=torch.stack([output.content for output in outputs]),
+        valid=valid,
+    )
+
+
+def chained(first: DecoderOutput, second: DecoderOutput) -> DecoderOutput:
+    """Return the stages of the first, then those of the second, which have the same queries."""
+    stages = zip(first[:4], second[:4], strict=True)
+    return DecoderOutput(*(torch.cat(pair) for pair in stages), valid=second.valid)
 
 
 class StageInteractorDecoder(CascadeDecoder):

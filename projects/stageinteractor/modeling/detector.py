@@ -9,11 +9,13 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..assigner.targets import Target
-from .decoder import DecoderOutput, StageInteractorDecoder
+from .decoder import DecoderOutput, StageInteractorDecoder, chained
 from .meta_architecture import MetaArchitecture
+from .queries.interface import Queries
 
-Criterion = Callable[[Tensor, Tensor, Sequence[Target], Tensor], dict[str, Tensor]]
-Postprocessing = Callable[[Tensor, Tensor, Sequence[tuple[int, int]]], list[Instances]]
+# each with one more argument where queries are padded: (B, N) bool, those that are not
+Criterion = Callable[..., dict[str, Tensor]]
+Postprocessing = Callable[..., list[Instances]]
 
 
 class StageInteractor(MetaArchitecture):
@@ -22,7 +24,8 @@ class StageInteractor(MetaArchitecture):
     Args:
         backbone: images (B, 3, H, W) -> dict of maps.
         neck: dict of maps -> L maps (B, D, H_l, W_l).
-        queries: image sizes (B, 2) -> content (B, N, D), boxes (B, N, 4) xyzr pixels.
+        queries: image sizes (B, 2), maps and in training objects -> `Queries`, or content
+            (B, N, D) and boxes (B, N, 4) xyzr pixels.
         decoder: maps, content, boxes -> predictions of all stages.
         criterion: logits, boxes, targets, image sizes -> dict of losses.
         postprocessing: logits and boxes of the last stage, (height, width) of every image ->
@@ -53,20 +56,32 @@ class StageInteractor(MetaArchitecture):
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of all stages."""
-        output, image_sizes = self.decode(self.pad(images), images)
-        return self.criterion(output.logits, output.boxes, targets, image_sizes)
+        queries, output, image_sizes = self._decode(self.pad(images), images, targets)
+        losses = self.criterion(output.logits, output.boxes, targets, image_sizes, *output.masks)
+        return {**(queries.losses or {}), **losses}
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last stage."""
         output, _ = self.decode(self.pad(images), images)
-        return self.postprocessing(output.logits[-1], output.boxes[-1], self.host_sizes(images))
+        found = output.logits[-1], output.boxes[-1], self.host_sizes(images)
+        return self.postprocessing(*found, *output.masks)
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
+        _, output, image_sizes = self._decode(batch, images, None)
+        return output, image_sizes
+
+    def _decode(
+        self, batch: Tensor, images: Sequence[Tensor], targets: Sequence[Target] | None
+    ) -> tuple[Queries, DecoderOutput, Tensor]:
         image_sizes = self.image_sizes(images)
         features = self.neck(self.backbone(batch))
-        content, boxes = self.queries(image_sizes)
-        return self.decoder(features, content, boxes), image_sizes
+        queries = Queries(*self.queries(image_sizes, features, targets))
+        masks = () if queries.valid is None else (queries.valid,)
+        output = self.decoder(features, queries.content, queries.boxes, *masks)
+        if queries.proposals is not None:  # they are stages before the first
+            output = chained(queries.proposals, output)
+        return queries, output, image_sizes
 
     def compile_decoder(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Let `torch.compile` make one graph of the decoder, for feature maps of any size.

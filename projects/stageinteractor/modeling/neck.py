@@ -1,14 +1,17 @@
-"""The neck: every backbone map gets the decoder's width by a 1x1 convolution and a GroupNorm.
+"""Necks: backbone maps get the decoder's width.
 
-No top-down path: the decoder itself mixes the levels when it samples. Paper: appendix; after
-AdaMixer's channel mapping. The GroupNorm is one module that all levels share.
+`ChannelMapper` has a 1x1 convolution for every map, one GroupNorm that all share, and no top-down
+path: the decoder itself mixes the levels when it samples. Paper: appendix; after AdaMixer's channel
+mapping. `FeaturePyramid` is the feature pyramid network, for what reads one level.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
 
 
 class ChannelMapper(nn.Module):
@@ -47,3 +50,34 @@ class ChannelMapper(nn.Module):
         """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
         maps = [features[name] for name in self.in_features]
         return [self.norm(conv(x)) for conv, x in zip(self.convs, maps, strict=True)]
+
+
+class FeaturePyramid(nn.Module):
+    """Map backbone features of strides 4, 8, 16, 32 to P2 to P5 (Lin et al., CVPR 2017).
+
+    Args:
+        in_channels: channels of the backbone maps, finest level first.
+        in_features: names of the backbone maps in the same order.
+        out_channels: D.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        in_features: Sequence[str] = ("res2", "res3", "res4", "res5"),
+        out_channels: int = 256,
+    ) -> None:
+        super().__init__()
+        if len(in_channels) != len(in_features):
+            raise ValueError(
+                f"in_channels {tuple(in_channels)} and in_features {tuple(in_features)} "
+                "must have the same length"
+            )
+        self.in_features = tuple(in_features)
+        self.pyramid = FeaturePyramidNetwork(list(in_channels), out_channels)
+
+    def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
+        maps = OrderedDict((name, features[name]) for name in self.in_features)
+        return list(self.pyramid(maps).values())

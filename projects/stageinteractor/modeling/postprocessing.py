@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -35,7 +36,11 @@ class TopK:
         self.max_detections = max_detections
 
     def __call__(
-        self, logits: Tensor, boxes: Tensor, image_sizes: Sequence[Sequence[float]]
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        image_sizes: Sequence[Sequence[float]],
+        valid: Tensor | None = None,
     ) -> list[Instances]:
         """Return the detections of every image, best first, on the device of the logits.
 
@@ -43,8 +48,13 @@ class TopK:
             logits: (B, N, C).
             boxes: (B, N, 4), xyxy pixels.
             image_sizes: B times (height, width), on the host: a device would have to be waited for.
+            valid: (B, N) bool: queries that are no padding; the others are no detections.
         """
+        if valid is not None:
+            logits = logits.float().masked_fill(~valid.unsqueeze(-1), -torch.inf)
         found = self.select(logits, boxes)
+        if valid is not None:
+            found = [_scored(item) for item in found]
         return [
             _instances(item, int(height), int(width))
             for item, (height, width) in zip(found, image_sizes, strict=True)
@@ -80,6 +90,12 @@ class TopKNms(TopK):
     def _suppress(self, found: Detections) -> Detections:
         kept = batched_nms(found.boxes, found.scores, found.labels, self.iou_threshold)
         return Detections(*(field[kept] for field in found))
+
+
+def _scored(found: Detections) -> Detections:
+    """Leave out detections without any score: those of padding."""
+    kept = found.scores > 0
+    return Detections(*(field[kept] for field in found))
 
 
 def _instances(found: Detections, height: int, width: int) -> Instances:

@@ -82,10 +82,18 @@ class DecoderStage(nn.Module):
         nn.init.zeros_(box_bias)
 
     def forward(
-        self, features: Features, content: Tensor, boxes_xyzr: Tensor, bank: FilterBank
+        self,
+        features: Features,
+        content: Tensor,
+        boxes_xyzr: Tensor,
+        bank: FilterBank,
+        *valid: Tensor,
     ) -> StageOutput:
-        """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels."""
-        content = self.attention_norm(self.attention(content, boxes_xyzr))
+        """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels.
+
+        Where queries are padded there is one more argument, (B, N) bool: those that are not.
+        """
+        content = self.attention_norm(self.attention(content, boxes_xyzr, *valid))
         sampled, features = self.sampler(features, content, boxes_xyzr)
         mixed, bank = self.mixing(sampled, content, bank)
         content = self.mixing_norm(content + mixed)

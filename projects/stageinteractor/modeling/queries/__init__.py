@@ -1,7 +1,9 @@
 """What the decoder begins with: learned queries, or anchors found in the image at hand."""
 
+from .generated import GeneratedQueries
 from .generator import AnchorGenerator
+from .interface import Queries
 from .learned import InitialQueries
 from .probing import Probing
 
-__all__ = ["AnchorGenerator", "InitialQueries", "Probing"]
+__all__ = ["AnchorGenerator", "GeneratedQueries", "InitialQueries", "Probing", "Queries"]

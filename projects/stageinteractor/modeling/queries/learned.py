@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,11 +25,14 @@ class InitialQueries(nn.Module):
         self.embed_dim = embed_dim
         self.content = nn.Embedding(num_queries, embed_dim)
 
-    def forward(self, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image_sizes: Tensor, features: Any = None, targets: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """Return content (B, N, D) and boxes (B, N, 4) xyzr in pixels.
 
         Args:
             image_sizes: (B, 2), (height, width) of the images without padding.
+            features, targets: not looked at.
         """
         content = F.layer_norm(self.content.weight, (self.embed_dim,))
         whole = torch.cat([torch.zeros_like(image_sizes), image_sizes.flip(-1)], dim=-1)

@@ -47,7 +47,7 @@ def observe_ours(model: Any, batch: Batch) -> Observed:
     output, sizes = model.decode(model.pad(images), images)
     targets = [model.target(item["instances"]) for item in batch]
     criterion = model.criterion
-    matches = criterion.matcher(output.logits, output.boxes, targets, sizes)
+    matches = criterion.matcher(output.logits, output.boxes, targets, sizes, *output.masks)
     learnt = criterion.assigner.ranked_objects(output.boxes, matches, targets)
     return Observed(output.logits, output.boxes, targets, matches, learnt)
 

@@ -1,0 +1,59 @@
+"""Stages side by side instead of one after another: all refine the same queries.
+
+In training every one of them learns; one alone is used at inference, so that a detector of one
+stage is trained by the losses of several. Every stage has an embedding of its own, added to the
+content. The released code evaluates all of them and reports the best.
+Paper: ASAG (Fu et al., ICCV 2023), section 3.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .decoder import CascadeDecoder, DecoderOutput, stacked
+from .mixing import EMPTY_BANK
+from .sampling import Features
+from .table_sampling import as_table
+
+
+class ParallelDecoder(nn.Module):
+    """Let the stages of a decoder work side by side.
+
+    Args:
+        decoder: its stages, of which the first is used at inference.
+        embed_dim: D.
+    """
+
+    def __init__(self, *, decoder: CascadeDecoder, embed_dim: int = 256) -> None:
+        super().__init__()
+        self.stages = decoder.stages
+        self.num_classes = decoder.num_classes
+        self.embeddings = nn.Parameter(torch.empty(len(decoder.stages), embed_dim))
+        nn.init.normal_(self.embeddings)
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        content: Tensor,
+        boxes: Tensor,
+        valid: Tensor | None = None,
+    ) -> DecoderOutput:
+        """Return the predictions of all stages in training, the first one last; else its alone.
+
+        Args:
+            features: L maps (B, D, H_l, W_l).
+            content: (B, N, D).
+            boxes: (B, N, 4) xyzr in pixels.
+            valid: (B, N) bool: queries that are no padding; all, where it is None.
+        """
+        maps: Features = as_table(features, boxes.dtype) or features
+        masks = () if valid is None else (valid,)
+        pairs = list(zip(self.stages, self.embeddings, strict=True))
+        outputs = [
+            stage(maps, content + embedding, boxes.detach(), EMPTY_BANK, *masks)
+            for stage, embedding in reversed(pairs if self.training else pairs[:1])
+        ]
+        return stacked(outputs, valid)

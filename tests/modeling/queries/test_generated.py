@@ -1,0 +1,177 @@
+"""A detector whose queries are found in the image: shapes, losses, gradients, batches."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
+from stageinteractor.modeling import (
+    AdaMixerDecoder,
+    AnchorGenerator,
+    FeaturePyramid,
+    GeneratedQueries,
+    ParallelDecoder,
+    RelationBlock,
+    StageInteractor,
+)
+from stageinteractor.modeling.box_coding import xyzr_to_xyxy
+from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.queries import Probing
+from stageinteractor.modeling.queries.anchors import Anchors
+from stageinteractor.modeling.queries.generated import padded
+
+SIZES = torch.tensor([[64.0, 96.0], [50.0, 40.0]])
+
+
+class Halving(nn.Module):
+    """Maps of strides 4, 8, 16 and 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3 if i == 0 else 8, 8, 5, stride=4 if i == 0 else 2, padding=2)
+            for i in range(4)
+        )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = {}
+        for level, conv in enumerate(self.convs):
+            images = conv(images).relu()
+            maps[f"res{level + 2}"] = images
+        return maps
+
+
+def build_queries(**probing: Any) -> GeneratedQueries:
+    torch.manual_seed(0)
+    return GeneratedQueries(
+        generator=AnchorGenerator(
+            embed_dim=32,
+            side=3,
+            channels=2,
+            hidden_dim=16,
+            fixed_anchors=3,
+            square_anchors=2,
+            probing=Probing(side=3, **({"min_anchors": 4, "max_anchors": 12} | probing)),
+            first_steps=0,
+        ),
+        relation=RelationBlock(
+            embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3, grid=3
+        ),
+        loss=AnchorLoss(),
+    )
+
+
+@pytest.fixture
+def make_detector(make_decoder, randomise):
+    def build(parallel: bool) -> StageInteractor:
+        sizes = dict(num_stages=2, embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48)
+        if parallel:
+            stages = AdaMixerDecoder(**sizes, num_classes=3, points=4, out_points=4)
+            decoder = ParallelDecoder(decoder=stages, embed_dim=32)
+        else:
+            decoder = make_decoder(num_stages=2)
+        model = StageInteractor(
+            backbone=Halving(),
+            neck=FeaturePyramid(in_channels=(8, 8, 8, 8), out_channels=32),
+            queries=build_queries(),
+            decoder=decoder,
+            criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
+            postprocessing=TopK(max_detections=6),
+        )
+        return randomise(model)
+
+    return build
+
+
+def pixels(height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(3, height, width, generator=generator) * 4 - 2
+
+
+IMAGES = [pixels(64, 96), pixels(50, 40, seed=1)]
+OBJECTS = [
+    {"boxes": torch.tensor([[8.0, 8, 20, 16], [0, 0, 90, 60]]), "labels": torch.tensor([0, 2])},
+    {"boxes": torch.tensor([[10.0, 10, 16, 30]]), "labels": torch.tensor([1])},
+]
+
+
+def test_anchors_are_padded_with_boxes_of_the_whole_image():
+    boxes = torch.tensor([[0.0, 0, 5, 5], [1, 1, 2, 2], [0, 0, 9, 9], [3, 3, 4, 4]])
+    anchors = Anchors(boxes, torch.tensor([0.2, 0.5, 0.9, 0.1]), torch.tensor([0, 1, 0, 0]))
+    found, valid = padded(anchors, SIZES)
+    whole = [0.0, 0, 40, 50]
+    wanted = [boxes[[2, 0, 3]].tolist(), [boxes[1].tolist(), whole, whole]]
+    assert found.tolist() == wanted
+    assert valid.tolist() == [[True] * 3, [True, False, False]]
+    _, valid = padded(anchors.where(torch.tensor([0, 1])), SIZES)
+    assert valid is None
+
+
+def test_boxes_are_the_proposals_without_gradient(make_maps, randomise):
+    queries = randomise(build_queries()).train()
+    found = queries(SIZES, make_maps(), OBJECTS)
+    assert torch.equal(found.boxes, found.proposals.boxes_xyzr[0])
+    assert not found.boxes.requires_grad and found.proposals.boxes.requires_grad
+    assert torch.equal(found.content, found.proposals.content[0])
+    assert found.content.requires_grad
+    torch.testing.assert_close(found.proposals.boxes[0], xyzr_to_xyxy(found.boxes))
+    assert sorted(found.losses) == ["loss_anchor_bbox", "loss_anchor_class", "loss_anchor_giou"]
+    assert queries.eval()(SIZES, make_maps()).losses is None
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_everything_learns(make_detector, parallel: bool):
+    model = make_detector(parallel).train()
+    losses = model.losses(IMAGES, OBJECTS)
+    # anchors, proposals and two stages
+    names = [f"loss_{kind}_{stage}" for kind in ("bbox", "class", "giou") for stage in range(3)]
+    names += [f"loss_anchor_{kind}" for kind in ("bbox", "class", "giou")]
+    assert sorted(losses) == sorted(names)
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
+    assert [name for name in unused if "bias" not in name] == []
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_batch_without_objects_learns_that_there_are_none(make_detector, parallel: bool):
+    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
+    losses = make_detector(parallel).train().losses(IMAGES, nothing)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert losses["loss_anchor_class"] > 0
+    assert losses["loss_anchor_giou"] == losses["loss_giou_1"] == 0
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
+    model = make_detector(parallel).eval()
+    images = [pixels(64, 96, seed) * (1 + seed) for seed in range(4)]
+    generator, limits = model.queries.generator, dict(side=3, min_anchors=2, max_anchors=99)
+    generator.probing = Probing(keep=0.0, **limits)
+    with torch.no_grad():
+        maps = model.neck(model.backbone(model.pad(images)))
+        scores = generator(maps, model.image_sizes(images)).anchors.scores.sort().values
+    between = scores[len(scores) // 2 - 1 : len(scores) // 2 + 1].mean().item()  # no score's own
+    generator.probing = Probing(keep=between, **limits)
+    with torch.no_grad():
+        together = model.detect(images)
+        output, _ = model.decode(model.pad(images), images)
+    assert output.valid is not None  # otherwise nothing is tested
+    assert len(output.logits) == (2 if parallel else 3)
+    for image, found in zip(images, together, strict=True):
+        with torch.no_grad():
+            (alone,) = model.detect([image])
+        torch.testing.assert_close(found.scores, alone.scores, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found.pred_boxes.tensor, alone.pred_boxes.tensor, rtol=1e-3, atol=1e-2
+        )
+
+
+def test_steps_are_counted_and_kept_in_checkpoints():
+    queries = build_queries()
+    assert queries.generator.steps == 0
+    state = queries.state_dict()
+    assert "generator.steps" in state

@@ -1,0 +1,158 @@
+"""Padded queries: they are not attended to, not matched, not learnt from and not detected."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from stageinteractor.assigner import (
+    CrossStageAssigner,
+    HungarianMatcher,
+    PerStageAssigner,
+    PositionModulatedMatcher,
+)
+from stageinteractor.criterion import (
+    ClassLoss,
+    DistanceWeight,
+    FocalLoss,
+    Power,
+    RescalePerObject,
+    ScoreWeight,
+    SetCriterion,
+    SoftTarget,
+)
+from stageinteractor.modeling import AdaMixerDecoder, ParallelDecoder
+from stageinteractor.modeling.postprocessing import TopK, TopKNms
+
+DOUBLE = torch.float64
+VALID = torch.tensor([[True, True, False, True, False], [True] * 5])
+SIZES = torch.tensor([[64.0, 96.0], [64.0, 96.0]])
+SOFT = ClassLoss(
+    SoftTarget(Power(2.0), rescale=RescalePerObject("best_iou")), DistanceWeight(), ScoreWeight()
+)
+
+
+def small_adamixer() -> AdaMixerDecoder:
+    torch.manual_seed(0)
+    return AdaMixerDecoder(
+        num_stages=3,
+        embed_dim=32,
+        num_groups=2,
+        num_heads=4,
+        feedforward_dim=48,
+        num_classes=3,
+        points=4,
+        out_points=4,
+    )
+
+
+def predictions() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 5, 3, generator=generator)
+    low = torch.rand(2, 2, 5, 2, generator=generator) * 30
+    return logits, torch.cat([low, low + 25], dim=-1)
+
+
+def targets(*counts: int) -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for count in counts:
+        low = torch.rand(count, 2, generator=generator) * 30
+        boxes = torch.cat([low, low + 25], dim=-1)
+        found.append({"boxes": boxes, "labels": torch.arange(count) % 3})
+    return found
+
+
+@pytest.mark.parametrize("kind", ["cascade", "adamixer"])
+def test_a_decoder_gives_what_it_gives_without_padding(
+    kind: str, make_decoder, make_maps, make_queries, randomise
+):
+    decoder = randomise(make_decoder() if kind == "cascade" else small_adamixer()).double()
+    maps, (content, boxes) = make_maps(dtype=DOUBLE), make_queries(dtype=DOUBLE)
+    found = decoder(maps, content, boxes, VALID)
+    assert found.masks == (VALID,)
+    alone = decoder([x[:1] for x in maps], content[:1, VALID[0]], boxes[:1, VALID[0]])
+    assert alone.masks == ()
+    for padded, wanted in zip(found[:4], alone[:4], strict=True):
+        torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
+
+
+def test_parallel_stages_see_the_same_queries(make_maps, make_queries, randomise):
+    stages = randomise(small_adamixer())
+    decoder = ParallelDecoder(decoder=stages, embed_dim=32).train()
+    with torch.no_grad():
+        decoder.embeddings.zero_()
+    maps, (content, boxes) = make_maps(), make_queries()
+    found = decoder(maps, content, boxes.requires_grad_(), VALID)
+    assert found.logits.shape == (3, 2, 5, 3)
+    for index in range(3):
+        one = small_adamixer()
+        one.stages = stages.stages[2 - index : 3 - index]  # the first stage comes last
+        alone = one(maps, content, boxes, VALID)
+        torch.testing.assert_close(found.logits[index], alone.logits[0], rtol=1e-4, atol=1e-4)
+    found.boxes.sum().backward()
+    assert boxes.grad is None
+    used = decoder.eval()(maps, content, boxes, VALID)
+    assert used.logits.shape[0] == 1
+    torch.testing.assert_close(used.logits[0], found.logits[2], rtol=1e-4, atol=1e-4)
+
+
+def test_every_parallel_stage_has_its_own_embedding(make_maps, make_queries, randomise):
+    decoder = ParallelDecoder(decoder=randomise(small_adamixer()), embed_dim=32).train()
+    content, boxes = make_queries()
+    decoder(make_maps(), content, boxes).logits[0].sum().backward()
+    assert decoder.embeddings.grad.any(dim=1).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("matcher", [HungarianMatcher(), PositionModulatedMatcher()])
+@pytest.mark.parametrize("counts", [(2, 0), (3, 4), (5, 6)])
+def test_matches_are_those_without_padding(matcher: HungarianMatcher, counts: tuple[int, int]):
+    logits, boxes = predictions()
+    objects = targets(*counts)
+    found = matcher(logits, boxes, objects, SIZES, VALID)
+    for image in range(2):
+        own, rows = slice(image, image + 1), VALID[image]
+        arguments = logits[:, own, rows], boxes[:, own, rows], objects[own], SIZES[own]
+        assert torch.equal(found[:, own, rows], matcher(*arguments))
+        assert (found[:, image, ~rows] == -1).all()
+
+
+def test_padding_may_hold_anything():
+    logits, boxes = predictions()
+    boxes[:, 0, 2] = torch.nan
+    found = HungarianMatcher()(logits, boxes, targets(3, 2), SIZES, VALID)
+    assert (found[:, 0] >= 0).sum() == 6
+    with pytest.raises(FloatingPointError):
+        HungarianMatcher()(logits, boxes, targets(3, 2), SIZES)
+
+
+@pytest.mark.parametrize("assigner", [PerStageAssigner(), CrossStageAssigner()])
+@pytest.mark.parametrize("class_loss", [FocalLoss(), SOFT])
+def test_losses_are_those_without_padding(assigner, class_loss):
+    logits, boxes = predictions()
+    boxes[:, 0, 2] = targets(3)[0]["boxes"][0]  # the best box of an object is padding
+    criterion = SetCriterion(HungarianMatcher(), assigner, class_loss)
+    objects, rows = targets(3), VALID[0]
+    padded = criterion(logits[:, :1], boxes[:, :1], objects, SIZES[:1], VALID[:1])
+    alone = criterion(logits[:, :1, rows], boxes[:, :1, rows], objects, SIZES[:1])
+    for name, value in padded.items():
+        torch.testing.assert_close(value, alone[name])
+
+
+def test_padding_gets_no_gradient():
+    logits, boxes = (x.requires_grad_() for x in predictions())
+    criterion = SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
+    sum(criterion(logits, boxes, targets(3, 5), SIZES, VALID).values()).backward()
+    for gradient in (logits.grad, boxes.grad):
+        assert not gradient[:, ~VALID].any()
+    assert logits.grad[:, VALID].any(dim=-1).all()
+
+
+@pytest.mark.parametrize("postprocessing", [TopK(100), TopKNms(100, iou_threshold=1.0)])
+def test_padding_is_not_detected(postprocessing: TopK):
+    logits, boxes = (x[-1] for x in predictions())
+    sizes = [(64, 96)] * 2
+    found = postprocessing(logits, boxes, sizes, VALID)
+    assert [len(item) for item in found] == [9, 15]
+    (alone,) = postprocessing(logits[:1, VALID[0]], boxes[:1, VALID[0]], sizes[:1])
+    torch.testing.assert_close(found[0].scores, alone.scores)
+    torch.testing.assert_close(found[0].pred_boxes.tensor, alone.pred_boxes.tensor)
