@@ -14,7 +14,9 @@ ZOO = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
 FILES = sorted(str(path.relative_to(ZOO)) for path in ZOO.rglob("*.py"))
 MODELS = [name for name in FILES if name.startswith("models/")]
 HOSTED = [name for name in FILES if name.startswith("detrex/") or "deformable_detr" in name]
-RECIPES = [name for name in FILES if name not in MODELS + HOSTED]  # HOSTED: tests/integrations
+GENERATED = [name for name in FILES if "asag" in name and name not in MODELS]
+# HOSTED: tests/integrations
+RECIPES = [name for name in FILES if name not in MODELS + HOSTED + GENERATED]
 NODES = {"dataloader", "dataset", "lr_multiplier", "model", "optimizer", "train"}
 
 
@@ -65,7 +67,28 @@ def test_model_detects_and_learns_in_a_small_image(name: str):
     assert any(p.grad.any() for p in model.decoder.stages[-1].parameters())
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", GENERATED)
+def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
+    model = instantiate(load(name).model, "model").eval()
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    (output,) = model([{"image": image, "height": 128, "width": 64}])
+    found = output["instances"]
+    assert len(found) > 0
+    assert found.pred_boxes.tensor.isfinite().all()
+    objects = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[4.0, 8.0, 50.0, 60.0]])))
+    objects.gt_classes = torch.tensor([2])
+    for first_steps in (1, 0):  # in the first epoch and later
+        model.queries.generator.first_steps = first_steps
+        losses = model.train()([{"image": image, "instances": objects}])
+        # those of the anchors, of the proposals and of every stage
+        assert len(losses) == 3 + 3 * (1 + len(model.decoder.stages))
+        sum(losses.values()).backward()
+        trained = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+        assert all(p.grad.isfinite().all() for p in trained)
+        assert any(p.grad.any() for p in model.queries.generator.finer_head.parameters())
+
+
+@pytest.mark.parametrize("name", RECIPES + GENERATED)
 def test_recipe_has_all_that_a_run_needs(name: str):
     cfg = load(name)
     assert set(cfg) == NODES
@@ -84,7 +107,7 @@ def test_model_file_holds_nothing_but_the_model(name: str):
 
 
 def test_every_recipe_writes_into_its_own_folder():
-    folders = [load(name).train.output_dir for name in RECIPES]
+    folders = [load(name).train.output_dir for name in RECIPES + GENERATED]
     assert len(set(folders)) == len(folders)
 
 
