@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -73,17 +76,21 @@ def test_the_objects_of_other_patches_do_not_matter():
     torch.testing.assert_close(together, torch.stack(alone).sum(dim=0))
 
 
-def test_the_whole_image_weighs_large_objects_and_squares_count_as_four():
+def test_the_whole_image_weighs_large_objects_and_squares_of_an_image_count_as_one():
     small = [0.0, 0, 0.1, 0.1]  # 4 - 0.3 = 3.7, or 1 + 0.3 = 1.3
     boxes = anchors([0.0, 0, 0.1, 0.05])
     patch = torch.zeros(1, 1), boxes, objects([small])
     up = positive_weight(torch.tensor(0.5), torch.tensor(0.5)).item()
     loss = AnchorLoss()
-    none = torch.zeros(1, 1) - 50, boxes, objects([])
+    none = tuple(torch.cat([x] * 4) for x in (torch.zeros(1, 1) - 50, boxes)) + (
+        objects(*[[]] * 4),
+    )
+    padded = torch.zeros(4, 1) - 50, none[1], objects([small], [], [], [])
+    padded[0][0] = 0
     for quarters, whole, squares, weight in [
-        (patch, none, none, 3.7),
+        (padded, none, none, 3.7),
         (none, patch, none, 1.3),
-        (none, none, patch, 3.7 * 4),  # one square: 4 / 1
+        (none, none, patch, 3.7),  # one square of one image
     ]:
         found = loss(quarters, whole, squares, num_objects=2)
         assert list(found) == ["loss_anchor_class", "loss_anchor_bbox", "loss_anchor_giou"]
@@ -92,14 +99,17 @@ def test_the_whole_image_weighs_large_objects_and_squares_count_as_four():
         assert found["loss_anchor_giou"].item() == pytest.approx(2 * weight * up * 0.5 / 2)
     eight = tuple(torch.cat([x] * 8) for x in patch[:2]) + (objects(*[[small]] * 8),)
     found = loss(none, none, eight, num_objects=2)
-    assert found["loss_anchor_giou"].item() == pytest.approx(2 * 4 * 3.7 * up * 0.5 / 2)
+    assert found["loss_anchor_giou"].item() == pytest.approx(2 * 3.7 * up * 0.5 / 2)
+    two_images = tuple(torch.cat([x] * 2) for x in none[:2]) + (objects(*[[]] * 8),)
+    found = loss(two_images, none, eight, num_objects=2)  # four squares of each
+    assert found["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
 
 
 def test_negatives_have_the_class_weight():
-    empty = torch.zeros(1, 1), anchors(OBJECT), objects([])
+    empty = torch.zeros(4, 1), anchors(OBJECT).expand(4, 1, 4), objects(*[[]] * 4)
     found = AnchorLoss()(empty, empty, empty, num_objects=0)
-    # p^2 ln 2 in a quarter, in the whole image and four times in a square
-    assert found["loss_anchor_class"].item() == pytest.approx(8 * 6 * LN2 / 4)
+    # p^2 ln 2 in four quarters, in four flips of the whole image, and in four squares as in one
+    assert found["loss_anchor_class"].item() == pytest.approx(8 * (4 + 4 + 1) * LN2 / 4)
     assert found["loss_anchor_bbox"] == found["loss_anchor_giou"] == 0
 
 
@@ -139,3 +149,50 @@ def test_gradient_is_the_numerical_one():
     padded = padded._replace(boxes=padded.boxes.double())
     loss = PatchLoss(SMALL)
     assert torch.autograd.gradcheck(lambda x: loss((x, boxes, padded))[0], (logits,))
+
+
+SCRIPT = """
+import torch, torch.distributed as dist
+from stageinteractor.assigner.targets import PaddedTargets
+from stageinteractor.criterion import AnchorLoss
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+torch.manual_seed(0)
+
+def part(*patches):  # of each image
+    found = []
+    for count in patches:
+        low = torch.rand(count, 3, 2) / 2
+        boxes = torch.cat([low, low + 0.4], -1)
+        wanted = PaddedTargets(boxes[:, :1] + 0.05, torch.zeros(count, 1).long(), [1] * count)
+        found.append((torch.randn(count, 3), boxes, wanted))
+    return found
+
+def joined(parts):
+    boxes, labels, counts = zip(*(part[2] for part in parts))
+    objects = PaddedTargets(torch.cat(boxes), torch.cat(labels), counts[0] + counts[1])
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), objects
+
+images = [part(4, 4), part(1, 1), part(9, 8)]
+mine = [each[rank] for each in images]
+found = torch.stack(list(AnchorLoss()(*mine, num_objects=1 + 4 * rank).values()))
+dist.all_reduce(found)
+dist.destroy_process_group()
+wanted = AnchorLoss()(*(joined(each) for each in images), num_objects=6)
+torch.testing.assert_close(found / 2, torch.stack(list(wanted.values())))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_average_to_the_loss_of_the_joined_batch(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr

@@ -9,9 +9,14 @@ from stageinteractor.criterion import (
     AreaWeight,
     AreaWeighted,
     AreaWeightedMatcher,
+    ClassLoss,
     EqualWeight,
     Positives,
+    Power,
+    ScoreWeight,
+    SoftTarget,
 )
+from stageinteractor.integrations.class_losses import HostClassLoss
 
 SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100
 # sqrt(w h / 5000): 1, 1/2 and 1/10
@@ -80,3 +85,16 @@ def test_sizes_of_images_are_needed():
 def test_wrong_weights_are_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match="finite and not negative"):
         AreaWeight(**wrong)
+
+
+def test_a_host_knows_the_sizes_of_its_objects():
+    # a = 1/2: 2.5 times ln 2
+    loss = ClassLoss(SoftTarget(Power(0.0)), AreaWeighted(EqualWeight()), ScoreWeight())
+    box = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    zero = torch.zeros(1, dtype=torch.long)
+    found = HostClassLoss(loss, "loss_ce").of_pairs(
+        {"pred_logits": torch.zeros(1, 1, 1), "pred_boxes": box[None]},
+        [{"boxes": box, "labels": zero}],
+        [(zero, zero)],
+    )
+    assert found.item() == pytest.approx(2.5 * math.log(2.0))

@@ -160,7 +160,7 @@ def test_images_of_a_batch_do_not_mix(make_decoder, make_maps, make_queries, ran
     for image in range(2):
         part = slice(image, image + 1)
         one = decoder([x[part] for x in maps], *(x[part] for x in queries))
-        for found, wanted in zip(one, both, strict=True):
+        for found, wanted in zip(one[:4], both[:4], strict=True):
             torch.testing.assert_close(found, wanted[:, part])
 
 
@@ -169,7 +169,7 @@ def test_the_order_of_queries_does_not_matter(make_decoder, make_maps, make_quer
     content, boxes = make_queries(dtype=torch.float64)
     order = torch.tensor([4, 1, 3, 0, 2])
     found = decoder(maps, content[:, order], boxes[:, order])
-    for moved, wanted in zip(found, decoder(maps, content, boxes), strict=True):
+    for moved, wanted in zip(found[:4], decoder(maps, content, boxes)[:4], strict=True):
         torch.testing.assert_close(moved, wanted[:, :, order])
 
 

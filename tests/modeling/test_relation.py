@@ -52,6 +52,16 @@ def test_a_constant_gradient_of_the_image_is_read_at_the_right_places():
     torch.testing.assert_close(found[0, 0, 0, 0], torch.tensor([13.0, 23, 33, 43]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_boxes_keep_their_places_in_half_precision(dtype: torch.dtype):
+    x = (torch.arange(32.0) + 0.5) * 4
+    features = [x.expand(1, 1, 16, 32), *(torch.zeros(1, 1, 16 // s, 32 // s) for s in (2, 4, 8))]
+    boxes = torch.tensor([[[8.3, 8, 48.3, 40]]])
+    found = BoxFeatures(size=4)([x.to(dtype) for x in features], boxes)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found[0, 0, 0, 0], torch.tensor([13.3, 23.3, 33.3, 43.3]))
+
+
 def test_shapes_and_initial_values(make_maps):
     block = build()
     found = block(make_maps(), BOXES)

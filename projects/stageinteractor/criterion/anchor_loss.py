@@ -22,6 +22,7 @@ from .query_weighting import QueryBoxWeight
 from .set_criterion import box_losses
 from .soft_targets import Power, SoftTarget
 
+QUARTERS = 4  # of an image
 SIDE = 1024.0  # patches are scaled to squares of so many pixels: overlaps have floors in pixels
 # logits (n, A); boxes (n, A, 4) and objects (n, T, 4), xyxy in parts of their patch
 Patches = tuple[Tensor, Tensor, PaddedTargets]
@@ -73,8 +74,10 @@ class PatchLoss(nn.Module):
 class AnchorLoss(nn.Module):
     """The losses of anchors of quarters, of whole images, and of squares cut out of them.
 
-    All are divided by the number of objects in the batch; squares, in which an object is shown more
-    often, count as four of them would.
+    All are divided by the number of objects in the batch. Squares show an object more often: all
+    those of an image count as one. The published factor, 4 over the number of squares in the batch
+    of a process, is the same for 4 images a process; this one depends neither on their number nor
+    on that of the processes.
 
     Args:
         weight_class, weight_bbox, weight_giou: weights of the three terms.
@@ -99,16 +102,17 @@ class AnchorLoss(nn.Module):
         """Return {"loss_anchor_class": ..., "loss_anchor_bbox": ..., "loss_anchor_giou": ...}.
 
         Args:
-            quarters: logits, boxes and objects of the quarters of all images.
+            quarters: logits, boxes and objects of the 4 quarters of every image.
             whole: those of the whole images, as they are and flipped.
             squares: those of the squares of all finer levels.
             num_objects: of all images.
         """
         with torch.autocast(quarters[0].device.type, enabled=False):
             quarters, whole, squares = (_single(each) for each in (quarters, whole, squares))
-            objects, patches = _averages(quarters[0], num_objects, len(squares[0]))
+            counts = num_objects, len(quarters[0]) // QUARTERS, len(squares[0])
+            objects, images, patches = _averages(quarters[0], *counts)
             fixed = self.parts(quarters) + self.whole(whole)
-            sums = (fixed + self.parts(squares) * (4 / patches)) / objects
+            sums = (fixed + self.parts(squares) * (images / patches)) / objects
         weighted = (weight * x for weight, x in zip(self.weights, sums.unbind(), strict=True))
         names = ("class", "bbox", "giou")
         return {f"loss_anchor_{name}": x for name, x in zip(names, weighted, strict=True)}

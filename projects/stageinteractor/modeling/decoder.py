@@ -101,8 +101,13 @@ def stacked(outputs: Sequence[StageOutput], valid: Tensor | None) -> DecoderOutp
 
 def chained(first: DecoderOutput, second: DecoderOutput) -> DecoderOutput:
     """Return the stages of the first, then those of the second, which have the same queries."""
-    stages = zip(first[:4], second[:4], strict=True)
-    return DecoderOutput(*(torch.cat(pair) for pair in stages), valid=second.valid)
+    return DecoderOutput(
+        logits=torch.cat([first.logits, second.logits]),
+        boxes=torch.cat([first.boxes, second.boxes]),
+        boxes_xyzr=torch.cat([first.boxes_xyzr, second.boxes_xyzr]),
+        content=torch.cat([first.content, second.content]),
+        valid=second.valid,
+    )
 
 
 class StageInteractorDecoder(CascadeDecoder):

@@ -53,17 +53,19 @@ class BoxFeatures(nn.Module):
         self.sampling_ratio = sampling_ratio
 
     def forward(self, features: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        """Return (B, N, D, size, size) of maps (B, D, H_l, W_l) and boxes (B, N, 4) xyxy pixels."""
+        """Return (B, N, D, size, size) of maps (B, D, H_l, W_l) and boxes (B, N, 4) xyxy pixels.
+
+        Computed in the type of the boxes: half precision would move them by pixels.
+        """
         images, queries, _ = boxes.shape
         index = torch.arange(images, device=boxes.device).repeat_interleave(queries)
         rois = torch.cat([index[:, None].to(boxes), boxes.flatten(0, 1)], dim=1)
         level = self.levels(boxes).flatten()
-        shape = len(rois), features[0].shape[1], self.size, self.size
-        found = features[0].new_zeros(shape)
+        found = boxes.new_zeros(len(rois), features[0].shape[1], self.size, self.size)
         for number, (maps, stride) in enumerate(zip(features, self.strides, strict=True)):
             (chosen,) = (level == number).nonzero(as_tuple=True)
             read = roi_align(
-                maps, rois[chosen].to(maps), self.size, 1 / stride, self.sampling_ratio, True
+                maps.to(rois), rois[chosen], self.size, 1 / stride, self.sampling_ratio, True
             )
             found = found.index_copy(0, chosen, read)
         return found.unflatten(0, (images, queries))

@@ -36,8 +36,8 @@ class AnchorGenerator(nn.Module):
         probing: which anchors are replaced, and which are put out.
         used_levels: at inference, one of `LEVELS`.
         training_patches: squares of every image and level in training, at least.
-        first_steps: training steps, those of the first epoch, in which the anchors decide nothing:
-            squares are those around small objects, and no anchor is replaced.
+        first_steps: batches of the first epoch, in which the anchors decide nothing: squares are
+            those around small objects, and no anchor is replaced.
     """
 
     steps: Tensor
