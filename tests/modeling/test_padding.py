@@ -81,16 +81,20 @@ def test_parallel_stages_see_the_same_queries(make_maps, make_queries, randomise
     decoder = ParallelDecoder(decoder=stages, embed_dim=32).train()
     with torch.no_grad():
         decoder.embeddings.zero_()
-    maps, (content, boxes) = make_maps(), make_queries()
+    maps, (content, boxes) = [x.requires_grad_() for x in make_maps()], make_queries()
     found = decoder(maps, content, boxes.requires_grad_(), VALID)
     assert found.logits.shape == (3, 2, 5, 3)
+    found.boxes.sum().backward()
+    assert boxes.grad is None
+    gradients = [x.grad.clone() for x in maps]
     for index in range(3):
         one = small_adamixer()
         one.stages = stages.stages[2 - index : 3 - index]  # the first stage comes last
-        alone = one(maps, content, boxes, VALID)
+        alone = one(maps, content, boxes.detach(), VALID)
         torch.testing.assert_close(found.logits[index], alone.logits[0], rtol=1e-4, atol=1e-4)
-    found.boxes.sum().backward()
-    assert boxes.grad is None
+        (-alone.boxes).sum().backward()
+    for gradient, rest in zip(gradients, maps, strict=True):  # nothing is left of their sum
+        assert rest.grad.abs().max() < 1e-4 * gradient.abs().max()
     used = decoder.eval()(maps, content, boxes, VALID)
     assert used.logits.shape[0] == 1
     torch.testing.assert_close(used.logits[0], found.logits[2], rtol=1e-4, atol=1e-4)

@@ -3,6 +3,7 @@
 from .adamixer import AdaMixerDecoder
 from .decoder import DecoderOutput, StageInteractorDecoder
 from .detector import StageInteractor
+from .dynamic_head import DynamicHeadDecoder
 from .neck import ChannelMapper, FeaturePyramid
 from .parallel import ParallelDecoder
 from .queries import AnchorGenerator, GeneratedQueries, InitialQueries
@@ -13,6 +14,7 @@ __all__ = [
     "AnchorGenerator",
     "ChannelMapper",
     "DecoderOutput",
+    "DynamicHeadDecoder",
     "FeaturePyramid",
     "GeneratedQueries",
     "InitialQueries",

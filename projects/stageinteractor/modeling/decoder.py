@@ -48,7 +48,7 @@ class CascadeDecoder(nn.Module):
     """
 
     def __init__(
-        self, stages: Iterable[DecoderStage], num_classes: int, checkpoint_stages: bool = False
+        self, stages: Iterable[nn.Module], num_classes: int, checkpoint_stages: bool = False
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
@@ -71,7 +71,7 @@ class CascadeDecoder(nn.Module):
             valid: (B, N) bool: queries that are no padding; all, where it is None.
         """
         masks = () if valid is None else (valid,)
-        maps: Features = as_table(features, boxes.dtype) or features
+        maps = self.maps(features, boxes)
         outputs: list[StageOutput] = []
         bank = EMPTY_BANK
         for stage in self.stages:
@@ -79,6 +79,10 @@ class CascadeDecoder(nn.Module):
             _, boxes, content, bank, maps = outputs[-1]
             boxes = boxes.detach()
         return stacked(outputs, valid)
+
+    def maps(self, features: Sequence[Tensor], boxes: Tensor) -> Features:
+        """Return the maps in the form in which stages read them fastest."""
+        return as_table(features, boxes.dtype) or features
 
     def _run(self, stage: nn.Module, *inputs: Any) -> StageOutput:
         if self.checkpoint_stages and self.training:

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from .decoder import CascadeDecoder, DecoderOutput, stacked
 from .mixing import EMPTY_BANK
-from .sampling import Features
-from .table_sampling import as_table
+from .stage import StageOutput
 
 
 class ParallelDecoder(nn.Module):
@@ -29,10 +28,14 @@ class ParallelDecoder(nn.Module):
 
     def __init__(self, *, decoder: CascadeDecoder, embed_dim: int = 256) -> None:
         super().__init__()
-        self.stages = decoder.stages
-        self.num_classes = decoder.num_classes
+        self.decoder = decoder
         self.embeddings = nn.Parameter(torch.empty(len(decoder.stages), embed_dim))
         nn.init.normal_(self.embeddings)
+
+    @property
+    def stages(self) -> nn.ModuleList:
+        """The stages, the first of which is used at inference."""
+        return self.decoder.stages
 
     def forward(
         self,
@@ -49,11 +52,11 @@ class ParallelDecoder(nn.Module):
             boxes: (B, N, 4) xyzr in pixels.
             valid: (B, N) bool: queries that are no padding; all, where it is None.
         """
-        maps: Features = as_table(features, boxes.dtype) or features
+        maps, boxes = self.decoder.maps(features, boxes), boxes.detach()
         masks = () if valid is None else (valid,)
         pairs = list(zip(self.stages, self.embeddings, strict=True))
-        outputs = [
-            stage(maps, content + embedding, boxes.detach(), EMPTY_BANK, *masks)
-            for stage, embedding in reversed(pairs if self.training else pairs[:1])
-        ]
+        outputs: list[StageOutput] = []
+        for stage, embedding in reversed(pairs if self.training else pairs[:1]):
+            outputs.append(stage(maps, content + embedding, boxes, EMPTY_BANK, *masks))
+            maps = outputs[-1].features  # the same maps: their gradients are added up in one place
         return stacked(outputs, valid)
