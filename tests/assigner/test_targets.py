@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from stageinteractor.assigner.targets import (
+    PaddedTargets,
     SharedTargets,
     matched_boxes,
     matched_labels,
@@ -110,3 +111,13 @@ def test_wrong_shapes_are_named_with_their_image(boxes, labels, shapes: str):
     targets = [target([], []), {"boxes": boxes, "labels": labels}]
     with pytest.raises(ValueError, match=f"target of image 1: expected .*got {shapes}"):
         pad_targets(targets, like=torch.zeros(1))
+
+
+def test_targets_of_padded_ones_are_padded_no_more():
+    boxes = torch.arange(16.0).view(2, 2, 4)
+    padded = PaddedTargets(boxes, torch.tensor([[5, 6], [7, 0]]), [2, 1])
+    targets = SharedTargets.of_padded(padded)
+    assert [target["labels"].tolist() for target in targets] == [[5, 6], [7]]
+    assert torch.equal(targets[1]["boxes"], boxes[1, :1])
+    assert pad_targets(targets, like=torch.zeros(1)) is padded
+    assert pad_targets(targets, like=torch.zeros(1).double()).boxes.dtype == torch.float64
