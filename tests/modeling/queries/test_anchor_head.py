@@ -8,6 +8,7 @@ from stageinteractor.modeling.queries.anchor_head import (
     PatchEmbedding,
     WholeImage,
 )
+from stageinteractor.modeling.queries.patch_features import cut_squares
 
 
 def count(module: nn.Module) -> int:
@@ -34,6 +35,16 @@ def test_shapes():
     logits, boxes = AnchorHead(in_features=18, num_anchors=7, hidden_dim=6)(torch.zeros(0, 18))
     assert logits.shape == (0, 7)
     assert boxes.shape == (0, 7, 4)
+
+
+def test_squares_are_those_cut_out_of_the_reduced_map():
+    compress = Compress(embed_dim=6, channels=2).double()
+    features = torch.randn(2, 6, 5, 7, dtype=torch.double)
+    images = torch.tensor([0, 1, 1])
+    corners = torch.tensor([[0, 0], [4, 2], [2, 1]])  # two at the edges of the map
+    found = compress.squares(features, images, corners, 3)
+    torch.testing.assert_close(found, cut_squares(compress(features), images, corners, 3))
+    assert compress.squares(features, images[:0], corners[:0], 3).shape == (0, 2, 3, 3)
 
 
 def test_cells_and_channels_are_normalised_together():

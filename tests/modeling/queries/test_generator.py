@@ -92,8 +92,8 @@ def test_an_image_without_small_objects_stops_early():
     result = generator(maps(), SIZES)
     assert result.predictions is None
     # the three lie within 5 pixels: one square of P4, and none of P3 unless it finds them again
-    assert result.patches[:, 0].tolist() == [1, 0]
-    assert result.patches[1].tolist() == [0, 0]
+    assert result.num_squares(2)[:, 0].tolist() == [1, 0]
+    assert result.num_squares(2)[1].tolist() == [0, 0]
     scores = result.anchors.scores[result.anchors.images == 1]
     torch.testing.assert_close(scores, torch.tensor([0.9]))
 
@@ -104,7 +104,7 @@ def test_fewer_than_three_are_kept_and_nothing_is_looked_at():
     told.found[0, 2] = torch.tensor(NOTHING)
     generator.head = told
     result = generator(maps(), SIZES)
-    assert not result.patches.any()
+    assert not result.num_squares(2).any()
     scores = result.anchors.scores[result.anchors.images == 0]
     torch.testing.assert_close(scores, torch.tensor([0.4, 0.5]))
 
@@ -116,7 +116,7 @@ def test_unsure_anchors_are_replaced_by_those_of_squares():
         [[0.8, 0.5, 0.25, 0.5, 0.5], [0.01] * 5, [0.05, 0.5, 0.5, 0.5, 0.5]]
     )
     result = generator(maps(), SIZES)
-    assert result.patches.tolist() == [[1, 0], [0, 0]]  # at P3 nothing is unsure any more
+    assert result.num_squares(2).tolist() == [[1, 0], [0, 0]]  # at P3 nothing is unsure any more
     mine = result.anchors.images == 0
     # all of the fixed patches' are replaced, so that the best of the others stands in: at least one
     torch.testing.assert_close(result.anchors.scores[mine], torch.tensor([0.01, 0.8]))
@@ -132,7 +132,7 @@ def test_probing_goes_on_where_small_anchors_stay_unsure():
     # of 80 pixels: 12 x 12, at 16 and at 64, so that P3 has two squares of 40
     generator.finer_head = Told([[0.5, 0.2, 0.2, 0.15, 0.15]] * 2 + [[0.4, 0.8, 0.8, 0.15, 0.15]])
     result = generator(maps(), SIZES)
-    assert result.patches.tolist() == [[1, 2], [0, 0]]
+    assert result.num_squares(2).tolist() == [[1, 2], [0, 0]]
     # what P3 finds is put out, sure or not: three of each square; and one of the fixed patches
     assert (result.anchors.images == 0).sum() == 1 + 2 * 3
 
@@ -142,10 +142,10 @@ def test_probing_can_be_stopped_by_hand(levels: str, wanted: int):
     generator = build(Probing(side=SIDE, min_anchors=1), used_levels=levels).eval()
     generator.head = small_objects_in_image_0()
     generator.finer_head = Told([[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(3)])
-    patches = generator(maps(), SIZES).patches
+    patches = generator(maps(), SIZES).num_squares(2)
     assert (patches[0] > 0).sum() == wanted
     generator.train().head = Told([[0.5, 0.2, 0.3, 0.2, 0.2]] * 4)
-    assert (generator(maps(), SIZES, TARGETS).patches > 0).all()  # training uses all of them
+    assert (generator(maps(), SIZES, TARGETS).num_squares(2) > 0).all()  # training uses all of them
 
 
 def test_in_the_first_epoch_objects_say_where_to_look_and_nothing_is_replaced():
@@ -155,12 +155,12 @@ def test_in_the_first_epoch_objects_say_where_to_look_and_nothing_is_replaced():
         assert generator.steps == step
         result = generator(maps(), SIZES, TARGETS)
         # the object of 16 x 12 is small at P4 (40 pixels) and at P3 (20)
-        assert result.patches.tolist() == [[1, 1], [0, 0]]
+        assert result.num_squares(2).tolist() == [[1, 1], [0, 0]]
         counts = torch.bincount(result.anchors.images)
         # 5 fixed patches of 4 anchors, 2 squares of at most 3
         assert 20 <= counts[0] <= 26 and counts[1] == 20
     result = generator(maps(), SIZES, TARGETS)
-    assert (result.patches[:, 0] > 0).all()
+    assert (result.num_squares(2)[:, 0] > 0).all()
 
 
 def test_the_number_of_anchors_is_limited():
@@ -178,7 +178,7 @@ def test_the_rest_of_the_batch_does_not_matter():
         own = slice(image, image + 1)
         alone = generator([x[own] for x in features], SIZES[own])
         mine = together.anchors.images == image
-        assert torch.equal(alone.patches, together.patches[own])
+        assert torch.equal(alone.num_squares(1), together.num_squares(2)[own])
         order, other = (
             x.scores.argsort(descending=True, stable=True)
             for x in (alone.anchors, together.anchors.where(mine))

@@ -10,6 +10,7 @@ from stageinteractor.modeling.queries.patch_features import (
     push_back,
     resize_valid,
     rounded_cells,
+    within,
 )
 from stageinteractor.modeling.queries.patches import (
     FLIPS,
@@ -130,9 +131,16 @@ def test_padding_is_neither_resized_nor_cut_out():
     cells = covered_cells(torch.tensor([[33.0, 65.0], [96.0, 128.0]]), 32)
     assert cells.tolist() == [[2, 3], [3, 4]]
     images, corners = torch.tensor([0, 1]), torch.tensor([[2, 0], [2, 2]])
-    found = cut_squares(features, images, corners, 2, cells)
-    assert found[0, 0].tolist() == [[1, 0], [1, 0]]  # column 3 is padding
-    assert found[1, 0].tolist() == [[9, 9], [0, 0]]  # the map has 3 rows
+    shown = within(corners, 2, cells[images])
+    assert shown[0].tolist() == [[True, False], [True, False]]  # column 3 is padding
+    assert shown[1].tolist() == [[True, True], [False, False]]  # the image has 3 rows
+
+
+def test_squares_are_zero_outside_of_the_map():
+    features = torch.arange(6.0).view(1, 1, 2, 3)
+    corners = torch.tensor([[-1, -1], [2, 1], [0, 0]])
+    found = cut_squares(features, torch.zeros(3, dtype=torch.long), corners, 2)
+    assert found[:, 0].tolist() == [[[0, 0], [0, 0]], [[5, 0], [0, 0]], [[0, 1], [3, 4]]]
 
 
 def test_squares_are_pushed_back_into_the_image():
@@ -146,14 +154,14 @@ def test_squares_are_pushed_back_into_the_image():
 def test_squares_pass_gradients_to_their_cells_only():
     features = torch.zeros(1, 1, 4, 4, requires_grad=True)
     images, corners = torch.tensor([0, 0]), torch.tensor([[0, 0], [1, 1]])
-    cut_squares(features, images, corners, 2, torch.tensor([[4, 4]])).sum().backward()
+    cut_squares(features, images, corners, 2).sum().backward()
     assert features.grad[0, 0].tolist() == [[1, 1, 0, 0], [1, 2, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
 
 
 def test_nothing_is_cut_where_nothing_is_asked_for():
     none = torch.zeros(0, dtype=torch.long)
     corners = none.view(0, 2)
-    found = cut_squares(torch.zeros(1, 3, 4, 4), none, corners, 2, torch.tensor([[4, 4]]))
+    found = cut_squares(torch.zeros(1, 3, 4, 4), none, corners, 2)
     assert found.shape == (0, 3, 2, 2)
     patches = square_patches(none, corners, side=2, stride=8)
     assert to_image(torch.zeros(0, 5, 4), patches).shape == (0, 5, 4)

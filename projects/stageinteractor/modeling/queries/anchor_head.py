@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .patch_features import cut_squares, within
 
 
 class Compress(nn.Sequential):
@@ -27,6 +30,22 @@ class Compress(nn.Sequential):
             nn.Conv2d(embed_dim, hidden, 1), nn.GELU(), nn.Conv2d(hidden, channels, 3, padding=1)
         )
         xavier(self.modules())
+
+    def squares(self, features: Tensor, images: Tensor, corners: Tensor, side: int) -> Tensor:
+        """Return squares (n, c, side, side) of the reduced maps, computing no more than these.
+
+        Args:
+            features: (B, D, H, W).
+            images: (n,) long.
+            corners: (n, 2) long, column and row of the first cell.
+            side: cells.
+        """
+        first, activation, last = self
+        corners, side = corners - 1, side + 2  # the second convolution sees the neighbours
+        hidden = activation(first(cut_squares(features, images, corners, side)))
+        size = corners.new_tensor([features.shape[-2:]])
+        hidden = hidden * within(corners, side, size).unsqueeze(1)  # and zeros around the map
+        return F.conv2d(hidden, last.weight, last.bias)
 
 
 class WholeImage(nn.Sequential):

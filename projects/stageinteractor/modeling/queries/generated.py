@@ -51,7 +51,7 @@ class GeneratedQueries(nn.Module):
 
         Args:
             image_sizes: (B, 2), (height, width) without padding.
-            features: L maps (B, D, H_l, W_l), the last three of the strides 8, 16 and 32.
+            features: L maps (B, D, H_l, W_l).
             targets: in training, B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         """
         found = self.generator(features, image_sizes, targets)

@@ -15,12 +15,10 @@ from torch import Tensor, nn
 
 from ...assigner.targets import Target
 from .anchor_head import AnchorHead, Compress, PatchEmbedding, WholeImage
-from .patch_features import cut_quarters, cut_squares, flipped, resize_valid, rounded_cells
+from .patch_features import cut_quarters, flipped, resize_valid, rounded_cells, within
 from .patches import quarters, square_patches, whole_images
 from .probing import Probing, Squares
-from .search import FINER_STRIDES, LEVELS, Found, GeneratedAnchors, Search
-
-FIXED_STRIDE = 32
+from .search import LEVELS, Found, GeneratedAnchors, Search
 
 
 class AnchorGenerator(nn.Module):
@@ -34,10 +32,12 @@ class AnchorGenerator(nn.Module):
         fixed_anchors: of every quarter, and of the whole image.
         square_anchors: of every square.
         probing: which anchors are replaced, and which are put out.
-        used_levels: at inference, one of `LEVELS`.
+        used_levels: at inference, one of `LEVELS`, named after the published strides.
         training_patches: squares of every image and level in training, at least.
         first_steps: batches of the first epoch, in which the anchors decide nothing: squares are
             those around small objects, and no anchor is replaced.
+        strides: of the three maps that are searched, the finest first: P3, P4 and P5.
+        feature_strides: of all maps that the neck gives.
     """
 
     steps: Tensor
@@ -55,8 +55,15 @@ class AnchorGenerator(nn.Module):
         used_levels: str = "P3-P6",
         training_patches: int = 4,
         first_steps: int = 7330,
+        strides: Sequence[int] = (8, 16, 32),
+        feature_strides: Sequence[int] = (4, 8, 16, 32),
     ) -> None:
         super().__init__()
+        if len(strides) != 3 or not set(strides) <= set(feature_strides):
+            raise ValueError(
+                f"strides must be three of the feature_strides {tuple(feature_strides)}, "
+                f"got {tuple(strides)}"
+            )
         if used_levels not in LEVELS:
             raise ValueError(f"used_levels must be one of {', '.join(LEVELS)}, got {used_levels!r}")
         self.side = side
@@ -66,6 +73,8 @@ class AnchorGenerator(nn.Module):
         self.used_levels = used_levels
         self.training_patches = training_patches
         self.first_steps = first_steps
+        self.strides = tuple(strides)
+        self.feature_strides = tuple(feature_strides)
         size = dict(side=side, channels=channels)
         sizes = dict(in_features=side * side * channels, hidden_dim=hidden_dim)
         self.compress = Compress(embed_dim=embed_dim, channels=channels)
@@ -73,9 +82,9 @@ class AnchorGenerator(nn.Module):
         self.embedding = PatchEmbedding(**size)
         self.head = AnchorHead(num_anchors=fixed_anchors, **sizes)
         self.finer_compress = nn.ModuleList(
-            Compress(embed_dim=embed_dim, channels=channels) for _ in FINER_STRIDES
+            Compress(embed_dim=embed_dim, channels=channels) for _ in range(2)
         )
-        self.finer_embedding = nn.ModuleList(PatchEmbedding(**size) for _ in FINER_STRIDES)
+        self.finer_embedding = nn.ModuleList(PatchEmbedding(**size) for _ in range(2))
         self.finer_head = AnchorHead(num_anchors=square_anchors, **sizes)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -88,14 +97,15 @@ class AnchorGenerator(nn.Module):
         """Generate anchors.
 
         Args:
-            features: maps (B, D, H_l, W_l), the last three of the strides 8, 16 and 32.
+            features: L maps (B, D, H_l, W_l), of the strides ``feature_strides``.
             image_sizes: (B, 2), (height, width) without padding.
             targets: in training, B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         """
         if self.training and targets is None:
             raise ValueError("anchors are generated in training: the objects are needed")
         with torch.autocast(features[-1].device.type, enabled=False):
-            maps = [x if x.element_size() >= 4 else x.float() for x in features[-3:]]
+            chosen = [features[self.feature_strides.index(stride)] for stride in self.strides]
+            maps = [x if x.element_size() >= 4 else x.float() for x in chosen]
             search = Search(self, maps, image_sizes, targets if self.training else None)
             result = search.run()
         if self.training:
@@ -106,10 +116,10 @@ class AnchorGenerator(nn.Module):
         """Predict the anchors of quarters and of whole images, flipped ones too in training.
 
         Args:
-            features: (B, D, H, W), the map of stride 32.
+            features: (B, D, H, W), the coarsest map.
             image_sizes: (B, 2).
         """
-        cells = rounded_cells(image_sizes, FIXED_STRIDE)
+        cells = rounded_cells(image_sizes, self.strides[-1])
         resized = resize_valid(self.compress(features), cells, 2 * self.side)
         parts, whole = cut_quarters(resized), self.whole(resized)
         if self.training:
@@ -131,8 +141,8 @@ class AnchorGenerator(nn.Module):
             squares: where they lie.
             cells: (B, 2) long, rows and columns of the images in the map.
         """
-        small = self.finer_compress[level](features)
-        cut = cut_squares(small, squares.images, squares.corners, self.side, cells)
+        places = squares.images, squares.corners, self.side
+        shown = within(squares.corners, self.side, cells[squares.images]).unsqueeze(1)
+        cut = self.finer_compress[level].squares(features, *places) * shown
         logits, boxes = self.finer_head(self.finer_embedding[level](cut))
-        places = square_patches(squares.images, squares.corners, self.side, FINER_STRIDES[level])
-        return Found(logits, boxes, places)
+        return Found(logits, boxes, square_patches(*places, self.strides[1 - level]))

@@ -58,32 +58,53 @@ def flipped(features: Tensor) -> Tensor:
     return torch.stack(versions, dim=1).flatten(0, 1)
 
 
-def cut_squares(
-    features: Tensor, images: Tensor, corners: Tensor, side: int, cells: Tensor
-) -> Tensor:
-    """Cut squares (n, c, side, side) out of maps (B, c, H, W); zeros where the image has ended.
+def cut_squares(features: Tensor, images: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Cut squares (n, c, side, side) out of maps (B, c, H, W); zeros outside of the map.
 
     Args:
         features: (B, c, H, W).
         images: (n,) long.
-        corners: (n, 2) long, column and row of the first cell, not negative.
+        corners: (n, 2) long, column and row of the first cell, which may lie outside.
         side: cells.
-        cells: (B, 2) long, rows and columns of the images without padding.
     """
-    steps = torch.arange(side, device=features.device)
-    columns, rows = (corners[:, :, None] + steps).unbind(1)  # (n, side) each
-    last_row, last_column = cells[images].unsqueeze(-1).unbind(1)  # (n, 1) each
-    inside = (rows < last_row)[:, :, None] & (columns < last_column)[:, None, :]
-    rows = rows.clamp(max=features.shape[2] - 1)[:, :, None]
-    columns = columns.clamp(max=features.shape[3] - 1)[:, None, :]
+    height, width = features.shape[-2:]
+    columns, rows = _cells(corners, side)
+    inside = within(corners, side, features.new_tensor([[height, width]]))
+    rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
     found = features[images[:, None, None], :, rows, columns]  # (n, side, side, c)
     return torch.where(inside.unsqueeze(-1), found, 0.0).movedim(-1, 1)
+
+
+def within(corners: Tensor, side: int, cells: Tensor) -> Tensor:
+    """Return (n, side, side) bool: the cells of squares that lie in their image.
+
+    Args:
+        corners: (n, 2) long, column and row of the first cell.
+        side: cells.
+        cells: (n, 2) or (1, 2), rows and columns of the images.
+    """
+    columns, rows = _cells(corners, side)
+    last_row, last_column = cells.unsqueeze(-1).unbind(1)  # (n, 1) each
+    in_rows, in_columns = (rows >= 0) & (rows < last_row), (columns >= 0) & (columns < last_column)
+    return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def _cells(corners: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the columns and the rows (n, side) of squares."""
+    columns, rows = (corners[:, :, None] + torch.arange(side, device=corners.device)).unbind(1)
+    return columns, rows
 
 
 def push_back(corners: Tensor, images: Tensor, side: int, cells: Tensor) -> Tensor:
     """Move corners (n, 2) so that squares of ``side`` cells end with the image, where it is larger.
 
-    A square larger than its image begins where the image begins. Arguments as of `cut_squares`.
+    A square larger than its image begins where the image begins.
+
+    Args:
+        corners: (n, 2) long, column and row of the first cell.
+        images: (n,) long.
+        side: cells.
+        cells: (B, 2) long, rows and columns of the images without padding.
     """
     most = (cells[images].flip(-1) - side).clamp(min=0)
     return torch.minimum(corners, most).clamp(min=0)

@@ -22,7 +22,6 @@ from .patches import Patches
 from .probing import Probing, Squares
 from .training_patches import anywhere, around_objects, filled, joined
 
-FINER_STRIDES = (16, 8)
 LEVELS = ("P5-P6", "P4-P6", "P3-P6")
 
 
@@ -47,8 +46,15 @@ class GeneratedAnchors(NamedTuple):
     """Anchors of a batch."""
 
     anchors: Anchors
-    patches: Tensor  # (B, levels) long: how many squares of P4 and of P3 were looked at
+    squares: tuple[Patches, ...]  # of every finer level, those whose anchors are used
     predictions: AnchorPredictions | None  # in training
+
+    def num_squares(self, num_images: int) -> Tensor:
+        """Return (B, 2) long: how many squares of P4 and of P3 were looked at."""
+        counts = self.anchors.images.new_zeros(num_images, 2)
+        for level, squares in enumerate(self.squares):
+            counts[:, level] = torch.bincount(squares.images, minlength=num_images)
+        return counts
 
 
 class Found(NamedTuple):
@@ -68,6 +74,7 @@ class Generator(Protocol):
     """What predicts the anchors, as `AnchorGenerator` does."""
 
     side: int
+    strides: tuple[int, ...]
     probing: Probing
     used_levels: str
     training_patches: int
@@ -86,7 +93,7 @@ class Search:
 
     Args:
         generator: the network and its settings.
-        maps: of the strides 8, 16 and 32.
+        maps: of the generator's strides, the finest first.
         image_sizes: (B, 2), (height, width) without padding.
         targets: the objects, in training.
     """
@@ -101,6 +108,7 @@ class Search:
         self.generator = generator
         self.probing = generator.probing
         self.maps = maps
+        self.finer_strides = generator.strides[1::-1]
         self.image_sizes = image_sizes
         self.num_images = len(image_sizes)
         self.objects = None if targets is None else pad_targets(targets, like=maps[0])
@@ -113,20 +121,19 @@ class Search:
         current = join([self._anchors(parts), self._anchors(_unflipped(whole))])
         put_out: list[Anchors] = []
         looked: list[Found] = []
-        counts = torch.zeros(
-            self.num_images, len(FINER_STRIDES), dtype=torch.long, device=current.images.device
-        )
+        squares: list[Patches] = []
         for level in range(self.levels):
-            replaced = self._replaced(current, FINER_STRIDES[level])
+            replaced = self._replaced(current, self.finer_strides[level])
             put_out.append(current.where(self._kept(current, replaced, first=level == 0)))
             found, used = self._look(level, current.where(replaced))
-            counts[:, level] = torch.bincount(found.patches.images[used], minlength=self.num_images)
             looked.append(found)
-            current = self._anchors(found.where(used))
+            found = found.where(used)
+            squares.append(found.patches)
+            current = self._anchors(found)
         none = torch.zeros_like(current.images, dtype=torch.bool)
         put_out.append(current.where(self._kept(current, none, first=self.levels == 0)))
         anchors = self.probing.at_most(join(put_out))
-        return GeneratedAnchors(anchors, counts, self._predictions(parts, whole, looked))
+        return GeneratedAnchors(anchors, tuple(squares), self._predictions(parts, whole, looked))
 
     def _anchors(self, found: Found) -> Anchors:
         return anchors_of(found.logits, found.boxes, found.patches, self.image_sizes)
@@ -146,7 +153,7 @@ class Search:
 
     def _look(self, level: int, replaced: Anchors) -> tuple[Found, Tensor]:
         """Return what is found in squares, and (n,) bool: whose anchors are used."""
-        stride, features = FINER_STRIDES[level], self.maps[-2 - level]
+        stride, features = self.finer_strides[level], self.maps[-2 - level]
         cells = covered_cells(self.image_sizes, stride)
         squares = self.probing.squares(replaced, stride, cells)
         used = len(squares.images)
