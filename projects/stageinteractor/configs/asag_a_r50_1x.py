@@ -11,6 +11,7 @@ from .models.asag_a_r50 import model
 dataset = get_config("common/data/coco.py").dataset
 dataloader = get_config("common/data/coco.py").dataloader
 lr_multiplier = get_config("common/schedule.py").step_1x
+lr_multiplier.warmup_factor = 1 / 3
 train = get_config("common/train.py").train
 
 optimizer = L(torch.optim.AdamW)(

@@ -20,5 +20,6 @@ dataloader.train.mapper.augmentations = [
     L(OneOf)(chains=[[_resize], [_small, _crop, _resize]]),
 ]
 lr_multiplier = get_config("common/schedule.py").step_3x_300_queries  # drops at 24 and 33
+lr_multiplier.warmup_factor = 1 / 3
 train.epochs = 36  # 36 x 7,330 = 263,880 iterations
 train.output_dir = "output/asag_a_r50_crop_3x"

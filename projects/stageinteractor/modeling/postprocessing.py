@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from torchvision.ops import batched_nms
+
+from .suppression import suppress_in_groups
 
 
 class Detections(NamedTuple):
@@ -88,7 +89,7 @@ class TopKNms(TopK):
         return [self._suppress(found) for found in super().select(logits, boxes)]
 
     def _suppress(self, found: Detections) -> Detections:
-        kept = batched_nms(found.boxes, found.scores, found.labels, self.iou_threshold)
+        kept = suppress_in_groups(*found, self.iou_threshold)
         return Detections(*(field[kept] for field in found))
 
 

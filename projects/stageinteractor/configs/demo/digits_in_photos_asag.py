@@ -9,11 +9,17 @@ model.backbone = _plain.backbone
 model.neck.in_channels = _plain.neck.in_channels
 model.pixel_mean, model.pixel_std = _plain.pixel_mean, _plain.pixel_std
 
-# 128 x 128 pixels: P4 has 8 x 8 cells and P3 16 x 16, so that patches have 5 x 5
+# 128 x 128 pixels: the maps of half the published strides have 8 x 8, 16 x 16 and 32 x 32 cells, so
+# that patches of 5 x 5 show as much of the image as the published ones do.
 model.queries.generator.update(
-    side=5, hidden_dim=200, fixed_anchors=10, square_anchors=5, first_steps=250
+    side=5,
+    strides=[4, 8, 16],
+    hidden_dim=200,
+    fixed_anchors=10,
+    square_anchors=5,
+    first_steps=250,  # an epoch
 )
-model.queries.generator.probing.update(min_anchors=5, max_anchors=60)
+model.queries.generator.probing.update(min_anchors=5, max_anchors=30)
 model.queries.relation.feedforward_dim = model.decoder.decoder.feedforward_dim = 512
 model.decoder.embed_dim = 128
 model.decoder.decoder.update(points=16, out_points=32)

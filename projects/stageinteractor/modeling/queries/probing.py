@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
+from ..suppression import suppress_in_groups
 from .anchors import Anchors, count_in_images, rank_in_image
 from .patch_features import push_back
 
@@ -135,4 +135,4 @@ def suppress(
         overlap: the IoU from which on a square is dropped, exclusive.
     """
     squares = torch.cat([centers - size / 2, centers + size / 2], dim=-1)
-    return batched_nms(squares, scores, images, overlap)
+    return suppress_in_groups(squares, scores, images, overlap)
