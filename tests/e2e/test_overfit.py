@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from stageinteractor.config import load_config
+from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.mapper import DetectionMapper
@@ -34,15 +34,21 @@ def two_images(tmp_path):
     return coco_set, to_records(coco_set, tmp_path / "digits" / "train")
 
 
-@pytest.fixture(params=["digits_in_photos.py", "digits_in_photos_stable.py"])
+LEARNED = ["model.queries.num_queries=20", "model.decoder.num_stages=4"]
+OVERRIDES = {
+    "digits_in_photos.py": [*LEARNED, "model.decoder.feedforward_dim=256"],
+    "digits_in_photos_stable.py": [*LEARNED, "model.decoder.feedforward_dim=256"],
+    "digits_in_photos_asag.py": ["model.queries.generator.first_steps=50"],
+}
+
+
+@pytest.fixture(params=OVERRIDES)
 def model(e2e_config, request):
     torch.manual_seed(0)
     cfg = load_config(Path(e2e_config).with_name(request.param))
-    cfg.dataset.num_classes = 10
-    cfg.model.backbone.weights = None
-    cfg.model.backbone.fixed_statistics = True
-    cfg.model.decoder.update(num_stages=4, embed_dim=64, feedforward_dim=256)
-    cfg.model.queries.num_queries = 20
+    small = ["dataset.num_classes=10", "model.backbone.weights=null", "model.decoder.embed_dim=64"]
+    still = ["model.backbone.fixed_statistics=true"]
+    apply_overrides(cfg, [*small, *still, *OVERRIDES[request.param]])
     return instantiate(cfg.model)
 
 

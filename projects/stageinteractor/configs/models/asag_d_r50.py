@@ -1,0 +1,32 @@
+"""ASAG-D with ResNet-50, about 100 anchors: the encoder of Deformable DETR and one decoder layer.
+
+Needs `pip install 'stageinteractor[transformers]'`.
+"""
+
+from detectron2.config import LazyCall as L
+
+from stageinteractor.integrations.deformable_encoder import DeformableEncoder
+from stageinteractor.integrations.deformable_stage import DeformableDecoder
+
+from .asag_a_r50 import model
+
+model.neck = L(DeformableEncoder)(
+    in_channels=[512, 1024, 2048],
+    in_features=["res3", "res4", "res5"],
+    out_channels="${..decoder.embed_dim}",
+    num_layers=6,
+    num_heads=8,
+    feedforward_dim=1024,
+    points=4,
+)
+model.queries.generator.feature_strides = [8, 16, 32, 64]  # P6 is for the decoder
+model.queries.relation.strides = [8, 16, 32, 64]
+model.decoder.decoder = L(DeformableDecoder)(
+    num_stages=4,  # side by side, the first alone at inference
+    embed_dim="${..embed_dim}",
+    num_heads=8,
+    feedforward_dim=1024,
+    num_classes="${dataset.num_classes}",
+    points=4,
+    strides=[8, 16, 32, 64],
+)

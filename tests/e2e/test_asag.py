@@ -1,0 +1,48 @@
+"""A detector whose queries are generated is trained, resumed and evaluated like any other."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+SETTINGS = [
+    "model.queries.noised.num_queries=6",
+    "model.queries.generator.first_steps=2",  # probing begins within the run
+    "model.postprocessing.max_detections=12",
+    "train.checkpointer.period=2",
+    "train.checkpointer.max_to_keep=10",
+]
+
+
+@pytest.fixture
+def small_run(small_run):
+    """Those of the conftest that a config with generated queries has."""
+    return [x for x in small_run if not x.startswith(("model.queries", "model.decoder.num_stages"))]
+
+
+def test_resumed_it_ends_as_if_never_stopped(call, small_run, e2e_config, tmp_path):
+    config = Path(e2e_config).with_name("digits_in_photos_asag_dn.py")
+    run = [*small_run, *SETTINGS]
+    call(*run, "train.max_iter=4", config=config)
+    weights = torch.load(tmp_path / "run/model_final.pth", weights_only=True)["model"]
+    assert weights["queries.generator.steps"] == 4
+
+    for name in ("model_0000003.pth", "model_final.pth"):
+        (tmp_path / "run" / name).unlink()
+    (tmp_path / "run/last_checkpoint").write_text("model_0000001.pth")
+    call("--resume", *run, "train.max_iter=4", config=config)
+    again = torch.load(tmp_path / "run/model_final.pth", weights_only=True)["model"]
+    torch.testing.assert_close(again, weights, rtol=0, atol=0)
+
+
+def test_every_image_gets_detections(call, small_run, e2e_config, tmp_path):
+    config = Path(e2e_config).with_name("digits_in_photos_asag.py")
+    call(*small_run, "train.max_iter=1", "model.postprocessing.max_detections=12", config=config)
+    (file,) = (tmp_path / "run").rglob("coco_instances_results.json")
+    found = json.loads(file.read_text())
+    counts = Counter(each["image_id"] for each in found)
+    (truth,) = (x.split("=")[1] for x in small_run if x.startswith("dataset.val.json"))
+    images = json.loads(Path(truth).read_text())["images"]
+    assert counts == {image["id"]: 12 for image in images}
