@@ -69,6 +69,8 @@ def test_model_detects_and_learns_in_a_small_image(name: str):
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
+    if name.startswith("asag_d_"):
+        pytest.importorskip("transformers", reason="ASAG-D is made of layers of transformers")
     model = instantiate(load(name).model, "model").eval()
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     (output,) = model([{"image": image, "height": 128, "width": 64}])
@@ -80,8 +82,9 @@ def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
     for first_steps in (1, 0):  # in the first epoch and later
         model.queries.generator.first_steps = first_steps
         losses = model.train()([{"image": image, "instances": objects}])
-        # those of the anchors, of the proposals and of every stage
-        assert len(losses) == 3 + 3 * (1 + len(model.decoder.stages))
+        # those of the anchors, of the proposals and of every stage, and again with noised objects
+        kinds = 1 if model.queries.noised is None else 2
+        assert len(losses) == 3 + 3 * kinds * (1 + len(model.decoder.stages))
         sum(losses.values()).backward()
         trained = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
         assert all(p.grad.isfinite().all() for p in trained)

@@ -188,7 +188,7 @@ def test_weights_of_a_distance_worked_out_by_hand(gamma: float, above: float, be
     # p = 1/2: t = 3/4 is 1/4 above it, t = 0 is 1/2 below it; alpha multiplies both
     weight = DistanceWeight(0.5, gamma)
     logits = torch.zeros(2, dtype=torch.float64)
-    found = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64))
+    found = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), positives=None)
     assert found.tolist() == pytest.approx([0.5 * above, 0.5 * below])
 
 

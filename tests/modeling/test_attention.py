@@ -176,3 +176,36 @@ def test_an_image_of_padding_alone_stays_finite(make_queries):
     found = attention(content, boxes, torch.zeros(2, 5, dtype=torch.bool))
     found.sum().backward()
     assert found.isfinite().all() and content.grad.isfinite().all()
+
+
+def test_a_mask_for_every_query_may_say_the_same_as_one_for_all(make_queries):
+    attention, rows = build(), torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
+    content, boxes = make_queries(width=16, dtype=torch.float64)
+    wanted = attention(content, boxes, rows)
+    found = attention(content, boxes, rows.unsqueeze(1).expand(-1, 5, -1))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_every_query_attends_to_those_of_its_own_row(make_queries):
+    attention = build()
+    content, boxes = make_queries(width=16, dtype=torch.float64)
+    seen = torch.ones(2, 5, 5, dtype=torch.bool)
+    seen[0, 1] = torch.tensor([True, True, False, True, False])
+    found, plain = attention(content, boxes, seen), attention(content, boxes)
+    alone = attention(content[:1, [0, 1, 3]], boxes[:1, [0, 1, 3]])
+    torch.testing.assert_close(found[0, 1], alone[0, 1])
+    assert (found[0, 1] - plain[0, 1]).abs().max() > 1e-3
+    for image, query in [(0, 0), (0, 2), (0, 3), (0, 4), (1, 1)]:
+        torch.testing.assert_close(found[image, query], plain[image, query])
+
+
+def test_a_query_that_may_see_nothing_stays_finite(make_queries):
+    attention = build()
+    content, boxes = make_queries(width=16, dtype=torch.float64)
+    content.requires_grad_()
+    seen = torch.ones(2, 5, 5, dtype=torch.bool)
+    seen[0, 1] = False
+    found = attention(content, boxes, seen)
+    found.sum().backward()
+    assert found.isfinite().all() and content.grad.isfinite().all()
+    torch.testing.assert_close(found[0, 0], attention(content, boxes)[0, 0])

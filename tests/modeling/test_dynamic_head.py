@@ -76,6 +76,24 @@ def test_padding_changes_nothing(make_maps, make_queries):
         torch.testing.assert_close(padded[:1, valid[0]], wanted)
 
 
+def test_queries_see_those_of_their_own_row(make_maps, make_queries):
+    head, maps = build(), make_maps(dtype=torch.float64)
+    content, boxes = make_queries(dtype=torch.float64)
+    valid = torch.tensor([[True, True, False, True, False], [True] * 5])
+    seen = valid.unsqueeze(1).repeat(1, 5, 1)
+    wanted = head(maps, content, boxes, EMPTY_BANK, valid)
+    found = head(maps, content, boxes, EMPTY_BANK, seen)
+    torch.testing.assert_close(found.content, wanted.content)
+    seen[1, 2] = torch.tensor([True, False, True, False, False])
+    found = head(maps, content, boxes, EMPTY_BANK, seen)
+    one, few = [x[1:] for x in maps], [0, 2]
+    alone = head(one, content[1:, few], boxes[1:, few], EMPTY_BANK)
+    torch.testing.assert_close(found.content[1, 2], alone.content[0, 1])
+    rest = [0, 1, 3, 4]
+    torch.testing.assert_close(found.content[1, rest], wanted.content[1, rest])
+    torch.testing.assert_close(found.content[0], wanted.content[0])
+
+
 @pytest.mark.parametrize("parallel", [False, True])
 def test_stages_in_order_and_side_by_side(make_maps, make_queries, parallel: bool):
     torch.manual_seed(0)

@@ -76,6 +76,31 @@ def test_a_decoder_gives_what_it_gives_without_padding(
         torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
 
 
+@pytest.mark.parametrize("kind", ["cascade", "adamixer", "parallel", "checkpointed"])
+def test_queries_that_others_do_not_see_change_nothing_of_them(
+    kind: str, make_decoder, make_maps, make_queries, randomise
+):
+    decoder = {
+        "cascade": make_decoder,
+        "adamixer": small_adamixer,
+        "parallel": lambda: ParallelDecoder(decoder=small_adamixer(), embed_dim=32),
+        "checkpointed": lambda: make_decoder(checkpoint_stages=True),
+    }[kind]()
+    decoder = randomise(decoder).double().train()
+    maps, (content, boxes) = make_maps(dtype=DOUBLE), make_queries(dtype=DOUBLE)
+    valid = torch.tensor([[True, True, False, True, True], [True, False, True, True, True]])
+    visible = valid.unsqueeze(1).repeat(1, 5, 1)
+    visible[:, :3, 3:] = False
+    found = decoder(maps, content, boxes, valid, visible)
+    assert found.masks == (valid,)
+    alone = decoder(maps, content[:, :3], boxes[:, :3], valid[:, :3])
+    for both, wanted in zip(found[:4], alone[:4], strict=True):
+        torch.testing.assert_close(both[:, :, :3], wanted)
+    plain = decoder(maps, content, boxes, valid)
+    torch.testing.assert_close(found.logits[0, :, 3:], plain.logits[0, :, 3:])  # they see all
+    assert (found.logits[0, :, :3] - plain.logits[0, :, :3]).abs().max() > 1e-3
+
+
 def test_parallel_stages_see_the_same_queries(make_maps, make_queries, randomise):
     stages = randomise(small_adamixer())
     decoder = ParallelDecoder(decoder=stages, embed_dim=32).train()

@@ -22,6 +22,7 @@ class Assignment:
         targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         num_classes: C.
         image_sizes: (B, 2), (height, width).
+        competing: whether queries of one object are ranked.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Assignment:
         targets: Sequence[Target],
         num_classes: int,
         image_sizes: Tensor | None = None,
+        competing: bool = True,
     ) -> None:
         self.assigner = assigner
         self.boxes = boxes
@@ -39,6 +41,7 @@ class Assignment:
         self.targets = targets
         self.num_classes = num_classes
         self.image_sizes = image_sizes
+        self.competing = competing
 
     @cached_property
     def class_targets(self) -> Tensor:
@@ -57,9 +60,8 @@ class Assignment:
         return self._positives(self.matches.unsqueeze(-1))
 
     def _positives(self, objects: Tensor) -> Positives:
-        return Positives(
-            objects, self.boxes, self.matches, self.targets, image_sizes=self.image_sizes
-        )
+        known = self.boxes, self.matches, self.targets
+        return Positives(objects, *known, self.competing, self.image_sizes)
 
     def num_labels(self) -> Tensor:
         """Return (S,), the number of classes that queries learn, from what is there already."""

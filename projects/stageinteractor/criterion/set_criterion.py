@@ -20,6 +20,7 @@ from ..assigner.interface import Assigner
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
 from .class_loss import ClassLoss, FocalLoss
+from .noised import Predictions, known_assignment, split
 from .positives import Positives
 from .statistics import statistics_are_due, write_statistics
 
@@ -39,6 +40,8 @@ class SetCriterion(nn.Module):
             and of class labels, as published; or "matches", which more labels do not change.
         log_statistics: write what the assigner did to detectron2's training metrics.
         box_weight: logits and IoU of matches, positives -> weights of their box losses; 1 without.
+        noised_queries: what the losses of queries whose objects are known are divided by, for every
+            image: how many were asked for.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class SetCriterion(nn.Module):
         normalizer: str = "max",
         log_statistics: bool = False,
         box_weight: nn.Module | None = None,
+        noised_queries: int | None = None,
     ) -> None:
         super().__init__()
         if normalizer not in ("max", "matches"):
@@ -65,6 +69,7 @@ class SetCriterion(nn.Module):
         self.normalizer = normalizer
         self.log_statistics = log_statistics
         self.box_weight = box_weight
+        self.noised_queries = noised_queries
 
     def forward(
         self,
@@ -73,8 +78,11 @@ class SetCriterion(nn.Module):
         targets: Sequence[Target],
         image_sizes: Tensor,
         valid: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return {"loss_class_0": ..., "loss_bbox_0": ..., "loss_giou_0": ..., ...}, weighted.
+
+        With queries whose objects are known also {"loss_noised_class_0": ..., ...}.
 
         Args:
             logits: (S, B, N, C).
@@ -82,35 +90,76 @@ class SetCriterion(nn.Module):
             targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
             image_sizes: (B, 2), (height, width) without padding.
             valid: (B, N) bool: queries that are no padding; the others learn nothing.
+            known: (B, M) long: the objects of the last M queries, -1 for padding. They are not
+                matched, and the losses of the other queries are as if they were not there.
         """
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
-            logits, boxes = logits.to(dtype), boxes.to(dtype)
+            seen = Predictions(logits.to(dtype), boxes.to(dtype), valid)
             targets = SharedTargets(targets)
-            fixed, masks = boxes.detach(), masks_of(valid)
-            matches = self.matcher(logits.detach(), fixed, targets, image_sizes, *masks)
-            if valid is not None:  # boxes of padding are no object's best
-                fixed = fixed.masked_fill(~valid.unsqueeze(-1), 0.0)
-            assignment = Assignment(
-                self.assigner, fixed, matches, targets, logits.shape[-1], image_sizes
-            )
-            entries = self.class_loss.entries(logits, assignment)
-            if valid is not None:
-                entries = entries.masked_fill(~valid.unsqueeze(-1), 0.0)
-            class_sum = entries.sum(dim=(1, 2, 3))
-            class_average, box_average = self._averages(matches, assignment.num_labels())
-            weights = self._box_weights(logits.detach(), assignment.own_matches)
-            bbox_sum, giou_sum = box_losses(boxes, matches, targets, image_sizes, weights)
-            if self.log_statistics and statistics_are_due():
-                objects = assignment.positives.objects
-                write_statistics(assignment_statistics(objects, matches, targets))
+            if known is None:
+                return self._matched_losses(seen, targets, image_sizes)
+            seen, noised = split(seen, known)
+            losses = self._matched_losses(seen, targets, image_sizes)
+            return losses | self._known_losses(noised, known, targets, image_sizes)
+
+    def _matched_losses(
+        self, seen: Predictions, targets: Sequence[Target], image_sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """Match, assign, and return the losses."""
+        logits, boxes, valid = seen
+        predicted = logits.detach(), boxes.detach()
+        matches = self.matcher(*predicted, targets, image_sizes, *masks_of(valid))
+        assignment = Assignment(
+            self.assigner, seen.fixed_boxes(), matches, targets, logits.shape[-1], image_sizes
+        )
+        sums = self._sums(seen, assignment, image_sizes)
+        averages = self._averages(matches, assignment.num_labels())
+        if self.log_statistics and statistics_are_due():
+            objects = assignment.positives.objects
+            write_statistics(assignment_statistics(objects, matches, targets))
+        return self._weighted("loss", sums, *averages)
+
+    def _known_losses(
+        self, seen: Predictions, known: Tensor, targets: Sequence[Target], image_sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the losses of queries with known objects."""
+        if self.noised_queries is None:
+            raise ValueError("queries with known objects need noised_queries, which is None")
+        assignment = known_assignment(seen, known, targets, image_sizes)
+        sums = self._sums(seen, assignment, image_sizes)
+        average = self.noised_queries * len(known)
+        return self._weighted("loss_noised", sums, average, average)
+
+    def _sums(
+        self, seen: Predictions, assignment: Assignment, image_sizes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sums (S,) of class, L1 and GIoU losses."""
+        logits, boxes, valid = seen
+        entries = self.class_loss.entries(logits, assignment)
+        if valid is not None:
+            entries = entries.masked_fill(~valid.unsqueeze(-1), 0.0)
+        weights = self._box_weights(logits.detach(), assignment.own_matches)
+        matches, targets = assignment.matches, assignment.targets
+        box_sums = box_losses(boxes, matches, targets, image_sizes, weights)
+        return entries.sum(dim=(1, 2, 3)), *box_sums
+
+    def _weighted(
+        self,
+        prefix: str,
+        sums: tuple[Tensor, Tensor, Tensor],
+        class_average: Tensor | int,
+        box_average: Tensor | int,
+    ) -> dict[str, Tensor]:
+        """Return the losses of every stage by name."""
+        class_sum, bbox_sum, giou_sum = sums
         losses = {
             "class": self.weight_class * class_sum / class_average,
             "bbox": self.weight_bbox * bbox_sum / box_average,
             "giou": self.weight_giou * giou_sum / box_average,
         }
         return {
-            f"loss_{name}_{stage}": value
+            f"{prefix}_{name}_{stage}": value
             for name, values in losses.items()
             for stage, value in enumerate(values.unbind())
         }

@@ -49,8 +49,8 @@ class OverlapAttention(nn.Module):
         Args:
             content: (B, N, D).
             boxes_xyzr: (B, N, 4).
-            valid: (B, N) bool: queries that are no padding; the others are not attended to. All
-                are, where it is None.
+            valid: (B, N) bool: queries that are no padding; the others are not attended to. Or
+                (B, N, N) bool: those that every query (row) attends to. All, where it is None.
         """
         images, queries, width = content.shape
         x = content + position_embedding(boxes_xyzr, width)
@@ -59,7 +59,8 @@ class OverlapAttention(nn.Module):
         overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()
         bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
         if valid is not None:
-            bias = bias.masked_fill(~attended_to(valid)[:, None, None], -torch.inf)
+            seen = attended_to(valid if valid.dim() == 3 else valid.unsqueeze(1))
+            bias = bias.masked_fill(~seen.unsqueeze(1), -torch.inf)
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
         # a copy: the kernels lay their output out differently, and an exported view would fix one
         heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
@@ -67,11 +68,11 @@ class OverlapAttention(nn.Module):
 
 
 def attended_to(valid: Tensor) -> Tensor:
-    """Return (B, N) bool: the keys; those of an image without any valid query are all attended to.
+    """Return (..., N) bool: the keys; where there is no valid one, all are attended to.
 
     So that no softmax is over nothing, which would be NaN.
     """
-    return valid | ~valid.any(dim=1, keepdim=True)
+    return valid | ~valid.any(dim=-1, keepdim=True)
 
 
 @torch.no_grad()

@@ -61,6 +61,7 @@ class CascadeDecoder(nn.Module):
         content: Tensor,
         boxes: Tensor,
         valid: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> DecoderOutput:
         """Decode initial queries.
 
@@ -69,8 +70,10 @@ class CascadeDecoder(nn.Module):
             content: (B, N, D).
             boxes: (B, N, 4) xyzr in pixels of the input image.
             valid: (B, N) bool: queries that are no padding; all, where it is None.
+            visible: (B, N, N) bool: the queries that every query (row) sees; those that are no
+                padding, where it is None.
         """
-        masks = () if valid is None else (valid,)
+        masks = stage_masks(valid, visible)
         maps = self.maps(features, boxes)
         outputs: list[StageOutput] = []
         bank = EMPTY_BANK
@@ -89,6 +92,12 @@ class CascadeDecoder(nn.Module):
             # a stage draws no random numbers whose state would have to be brought back
             return checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=False)
         return stage(*inputs)
+
+
+def stage_masks(valid: Tensor | None, visible: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the mask as a stage's last argument, none where all queries see each other."""
+    mask = valid if visible is None else visible
+    return () if mask is None else (mask,)
 
 
 def stacked(outputs: Sequence[StageOutput], valid: Tensor | None) -> DecoderOutput:

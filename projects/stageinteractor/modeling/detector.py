@@ -13,7 +13,8 @@ from .decoder import DecoderOutput, StageInteractorDecoder, chained
 from .meta_architecture import MetaArchitecture
 from .queries.interface import Queries
 
-# each with one more argument where queries are padded: (B, N) bool, those that are not
+# each with one more argument where queries are padded: (B, N) bool, those that are not; and the
+# criterion with another one where the objects of the last M queries are known: (B, M) long
 Criterion = Callable[..., dict[str, Tensor]]
 Postprocessing = Callable[..., list[Instances]]
 
@@ -57,7 +58,8 @@ class StageInteractor(MetaArchitecture):
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of all stages."""
         queries, output, image_sizes = self._decode(self.pad(images), images, targets)
-        losses = self.criterion(output.logits, output.boxes, targets, image_sizes, *output.masks)
+        masks = output.masks if queries.known is None else (output.valid, queries.known)
+        losses = self.criterion(output.logits, output.boxes, targets, image_sizes, *masks)
         return {**(queries.losses or {}), **losses}
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
@@ -77,8 +79,7 @@ class StageInteractor(MetaArchitecture):
         image_sizes = self.image_sizes(images)
         features = self.neck(self.backbone(batch))
         queries = Queries(*self.queries(image_sizes, features, targets))
-        masks = () if queries.valid is None else (queries.valid,)
-        output = self.decoder(features, queries.content, queries.boxes, *masks)
+        output = self.decoder(features, queries.content, queries.boxes, *queries.masks)
         if queries.proposals is not None:  # they are stages before the first
             output = chained(queries.proposals, output)
         return queries, output, image_sizes
@@ -94,6 +95,7 @@ class StageInteractor(MetaArchitecture):
             backend: of `torch.compile`.
         """
         self.neck.register_forward_hook(_sizes_may_change)
+        self.queries.register_forward_hook(_number_may_change)
         # with buffers used in place, torch 2.14's own backend gets the filters' gradients wrong
         options = {"inplace_buffers": False} if backend == "inductor" else None
         self.decoder.compile(backend=backend, fullgraph=True, options=options)
@@ -105,3 +107,17 @@ def _sizes_may_change(module: nn.Module, args: Any, features: Sequence[Tensor]) 
 
     for feature in features:
         torch._dynamo.maybe_mark_dynamic(feature, [2, 3])
+
+
+def _number_may_change(module: nn.Module, args: Any, queries: Any) -> None:
+    """The same for the number of queries, where they are found in the images."""
+    found = Queries(*queries)
+    if found.proposals is None:
+        return
+    import torch._dynamo
+
+    masks = [mask for mask in (found.valid, found.visible) if mask is not None]
+    for tensor in (found.content, found.boxes, *masks):
+        torch._dynamo.maybe_mark_dynamic(tensor, [1])
+    if found.visible is not None:
+        torch._dynamo.maybe_mark_dynamic(found.visible, [2])

@@ -125,10 +125,11 @@ class DynamicHead(nn.Module):
     ) -> StageOutput:
         """Run the stage; the filter bank is handed on as it is.
 
-        Where queries are padded there is one more argument, (B, N) bool: those that are not.
+        Where queries are padded there is one more argument, (B, N) bool: those that are not; or
+        (B, N, N) bool: those that every query (row) attends to.
         """
-        ignored = ~attended_to(valid[0]) if valid else None
-        attended, _ = self.attention(content, content, content, ignored, need_weights=False)
+        masks = self._masks(*valid)
+        attended, _ = self.attention(content, content, content, need_weights=False, **masks)
         content = self.attention_norm(content + attended)
         read = self.box_features(features, xyzr_to_xyxy(boxes_xyzr))  # (B, N, D, grid, grid)
         cells = read.flatten(3).transpose(2, 3)
@@ -138,6 +139,15 @@ class DynamicHead(nn.Module):
         with torch.autocast(content.device.type, enabled=False):
             refined = refine_boxes_by_deltas(boxes_xyzr, deltas)
         return StageOutput(self.class_head(content), refined, content, bank, features)
+
+    def _masks(self, *valid: Tensor) -> dict[str, Tensor]:
+        """Return what the attention ignores, by the name of its argument."""
+        if not valid:
+            return {}
+        ignored = ~attended_to(valid[0])
+        if ignored.dim() == 2:
+            return {"key_padding_mask": ignored}
+        return {"attn_mask": ignored.repeat_interleave(self.attention.num_heads, dim=0)}
 
 
 class DynamicHeadDecoder(CascadeDecoder):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .decoder import CascadeDecoder, DecoderOutput, stacked
+from .decoder import CascadeDecoder, DecoderOutput, stacked, stage_masks
 from .mixing import EMPTY_BANK
 from .stage import StageOutput
 
@@ -37,12 +37,18 @@ class ParallelDecoder(nn.Module):
         """The stages, the first of which is used at inference."""
         return self.decoder.stages
 
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.decoder.num_classes
+
     def forward(
         self,
         features: Sequence[Tensor],
         content: Tensor,
         boxes: Tensor,
         valid: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> DecoderOutput:
         """Return the predictions of all stages in training, the first one last; else its alone.
 
@@ -51,9 +57,11 @@ class ParallelDecoder(nn.Module):
             content: (B, N, D).
             boxes: (B, N, 4) xyzr in pixels.
             valid: (B, N) bool: queries that are no padding; all, where it is None.
+            visible: (B, N, N) bool: the queries that every query (row) sees; those that are no
+                padding, where it is None.
         """
         maps, boxes = self.decoder.maps(features, boxes), boxes.detach()
-        masks = () if valid is None else (valid,)
+        masks = stage_masks(valid, visible)
         pairs = list(zip(self.stages, self.embeddings, strict=True))
         outputs: list[StageOutput] = []
         for stage, embedding in reversed(pairs if self.training else pairs[:1]):

@@ -136,7 +136,8 @@ class RelationBlock(nn.Module):
         Args:
             features: L maps (B, D, H_l, W_l).
             anchors: (B, N, 4), xyxy pixels, without gradient.
-            valid: (B, N) bool: those that are no padding.
+            valid: (B, N) bool: those that are no padding; or (B, N, N) bool: those that every one
+                (row) sees.
         """
         boxes = xyxy_to_xyzr(anchors)
         content = self.project_norm(self.project(self.box_features(features, anchors).flatten(2)))

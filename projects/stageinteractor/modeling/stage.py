@@ -91,7 +91,8 @@ class DecoderStage(nn.Module):
     ) -> StageOutput:
         """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels.
 
-        Where queries are padded there is one more argument, (B, N) bool: those that are not.
+        Where queries are padded there is one more argument, (B, N) bool: those that are not; or
+        (B, N, N) bool: those that every query (row) sees.
         """
         content = self.attention_norm(self.attention(content, boxes_xyzr, *valid))
         sampled, features = self.sampler(features, content, boxes_xyzr)

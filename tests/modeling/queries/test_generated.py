@@ -19,7 +19,7 @@ from stageinteractor.modeling import (
 )
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
 from stageinteractor.modeling.postprocessing import TopK
-from stageinteractor.modeling.queries import Probing
+from stageinteractor.modeling.queries import NoisedObjects, Probing
 from stageinteractor.modeling.queries.anchors import Anchors
 from stageinteractor.modeling.queries.generated import padded
 
@@ -44,7 +44,7 @@ class Halving(nn.Module):
         return maps
 
 
-def build_queries(**probing: Any) -> GeneratedQueries:
+def build_queries(noised: NoisedObjects | None = None, **probing: Any) -> GeneratedQueries:
     torch.manual_seed(0)
     return GeneratedQueries(
         generator=AnchorGenerator(
@@ -61,12 +61,13 @@ def build_queries(**probing: Any) -> GeneratedQueries:
             embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3, grid=3
         ),
         loss=AnchorLoss(),
+        noised=noised,
     )
 
 
 @pytest.fixture
 def make_detector(make_decoder, randomise):
-    def build(parallel: bool) -> StageInteractor:
+    def build(parallel: bool, noised: NoisedObjects | None = None) -> StageInteractor:
         sizes = dict(num_stages=2, embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48)
         if parallel:
             stages = AdaMixerDecoder(**sizes, num_classes=3, points=4, out_points=4)
@@ -76,9 +77,11 @@ def make_detector(make_decoder, randomise):
         model = StageInteractor(
             backbone=Halving(),
             neck=FeaturePyramid(in_channels=(8, 8, 8, 8), out_channels=32),
-            queries=build_queries(),
+            queries=build_queries(noised),
             decoder=decoder,
-            criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
+            criterion=SetCriterion(
+                HungarianMatcher(), CrossStageAssigner(), FocalLoss(), noised_queries=8
+            ),
             postprocessing=TopK(max_detections=6),
         )
         return randomise(model)
@@ -168,6 +171,85 @@ def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
         torch.testing.assert_close(
             found.pred_boxes.tensor, alone.pred_boxes.tensor, rtol=1e-3, atol=1e-2
         )
+
+
+def test_noised_objects_come_behind_the_anchors_in_training(make_maps, randomise):
+    queries = randomise(build_queries(NoisedObjects(num_queries=5))).train()
+    torch.manual_seed(0)
+    found = queries(SIZES, make_maps(), OBJECTS)
+    assert found.known.tolist() == [[0, 1, 0, 1], [0, -1, 0, -1]]
+    torch.manual_seed(0)
+    queries.noised = None
+    alone = queries(SIZES, make_maps(), OBJECTS)
+    assert alone.known is alone.visible is None
+    count = alone.boxes.shape[1]
+    assert found.boxes.shape == (2, count + 4, 4)
+    assert found.content.shape == (2, count + 4, 32)
+    assert found.proposals.logits.shape == (1, 2, count + 4, 3)
+    assert found.visible.shape == (2, count + 4, count + 4)
+    assert found.valid[:, count:].tolist() == [[True] * 4, [True, False] * 2]
+    valid = torch.ones(2, count).bool() if alone.valid is None else alone.valid
+    assert torch.equal(found.valid[:, :count], valid)
+    # anchors, and what becomes of them, are the same
+    torch.testing.assert_close(found.content[:, :count], alone.content)
+    torch.testing.assert_close(found.boxes[:, :count], alone.boxes)
+
+
+def test_there_are_no_noised_objects_at_inference(make_maps, randomise, make_detector):
+    queries = randomise(build_queries(NoisedObjects())).eval()
+    found = queries(SIZES, make_maps(), OBJECTS)
+    assert found.known is found.visible is None
+    model = make_detector(True, NoisedObjects()).eval()
+    state = model.state_dict()
+    with torch.no_grad():
+        (with_them,) = model.detect(IMAGES[:1])
+        model.queries.noised = None
+        (without,) = model.detect(IMAGES[:1])
+    assert torch.equal(with_them.scores, without.scores)
+    assert state.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_anchors_learn_the_same_beside_noised_objects(make_detector, parallel: bool):
+    losses, gradients = [], []
+    model = make_detector(parallel).double().train()
+    for noised in (NoisedObjects(num_queries=6), None):
+        model.queries.noised = noised
+        model.zero_grad()
+        torch.manual_seed(1)
+        found = model.losses([x.double() for x in IMAGES], OBJECTS)
+        losses.append(found)
+        sum(loss for name, loss in found.items() if "noised" not in name).backward()
+        gradients.append({name: x.grad for name, x in model.named_parameters()})
+    names = {f"loss_noised_{k}_{s}" for k in ("class", "bbox", "giou") for s in range(3)}
+    assert set(losses[0]) - set(losses[1]) == names
+    for name, loss in losses[1].items():
+        torch.testing.assert_close(losses[0][name], loss)
+    assert all(losses[0][name] > 0 for name in names)
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_everything_but_the_generator_learns_from_noised_objects(make_detector, parallel: bool):
+    model = make_detector(parallel, NoisedObjects(num_queries=6)).train()
+    losses = model.losses(IMAGES, OBJECTS)
+    sum(loss for name, loss in losses.items() if "noised" in name).backward()
+    unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
+    unused = [name for name in unused if "bias" not in name]
+    assert unused and all(name.startswith("queries.generator.") for name in unused)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_nothing_is_learnt_from_noised_objects_where_there_are_none(make_detector, parallel: bool):
+    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
+    model = make_detector(parallel, NoisedObjects(num_queries=6)).train()
+    losses = model.losses(IMAGES, nothing)
+    noised = [loss for name, loss in losses.items() if "noised" in name]
+    assert len(noised) == 9 and not any(noised)
+    sum(losses.values()).backward()
+    gradients = [x.grad for x in model.parameters() if x.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_steps_are_counted_and_kept_in_checkpoints():

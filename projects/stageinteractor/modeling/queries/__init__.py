@@ -4,6 +4,14 @@ from .generated import GeneratedQueries
 from .generator import AnchorGenerator
 from .interface import Queries
 from .learned import InitialQueries
+from .noised import NoisedObjects
 from .probing import Probing
 
-__all__ = ["AnchorGenerator", "GeneratedQueries", "InitialQueries", "Probing", "Queries"]
+__all__ = [
+    "AnchorGenerator",
+    "GeneratedQueries",
+    "InitialQueries",
+    "NoisedObjects",
+    "Probing",
+    "Queries",
+]

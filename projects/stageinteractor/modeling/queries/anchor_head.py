@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .patch_features import cut_squares, within
 
 
-class Compress(nn.Sequential):
-    """Reduce maps (B, D, H, W) to few channels, (B, c, H, W).
+class Compress(nn.Module):
+    """Reduce maps to few channels.
 
     Args:
         embed_dim: D.
@@ -25,11 +25,14 @@ class Compress(nn.Sequential):
     """
 
     def __init__(self, *, embed_dim: int = 256, channels: int = 8) -> None:
-        hidden = embed_dim // 2
-        super().__init__(
-            nn.Conv2d(embed_dim, hidden, 1), nn.GELU(), nn.Conv2d(hidden, channels, 3, padding=1)
-        )
+        super().__init__()
+        self.reduce = nn.Conv2d(embed_dim, embed_dim // 2, 1)
+        self.conv = nn.Conv2d(embed_dim // 2, channels, 3, padding=1)
         xavier(self.modules())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (B, c, H, W) of maps (B, D, H, W)."""
+        return self.conv(F.gelu(self.reduce(features)))
 
     def squares(self, features: Tensor, images: Tensor, corners: Tensor, side: int) -> Tensor:
         """Return squares (n, c, side, side) of the reduced maps, computing no more than these.
@@ -40,12 +43,11 @@ class Compress(nn.Sequential):
             corners: (n, 2) long, column and row of the first cell.
             side: cells.
         """
-        first, activation, last = self
         corners, side = corners - 1, side + 2  # the second convolution sees the neighbours
-        hidden = activation(first(cut_squares(features, images, corners, side)))
+        hidden = F.gelu(self.reduce(cut_squares(features, images, corners, side)))
         size = corners.new_tensor([features.shape[-2:]])
         hidden = hidden * within(corners, side, size).unsqueeze(1)  # and zeros around the map
-        return F.conv2d(hidden, last.weight, last.bias)
+        return F.conv2d(hidden, self.conv.weight, self.conv.bias)
 
 
 class WholeImage(nn.Sequential):

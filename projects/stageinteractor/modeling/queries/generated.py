@@ -18,6 +18,7 @@ from ..relation import RelationBlock
 from .anchors import Anchors, rank_in_image
 from .generator import AnchorGenerator
 from .interface import Queries
+from .noised import Noised, NoisedObjects
 
 
 class GeneratedQueries(nn.Module):
@@ -27,6 +28,7 @@ class GeneratedQueries(nn.Module):
         generator: maps, image sizes and objects -> anchors, and what to learn from.
         relation: maps, anchors and mask -> proposals.
         loss: of the anchors, as `stageinteractor.criterion.AnchorLoss`.
+        noised: copies of the objects that are more queries in training, behind the anchors.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class GeneratedQueries(nn.Module):
         generator: AnchorGenerator,
         relation: RelationBlock,
         loss: Callable[..., dict[str, Tensor]],
+        noised: NoisedObjects | None = None,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.relation = relation
         self.loss = loss
+        self.noised = noised
 
     def forward(
         self,
@@ -56,7 +60,12 @@ class GeneratedQueries(nn.Module):
         """
         found = self.generator(features, image_sizes, targets)
         boxes, valid = padded(found.anchors, image_sizes)
-        proposals = self.relation(features, boxes, valid)
+        known = visible = None
+        if self.noised is not None and self.training and targets is not None:
+            noised = self.noised(targets, image_sizes)
+            boxes, valid, visible = behind(boxes, valid, noised)
+            known = noised.known
+        proposals = self.relation(features, boxes, valid if visible is None else visible)
         losses = None if found.predictions is None else self.loss(*found.predictions)
         stage = DecoderOutput(
             logits=proposals.logits[None],
@@ -65,7 +74,22 @@ class GeneratedQueries(nn.Module):
             content=proposals.content[None],
             valid=valid,
         )
-        return Queries(proposals.content, proposals.boxes_xyzr.detach(), valid, stage, losses)
+        initial = proposals.content, proposals.boxes_xyzr.detach()
+        return Queries(*initial, valid, stage, losses, known, visible)
+
+
+def behind(boxes: Tensor, valid: Tensor | None, noised: Noised) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes, the mask of those not padded, and who sees whom, with noised objects behind.
+
+    Args:
+        boxes: (B, N, 4) xyxy pixels.
+        valid: (B, N) bool, or None if none is padded.
+        noised: M copies of objects.
+    """
+    if valid is None:
+        valid = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    boxes = torch.cat([boxes, noised.boxes.to(boxes)], dim=1)
+    return boxes, torch.cat([valid, noised.known >= 0], dim=1), noised.visible(valid)
 
 
 def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None]:

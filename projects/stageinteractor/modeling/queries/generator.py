@@ -9,6 +9,7 @@ P3 are, too. Paper: ASAG (Fu et al., ICCV 2023), sections 3.2 to 3.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +144,6 @@ class AnchorGenerator(nn.Module):
         """
         places = squares.images, squares.corners, self.side
         shown = within(squares.corners, self.side, cells[squares.images]).unsqueeze(1)
-        cut = self.finer_compress[level].squares(features, *places) * shown
+        cut = cast(Compress, self.finer_compress[level]).squares(features, *places) * shown
         logits, boxes = self.finer_head(self.finer_embedding[level](cut))
         return Found(logits, boxes, square_patches(*places, self.strides[1 - level]))

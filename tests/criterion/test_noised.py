@@ -1,0 +1,212 @@
+"""Losses of queries whose objects are known, worked out by hand, beside those of the others."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher, PerStageAssigner
+from stageinteractor.criterion import (
+    AreaWeight,
+    AreaWeighted,
+    AreaWeightedMatcher,
+    ClassLoss,
+    DistanceWeight,
+    EqualWeight,
+    FocalLoss,
+    Power,
+    QueryBoxWeight,
+    QueryWeight,
+    QueryWeightTarget,
+    RankDecay,
+    ScoreWeight,
+    SetCriterion,
+    SoftTarget,
+)
+from stageinteractor.criterion.query_weighting import negative_weight, positive_weight
+
+LN2 = math.log(2.0)
+SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100
+KINDS = ("class", "bbox", "giou")
+
+
+def build(assigner=None, class_loss=None, matcher=None, **changes) -> SetCriterion:
+    return SetCriterion(
+        matcher or HungarianMatcher(),
+        assigner or CrossStageAssigner(),
+        class_loss or FocalLoss(),
+        **({"noised_queries": 10} | changes),
+    )
+
+
+def weighted(**changes) -> SetCriterion:
+    """As for ASAG."""
+    area = AreaWeight()
+    class_loss = ClassLoss(
+        QueryWeightTarget(), AreaWeighted(QueryWeight(), area), ScoreWeight(1.0, 2.0)
+    )
+    arguments = dict(box_weight=AreaWeighted(QueryBoxWeight(), area), normalizer="matches")
+    arguments |= dict(class_loss=class_loss, matcher=AreaWeightedMatcher())
+    return build(PerStageAssigner(), **(arguments | changes))
+
+
+def case(stages: int = 2, queries: int = 5, copies: int = 4):
+    generator = torch.Generator().manual_seed(0)
+    shape = stages, 2, queries + copies
+    logits = torch.randn(*shape, 3, generator=generator).double()
+    low = torch.rand(*shape, 2, generator=generator).double() * 30
+    boxes = torch.cat([low, low + 20], dim=-1)
+    targets = [
+        {
+            "boxes": torch.tensor([[0.0, 0, 30, 20], [20, 10, 50, 50]]).double(),
+            "labels": torch.tensor([0, 2]),
+        },
+        {"boxes": torch.tensor([[5.0, 5, 25, 30]]).double(), "labels": torch.tensor([1])},
+    ]
+    known = torch.tensor([[0, 1, 0, 1], [0, -1, 0, -1]])[:, :copies]
+    return logits, boxes, targets, SIZES.double().repeat(2, 1), known
+
+
+def mask(known: Tensor, queries: int = 5) -> Tensor:
+    return torch.cat([torch.ones(2, queries, dtype=torch.bool), known >= 0], dim=1)
+
+
+def test_losses_of_two_copies_worked_out_by_hand():
+    # one query that is matched exactly; a copy with half of the object, and one beside it
+    boxes = torch.tensor([[0.0, 0, 100, 50], [0, 0, 50, 50], [60, 0, 100, 25]]).view(1, 1, 3, 4)
+    targets = [{"boxes": torch.tensor([[0.0, 0, 100, 50]]), "labels": torch.tensor([1])}]
+    known = torch.tensor([[0, 0]])
+    losses = build()(torch.zeros(1, 1, 3, 2), boxes, targets, SIZES, None, known)
+    assert list(losses) == [f"loss_{kind}_0" for kind in KINDS] + [
+        f"loss_noised_{kind}_0" for kind in KINDS
+    ]
+    # a positive ln 2 / 16 and a negative 3 ln 2 / 16 each: 2 x 2 x ln 2 / 4 over 10 queries
+    assert losses["loss_noised_class_0"].item() == pytest.approx(2 * 2 * LN2 / 4 / 10)
+    # right edge off by 50 / 100; left by 60 / 100 and bottom by 25 / 50
+    assert losses["loss_noised_bbox_0"].item() == pytest.approx(5 * (0.5 + 0.6 + 0.5) / 10)
+    # GIoU = 2500 / 5000 and 1000 / 5000
+    assert losses["loss_noised_giou_0"].item() == pytest.approx(2 * (0.5 + 0.8) / 10)
+    assert losses["loss_bbox_0"].item() == losses["loss_giou_0"].item() == 0
+
+
+def test_query_weighting_and_weights_by_size_hold_for_copies():
+    # IoU 1/2 and score 1/2; sqrt(w h / 5000) = 1/2, so that everything counts 4 - 3/2 times
+    boxes = torch.tensor([[0.0, 0, 25, 25], [0, 0, 25, 25]]).view(1, 1, 2, 4)
+    targets = [{"boxes": torch.tensor([[0.0, 0, 50, 25]]), "labels": torch.tensor([1])}]
+    arguments = torch.zeros(1, 1, 2, 2), boxes, targets, SIZES, None, torch.tensor([[0]])
+    losses = weighted()(*arguments)
+    half = torch.tensor(0.5)
+    up, down = positive_weight(half, half).item(), negative_weight(half, half).item()
+    learnt, other = 2.5 * (up + down) * LN2, 0.25 * LN2
+    assert losses["loss_noised_class_0"].item() == pytest.approx(2 * (learnt + other) / 10)
+    assert losses["loss_noised_bbox_0"].item() == pytest.approx(5 * 2.5 * up * 0.25 / 10)
+    assert losses["loss_noised_giou_0"].item() == pytest.approx(2 * 2.5 * up * 0.5 / 10)
+    for kind in KINDS:  # the query is matched to the same object, over one match
+        noised = losses[f"loss_noised_{kind}_0"]
+        torch.testing.assert_close(losses[f"loss_{kind}_0"], 10 * noised)
+
+
+@pytest.mark.parametrize("make", [build, weighted])
+def test_losses_of_the_others_are_those_without_copies(make):
+    logits, boxes, targets, sizes, known = case()
+    logits[:, :, 5:] += 8.0  # copies that would be matched
+    boxes[:, 0, 5:] = targets[0]["boxes"].repeat(2, 1)
+    with_copies = [logits.clone().requires_grad_(), boxes.clone().requires_grad_()]
+    alone = [x[:, :, :5].clone().requires_grad_() for x in (logits, boxes)]
+    found = make()(*with_copies, targets, sizes, mask(known), known)
+    wanted = make(noised_queries=None)(*alone, targets, sizes)
+    assert set(found) - set(wanted) == {f"loss_noised_{k}_{s}" for k in KINDS for s in range(2)}
+    for name, loss in wanted.items():
+        assert torch.equal(found[name], loss)
+    sum(found[name] for name in wanted).backward()
+    sum(wanted.values()).backward()
+    for inside, outside in zip(with_copies, alone, strict=True):
+        torch.testing.assert_close(inside.grad[:, :, :5], outside.grad)
+        assert not inside.grad[:, :, 5:].any()
+
+
+@pytest.mark.parametrize("make", [build, weighted])
+def test_losses_of_copies_reach_them_alone(make):
+    logits, boxes, targets, sizes, known = case()
+    logits.requires_grad_(), boxes.requires_grad_()
+    losses = make()(logits, boxes, targets, sizes, mask(known), known)
+    sum(loss for name, loss in losses.items() if "noised" in name).backward()
+    for gradient in (logits.grad, boxes.grad):
+        assert gradient[:, :, 5:][:, known >= 0].any(dim=-1).all()
+        assert not gradient[:, :, 5:][:, known < 0].any()  # padding
+        assert not gradient[:, :, :5].any()
+
+
+def test_an_object_stays_known_however_badly_the_box_fits():
+    # the cross-stage assigner would make a negative of it: IoU 0
+    logits, boxes = torch.full((1, 1, 2, 1), -3.0), torch.zeros(1, 1, 2, 4)
+    boxes[...] = torch.tensor([90.0, 40, 99, 49])
+    targets = [{"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([0])}]
+    found = build()(logits, boxes, targets, SIZES, None, torch.tensor([[0]]))
+    positive = 0.25 * (1 / (1 + math.exp(-3.0))) ** 2 * math.log(1 + math.exp(3.0))
+    assert found["loss_noised_class_0"].item() == pytest.approx(2 * positive / 10)
+
+
+def test_copies_of_an_object_do_not_compete():
+    # rank 1 would have a target of almost 0
+    loss = ClassLoss(SoftTarget(Power(0.0), decay=RankDecay()), EqualWeight(), ScoreWeight())
+    boxes = torch.tensor([0.0, 0, 100, 50]).expand(1, 1, 3, 4)
+    targets = [{"boxes": boxes[0, 0, :1], "labels": torch.tensor([0])}]
+    logits = torch.full((1, 1, 3, 1), 2.0)
+    found = build(class_loss=loss)(logits, boxes, targets, SIZES, None, torch.tensor([[0, 0]]))
+    wanted = 2 * 2 * math.log(1 + math.exp(-2.0)) / 10
+    assert found["loss_noised_class_0"].item() == pytest.approx(wanted)
+
+
+def test_losses_are_divided_by_the_queries_asked_for_and_the_images():
+    logits, boxes, targets, sizes, known = case()
+    both = build()(logits, boxes, targets, sizes, mask(known), known)
+    alone = [
+        build()(logits[:, i], boxes[:, i], targets[i], sizes[i], mask(known)[i], known[i])
+        for i in (slice(0, 1), slice(1, 2))
+    ]
+    for name in both:
+        if "noised" in name:
+            torch.testing.assert_close(both[name], (alone[0][name] + alone[1][name]) / 2)
+    twice = build(noised_queries=20)(logits, boxes, targets, sizes, mask(known), known)
+    for name in both:
+        torch.testing.assert_close(twice[name], both[name] / (2 if "noised" in name else 1))
+
+
+@pytest.mark.parametrize("make", [build, weighted])
+def test_a_batch_without_objects_has_no_losses_of_copies(make):
+    logits, boxes, _, sizes, _ = case()
+    boxes.requires_grad_(), logits.requires_grad_()
+    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
+    known = torch.full((2, 4), -1)
+    losses = make()(logits, boxes, nothing, sizes, mask(known), known)
+    assert all(loss == 0 for name, loss in losses.items() if "noised" in name)
+    sum(losses.values()).backward()
+    assert boxes.grad.isfinite().all() and logits.grad.isfinite().all()
+
+
+def test_a_criterion_needs_a_number_to_divide_by():
+    logits, boxes, targets, sizes, known = case()
+    with pytest.raises(ValueError, match="need noised_queries"):
+        build(noised_queries=None)(logits, boxes, targets, sizes, None, known)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (2, 10), (8,)])
+def test_known_objects_of_another_shape_are_refused(shape: tuple[int, ...]):
+    logits, boxes, targets, sizes, _ = case()
+    known = torch.zeros(shape, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"known objects \(B, M\)"):
+        build()(logits, boxes, targets, sizes, None, known)
+
+
+@pytest.mark.parametrize(
+    "class_loss", [FocalLoss(), ClassLoss(SoftTarget(Power(2.0)), DistanceWeight(), ScoreWeight())]
+)
+def test_half_precision_is_computed_in_float32(class_loss):
+    logits, boxes, targets, sizes, known = case()
+    criterion = build(class_loss=class_loss)
+    wanted = criterion(logits.half().float(), boxes.float(), targets, sizes.float(), None, known)
+    found = criterion(logits.half(), boxes.float(), targets, sizes.float(), None, known)
+    for name in wanted:
+        assert torch.equal(found[name], wanted[name])
