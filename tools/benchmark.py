@@ -4,6 +4,7 @@ tools/benchmark.py --config-file projects/stageinteractor/configs/stageinteracto
     --json output/benchmark.json
 tools/benchmark.py --against output/benchmark.json     # the same again, after a change
 tools/benchmark.py --published --scaling output/scaling.png
+tools/benchmark.py --anchors    # what ASAG's anchor generator costs beside a decoder stage, too
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stageinteractor.benchmark import ratios
+from stageinteractor.benchmark import anchors, ratios
 from stageinteractor.benchmark.report import (
+    anchor_table,
     as_result,
     differing_machine,
     ratio_table,
@@ -57,6 +59,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--published", action="store_true", help="time the published arrangement too: ratios"
+    )
+    parser.add_argument(
+        "--anchors", action="store_true", help="time ASAG's anchor generator too, probing or not"
     )
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args(arguments)
@@ -118,6 +123,12 @@ def add_comparisons(result: dict[str, Any], subject: Subject, args: argparse.Nam
         )
         result["published"] = [row._asdict() for row in rows]
         print(f"\n{ratio_table(result['published'])}")
+    if args.anchors:
+        found = anchors.anchor_rows(
+            device=subject.device, precision=subject.precision, repeats=args.repeats
+        )
+        result["anchors"] = [row._asdict() for row in found]
+        print(f"\n{anchor_table(result['anchors'])}")
 
 
 if __name__ == "__main__":

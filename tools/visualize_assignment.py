@@ -3,7 +3,9 @@
   tools/visualize_assignment.py --config-file output/demo/config.yaml --images 0 1 2 3
 
 writes a PNG for every image, one page assignment.html for all of them, and statistics of them as
-statistics.json and statistics.png. Annotated images are needed: those of the config's data set.
+statistics.json and statistics.png. If the model finds its queries in the image, IMAGE_anchors.png
+shows where: anchors, patches that were looked at, and the final boxes. Annotated images are needed:
+those of the config's data set.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from stageinteractor.engine.setup import find_device
 from stageinteractor.files import atomic_write_text
 from stageinteractor.visualization.assignment import (
     collect_assignment,
+    draw_anchors,
     draw_panels,
+    observed_anchors,
     plot_summary,
     summarize,
     write_page,
@@ -60,12 +64,15 @@ def run(args: argparse.Namespace) -> None:
     items = []
     taken = {"statistics"}  # names of pictures
     for item in tqdm(inputs, unit="image"):
-        (found,) = collect_assignment(model, [item])
+        with observed_anchors(model) as anchors:
+            (found,) = collect_assignment(model, [item])
         stem = Path(found.name).stem
-        while stem in taken:  # files of one name in two folders
+        while taken & {stem, f"{stem}_anchors"}:  # files of one name in two folders
             stem += "_"
-        taken.add(stem)
+        taken |= {stem, f"{stem}_anchors"}
         draw_panels(found, cfg.dataset.class_names, output / f"{stem}.png")
+        for of_image in anchors:
+            draw_anchors(found, of_image, output / f"{stem}_anchors.png")
         items.append(found)
     summary = summarize(items)
     plot_summary(summary, output / "statistics.png")

@@ -46,8 +46,8 @@ NMS = "model.postprocessing"
 
 
 def _nms(threshold: float) -> dict[str, Any]:
-    most = "${..queries.num_queries}"
-    return {NMS: LazyCall(TopKNms)(max_detections=most, iou_threshold=threshold)}
+    """Suppress duplicates among as many detections as the config asks for."""
+    return {f"{NMS}._target_": TopKNms, f"{NMS}.iou_threshold": threshold}
 
 
 # Stable-DINO's matching beside the cross-stage assigner. Rows A to G each add to the one before; C

@@ -10,6 +10,7 @@ from stageinteractor.benchmark.parts import (
     select_parts,
     training_calls,
 )
+from stageinteractor.benchmark.recording import training_run
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling import AdaMixerDecoder
 
@@ -126,3 +127,46 @@ def test_adamixer_has_the_parts_that_it_has(model, batch):
     (points,) = parts["spatial mixing", 1]
     (projection,) = parts["output projection", 1]
     assert torch.equal(points.output.reshape(projection.args[0].shape), projection.args[0])
+
+
+@pytest.fixture(scope="module")
+def passes_of_found_queries(batch):
+    """Calls of a model whose queries are found in the image, and whose stages are side by side."""
+    from pathlib import Path
+
+    root = Path(__file__).parents[2] / "projects/stageinteractor/configs"
+    cfg = load_config(root / "demo/digits_in_photos_asag.py")
+    small = [
+        "model.decoder.decoder.feedforward_dim=32",
+        "model.queries.relation.feedforward_dim=32",
+    ]
+    apply_overrides(cfg, ["dataset.num_classes=10", "model.decoder.embed_dim=32", *small])
+    apply_overrides(cfg, SMALL[-2:])
+    model = untrained_model(cfg)
+    inference = inference_calls(model, batch)
+    return {"inference": inference, "training": training_calls(model, batch, inference)}
+
+
+@pytest.mark.parametrize(("mode", "stages"), [("inference", 1), ("training", 4)])
+def test_found_queries_have_parts_of_their_own_and_stages_side_by_side_are_stages(
+    passes_of_found_queries, mode, stages
+):
+    parts = select_parts(passes_of_found_queries[mode])
+    found = {(part.title, part.stage): len(part.calls) for part in parts}
+    whole = ["backbone", "neck", "queries", "anchor generator", "relation block", "decoder"]
+    whole += ["postprocessing"] if mode == "inference" else ["anchor losses", "matcher"]
+    whole += [] if mode == "inference" else ["losses", "criterion"]  # there is no assigner
+    titles = [*PER_STAGE, "channel mixing", "spatial mixing"]
+    counts = PER_STAGE | {"filter generation": 1, "channel mixing": 1, "spatial mixing": 1}
+    expected = {(title, stage): counts[title] for title in titles for stage in range(stages)}
+    assert found == expected | {(title, None): 1 for title in whole}
+
+
+def test_found_queries_can_be_made_and_learnt_again(passes_of_found_queries):
+    from contextlib import nullcontext
+
+    for part in select_parts(passes_of_found_queries["training"]):
+        if part.title in ("queries", "anchor generator", "relation block", "anchor losses"):
+            run = training_run(part.calls, nullcontext)
+            for _ in range(4):  # patches are drawn anew, and anchors are more or less
+                run()

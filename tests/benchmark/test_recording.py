@@ -66,3 +66,24 @@ def test_other_attributes_are_those_of_the_part_that_is_stood_in_for():
             return 1
 
     assert Watched(Matcher(), []).alpha == Answer([], Matcher()).alpha == 0.25
+
+
+class Varying(nn.Module):
+    """Puts out 2, then 3, then 1 of its numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.counts = iter((2, 3, 1))
+
+    def forward(self) -> torch.Tensor:
+        return self.weight[: next(self.counts)]
+
+
+def test_a_part_may_put_out_another_number_of_things_every_time():
+    part, seen = Varying(), []
+    part.weight.register_hook(lambda grad: seen.append(grad.tolist()))
+    run = training_run([Call(part, (), {}, None)], nullcontext)
+    for _ in range(3):
+        run()
+    assert seen == [[1, 1, 0], [1, 1, 1], [1, 0, 0]]

@@ -24,7 +24,7 @@ def test_a_bend_is_told():
     assert curve["r2"] == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("name", ["stageinteractor_r50_1x", "adamixer_r50_1x"])
+@pytest.mark.parametrize("name", ["stageinteractor_r50_1x", "adamixer_r50_1x", "asag_a_r50_1x"])
 def test_every_quantity_is_varied_and_drawn(name, monkeypatch, tmp_path):
     axes = {"stages": (1, 3), "images": (1, 2), "queries": (5, 10), "objects": (2, 4)}
     monkeypatch.setattr(scaling, "AXES", axes)

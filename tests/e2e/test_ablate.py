@@ -17,6 +17,7 @@ from stageinteractor.assigner import (
 )
 from stageinteractor.config import instantiate, load_config, save_config
 from stageinteractor.criterion import RescalePerImage, RescalePerObject
+from stageinteractor.modeling.postprocessing import TopKNms
 
 ROWS = [(name, row) for name, rows in TABLES.items() for row in rows]
 
@@ -57,6 +58,17 @@ def test_rows_do_not_change_each_other(e2e_config, tmp_path):
         found = target.quality.iou, target.rescale is not None, target.get("decay") is not None
         assert targets.setdefault(name, found) == found
     assert targets == {"C": (1.0, False, False), "D": (2.0, True, False), "F": (2.0, True, True)}
+
+
+@pytest.mark.parametrize("config", ["digits_in_photos", "digits_in_photos_asag"])
+def test_suppression_leaves_the_number_of_detections_as_it_is(e2e_config, config, tmp_path):
+    cfg = load_config(Path(e2e_config).with_name(f"{config}.py"))
+    assert cfg.model.postprocessing.max_detections == 30
+    apply_row(cfg, TABLES["nms"][1])
+    save_config(cfg, tmp_path / "row.yaml")
+    found = instantiate(load_config(tmp_path / "row.yaml").model.postprocessing, "postprocessing")
+    assert isinstance(found, TopKNms)
+    assert found.max_detections == 30 and found.iou_threshold == 0.5
 
 
 def test_a_table_tells_the_spread_and_what_else_was_measured(load_tool, monkeypatch):

@@ -38,6 +38,21 @@ def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, 
     assert "unstable %" in capsys.readouterr().out
 
 
+def test_queries_found_in_the_image_have_a_picture_of_their_own(
+    call, tool, small_run, e2e_config, tmp_path
+):
+    config = Path(e2e_config).with_name("digits_in_photos_asag.py")
+    run = [x for x in small_run if not x.startswith(("model.queries", "model.decoder.num_stages"))]
+    run += ["train.max_iter=1", "train.eval_period=0", "model.postprocessing.max_detections=12"]
+    call(*run, config=config)
+    written = str(tmp_path / "run/config.yaml")
+    assert tool.main(["--config-file", written, "--images", "image_1.png"]) == 0
+    with Image.open(tmp_path / "run/assignment/image_1_anchors.png") as picture:
+        assert picture.width == 9 * 110  # beside those of the stages
+    with Image.open(tmp_path / "run/assignment/image_1.png") as picture:
+        assert picture.width == 2 * 4 * 110  # the proposals, and the stage used at inference
+
+
 def test_an_image_that_is_not_there_is_told_in_one_line(call, tool, small_run, tmp_path, capsys):
     call("train.max_iter=1", "train.eval_period=0", *small_run)
     config = str(tmp_path / "run/config.yaml")

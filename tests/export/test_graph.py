@@ -7,9 +7,15 @@ import torch
 from torch import Tensor, nn
 from tracing import needs_tracer
 
+from stageinteractor.criterion import AnchorLoss
 from stageinteractor.errors import ConfigError
 from stageinteractor.export import DetectionGraph, trace
-from stageinteractor.modeling import decoder
+from stageinteractor.modeling import (
+    AnchorGenerator,
+    GeneratedQueries,
+    RelationBlock,
+    decoder,
+)
 from stageinteractor.modeling.backbones import TimmBackbone
 from stageinteractor.modeling.postprocessing import TopKNms
 
@@ -38,6 +44,20 @@ def test_the_graph_finds_what_the_model_finds(make_detector):
     torch.testing.assert_close(found["boxes"], expected.pred_boxes.tensor)
     torch.testing.assert_close(found["scores"], expected.scores)
     assert torch.equal(found["labels"], expected.pred_classes)
+
+
+def test_queries_of_every_image_are_refused_by_their_name(make_detector):
+    sizes = dict(embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3)
+    queries = GeneratedQueries(
+        generator=AnchorGenerator(embed_dim=32, side=5, channels=2, hidden_dim=8),
+        relation=RelationBlock(**sizes),
+        loss=AnchorLoss(),
+    )
+    with pytest.raises(ConfigError) as caught:
+        trace(make_detector(queries=queries), (64, 64))
+    told = str(caught.value)
+    assert told.startswith("config key 'model.queries': GeneratedQueries cannot be exported")
+    assert "\n" not in told
 
 
 @pytest.fixture

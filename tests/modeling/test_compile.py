@@ -15,10 +15,17 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.modeling import ChannelMapper, InitialQueries, StageInteractor
+from stageinteractor.modeling import (
+    ChannelMapper,
+    InitialQueries,
+    ParallelDecoder,
+    StageInteractor,
+)
 from stageinteractor.modeling.adamixer import AdaMixerDecoder
-from stageinteractor.modeling.decoder import CascadeDecoder, DecoderOutput
+from stageinteractor.modeling.box_coding import xyzr_to_xyxy
+from stageinteractor.modeling.decoder import DecoderOutput
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.queries import Queries
 
 SIZES = [(64, 96), (96, 128), (160, 64)]
 ADAMIXER = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
@@ -33,12 +40,33 @@ class Maps(nn.Module):
         }
 
 
-def detector(decoder: CascadeDecoder) -> StageInteractor:
+class FoundQueries(nn.Module):
+    """Another number of queries in every call; in every second one the last is padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learned = InitialQueries(num_queries=12, embed_dim=32)
+        self.calls = 0
+
+    def forward(self, image_sizes: Tensor, features: Any, targets: Any) -> Queries:
+        count = 4 + self.calls % 5
+        content, boxes = (x[:, :count].contiguous() for x in self.learned(image_sizes))
+        valid = None
+        if self.calls % 2:
+            valid = content.new_ones(content.shape[:2], dtype=torch.bool)
+            valid[:, -1] = False
+        self.calls += 1
+        logits = content[None, ..., :3]
+        proposals = DecoderOutput(logits, xyzr_to_xyxy(boxes[None]), boxes[None], content[None])
+        return Queries(content, boxes, valid, proposals)
+
+
+def detector(decoder: nn.Module, queries: nn.Module | None = None) -> StageInteractor:
     torch.manual_seed(0)
     return StageInteractor(
         backbone=Maps(),
         neck=ChannelMapper(in_channels=(3, 3, 3, 3), out_channels=32, num_groups=4),
-        queries=InitialQueries(num_queries=5, embed_dim=32),
+        queries=queries or InitialQueries(num_queries=5, embed_dim=32),
         decoder=decoder,
         criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
         postprocessing=TopK(6),
@@ -51,12 +79,14 @@ def make_pair(make_decoder, randomise):
 
     def build(
         backend: str = "eager",
-        decoder: CascadeDecoder | None = None,
+        decoder: nn.Module | None = None,
+        queries: nn.Module | None = None,
         dtype: torch.dtype = torch.float64,
         **changes: Any,
     ):
         torch._dynamo.reset()
-        plain = randomise(detector(decoder or make_decoder(**({"num_stages": 3} | changes))))
+        decoder = decoder or make_decoder(**({"num_stages": 3} | changes))
+        plain = randomise(detector(decoder, queries))
         plain.to(dtype)
         compiled = copy.deepcopy(plain)
         counter = CompileCounterWithBackend(backend)
@@ -115,6 +145,22 @@ def test_batches_of_other_sizes_compile_once_more(make_pair):
         found, wanted = infer(compiled, SIZES[0], count), infer(plain, SIZES[0], count)
         torch.testing.assert_close(found, wanted)
     assert counter.frame_count == 2  # for three images, then for any number
+
+
+def test_queries_may_be_as_many_as_are_found_in_the_images(make_pair):
+    stages = AdaMixerDecoder(num_stages=1, points=4, out_points=8, **ADAMIXER)
+    decoder = ParallelDecoder(decoder=stages, embed_dim=32)
+    plain, compiled, counter = make_pair(decoder=decoder, queries=FoundQueries())
+    sizes = [*SIZES[:2], *SIZES[:2]]
+    for size in sizes:
+        wanted, wanted_grads = train(plain, size)
+        found, grads = train(compiled, size)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(grads, wanted_grads)
+    assert counter.frame_count == 2  # with padding and without
+    for size in sizes:
+        torch.testing.assert_close(infer(compiled, size), infer(plain, size))
+    assert counter.frame_count == 4
 
 
 def test_gradients_through_the_traced_backward_pass_are_the_same(make_pair):

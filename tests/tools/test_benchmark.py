@@ -139,6 +139,25 @@ def test_the_ratios_to_the_published_arrangement(quick, tmp_path, monkeypatch, c
     assert json.loads((tmp_path / "new.json").read_text())["published"][0]["ratio"] == 1.5
 
 
+def test_what_it_costs_to_find_queries(quick, tmp_path, monkeypatch, capsys):
+    from stageinteractor.benchmark import anchors
+
+    asked = []
+    row = anchors.AnchorRow("anchors", 100, (5, 4), 30.0, 0.25)
+    monkeypatch.setattr(anchors, "anchor_rows", lambda **each: asked.append(each) or [row])
+    assert quick(small("--anchors", "--json", str(tmp_path / "new.json"))) == 0
+    assert asked == [{"device": torch.device("cpu"), "precision": "float32", "repeats": 2}]
+    assert re.search(r"anchors +100 +5 +4 +30 +0.250", capsys.readouterr().out)
+    assert json.loads((tmp_path / "new.json").read_text())["anchors"][0]["squares"] == [5, 4]
+
+
+def test_found_queries_have_no_number_among_the_settings():
+    config = DEMO / "digits_in_photos_asag.py"
+    subject = prepare(str(config), ["dataset.num_classes=10"], device="cpu", size=(64, 64))
+    assert subject.settings["queries"] == "found in the image"
+    assert len(subject.batch) == 1 and subject.model.decoder.num_classes == 10
+
+
 def test_bf16_runs_on_a_cpu(main, tmp_path):
     path = tmp_path / "bf16.json"
     assert main(small("--precision", "bf16", "--json", str(path))) == 0

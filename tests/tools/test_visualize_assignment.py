@@ -1,11 +1,12 @@
 """tools/visualize_assignment.py: the names of its files. tests/e2e runs it on a training."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from stageinteractor.visualization.assignment import ImageAssignment
+from stageinteractor.visualization.assignment import ImageAnchors, ImageAssignment
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py"
@@ -29,12 +30,17 @@ def nothing_in(name: str) -> ImageAssignment:
 def test_no_picture_is_written_over_another(load_tool, tmp_path, monkeypatch):
     tool = load_tool("visualize_assignment")
     names = ["1.jpg", "1.png", "statistics.jpg"]  # the first two from two folders
+    names += ["2_anchors.jpg", "2.jpg"]
     monkeypatch.setattr(tool, "annotated_inputs", lambda cfg, split, images: names)
     monkeypatch.setattr(tool, "build_trained_model", lambda cfg, weights: None)
     monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(nothing_in, batch))
+    found = ImageAnchors(torch.zeros(1, 4), torch.ones(1), {16: torch.zeros(0, 4)})
+    monkeypatch.setattr(tool, "observed_anchors", lambda model: nullcontext([found]))
     arguments = ["--config-file", str(DEMO), "--output", str(tmp_path), "train.device=cpu"]
     assert tool.main([*arguments, "dataset.class_names=[zero]"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("1.png", "1_.png", "statistics_.png"),
+        *("1.png", "1_.png", "statistics_.png", "2_anchors.png", "2_.png"),
+        *("1_anchors.png", "1__anchors.png", "statistics__anchors.png"),
+        *("2_anchors_anchors.png", "2__anchors.png"),
         *("statistics.png", "statistics.json", "assignment.html"),
     }

@@ -26,7 +26,7 @@ from .recording import (
     replaced,
 )
 
-STAGE = r"decoder\.stages\.(\d+)\."
+STAGE = r"decoder\.(?:decoder\.)?stages\.(\d+)\."  # in order, or side by side
 
 
 class Part(NamedTuple):
@@ -40,6 +40,9 @@ PARTS = (
     Part("backbone", r"backbone"),
     Part("neck", r"neck"),
     Part("queries", r"queries"),
+    Part("anchor generator", r"queries\.generator"),  # this and two more: queries of the image
+    Part("relation block", r"queries\.relation"),
+    Part("anchor losses", r"queries\.loss"),
     Part("decoder", r"decoder"),
     Part("attention", STAGE + r"attention"),
     Part("sampling", STAGE + r"sampler"),
@@ -56,7 +59,7 @@ PARTS = (
     Part("criterion", r"criterion"),
     Part("postprocessing", r"postprocessing"),
 )
-WHOLES = "decoder", "criterion"  # those that hold others
+WHOLES = "queries", "decoder", "criterion"  # those that hold others
 MIXING = STAGE + r"mixing"
 NEEDED = MIXING, MIXING + r"\.(channel|spatial)_reuse"  # recorded beside the parts
 
@@ -115,8 +118,8 @@ def _recorded_pass(model: nn.Module, batch: Batch) -> Calls:
     mixings = [(name, module) for name, module in modules if re.fullmatch(MIXING, name)]
     with recorded(modules) as calls, block_calls(mixings) as blocks:
         model(batch)
-    for name, _ in mixings:
-        split_mixing(calls, name, blocks[name])
+    for name, found in blocks.items():  # of the stages that were at work
+        split_mixing(calls, name, found)
     return calls
 
 
@@ -145,7 +148,7 @@ def select_parts(calls: Calls) -> list[PartCalls]:
         stages: dict[int | None, list[Call]] = {}
         for name, named in calls.items():
             match = re.fullmatch(pattern, name)
-            if match:
+            if match and named:
                 stage = int(match[1]) if pattern.startswith(STAGE) else None
                 stages.setdefault(stage, []).extend(named)
         found += [PartCalls(title, stage, stages[stage]) for stage in sorted(stages, key=_order)]

@@ -150,12 +150,16 @@ def training_run(calls: list[Call], mixed: Mixed) -> Callable[[], None]:
             results = needing_gradient(output)
             if results:
                 inputs = needing_gradient([args, kwargs, parameters_of(call.function)])
-                if index not in above:
+                if _shapes(above.get(index, [])) != _shapes(results):  # of chance, in some parts
                     above[index] = [torch.ones_like(result) for result in results]
                 torch.autograd.backward(results, above[index])
                 forget_gradients(inputs)
 
     return run
+
+
+def _shapes(tensors: Iterable[Tensor]) -> list[torch.Size]:
+    return [tensor.shape for tensor in tensors]
 
 
 def needing_gradient(tree: Any) -> list[Tensor]:

@@ -21,6 +21,9 @@ TITLES = {
     TRAINING: "training (forward and backward of each part; then the phases of a whole step)",
 }
 INDENTED = (
+    "anchor generator",
+    "relation block",
+    "anchor losses",
     "attention",
     "sampling",
     "filter generation",
@@ -213,3 +216,19 @@ def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return _aligned(
         lines, ["against the published arrangement", "published", "ours", "ratio", "target"]
     )
+
+
+def anchor_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of what `anchors.anchor_rows` measured, as mappings."""
+    lines = [
+        [
+            row["name"],
+            row["queries"],
+            *(row["squares"] or ("", "")),
+            _ms(row["milliseconds"]),
+            f"{row['decoders']:.3f}",
+        ]
+        for row in rows
+    ]
+    headers = ["queries found in the image", "queries", "of P4", "of P3", "ms", "x decoder"]
+    return _aligned(lines, headers)

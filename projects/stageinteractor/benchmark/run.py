@@ -97,7 +97,7 @@ def prepare(
         "precision": precision,
         "batch": images,
         "size": list(size),
-        "queries": model.queries.num_queries,
+        "queries": getattr(model.queries, "num_queries", "found in the image"),
         "objects": objects,
         "threads": torch.get_num_threads(),
     }

@@ -99,8 +99,10 @@ def decoder_run(
     """Return a forward and backward pass of a narrow decoder."""
     node = cfg.model.decoder.copy()
     node._set_parent(cfg.model)
-    node.update({key: value for key, value in NARROW.items() if key in node})
-    node.num_stages = stages
+    inner = node.get("decoder", node)  # whose stages may be side by side
+    for each in (node, inner):
+        each.update({key: value for key, value in NARROW.items() if key in each})
+    inner.num_stages = stages
     decoder = instantiate(node, "model.decoder")
     move_parameters(decoder)
     decoder = decoder.to(device).train()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import ConfigError, MissingDependencyError
+from ..modeling.queries import GeneratedQueries
 from .quiet import quiet
 
 OLDEST_TORCH = "2.12"  # 2.9 cannot; those between were not tried
@@ -30,11 +31,16 @@ OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the nam
 
 
 def require_exportable(model: Any) -> None:
-    """Raise ConfigError unless the model is one of ours, with a postprocessing made of tensors."""
+    """Raise ConfigError unless the model is one of ours, and one graph serves every image."""
     if not (hasattr(model, "decode") and hasattr(model.postprocessing, "select")):
         raise ConfigError(
             f"config key 'model': {type(model).__name__} cannot be exported; StageInteractor "
             "can, with TopK or TopKNms as its postprocessing"
+        )
+    if isinstance(getattr(model, "queries", None), GeneratedQueries):
+        raise ConfigError(
+            "config key 'model.queries': GeneratedQueries cannot be exported, because the number "
+            "of queries and the work to find them depend on the image; InitialQueries can"
         )
 
 

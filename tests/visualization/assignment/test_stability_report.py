@@ -31,7 +31,7 @@ def test_runs_stand_beside_each_other_and_miss_what_they_do_not_have():
     assert rows["labels added / image", "2"] == ["-", "0.00"]
     assert rows["several queries, % of objects", "1"] == ["100.0", "0.0"]
     assert rows["images", "4"] == ["2"] and rows["objects", "8"] == ["4"]
-    assert table.endswith("no step from the encoder: no proposals become the queries of plain")
+    assert table.endswith("no step from the encoder: it proposes no queries in plain")
 
 
 def test_a_table_of_runs_with_an_encoder_has_no_note():

@@ -46,7 +46,7 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
         axes = grid[stage // columns][stage % columns]
         axes.imshow(item.picture)
         for box in item.object_boxes.tolist():
-            _rectangle(axes, box, color="white", linewidth=2.5, alpha=0.6)
+            rectangle(axes, box, color="white", linewidth=2.5, alpha=0.6)
         marks = find_marks(item, stage)
         for mark in marks:
             _draw(axes, mark, item, class_names)
@@ -94,7 +94,7 @@ def object_color(index: int) -> str:
 
 def _draw(axes: Any, mark: Mark, item: ImageAssignment, class_names: Sequence[str]) -> None:
     color = object_color(mark.object)
-    _rectangle(axes, mark.box, color=color, linewidth=1.6, linestyle=LINES[mark.kind])
+    rectangle(axes, mark.box, color=color, linewidth=1.6, linestyle=LINES[mark.kind])
     text = f"q{mark.query} {class_names[int(item.object_labels[mark.object])]}"
     if mark.kind == ADDED:
         text += " <- " + ",".join(str(stage) for stage in mark.sources)
@@ -111,7 +111,8 @@ def _draw(axes: Any, mark: Mark, item: ImageAssignment, class_names: Sequence[st
     )
 
 
-def _rectangle(axes: Any, box: Sequence[float], **style: Any) -> None:
+def rectangle(axes: Any, box: Sequence[float], **style: Any) -> None:
+    """Draw the outline of a box xyxy in the style of a matplotlib patch."""
     from matplotlib.patches import Rectangle
 
     x0, y0, x1, y1 = box

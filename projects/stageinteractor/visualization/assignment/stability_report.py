@@ -33,7 +33,7 @@ def stability_table(runs: Mapping[str, Stability]) -> str:
     without = ", ".join(name for name, run in runs.items() if run.from_encoder is None)
     if not without:
         return table
-    return f"{table}\nno step from the encoder: no proposals become the queries of {without}"
+    return f"{table}\nno step from the encoder: it proposes no queries in {without}"
 
 
 def _cell(value: float | None, digits: int = 1) -> str:

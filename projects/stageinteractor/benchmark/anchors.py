@@ -1,0 +1,152 @@
+"""What it costs to find queries in the image: the anchor generator, beside a decoder of one stage.
+
+In: device and precision. Out: a row for each thing that was timed, all of them in turn in one run.
+They are those of ASAG-A (256 wide, about 100 anchors) on the maps of one image of 800 x 1333
+pixels, at inference. Weights are random, and random anchors are too large for a patch of P4 or P3
+to be looked at. So the last layers are made to predict the same in every patch: anchors in its
+middle, so many of them sure, so many small and unsure. Then every patch leads to one patch of the
+next level, and there are as many anchors with patches probed as without.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..modeling import AdaMixerDecoder, AnchorGenerator, InitialQueries, RelationBlock
+from ..modeling.box_coding import xyxy_to_xyzr
+from ..modeling.queries.anchor_head import AnchorHead
+from .inputs import move_parameters
+from .run import PRECISIONS
+from .timing import interleaved
+
+IMAGE, PADDED = (800, 1333), (800, 1344)
+STRIDES = 4, 8, 16, 32
+WIDTH, QUERIES = 256, 100
+SURE, UNSURE, NONE = 3.0, 0.0, -5.0  # logits: kept, looked at again if small, dropped
+SMALL = -2.5  # logit of a width and a height: 8 per cent of the patch
+DECODER = "decoder of one stage"
+
+
+class AnchorRow(NamedTuple):
+    """One thing timed."""
+
+    name: str
+    queries: int  # that it makes, or gets
+    squares: tuple[int, int] | None  # patches of P4 and of P3 that were looked at
+    milliseconds: float
+    decoders: float  # the time, in those of a decoder of one stage
+
+
+class Case(NamedTuple):
+    """What the generator is made to find in every patch."""
+
+    name: str
+    fixed: tuple[int, int]  # anchors in quarters and in the whole image: sure, and unsure
+    finer: tuple[int, int]  # in squares of P4 and P3
+
+
+# 100 anchors: 5 x 20; and 5 x 5, then 5 x 5 of P4, then 5 x (5 + 5) of P3, the last level
+CASES = (
+    Case("anchors, no patch probed", fixed=(20, 0), finer=(0, 0)),
+    Case("anchors, 5 patches of a level", fixed=(5, 5), finer=(5, 5)),
+)
+
+
+def anchor_rows(
+    *, device: str | torch.device = "cpu", precision: str = "float32", repeats: int = 5
+) -> list[AnchorRow]:
+    """Time learned queries, the generator in all cases, the relation block and the decoder.
+
+    Args:
+        device: where to run.
+        precision: "float32", or "bf16" or "fp16" for autocast.
+        repeats: timed runs of each, after one that warms up.
+    """
+    device = torch.device(device)
+    draw = torch.Generator().manual_seed(0)
+    maps = [
+        torch.randn(1, WIDTH, PADDED[0] // s, PADDED[1] // s, generator=draw).to(device)
+        for s in STRIDES
+    ]
+    sizes = torch.tensor([IMAGE], dtype=torch.float32, device=device)
+    learned = InitialQueries(num_queries=QUERIES, embed_dim=WIDTH).to(device)
+    found: list[tuple[str, int, tuple[int, int] | None, Callable[[], object]]] = [
+        ("learned queries", QUERIES, None, functools.partial(learned, sizes))
+    ]
+    boxes = maps[0].new_zeros(1, 0, 4)
+    for case in CASES:
+        generator = generator_of(case).to(device)
+        anchors, squares = looked_for(generator, maps, sizes)
+        boxes = anchors[None]
+        run = functools.partial(generator, maps, sizes)
+        found.append((case.name, len(anchors), squares, run))
+    relation, decoder = (module.to(device).eval() for module in blocks())
+    start = torch.zeros(1, boxes.shape[1], WIDTH, device=device), xyxy_to_xyzr(boxes)
+    count = boxes.shape[1]
+    found += [
+        ("relation block", count, None, functools.partial(relation, maps, boxes)),
+        (DECODER, count, None, functools.partial(decoder, maps, *start)),
+    ]
+    runs = [functools.partial(_run, run, device.type, precision) for *_, run in found]
+    times = [1e3 * timing.median for timing in interleaved(runs, device, repeats=repeats)]
+    return [
+        AnchorRow(name, queries, squares, time, time / times[-1])
+        for (name, queries, squares, _), time in zip(found, times, strict=True)
+    ]
+
+
+@torch.no_grad()
+def generator_of(case: Case) -> AnchorGenerator:
+    """Return ASAG-A's generator, made to find what a case has."""
+    torch.manual_seed(0)
+    generator = AnchorGenerator(embed_dim=WIDTH).eval()
+    predict(generator.head, *case.fixed)
+    predict(generator.finer_head, *case.finer)
+    return generator
+
+
+@torch.no_grad()
+def predict(head: AnchorHead, sure: int, unsure: int) -> None:
+    """Let a head predict the same in every patch: small anchors in its middle.
+
+    Args:
+        head: its last layer is changed.
+        sure: how many anchors are surely objects.
+        unsure: how many may be; all others surely are none.
+    """
+    last = head.layers[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    bias = last.bias.view(head.num_anchors, 5)  # x, y, width, height, score
+    bias[:, :2], bias[:, 2:4], bias[:, 4] = 0.0, SMALL, NONE
+    bias[:sure, 4], bias[sure : sure + unsure, 4] = SURE, UNSURE
+
+
+def blocks() -> tuple[RelationBlock, AdaMixerDecoder]:
+    """Return ASAG-A's relation block, and its decoder as it is at inference: a single stage."""
+    torch.manual_seed(0)
+    parts = RelationBlock(embed_dim=WIDTH), AdaMixerDecoder(num_stages=1, embed_dim=WIDTH)
+    for part in parts:
+        move_parameters(part)
+    return parts
+
+
+@torch.no_grad()
+def looked_for(
+    generator: AnchorGenerator, maps: list[Tensor], sizes: Tensor
+) -> tuple[Tensor, tuple[int, int]]:
+    """Return the anchors (N, 4) of one image, and how many squares of P4 and of P3 were needed."""
+    result = generator(maps, sizes)
+    (counts,) = result.num_squares(1).tolist()
+    return result.anchors.boxes, (counts[0], counts[1])
+
+
+@torch.no_grad()
+def _run(run: Callable[[], object], device: str, precision: str) -> None:
+    with torch.autocast(device, PRECISIONS[precision], enabled=precision != "float32"):
+        run()

@@ -1,0 +1,156 @@
+"""Where queries were found: what is kept of a model at work, and the picture of it."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from PIL import Image
+from torch import nn
+
+from stageinteractor.criterion import AnchorLoss
+from stageinteractor.modeling import AnchorGenerator, GeneratedQueries, RelationBlock
+from stageinteractor.modeling.queries import Probing
+from stageinteractor.modeling.queries.anchors import Anchors
+from stageinteractor.modeling.queries.patches import square_patches
+from stageinteractor.modeling.queries.search import GeneratedAnchors
+from stageinteractor.visualization.assignment import (
+    ImageAnchors,
+    anchors,
+    collect_assignment,
+    draw_anchors,
+    observed_anchors,
+)
+
+
+class Told(nn.Module):
+    """In the place of a generator: two anchors in the first image, one in the second."""
+
+    strides = 8, 16, 32
+
+    def forward(self, features, image_sizes, targets=None) -> GeneratedAnchors:
+        boxes = torch.tensor([[10.0, 10, 30, 30], [40.0, 20, 60, 50], [0.0, 0, 20, 20]])
+        images = torch.tensor([0, 1, 0])
+        coarse = square_patches(torch.tensor([1, 0]), torch.tensor([[0, 1], [2, 0]]), 3, 16)
+        fine = square_patches(torch.tensor([1]), torch.tensor([[5, 4]]), 3, 8)
+        scores = torch.tensor([0.75, 0.5, 0.25])
+        return GeneratedAnchors(Anchors(boxes, scores, images), (coarse, fine), None)
+
+
+@pytest.fixture
+def told(ours):
+    """The small detector with queries from what `Told` tells."""
+    relation = RelationBlock(embed_dim=32, num_heads=4, feedforward_dim=32, num_classes=3)
+    ours.queries = GeneratedQueries(generator=Told(), relation=relation, loss=AnchorLoss())
+    return ours
+
+
+@pytest.fixture
+def found() -> ImageAnchors:
+    """Two anchors; two patches of P4, one of which leaves the picture, and none of P3."""
+    squares = {
+        16: torch.tensor([[0.0, 0, 40, 40], [40.0, -8, 80, 32]]),
+        8: torch.zeros(0, 4),
+    }
+    boxes = torch.tensor([[10.0, 10, 30, 30], [12.0, 10, 34, 32]])
+    return ImageAnchors(boxes, torch.tensor([0.75, 0.05]), squares)
+
+
+@pytest.fixture
+def drawn(item, found, monkeypatch):
+    """Both panels, with the legend's texts."""
+    kept = []
+    monkeypatch.setattr(anchors, "save_figure", lambda figure, path: kept.append(figure))
+    draw_anchors(item, found, "nowhere.png")
+    (figure,) = kept
+    (legend,) = figure.legends
+    return [*figure.axes, [text.get_text() for text in legend.get_texts()]]
+
+
+def shown(axes, color):
+    """Boxes (x0, y0, x1, y1) of a colour in a panel, with their strength and whether dashed."""
+    return [
+        (*each.get_bbox().extents.tolist(), each.get_alpha(), each.get_linestyle() != "solid")
+        for each in axes.patches
+        if to_hex(each.get_edgecolor()) == to_hex(color)
+    ]
+
+
+def test_anchors_and_patches_of_every_image_are_kept(told, inputs):
+    with observed_anchors(told) as seen:
+        collect_assignment(told, inputs)
+    first, second = seen
+    assert first.boxes.tolist() == [[10, 10, 30, 30], [0, 0, 20, 20]]
+    assert first.scores.tolist() == [0.75, 0.25]
+    assert {s: x.tolist() for s, x in first.squares.items()} == {16: [[32, 0, 80, 48]], 8: []}
+    assert second.boxes.tolist() == [[40, 20, 60, 50]]
+    assert {s: x.tolist() for s, x in second.squares.items()} == {
+        16: [[0, 16, 48, 64]],
+        8: [[40, 32, 64, 56]],
+    }
+
+
+def test_nothing_is_kept_afterwards_nor_of_learned_queries(ours, told, inputs):
+    with observed_anchors(told) as seen:
+        pass
+    collect_assignment(told, inputs)
+    assert seen == []
+    ours.queries = nn.Identity()
+    with observed_anchors(ours) as seen:
+        ours.queries(1)
+    assert seen == []
+
+
+def test_a_generator_at_work_is_observed_whatever_levels_it_uses():
+    maps = [torch.rand(1, 8, 128 // s, 128 // s) for s in (4, 8, 16, 32)]
+    sizes = torch.tensor([[128.0, 128.0]])
+    for level, strides in (("P5-P6", []), ("P4-P6", [16]), ("P3-P6", [16, 8])):
+        torch.manual_seed(0)
+        probing = Probing(side=5, low=0.0, high=1.0, least=1)
+        model = nn.Module()
+        model.queries = nn.Module()
+        model.queries.generator = AnchorGenerator(
+            embed_dim=8, side=5, channels=2, hidden_dim=6, probing=probing, used_levels=level
+        ).eval()
+        with observed_anchors(model) as seen:
+            result = model.queries.generator(maps, sizes)
+        counts = [len(squares) for squares in seen[0].squares.values()]
+        assert list(seen[0].squares) == strides
+        assert counts == result.num_squares(1)[0, : len(strides)].tolist()
+        assert not strides or counts[0] > 0
+
+
+def test_anchors_are_as_strong_as_their_scores_and_patches_end_with_the_picture(drawn):
+    before, _, _ = drawn
+    assert before.get_title() == "2 anchors, 2 patches of P4, 0 patches of P3"
+    assert shown(before, anchors.ANCHORS) == [
+        (12, 10, 34, 32, anchors.FAINTEST, False),
+        (10, 10, 30, 30, 0.75, False),
+    ]
+    coarse, fine = anchors.PATCHES
+    assert shown(before, coarse) == [(0, 0, 40, 40, None, True), (40, 0, 64, 32, None, True)]
+    assert shown(before, fine) == []
+    assert len(shown(before, anchors.OBJECTS)) == 2
+
+
+def test_the_boxes_of_the_last_stage_stand_beside_them_without_padding(drawn):
+    _, after, _ = drawn
+    assert after.get_title() == "boxes of stage 1"
+    assert shown(after, anchors.BOXES) == [
+        (11, 10, 31, 30, 0.125, False),
+        (10, 10, 30, 30, 0.125, False),
+    ]
+    assert len(shown(after, anchors.OBJECTS)) == 2
+
+
+def test_the_legend_names_everything(drawn):
+    *_, texts = drawn
+    last = ["box of the last stage, by score", "object"]
+    assert texts == ["anchor, by score", "patch of P4", "patch of P3", *last]
+
+
+def test_a_picture_is_written_even_if_nothing_was_found(item, tmp_path):
+    nothing = ImageAnchors(torch.zeros(0, 4), torch.zeros(0), {})
+    draw_anchors(item, nothing, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width == 9 * 110
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 2
