@@ -71,7 +71,12 @@ def test_model_detects_and_learns_in_a_small_image(name: str):
 def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
     if name.startswith("asag_d_"):
         pytest.importorskip("transformers", reason="ASAG-D is made of layers of transformers")
-    model = instantiate(load(name).model, "model").eval()
+    cfg = load(name)
+    few = ("min_anchors=5", "max_anchors=10")
+    apply_overrides(cfg, [f"model.queries.generator.probing.{limit}" for limit in few])
+    if "noised" in cfg.model.queries:
+        apply_overrides(cfg, ["model.queries.noised.num_queries=10"])
+    model = instantiate(cfg.model, "model").eval()
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     (output,) = model([{"image": image, "height": 128, "width": 64}])
     found = output["instances"]
