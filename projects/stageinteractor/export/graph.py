@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import ConfigError, MissingDependencyError
-from ..modeling.queries import GeneratedQueries
 from .quiet import quiet
 
 OLDEST_TORCH = "2.12"  # 2.9 cannot; those between were not tried
@@ -37,10 +36,11 @@ def require_exportable(model: Any) -> None:
             f"config key 'model': {type(model).__name__} cannot be exported; StageInteractor "
             "can, with TopK or TopKNms as its postprocessing"
         )
-    if isinstance(getattr(model, "queries", None), GeneratedQueries):
+    if not hasattr(model.queries, "num_queries"):
         raise ConfigError(
-            "config key 'model.queries': GeneratedQueries cannot be exported, because the number "
-            "of queries and the work to find them depend on the image; InitialQueries can"
+            f"config key 'model.queries': {type(model.queries).__name__} cannot be exported, "
+            "because the number of queries and the work to find them depend on the image; "
+            "InitialQueries can"
         )
 
 
