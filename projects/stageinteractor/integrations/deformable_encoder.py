@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..modeling.neck import check_levels
 from .transformers import require_transformers
 
 FIXED_AT_FIRST = ("sampling_offsets.weight", "attention_weights.weight")  # zeros: a ring of points
@@ -59,11 +60,7 @@ class DeformableEncoder(nn.Module):
         num_groups: int = 32,
     ) -> None:
         super().__init__()
-        if len(in_channels) != len(in_features):
-            raise ValueError(
-                f"in_channels {tuple(in_channels)} and in_features {tuple(in_features)} "
-                "must have the same length"
-            )
+        check_levels(in_channels, in_features)
         require_transformers()
         from transformers.models.deformable_detr import modeling_deformable_detr as host
 
@@ -89,7 +86,7 @@ class DeformableEncoder(nn.Module):
             nn.init.xavier_uniform_(projection[0].weight)  # type: ignore[index]
             nn.init.zeros_(projection[0].bias)  # type: ignore[index]
         nn.init.normal_(self.level_embeddings)
-        xavier(self.encoder)
+        deformable_xavier(self.encoder)
 
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
@@ -145,7 +142,7 @@ def deformable_config(
     )
 
 
-def xavier(module: nn.Module) -> None:
+def deformable_xavier(module: nn.Module) -> None:
     """Give the matrices of deformable layers Xavier weights, as Deformable DETR begins with."""
     for name, parameter in module.named_parameters():
         if parameter.dim() > 1 and not name.endswith(FIXED_AT_FIRST):

@@ -7,7 +7,6 @@ in its box and around it, in all levels. Source: Zhu et al., "Deformable DETR", 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 from ..modeling.attention import attended_to, position_embedding
 from ..modeling.box_coding import box_sizes, refine_boxes_by_scale
 from ..modeling.decoder import CascadeDecoder
+from ..modeling.heads import expect_rare_objects, keep_boxes, prediction_head
 from ..modeling.mixing import FilterBank
-from ..modeling.relation import prediction_head
 from ..modeling.stage import StageOutput
-from .deformable_encoder import FlatMaps, deformable_config, flattened, xavier
+from .deformable_encoder import FlatMaps, deformable_config, deformable_xavier, flattened
 from .transformers import require_transformers
 
 
@@ -70,12 +69,9 @@ class DeformableStage(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights; no refinement, rare foreground."""
-        xavier(self)
-        *_, class_bias = self.class_head.parameters()
-        *_, box_weight, box_bias = self.box_head.parameters()
-        nn.init.constant_(class_bias, -math.log((1 - prior_probability) / prior_probability))
-        nn.init.zeros_(box_weight)
-        nn.init.zeros_(box_bias)
+        deformable_xavier(self)
+        expect_rare_objects(self.class_head, prior_probability)
+        keep_boxes(self.box_head)
 
     def forward(
         self,

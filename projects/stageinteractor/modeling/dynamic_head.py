@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from .attention import attended_to
 from .box_coding import box_sizes, xyzr_to_xyxy
 from .decoder import CascadeDecoder
+from .heads import expect_rare_objects, feed_forward, prediction_head, xavier
 from .mixing import FilterBank
-from .relation import BoxFeatures, prediction_head
+from .relation import BoxFeatures
 from .sampling import Features
 from .stage import StageOutput
 
@@ -97,11 +98,7 @@ class DynamicHead(nn.Module):
             embed_dim=embed_dim, filter_dim=filter_dim, cells=grid * grid
         )
         self.dynamic_norm = nn.LayerNorm(embed_dim)
-        self.ffn = nn.Sequential(
-            nn.Linear(embed_dim, feedforward_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(feedforward_dim, embed_dim),
-        )
+        self.ffn = feed_forward(embed_dim, feedforward_dim)
         self.ffn_norm = nn.LayerNorm(embed_dim)
         self.class_head = prediction_head(embed_dim, num_classes, layers=1)
         self.box_head = prediction_head(embed_dim, 4, layers=3)
@@ -109,11 +106,8 @@ class DynamicHead(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights; rare foreground."""
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
-        *_, class_bias = self.class_head.parameters()
-        nn.init.constant_(class_bias, -math.log((1 - prior_probability) / prior_probability))
+        xavier(self)
+        expect_rare_objects(self.class_head, prior_probability)
 
     def forward(
         self,

@@ -33,11 +33,7 @@ class ChannelMapper(nn.Module):
         num_groups: int = 32,
     ) -> None:
         super().__init__()
-        if len(in_channels) != len(in_features):
-            raise ValueError(
-                f"in_channels {tuple(in_channels)} and in_features {tuple(in_features)} "
-                "must have the same length"
-            )
+        check_levels(in_channels, in_features)
         self.in_features = tuple(in_features)
         convs = [nn.Conv2d(width, out_channels, 1) for width in in_channels]
         self.convs = nn.ModuleList(convs)
@@ -69,11 +65,7 @@ class FeaturePyramid(nn.Module):
         out_channels: int = 256,
     ) -> None:
         super().__init__()
-        if len(in_channels) != len(in_features):
-            raise ValueError(
-                f"in_channels {tuple(in_channels)} and in_features {tuple(in_features)} "
-                "must have the same length"
-            )
+        check_levels(in_channels, in_features)
         self.in_features = tuple(in_features)
         self.pyramid = FeaturePyramidNetwork(list(in_channels), out_channels)
 
@@ -81,3 +73,12 @@ class FeaturePyramid(nn.Module):
         """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
         maps = OrderedDict((name, features[name]) for name in self.in_features)
         return list(self.pyramid(maps).values())
+
+
+def check_levels(in_channels: Sequence[int], in_features: Sequence[str]) -> None:
+    """Raise ValueError unless there is a number of channels for every map."""
+    if len(in_channels) != len(in_features):
+        raise ValueError(
+            f"in_channels {tuple(in_channels)} and in_features {tuple(in_features)} "
+            "must have the same length"
+        )

@@ -17,6 +17,7 @@ from torchvision.ops import roi_align
 
 from .attention import OverlapAttention
 from .box_coding import refine_boxes_by_scale, xyxy_to_xyzr
+from .heads import expect_rare_objects, feed_forward, keep_boxes, prediction_head, xavier
 
 CANONICAL_SIZE, CANONICAL_LEVEL = 224.0, 4  # boxes of 224 x 224 pixels are read from P4
 
@@ -106,11 +107,7 @@ class RelationBlock(nn.Module):
         self.project_norm = nn.LayerNorm(embed_dim)
         self.attention = OverlapAttention(embed_dim=embed_dim, num_heads=num_heads)
         self.attention_norm = nn.LayerNorm(embed_dim)
-        self.ffn = nn.Sequential(
-            nn.Linear(embed_dim, feedforward_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(feedforward_dim, embed_dim),
-        )
+        self.ffn = feed_forward(embed_dim, feedforward_dim)
         self.ffn_norm = nn.LayerNorm(embed_dim)
         self.class_head = prediction_head(embed_dim, num_classes, layers=1)
         self.box_head = prediction_head(embed_dim, 4, layers=3)
@@ -118,15 +115,9 @@ class RelationBlock(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights; no refinement, rare foreground."""
-        for module in (self.project, self.ffn, self.class_head, self.box_head):
-            for parameter in module.parameters():
-                if parameter.dim() > 1:
-                    nn.init.xavier_uniform_(parameter)
-        *_, class_bias = self.class_head.parameters()
-        *_, box_weight, box_bias = self.box_head.parameters()
-        nn.init.constant_(class_bias, -math.log((1 - prior_probability) / prior_probability))
-        nn.init.zeros_(box_weight)
-        nn.init.zeros_(box_bias)
+        xavier(self.project, self.ffn, self.class_head, self.box_head)
+        expect_rare_objects(self.class_head, prior_probability)
+        keep_boxes(self.box_head)
 
     def forward(
         self, features: Sequence[Tensor], anchors: Tensor, valid: Tensor | None = None
@@ -147,15 +138,3 @@ class RelationBlock(nn.Module):
         with torch.autocast(content.device.type, enabled=False):
             refined = refine_boxes_by_scale(boxes, deltas)
         return Proposals(self.class_head(content), refined, content)
-
-
-def prediction_head(embed_dim: int, out_features: int, layers: int) -> nn.Sequential:
-    """Return hidden layers with LayerNorm, and a linear layer that predicts."""
-    hidden: list[nn.Module] = []
-    for _ in range(layers):
-        hidden += [
-            nn.Linear(embed_dim, embed_dim, bias=False),
-            nn.LayerNorm(embed_dim),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*hidden, nn.Linear(embed_dim, out_features))

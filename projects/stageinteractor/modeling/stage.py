@@ -6,7 +6,6 @@ new content and the bank for the next stage. Paper: figure 3 and section 3.3.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .box_coding import refine_boxes
+from .heads import expect_rare_objects, feed_forward, keep_boxes, xavier
 from .mixing import FilterBank
 from .sampling import Features
 
@@ -59,11 +59,7 @@ class DecoderStage(nn.Module):
         self.sampler = sampler
         self.mixing = mixing
         self.mixing_norm = nn.LayerNorm(embed_dim)
-        self.ffn = nn.Sequential(
-            nn.Linear(embed_dim, feedforward_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(feedforward_dim, embed_dim),
-        )
+        self.ffn = feed_forward(embed_dim, feedforward_dim)
         self.ffn_norm = nn.LayerNorm(embed_dim)
         self.class_head = _head(embed_dim, num_classes)
         self.box_head = _head(embed_dim, 4)
@@ -71,15 +67,9 @@ class DecoderStage(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights in feed-forward network and heads; no refinement, rare foreground."""
-        for module in (self.ffn, self.class_head, self.box_head):
-            for parameter in module.parameters():
-                if parameter.dim() > 1:
-                    nn.init.xavier_uniform_(parameter)
-        *_, class_bias = self.class_head.parameters()
-        *_, box_weight, box_bias = self.box_head.parameters()
-        nn.init.constant_(class_bias, -math.log((1 - prior_probability) / prior_probability))
-        nn.init.zeros_(box_weight)
-        nn.init.zeros_(box_bias)
+        xavier(self.ffn, self.class_head, self.box_head)
+        expect_rare_objects(self.class_head, prior_probability)
+        keep_boxes(self.box_head)
 
     def forward(
         self,

@@ -7,12 +7,11 @@ of its patch. Paper: ASAG, section 3.2 and appendix.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..heads import xavier
 from .patch_features import cut_squares, within
 
 
@@ -28,7 +27,7 @@ class Compress(nn.Module):
         super().__init__()
         self.reduce = nn.Conv2d(embed_dim, embed_dim // 2, 1)
         self.conv = nn.Conv2d(embed_dim // 2, channels, 3, padding=1)
-        xavier(self.modules())
+        xavier(self)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, c, H, W) of maps (B, D, H, W)."""
@@ -60,7 +59,7 @@ class WholeImage(nn.Sequential):
     def __init__(self, *, channels: int = 8) -> None:
         conv = nn.Conv2d(channels, channels, 3, stride=2, padding=2, dilation=2)
         super().__init__(nn.ReLU(), conv)
-        xavier(self.modules())
+        xavier(self)
 
 
 class PatchEmbedding(nn.Module):
@@ -105,7 +104,7 @@ class AnchorHead(nn.Module):
             nn.GELU(),
             nn.Linear(hidden_dim, 5 * num_anchors),
         )
-        xavier(self.modules())
+        xavier(self)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (n, A) of an object's being there, and boxes (n, A, 4).
@@ -114,10 +113,3 @@ class AnchorHead(nn.Module):
         """
         found = self.layers(vectors).unflatten(-1, (self.num_anchors, 5))
         return found[..., 4], found[..., :4].sigmoid()
-
-
-def xavier(modules: Iterable[nn.Module]) -> None:
-    """Give the weights of linear and convolution layers Xavier's uniform values."""
-    for module in modules:
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight)
