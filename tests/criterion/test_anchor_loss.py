@@ -105,6 +105,22 @@ def test_the_whole_image_weighs_large_objects_and_squares_of_an_image_count_as_o
     assert found["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
 
 
+def test_positives_of_whole_images_weigh_more_if_they_are_large():
+    one = torch.zeros(1, 1), torch.tensor([[[0.0, 0, 0.1, 0.1]]]), objects([[0.0, 0, 0.1, 0.1]])
+    none = torch.zeros(0, 1), torch.zeros(0, 1, 4), objects()
+    # a = 0.1: 4 - 3 a = 3.7 and 1 + 3 a = 1.3; IoU 1 and p = 1/2: (1/2)^2 log 2
+    for patches, weight in (((one, none, none), 3.7), ((none, one, none), 1.3)):
+        losses = AnchorLoss()(*patches, num_objects=1)
+        assert losses["loss_anchor_class"].item() == pytest.approx(8 * weight * LN2 / 4, rel=1e-5)
+
+
+def test_matching_and_what_is_ignored_follow_the_settings_of_the_part():
+    loss = AnchorLoss(ignored_iou=0.7)
+    assert (loss.parts.matcher.area.small, loss.parts.matcher.area.large) == (4.0, 1.0)
+    assert (loss.whole.matcher.area.small, loss.whole.matcher.area.large) == (1.0, 4.0)
+    assert loss.parts.ignored_iou == loss.whole.ignored_iou == 0.7
+
+
 def test_negatives_have_the_class_weight():
     empty = torch.zeros(4, 1), anchors(OBJECT).expand(4, 1, 4), objects(*[[]] * 4)
     found = AnchorLoss()(empty, empty, empty, num_objects=0)

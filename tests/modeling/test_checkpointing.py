@@ -10,15 +10,25 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from stageinteractor.modeling.adamixer import AdaMixerDecoder
 from stageinteractor.modeling.decoder import CascadeDecoder
+from stageinteractor.modeling.parallel import ParallelDecoder
 
 ADAMIXER = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
 
 
-@pytest.fixture(params=["stageinteractor", "adamixer"])
+@pytest.fixture(params=["stageinteractor", "adamixer", "parallel"])
 def decoder(request, make_decoder, randomise) -> CascadeDecoder:
     if request.param == "adamixer":
         return randomise(AdaMixerDecoder(num_stages=3, points=4, out_points=8, **ADAMIXER))
+    if request.param == "parallel":
+        stages = AdaMixerDecoder(num_stages=3, points=4, out_points=8, **ADAMIXER)
+        return randomise(ParallelDecoder(decoder=stages, embed_dim=32))
     return randomise(make_decoder(num_stages=4))
+
+
+def checkpointed_copy(decoder):
+    found = copy.deepcopy(decoder)
+    getattr(found, "decoder", found).checkpoint_stages = True
+    return found
 
 
 def step(decoder: CascadeDecoder, maps: list[Tensor], content: Tensor, boxes: Tensor):
@@ -40,8 +50,7 @@ def step(decoder: CascadeDecoder, maps: list[Tensor], content: Tensor, boxes: Te
 
 
 def test_values_and_gradients_are_the_same_and_less_is_kept(decoder, make_maps, make_queries):
-    checkpointed = copy.deepcopy(decoder)
-    checkpointed.checkpoint_stages = True
+    checkpointed = checkpointed_copy(decoder)
     wanted, wanted_grads, whole = step(decoder, make_maps(), *make_queries())
     found, grads, part = step(checkpointed, make_maps(), *make_queries())
     torch.testing.assert_close(found, wanted)
@@ -50,8 +59,7 @@ def test_values_and_gradients_are_the_same_and_less_is_kept(decoder, make_maps, 
 
 
 def test_under_autocast_stages_run_again_as_they_ran(decoder, make_maps, make_queries):
-    checkpointed = copy.deepcopy(decoder)
-    checkpointed.checkpoint_stages = True
+    checkpointed = checkpointed_copy(decoder)
     with torch.autocast("cpu", torch.bfloat16):
         wanted, wanted_grads, _ = step(decoder, make_maps(), *make_queries())
         found, grads, _ = step(checkpointed, make_maps(), *make_queries())

@@ -64,6 +64,7 @@ def test_shapes_and_initial_scores(make_maps, make_queries):
     assert found.boxes_xyzr.shape == (2, 5, 4)
     assert found.content.shape == (2, 5, 32)
     assert 0.002 < found.logits.sigmoid().median() < 0.05
+    assert torch.equal(found.boxes_xyzr, boxes)  # no refinement to begin with
 
 
 def test_padding_changes_nothing(make_maps, make_queries):

@@ -78,7 +78,7 @@ class CascadeDecoder(nn.Module):
         outputs: list[StageOutput] = []
         bank = EMPTY_BANK
         for stage in self.stages:
-            outputs.append(self._run(stage, maps, content, boxes, bank, *masks))
+            outputs.append(self.run_stage(stage, maps, content, boxes, bank, *masks))
             _, boxes, content, bank, maps = outputs[-1]
             boxes = boxes.detach()
         return stacked(outputs, valid)
@@ -87,7 +87,8 @@ class CascadeDecoder(nn.Module):
         """Return the maps in the form in which stages read them fastest."""
         return as_table(features, boxes.dtype) or features
 
-    def _run(self, stage: nn.Module, *inputs: Any) -> StageOutput:
+    def run_stage(self, stage: nn.Module, *inputs: Any) -> StageOutput:
+        """Run a stage, in training again for its backward pass if stages are checkpointed."""
         if self.checkpoint_stages and self.training:
             # a stage draws no random numbers whose state would have to be brought back
             return checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=False)

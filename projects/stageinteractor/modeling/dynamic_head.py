@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .attention import attended_to
 from .box_coding import box_sizes, xyzr_to_xyxy
 from .decoder import CascadeDecoder
-from .heads import expect_rare_objects, feed_forward, prediction_head, xavier
+from .heads import expect_rare_objects, feed_forward, keep_boxes, prediction_head, xavier
 from .mixing import FilterBank
 from .relation import BoxFeatures
 from .sampling import Features
@@ -105,9 +105,10 @@ class DynamicHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
-        """Xavier weights; rare foreground."""
+        """Xavier weights; no refinement, rare foreground."""
         xavier(self)
         expect_rare_objects(self.class_head, prior_probability)
+        keep_boxes(self.box_head)
 
     def forward(
         self,

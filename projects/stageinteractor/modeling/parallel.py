@@ -65,6 +65,7 @@ class ParallelDecoder(nn.Module):
         pairs = list(zip(self.stages, self.embeddings, strict=True))
         outputs: list[StageOutput] = []
         for stage, embedding in reversed(pairs if self.training else pairs[:1]):
-            outputs.append(stage(maps, content + embedding, boxes, EMPTY_BANK, *masks))
+            inputs = maps, content + embedding, boxes, EMPTY_BANK
+            outputs.append(self.decoder.run_stage(stage, *inputs, *masks))
             maps = outputs[-1].features  # the same maps: their gradients are added up in one place
         return stacked(outputs, valid)

@@ -177,17 +177,17 @@ def test_noised_objects_come_behind_the_anchors_in_training(make_maps, randomise
     queries = randomise(build_queries(NoisedObjects(num_queries=5))).train()
     torch.manual_seed(0)
     found = queries(SIZES, make_maps(), OBJECTS)
-    assert found.known.tolist() == [[0, 1, 0, 1], [0, -1, 0, -1]]
+    assert found.known.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
     torch.manual_seed(0)
     queries.noised = None
     alone = queries(SIZES, make_maps(), OBJECTS)
     assert alone.known is alone.visible is None
     count = alone.boxes.shape[1]
-    assert found.boxes.shape == (2, count + 4, 4)
-    assert found.content.shape == (2, count + 4, 32)
-    assert found.proposals.logits.shape == (1, 2, count + 4, 3)
-    assert found.visible.shape == (2, count + 4, count + 4)
-    assert found.valid[:, count:].tolist() == [[True] * 4, [True, False] * 2]
+    assert found.boxes.shape == (2, count + 5, 4)
+    assert found.content.shape == (2, count + 5, 32)
+    assert found.proposals.logits.shape == (1, 2, count + 5, 3)
+    assert found.visible.shape == (2, count + 5, count + 5)
+    assert found.valid[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
     valid = torch.ones(2, count).bool() if alone.valid is None else alone.valid
     assert torch.equal(found.valid[:, :count], valid)
     # anchors, and what becomes of them, are the same

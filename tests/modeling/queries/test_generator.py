@@ -214,3 +214,101 @@ def test_wrong_arguments_are_refused():
         build(Probing())
     with pytest.raises(ValueError, match="the objects are needed"):
         build().train()(maps(), SIZES)
+
+
+def looked_at(generator: AnchorGenerator, monkeypatch) -> list[tuple]:
+    """Keep what `in_squares` is asked for."""
+    seen, look = [], generator.in_squares
+
+    def keep(*asked):
+        seen.append(asked)
+        return look(*asked)
+
+    monkeypatch.setattr(generator, "in_squares", keep)
+    return seen
+
+
+def test_squares_are_read_from_the_map_of_their_stride(monkeypatch):
+    generator = build().train()
+    seen = looked_at(generator, monkeypatch)
+    generator(maps(), SIZES, TARGETS)
+    found = [(level, features.shape[-1], cells.tolist()) for level, features, _, cells in seen]
+    assert found == [(0, 8, [[8, 6], [4, 8]]), (1, 16, [[16, 12], [8, 16]])]
+
+
+def test_in_training_one_unsure_anchor_is_replaced():
+    generator = build().train()
+    generator.head = Told(*[[[0.5, 0.2, 0.3, 0.2, 0.2], *[NOTHING] * 3]], *[[NOTHING] * 4] * 15)
+    generator.finer_head = Told([NOTHING] * 3)
+    assert generator(maps(), SIZES, TARGETS).num_squares(2).tolist() == [[1, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("levels", ["P5-P6", "P4-P6", "P3-P6"])
+def test_an_image_has_enough_anchors_wherever_probing_stops(levels: str):
+    generator = build(Probing(side=SIDE, keep=0.999, min_anchors=7), used_levels=levels).eval()
+    assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [7, 7]
+
+
+def far_apart() -> list[dict[str, Tensor]]:
+    """Nine small objects in image 0; squares of 40 pixels around them do not meet."""
+    corners = [(x, y) for x in (2.0, 46, 88) for y in (2.0, 60, 120)]
+    boxes = torch.tensor([[x, y, x + 4, y + 4] for x, y in corners])
+    return [{"boxes": boxes, "labels": torch.zeros(9).long()}, TARGETS[1]]
+
+
+def test_all_object_patches_are_used_in_the_first_epoch():
+    generator = build(first_steps=1).train()
+    result = generator(maps(), SIZES, far_apart())
+    assert result.num_squares(2)[0, 1] == 9
+
+
+def test_afterwards_four_of_them_are_learnt_from():
+    generator = build().train()
+    generator.head = Told(*[[NOTHING] * 4] * 16)
+    generator.finer_head = Told([NOTHING] * 3)
+    result = generator(maps(), SIZES, far_apart())
+    assert not result.num_squares(2).any()
+    assert len(result.predictions.squares.logits) == 2 * 2 * 4  # levels, images
+
+
+def test_in_the_first_epoch_no_object_patch_is_learnt_from_twice(monkeypatch):
+    generator = build(first_steps=1).train()
+    seen = looked_at(generator, monkeypatch)
+    generator(maps(), SIZES, TARGETS)
+    _, (_, _, squares, _) = seen  # of P3: 8 x 12 places
+    corners = squares.corners[squares.images == 0].tolist()
+    assert len(corners) == 4 and corners[0] not in corners[1:]
+
+
+@pytest.mark.parametrize(("overlap", "wanted"), [(0.25, 1), (0.9, 2)])
+def test_objects_share_a_patch_as_anchors_do(overlap: float, wanted: int):
+    generator = build(Probing(side=SIDE, overlap=overlap), first_steps=1).train()
+    # 10 pixels apart: squares of 40 have an IoU of 30 / 50
+    near = torch.tensor([[30.0, 30, 34, 34], [40, 30, 44, 34]])
+    targets = [{"boxes": near, "labels": torch.zeros(2).long()}, TARGETS[1]]
+    assert generator(maps(), SIZES, targets).num_squares(2)[0, 1] == wanted
+
+
+def test_large_objects_are_targets_of_whole_images_and_not_of_squares():
+    generator = build().train()
+    whole = torch.tensor([[0.0, 0, 96, 128]])
+    found = generator(
+        maps(), SIZES, [{"boxes": whole, "labels": torch.zeros(1).long()}, TARGETS[1]]
+    ).predictions
+    assert found.whole.objects.counts == [1] * 4 + [0] * 4
+    assert sum(found.quarters.objects.counts) == 1
+    assert sum(found.squares.objects.counts) == 0
+
+
+def test_what_lies_beyond_an_image_is_not_read():
+    generator = build(Probing(side=SIDE, most=99, low=0.0, high=1.0)).eval()
+    unsure = [[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(4)]
+    generator.head = Told(*[unsure] * 10)
+    sizes = torch.tensor([[40.0, 128.0], [128.0, 40.0]])
+    features, changed = maps(), maps()
+    for x, stride in zip(changed, (4, 8, 16, 32), strict=True):
+        end = -(-40 // stride) + 1  # the second convolution sees one cell more
+        x[0, :, end:], x[1, :, :, end:] = 9.0, 9.0
+    found = generator(features, sizes)
+    assert found.num_squares(2)[:, 0].all()
+    torch.testing.assert_close(generator(changed, sizes).anchors, found.anchors)

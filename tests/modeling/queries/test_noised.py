@@ -28,22 +28,23 @@ def seeded():
 
 def test_as_many_groups_as_fit():
     found = NoisedObjects(num_queries=7)(objects([ONE, TWO], [TWO]), SIZES)
-    # 7 // 2 = 3 groups of 2; the second image has one object
-    assert found.boxes.shape == (2, 6, 4)
-    assert found.known.tolist() == [[0, 1, 0, 1, 0, 1], [0, -1, 0, -1, 0, -1]]
-    assert found.groups.tolist() == [0, 0, 1, 1, 2, 2]
+    # 7 // 2 = 3 groups of 2; 7 of the second image's one object
+    assert found.boxes.shape == (2, 7, 4)
+    assert found.known.tolist() == [[0, 1, 0, 1, 0, 1, -1], [0] * 7]
+    assert found.groups.tolist() == [[0, 0, 1, 1, 2, 2, 3], list(range(7))]
 
 
 def test_there_is_one_group_if_there_are_more_objects_than_queries():
     found = NoisedObjects(num_queries=2)(objects([ONE, TWO, ONE], []), SIZES)
     assert found.known.tolist() == [[0, 1, 2], [-1, -1, -1]]
-    assert found.groups.tolist() == [0, 0, 0]
+    assert found.groups[0].tolist() == [0, 0, 0]
 
 
 def test_without_noise_copies_are_the_objects():
     found = NoisedObjects(num_queries=4, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
-    whole = [0.0, 0, 100, 100]  # padding
-    assert found.boxes.tolist() == [[ONE, TWO] * 2, [TWO, whole] * 2]
+    assert found.boxes.tolist() == [[ONE, TWO] * 2, [TWO] * 4]
+    found = NoisedObjects(num_queries=3, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
+    assert found.boxes[0].tolist() == [ONE, TWO, [0.0, 0, 400, 200]]  # padding
 
 
 def test_noise_is_uniform_within_its_bounds():
@@ -84,13 +85,13 @@ def test_an_object_without_extent_has_copies():
 
 def test_a_batch_without_objects_has_padding_alone():
     found = NoisedObjects(num_queries=3)(objects([], []), SIZES)
-    assert found.known.tolist() == [[-1] * 3] * 2
-    assert found.boxes.tolist() == [[[0.0, 0, 400, 200]] * 3, [[0.0, 0, 100, 100]] * 3]
+    assert found.known.tolist() == [[-1]] * 2
+    assert found.boxes.tolist() == [[[0.0, 0, 400, 200]], [[0.0, 0, 100, 100]]]
 
 
 def test_every_group_sees_itself_and_the_others_see_no_copy():
     known = torch.tensor([[0, 1, 0, 1], [0, -1, 0, -1]])
-    noised = Noised(torch.zeros(2, 4, 4), known, torch.tensor([0, 0, 1, 1]))
+    noised = Noised(torch.zeros(2, 4, 4), known, torch.tensor([[0, 0, 1, 1]] * 2))
     found = noised.visible(torch.tensor([[True, True], [True, False]]))
     rows = ["110000", "110000", "111100", "111100", "110011", "110011"]
     assert found[0].tolist() == [[x == "1" for x in row] for row in rows]

@@ -25,7 +25,7 @@ class Noised(NamedTuple):
 
     boxes: Tensor  # (B, M, 4) xyxy pixels
     known: Tensor  # (B, M) long: the object of every copy, -1 for padding
-    groups: Tensor  # (M,) long: the group of every copy
+    groups: Tensor  # (B, M) long: the group of every copy
 
     def visible(self, valid: Tensor) -> Tensor:
         """Return (B, N + M, N + M) bool: whether a query (row) sees a query (column).
@@ -33,10 +33,10 @@ class Noised(NamedTuple):
         Args:
             valid: (B, N) bool: the other queries that are no padding.
         """
-        others, copies = valid.shape[1], len(self.groups)
-        together = valid.new_zeros(others + copies, others + copies)
-        together[:, :others] = True
-        together[others:, others:] = self.groups[:, None] == self.groups
+        others, copies = valid.shape[1], self.groups.shape[1]
+        together = valid.new_zeros(len(valid), others + copies, others + copies)
+        together[:, :, :others] = True
+        together[:, others:, others:] = self.groups.unsqueeze(2) == self.groups.unsqueeze(1)
         return together & torch.cat([valid, self.known >= 0], dim=1).unsqueeze(1)
 
 
@@ -47,7 +47,7 @@ class NoisedObjects:
     ``box_noise`` times themselves, all uniformly.
 
     Args:
-        num_queries: there are as many groups as fit in, for the image with most objects; one at
+        num_queries: of an image; there are as many groups of all its objects as fit in, and one at
             least.
         box_noise: between 0 and 1.
     """
@@ -81,14 +81,14 @@ class NoisedObjects:
         return Noised(torch.where((known >= 0).unsqueeze(-1), boxes, whole), known, groups)
 
     def _groups(self, padded: PaddedTargets) -> tuple[Tensor, Tensor]:
-        """Return the objects (B, M) of all copies, -1 for padding, and their groups (M,)."""
-        most = max(padded.labels.shape[1], 1)
-        count = max(self.num_queries // most, 1)
-        counts = torch.tensor(padded.counts).to(padded.labels.device, non_blocking=True)
-        place = torch.arange(most, device=padded.labels.device)
-        objects = place.expand(len(padded.labels), -1).masked_fill(place >= counts[:, None], -1)
-        groups = torch.arange(count, device=place.device).repeat_interleave(most)
-        return objects.repeat(1, count), groups
+        """Return the objects (B, M) of all copies, -1 for padding, and their groups (B, M)."""
+        counts = torch.tensor(padded.counts).unsqueeze(1)
+        copies = counts * (self.num_queries // counts.clamp(min=1)).clamp(min=1)
+        place = torch.arange(max(int(copies.max()), 1))
+        groups, objects = place // counts.clamp(min=1), place % counts.clamp(min=1)
+        known = objects.masked_fill(place >= copies, -1)
+        device = padded.labels.device
+        return known.to(device, non_blocking=True), groups.to(device, non_blocking=True)
 
     def _moved(self, boxes: Tensor) -> Tensor:
         """Add noise to boxes (..., 4), xyxy pixels."""

@@ -22,7 +22,8 @@ def around_objects(
     """Return patches at random places around objects that are less than half a patch wide and high.
 
     Objects near each other share a patch: of squares around objects that overlap, that of the
-    object nearest to all others (least sum of squared distances) is taken. It stays inside.
+    object nearest to all others (least sum of squared distances) is taken. It stays inside. The
+    patches come in random order, so that all have a chance where there are too many.
 
     Args:
         objects: of all images.
@@ -41,6 +42,7 @@ def around_objects(
     images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(small)
     boxes, score, images = boxes[small], score[small], images[small]
     kept = suppress(center[small], score, images, side * stride, overlap)
+    kept = kept[torch.randperm(len(kept), device=kept.device)]
     corners = _corners_around(boxes[kept], side, stride)
     return Squares(images[kept], push_back(corners, images[kept], side, cells))
 
