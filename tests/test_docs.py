@@ -51,7 +51,7 @@ def test_every_option_is_one_of_the_tools_own(help_of):
 
 
 @pytest.mark.parametrize(
-    "page", ["tuning.md", "getting_started.md", "custom_data.md", "stable_matching.md"]
+    "page", ["tuning.md", "getting_started.md", "custom_data.md", "stable_matching.md", "asag.md"]
 )
 def test_every_override_is_a_key_of_a_config(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
@@ -62,6 +62,8 @@ def test_every_override_is_a_key_of_a_config(page):
         names = ("stageinteractor_r50_1x", "demo/digits_in_photos")
         if page == "stable_matching.md":
             names = ("stageinteractor_r50_stable_1x", "demo/digits_in_photos_stable")
+        elif page == "asag.md":
+            names = ("asag_a_r50_1x", "demo/digits_in_photos_asag", "demo/digits_in_photos")
         assert any(accepts(name, override) for name in names), override
 
 
