@@ -99,6 +99,7 @@ OBJECTS = [
     {"boxes": torch.tensor([[8.0, 8, 20, 16], [0, 0, 90, 60]]), "labels": torch.tensor([0, 2])},
     {"boxes": torch.tensor([[10.0, 10, 16, 30]]), "labels": torch.tensor([1])},
 ]
+NOTHING = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
 
 
 def test_anchors_are_padded_with_boxes_of_the_whole_image():
@@ -139,10 +140,19 @@ def test_everything_learns(make_detector, parallel: bool):
     assert [name for name in unused if "bias" not in name] == []
 
 
+@pytest.mark.parametrize("first_steps", [0, 1])
+@pytest.mark.parametrize("objects", [OBJECTS, NOTHING], ids=["objects", "no objects"])
+def test_every_parameter_takes_part_in_every_step(make_detector, objects, first_steps: int):
+    """Several processes would wait for each other otherwise."""
+    model = make_detector(True, NoisedObjects(num_queries=3)).train()
+    model.queries.generator.first_steps = first_steps
+    sum(model.losses(IMAGES, objects).values()).backward()
+    assert [name for name, x in model.named_parameters() if x.grad is None] == []
+
+
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_batch_without_objects_learns_that_there_are_none(make_detector, parallel: bool):
-    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
-    losses = make_detector(parallel).train().losses(IMAGES, nothing)
+    losses = make_detector(parallel).train().losses(IMAGES, NOTHING)
     assert all(loss.isfinite() for loss in losses.values())
     assert losses["loss_anchor_class"] > 0
     assert losses["loss_anchor_giou"] == losses["loss_giou_1"] == 0
