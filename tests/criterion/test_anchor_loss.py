@@ -1,11 +1,9 @@
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import Tensor
+from two_processes import run_in_two_processes
 
 from stageinteractor.assigner.targets import PaddedTargets
 from stageinteractor.criterion.anchor_loss import AnchorLoss, PatchLoss
@@ -202,13 +200,4 @@ torch.testing.assert_close(found / 2, torch.stack(list(wanted.values())))
 
 @pytest.mark.slow
 def test_two_processes_average_to_the_loss_of_the_joined_batch(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "script.py")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two_processes(SCRIPT, tmp_path)

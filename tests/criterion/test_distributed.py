@@ -1,10 +1,7 @@
 """Losses of several processes are normalised by the average of their counts."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from two_processes import run_in_two_processes
 
 SCRIPT = """
 import os, torch, torch.distributed as dist
@@ -43,13 +40,4 @@ for criterion, values in zip(criteria, found):
 
 @pytest.mark.slow
 def test_two_processes_average_to_the_loss_of_the_joined_batch(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "script.py")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two_processes(SCRIPT, tmp_path)

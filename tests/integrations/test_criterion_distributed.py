@@ -1,11 +1,7 @@
 """Two processes share the normaliser."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from two_processes import run_in_two_processes
 
 SCRIPT = """
 import pytest, torch, torch.distributed as dist
@@ -48,14 +44,4 @@ assert mixed, "no stage has more labels in one process and fewer in the other"
 
 @pytest.mark.slow
 def test_two_processes_share_their_number_of_labels(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [*command, str(tmp_path / "script.py")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-    )
-    assert done.returncode == 0, done.stderr
+    run_in_two_processes(SCRIPT, tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from toy_backbone import ToyBackbone
 
 import stageinteractor
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
@@ -302,30 +303,10 @@ def test_transformers_is_imported_by_those_that_build_its_layers_only():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-class Backbone(nn.Module):
-    """Maps of strides 8, 16 and 32."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(
-                8 if i else 3, 8, 9 if i == 0 else 3, stride=2 if i else 8, padding=1 if i else 4
-            )
-            for i in range(3)
-        )
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        maps = {}
-        for level, conv in enumerate(self.convs):
-            images = conv(images).relu()
-            maps[f"res{level + 3}"] = images
-        return maps
-
-
 def build_detector() -> StageInteractor:
     torch.manual_seed(0)
     return StageInteractor(
-        backbone=Backbone(),
+        backbone=ToyBackbone(first=3),
         neck=build_neck(),
         queries=GeneratedQueries(
             generator=AnchorGenerator(

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from toy_backbone import ToyBackbone
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
@@ -24,24 +25,6 @@ from stageinteractor.modeling.queries.anchors import Anchors
 from stageinteractor.modeling.queries.generated import padded
 
 SIZES = torch.tensor([[64.0, 96.0], [50.0, 40.0]])
-
-
-class Halving(nn.Module):
-    """Maps of strides 4, 8, 16 and 32."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(3 if i == 0 else 8, 8, 5, stride=4 if i == 0 else 2, padding=2)
-            for i in range(4)
-        )
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        maps = {}
-        for level, conv in enumerate(self.convs):
-            images = conv(images).relu()
-            maps[f"res{level + 2}"] = images
-        return maps
 
 
 def build_queries(noised: NoisedObjects | None = None, **probing: Any) -> GeneratedQueries:
@@ -75,7 +58,7 @@ def make_detector(make_decoder, randomise):
         else:
             decoder = make_decoder(num_stages=2)
         model = StageInteractor(
-            backbone=Halving(),
+            backbone=ToyBackbone(),
             neck=FeaturePyramid(in_channels=(8, 8, 8, 8), out_channels=32),
             queries=build_queries(noised),
             decoder=decoder,

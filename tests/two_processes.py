@@ -1,0 +1,23 @@
+"""Scripts that two processes run together, as torchrun starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+def run_in_two_processes(script: str, folder: Path) -> None:
+    """Run a script, which can import what tests can, and fail if it fails in any process."""
+    file = folder / "script.py"
+    file.write_text(script)
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+    )
+    assert done.returncode == 0, done.stderr
