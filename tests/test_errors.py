@@ -51,3 +51,9 @@ def test_one_line_of_an_error_from_a_loading_process_is_the_original_message():
         list(loader)
     assert len(str(caught.value).splitlines()) > 3  # torch put the traceback into it
     assert one_line(caught.value) == MESSAGE
+
+
+def test_one_line_of_a_name_with_an_escape_sequence_shows_it():
+    assert (
+        one_line(DataError("\x1b[2Jcat\udce9.png: no image")) == r"\x1b[2Jcat\udce9.png: no image"
+    )

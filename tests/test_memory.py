@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.engine.launch import launch
 
 NAME = "THP_MEM_ALLOC_ENABLE"
@@ -20,7 +20,7 @@ def _own_environment(monkeypatch):
 def test_tools_ask_for_huge_pages_unless_the_user_has_chosen(chosen, wanted, monkeypatch):
     if chosen is not None:
         monkeypatch.setenv(NAME, chosen)
-    assert told_in_one_line(lambda: os.environ[NAME])() == wanted
+    assert command(lambda: os.environ[NAME])() == wanted
 
 
 def test_training_asks_for_huge_pages():

@@ -18,7 +18,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from stageinteractor.ablations import TABLES, Row, apply_row
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.errors import ConfigError
 from stageinteractor.evaluation.measures import (
@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-@told_in_one_line
+@command
 def main() -> int:
     args = parse_args()
     if args.list or args.table is None:

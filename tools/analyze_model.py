@@ -12,12 +12,12 @@ import torch
 from tabulate import tabulate
 
 from stageinteractor.benchmark.inputs import Batch, synthetic_batch, untrained_model
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling.complexity import model_cost, training_bytes
 
 
-@told_in_one_line
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -27,7 +27,7 @@ from stageinteractor.benchmark.report import (
 )
 from stageinteractor.benchmark.run import PRECISIONS, Subject, machine, measure_subject, prepare
 from stageinteractor.benchmark.scaling import measure_scaling, plot_scaling
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 
 CONFIGS = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
 
@@ -81,7 +81,7 @@ def _at_least(text: str, least: int) -> int:
     return int(text)
 
 
-@told_in_one_line
+@command
 def main(arguments: list[str] | None = None) -> int:
     args = parse_args(arguments)
     subject = prepare(

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.data.checks import (
     Change,
     CheckedSet,
@@ -129,7 +129,7 @@ def write_fixed(
     print(f"written: {new}, and the changes as {told}")
 
 
-@told_in_one_line
+@command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     return run(args)

@@ -16,13 +16,13 @@ import sys
 import torch
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.engine.checkpointing import read_checkpoint
 from stageinteractor.files import atomic_path
 
 
-@told_in_one_line
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

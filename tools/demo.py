@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from stageinteractor import Predictor
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.errors import ConfigError
 from stageinteractor.prediction import Classes, Source, find_sources, predict_all
 from stageinteractor.prediction.sinks import Write, csv_file, json_file, picture_folder
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.faults else 0
 
 
-@told_in_one_line
+@command
 def main(argv: list[str] | None = None) -> int:
     return run(parse_args(argv))
 

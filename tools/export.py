@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from stageinteractor import Predictor
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.export import describe, export_detector
 from stageinteractor.predictor import find_checkpoint
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 
-@told_in_one_line
+@command
 def main(argv: list[str] | None = None) -> int:
     run(parse_args(argv))
     return 0

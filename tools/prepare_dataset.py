@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.tree_crowns import make_tree_crowns
@@ -18,7 +18,7 @@ from stageinteractor.visualization.detections import ground_truth_sheet
 SETS = {"digits_in_photos": make_digits_in_photos, "tree_crowns": make_tree_crowns}
 
 
-@told_in_one_line
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -13,10 +13,10 @@ import argparse
 import sys
 
 from stageinteractor.checkpoint.pretrained import SOURCES, prepare_weights
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 
 
-@told_in_one_line
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

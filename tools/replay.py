@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.replay import Replay, replay
 from stageinteractor.engine.trainer import term_and_stage
@@ -20,7 +20,7 @@ from stageinteractor.engine.trainer import term_and_stage
 SHOWN = 8  # names of a long list
 
 
-@told_in_one_line
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

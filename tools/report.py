@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.visualization.report import compare_runs, write_report
 
 
-@told_in_one_line
+@command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

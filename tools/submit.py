@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.engine.cluster import ClusterJob
 from stageinteractor.errors import MissingDependencyError
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         print(f"job {job.job_id} has ended")
 
 
-@told_in_one_line
+@command
 def main(argv: list[str] | None = None) -> int:
     run(*parse_args(argv))
     return 0

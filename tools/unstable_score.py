@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_batches
 from stageinteractor.engine.run import build_trained_model
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"written: {output}/unstable_score.json, unstable_score.png")
 
 
-@told_in_one_line
+@command
 def main(argv: list[str] | None = None) -> int:
     run(parse_args(argv))
     return 0

@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from stageinteractor.command_line import told_in_one_line
+from stageinteractor.command_line import command
 from stageinteractor.errors import DataError
 from stageinteractor.visualization.convergence import plot_convergence, read_runs
 from stageinteractor.visualization.results import (
@@ -110,7 +110,7 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     plot_embedding(points, found, cfg.dataset.class_names, output / "embedding.png")
 
 
-@told_in_one_line
+@command
 def main(argv: list[str] | None = None) -> int:
     show(parse_args(argv))
     return 0

@@ -6,6 +6,8 @@ and what to do. The command lines in ``tools/`` print that line without a traceb
 
 from __future__ import annotations
 
+from .printable_text import printable
+
 
 class StageInteractorError(Exception):
     """Base of all errors that are the input's fault, not the program's."""
@@ -39,9 +41,10 @@ def one_line(error: BaseException) -> str:
     """Return the message of an error, also of one that crossed from a data-loading process.
 
     torch wraps such an error's whole traceback into its message; its last line says what happened.
+    What a terminal would obey, such as an escape sequence in a file's name, is escaped.
     """
     text = str(error).strip() or type(error).__name__
     if "Traceback" in text:
         text = text.splitlines()[-1]
         text = text.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

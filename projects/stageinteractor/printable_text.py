@@ -1,0 +1,33 @@
+r"""Text from data as it may be shown: in a terminal, a log or a message.
+
+Names of files, classes and keys come from elsewhere. A terminal obeys the escape sequences in them,
+right-to-left overrides show one name as another, and lone surrogates, which stand for the bytes of
+a file name that is no UTF-8, cannot be encoded at all.
+"""
+
+from __future__ import annotations
+
+import re
+
+NOT_PRINTABLE = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # control characters, ESC among them: C0, DEL and C1
+    "\u2028\u2029"  # line and paragraph separators
+    "\u202a-\u202e\u2066-\u2069"  # bidirectional embeddings, overrides and isolates
+    "\ud800-\udfff"  # lone surrogates
+    "]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with every character that must not be shown as its escape, such as ``\x1b``.
+
+    That is for reading and is not undone: a backslash of the text stays as it is. Newlines and tabs
+    are escaped too, so apply it to a name rather than to the table that the name stands in.
+    """
+    return NOT_PRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

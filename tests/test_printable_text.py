@@ -1,0 +1,33 @@
+"""What text from data looks like in a terminal."""
+
+import pytest
+
+from stageinteractor.printable_text import printable
+
+ESCAPED = {
+    "\x1b[31mred": r"\x1b[31mred",
+    "two\nlines\tand a tab\r": r"two\x0alines\x09and a tab\x0d",
+    "\x00\x07\x7f": r"\x00\x07\x7f",
+    "\x9b31m": r"\x9b31m",  # the eight-bit form of ESC [
+    "photo\u202egpj.exe": r"photo\u202egpj.exe",
+    "\u2066a\u2069\u2028": r"\u2066a\u2069\u2028",
+    "caf\udce9.jpg": r"caf\udce9.jpg",
+}
+
+
+@pytest.mark.parametrize("text", ESCAPED)
+def test_what_a_terminal_would_obey_is_escaped(text: str):
+    assert printable(text) == ESCAPED[text]
+    assert printable(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Bäume", "車", "عربي", "👩\u200d🌾", r"a\x1b", "no\u00a0break"]
+)
+def test_ordinary_text_is_unchanged(text: str):
+    assert printable(text) == text
+
+
+def test_escaping_twice_changes_nothing():
+    once = printable("\x1b]0;title\x07")
+    assert printable(once) == once
