@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coco_sets import BOTH, CATEGORIES, random_set, twelve_numbers
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from host_copies import HostCopies
@@ -29,60 +30,9 @@ from stageinteractor.evaluation.coco import (
 )
 
 Json = dict[str, Any]
-BOTH = ("pycocotools", "faster-coco-eval")
-CATEGORIES = [
-    {"id": 7, "name": "person"},
-    {"id": 19, "name": "car"},
-    {"id": 1000, "name": "dog"},
-]
 
 
 # The two backends
-
-
-def random_set(rng: np.random.Generator, faulty_boxes: bool = False) -> tuple[CocoSet, list[Json]]:
-    """20 images, every fourth without objects, and detections near the objects and elsewhere."""
-    images, annotations, results = [], [], []
-    for image_id in range(1, 21):
-        images.append({"id": image_id, "file_name": "-", "height": 400, "width": 400})
-        detections = []
-        for _ in range(0 if image_id % 4 == 0 else int(rng.integers(1, 9))):
-            corner, size = rng.uniform(0, 200, 2), rng.choice([12, 60, 180]) * rng.uniform(0.6, 1.1)
-            box = [*corner.tolist(), size, size * rng.uniform(0.7, 1.0)]
-            if faulty_boxes and rng.random() < 0.3:
-                box[2] = 0.0
-            category = int(rng.choice([7, 19, 1000]))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": category,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": int(rng.random() < 0.15),
-                }
-            )
-            for _ in range(int(rng.integers(0, 4))):
-                detections.append((np.array(box) + rng.normal(0, 0.08, 4) * size, category))
-        for _ in range(120 if image_id == 3 else int(rng.integers(0, 6))):  # more than 100 count
-            box = np.concatenate([rng.uniform(0, 300, 2), rng.uniform(4, 150, 2)])
-            detections.append((box, int(rng.choice([7, 19, 1000]))))
-        for box, category in detections:
-            results.append(
-                {
-                    "image_id": image_id,
-                    "category_id": category,
-                    "bbox": box.clip(0.5).tolist(),
-                    "score": float(rng.random()),
-                }
-            )
-    return CocoSet("-", images, annotations, CATEGORIES), results
-
-
-def twelve_numbers(coco_set: CocoSet, results: list[Json], backend: str) -> np.ndarray:
-    image_ids = [image["id"] for image in coco_set.images]
-    truth = coco_api(copy.deepcopy(coco_set))
-    return evaluate_boxes(truth, copy.deepcopy(results), image_ids, backend).stats[:12]
 
 
 @pytest.mark.parametrize("faulty_boxes", [False, True], ids=["", "boxes-without-width"])
@@ -259,21 +209,37 @@ def test_missing_class_has_ap_0_and_counts_in_the_mean(content: Json, register: 
     assert metrics["AP"] == pytest.approx(200 / 3)
 
 
-def test_no_detections_at_all_are_nan(register: Any, measure: Any, tmp_path: Path):
+@pytest.mark.parametrize("backend", BOTH)
+def test_no_detections_at_all_are_0_where_there_is_truth(
+    content: Json, register: Any, measure: Any, tmp_path: Path, caplog: Any, backend: str
+):
+    content["annotations"] = [box for box in content["annotations"] if box["category_id"] != 19]
     register()
-    metrics = measure([])
-    assert list(metrics) == TWELVE
-    assert all(math.isnan(value) for value in metrics.values())
+    metrics = measure([], backend)
+    assert list(metrics) == [*TWELVE, "AP-person", "AP-car", "AP-dog"]
+    nothing_to_find = {name for name, value in metrics.items() if math.isnan(value)}
+    assert nothing_to_find == {"APl", "ARl", "AP-car"}
+    assert {value for name, value in metrics.items() if name not in nothing_to_find} == {0.0}
+    assert "no detections" in caplog.text and "no ground-truth" not in caplog.text
     path = tmp_path / "evaluation" / "coco_instances_results.json"
     assert json.loads(path.read_text()) == []
 
 
-def test_ground_truth_without_objects_is_nan(content: Json, register: Any, measure: Any):
-    found = perfect(content)
-    content["annotations"] = []
+@pytest.mark.parametrize("backend", BOTH)
+@pytest.mark.parametrize("truth", ["none", "crowds"])
+def test_no_ground_truth_is_nan_and_reported_as_such(
+    content: Json, register: Any, measure: Any, caplog: Any, backend: str, truth: str
+):
+    detections = perfect(content)
+    content["annotations"] = [box | {"iscrowd": 1} for box in content["annotations"]]
+    if truth == "none":
+        content["annotations"] = []
     register()
-    metrics = measure(found)
-    assert all(math.isnan(metrics[name]) for name in TWELVE)
+    metrics = measure(detections, backend)
+    assert list(metrics) == [*TWELVE, "AP-person", "AP-car", "AP-dog"]
+    assert all(map(math.isnan, metrics.values()))
+    assert "no ground-truth boxes" in caplog.text and "val.json" in caplog.text
+    assert "no detections" not in caplog.text and "No predictions" not in caplog.text
 
 
 def test_boxes_without_width_do_not_count(content: Json, register: Any, measure: Any):

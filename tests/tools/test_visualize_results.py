@@ -167,7 +167,24 @@ def test_nothing_detected_gives_a_sheet_of_missed_objects(call: Call, files: dic
     code, output, _ = call(*options(files))
     assert code == 0 and rows(output)["missed"] == "6"
     written = {path.name for path in files["--output"].iterdir()}
-    assert written == {"missed.jpg", "confusion.png", "errors.json"}
+    assert written == PLOTS | {"missed.jpg", "errors.json"}
+    kept = json.loads((files["--output"] / "errors.json").read_text())
+    assert kept["ap"] == {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
+
+
+@pytest.mark.parametrize("ids", [["7", "frame_0001", 7], [2**53, 2**53 + 1, 2**64]])
+def test_image_ids_may_be_texts_and_huge(call: Call, files: dict[str, Path], ids: list[Any]):
+    def changed(entry: dict[str, Any], name: str) -> dict[str, Any]:
+        return entry | {name: ids[entry[name] - 1]}
+
+    _, expected, _ = call(*options(files))
+    content = json.loads(files["--json"].read_text())
+    content["images"] = [changed(image, "id") for image in content["images"]]
+    content["annotations"] = [changed(box, "image_id") for box in content["annotations"]]
+    files["--json"].write_text(json.dumps(content))
+    files["--results"].write_text(json.dumps([changed(each, "image_id") for each in RESULTS]))
+    code, output, _ = call(*options(files))
+    assert code == 0 and output == expected
 
 
 def test_a_run_alone_gives_everything(call: Call, run_folder: Path):

@@ -193,13 +193,14 @@ def _require_known(
         if not isinstance(annotation[field], Hashable) or annotation[field] not in known:
             raise DataError(
                 f"{where}: annotation id {annotation['id']!r} has {field} {annotation[field]!r}, "
-                f"which is not in {name!r} (ids {_some(_in_order(known))}); add it there or "
+                f"which is not in {name!r} (ids {_some(in_order(known))}); add it there or "
                 "remove the annotation"
             )
 
 
-def _in_order(ids: Iterable[int | str]) -> list[int | str]:
-    return sorted(ids, key=lambda value: (isinstance(value, str), value))  # numbers before texts
+def in_order(ids: Iterable[int | str]) -> list[int | str]:
+    """Return ids sorted, numbers before texts."""
+    return sorted(ids, key=lambda value: (isinstance(value, str), value))
 
 
 def _usable(annotations: list[Json], images: list[Json], where: str) -> list[Json]:

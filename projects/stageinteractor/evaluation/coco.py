@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import json
 import logging
@@ -16,17 +15,15 @@ from detectron2.data.catalog import Metadata
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
-from ..data.coco_format import CocoSet, read_coco
-from ..errors import ConfigError
+from ..data.coco_format import read_coco
 from ..files import atomic_write_text
+from .backends import choose_backend, coco_api, evaluate_boxes, ground_truth
 from .suppression import check_nms_threshold, suppress
 
+__all__ = ["TWELVE", "CocoEvaluator", "choose_backend", "coco_api", "evaluate_boxes"]
 logger = logging.getLogger(__name__)
-BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
 TWELVE = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()  # per cent
 
 
@@ -34,7 +31,9 @@ class CocoEvaluator(COCOEvaluator):
     """Evaluate boxes by COCO's measures, over all processes.
 
     The ground truth is what `read_coco` makes of the file, which is kept as ``ground_truth.json``:
-    boxes without area are left out, missing "area" and "iscrowd" are filled in.
+    boxes without area are left out, missing "area" and "iscrowd" are filled in. Where there is
+    ground truth but no detection, AP and AR are 0; without ground truth, of a size or a class too,
+    they are NaN.
 
     Args:
         dataset_name: of a registered COCO-format set.
@@ -62,6 +61,7 @@ class CocoEvaluator(COCOEvaluator):
         self.nms_threshold = nms_threshold
         checked = f"{dataset_name}_checked"
         metadata = MetadataCatalog.get(dataset_name)
+        self.json_file = metadata.json_file
         _register_checked(checked, metadata, Path(output_dir) / "ground_truth.json")
         super().__init__(checked, ("bbox",), output_dir=output_dir, use_fast_impl=False)
         self._image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
@@ -81,6 +81,7 @@ class CocoEvaluator(COCOEvaluator):
             result["category_id"] = category_of_class[result["category_id"]]
         threshold = self.nms_threshold
         left = None if threshold is None else suppress(results, threshold)
+        self._report_nothing_to_measure(results)
         self._evaluate(results, "", "box AP")
         if left is not None:
             self._evaluate(left, "_nms", f"box AP after NMS at IoU {threshold:g}")
@@ -93,19 +94,31 @@ class CocoEvaluator(COCOEvaluator):
         folder = Path(self._output_dir)
         return folder / f"coco_instances_results{suffix}.json", folder / f"metrics{suffix}.json"
 
+    def _report_nothing_to_measure(self, results: list[dict[str, Any]]) -> None:
+        """Say why all numbers are going to be NaN or 0."""
+        evaluated = set(self._image_ids)
+        truth = self._coco_api.dataset["annotations"]
+        if not any(not box["iscrowd"] and box["image_id"] in evaluated for box in truth):
+            logger.warning(
+                "no ground-truth boxes in the %d evaluated images of %s: there is nothing to "
+                "measure, AP is NaN; annotate them, or set dataset.val.json to an annotated set",
+                len(evaluated),
+                self.json_file,
+            )
+        elif not results:
+            logger.warning("no detections in %d images: AP is 0", len(evaluated))
+
     def _evaluate(self, results: list[dict[str, Any]], suffix: str, title: str) -> None:
         """Write and measure detections; the numbers are those of "bbox" with this suffix."""
         detections, metrics = self._files(suffix)
         atomic_write_text(detections, json.dumps(results))
         logger.info("saved %d detections to %s", len(results), detections)
-        evaluation = None
-        if results and self._coco_api.dataset["annotations"]:
-            evaluation = evaluate_boxes(self._coco_api, results, self._image_ids, self.backend)
+        evaluation = evaluate_boxes(self._coco_api, results, self._image_ids, self.backend)
         with _quiet(logging.getLogger("detectron2")):  # it would print six of the twelve numbers
             per_class = self._derive_coco_results(
                 evaluation, "bbox", class_names=self._metadata.thing_classes
             )
-        stats = [float("nan")] * 12 if evaluation is None else evaluation.stats[:12]
+        stats = evaluation.stats[:12]
         numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
         numbers |= {name: value for name, value in per_class.items() if name not in numbers}
         self._results[f"bbox{suffix}"] = numbers
@@ -134,28 +147,6 @@ def _begin_copy(value: Any) -> Any:
     return value.to("cpu", non_blocking=True) if isinstance(value, torch.Tensor) else value
 
 
-def choose_backend(name: str) -> str:
-    """Return the backend that "auto" stands for here, or the name itself.
-
-    Raises:
-        ConfigError: unknown, or not installed.
-    """
-    if name not in BACKENDS:
-        raise ConfigError(f"evaluation backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    if name == "pycocotools":
-        return name
-    try:
-        import faster_coco_eval  # noqa: F401
-    except ImportError as error:
-        if name == "auto":
-            return "pycocotools"
-        raise ConfigError(
-            "evaluation backend 'faster-coco-eval' is not installed: "
-            "pip install 'stageinteractor[fast-eval]', or choose 'pycocotools'"
-        ) from error
-    return "faster-coco-eval"
-
-
 def _register_checked(name: str, metadata: Metadata, file: Path) -> None:
     """Write the checked annotations to a file, once a machine, and name it in the catalogue."""
     if comm.get_local_rank() == 0:
@@ -163,51 +154,6 @@ def _register_checked(name: str, metadata: Metadata, file: Path) -> None:
     comm.synchronize()
     MetadataCatalog.pop(name, None)
     MetadataCatalog.get(name).set(**(metadata.as_dict() | {"name": name, "json_file": str(file)}))
-
-
-def ground_truth(coco_set: CocoSet) -> dict[str, list[dict[str, Any]]]:
-    """Return a checked set in COCO's layout, its annotations numbered from 1.
-
-    COCO's matching takes the id 0 for "no match", and would call such an object missed.
-    """
-    numbered = [entry | {"id": i} for i, entry in enumerate(coco_set.annotations, start=1)]
-    return coco_set.as_json() | {"annotations": numbered}
-
-
-def coco_api(coco_set: CocoSet) -> COCO:
-    """Return an indexed pycocotools object of a checked set."""
-    api = COCO()
-    api.dataset = ground_truth(coco_set)
-    with contextlib.redirect_stdout(io.StringIO()):
-        api.createIndex()
-    return api
-
-
-def evaluate_boxes(
-    truth: COCO, results: list[dict[str, Any]], image_ids: list[int], backend: str
-) -> COCOeval:
-    """Run COCO's evaluation over some images; ``stats`` of what is returned has the numbers.
-
-    Args:
-        truth: an indexed set.
-        results: detections in COCO's results format, with the set's own category ids.
-        image_ids: images to evaluate, whether or not they have detections.
-        backend: "pycocotools" or "faster-coco-eval".
-    """
-    with contextlib.redirect_stdout(io.StringIO()):
-        if backend == "pycocotools":
-            evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
-        else:
-            from faster_coco_eval import COCO as FastCOCO
-            from faster_coco_eval import COCOeval_faster
-
-            fast = FastCOCO(truth.dataset)
-            evaluation = COCOeval_faster(fast, fast.loadRes(results), "bbox")
-        evaluation.params.imgIds = image_ids
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
 
 
 def _per_cent(value: float) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from pycocotools import mask
 
 from ..data.coco_format import CocoSet
+from .numbering import consecutive
 
 Json = dict[str, Any]
 FITS, TOUCHES = 0.5, 0.1  # IoU
@@ -132,8 +133,8 @@ def iou_matrix(detections: Sequence[Json], objects: Sequence[Json]) -> np.ndarra
 
 def class_equality(detections: Sequence[Json], objects: Sequence[Json]) -> np.ndarray:
     """Return (D, T): whether detection and object have the same category."""
-    detected = np.array([entry["category_id"] for entry in detections])
-    true = np.array([entry["category_id"] for entry in objects])
+    classes = consecutive([entry["category_id"] for entry in (*detections, *objects)])
+    detected, true = np.split(np.array(classes, dtype=np.int64), [len(detections)])
     return detected[:, None] == true[None]
 
 

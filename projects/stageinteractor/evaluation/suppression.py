@@ -10,6 +10,7 @@ import torch
 from torchvision.ops import batched_nms, box_convert
 
 from ..errors import ConfigError
+from .numbering import consecutive
 
 Json = dict[str, Any]
 
@@ -44,7 +45,7 @@ def suppress(results: Sequence[Json], threshold: float) -> list[Json]:
         chosen = batched_nms(
             corners - corners.min(),  # classes are told apart by shifts, right above 0 only
             torch.tensor([each["score"] for each in found], dtype=torch.float64),
-            torch.tensor([each["category_id"] for each in found]),
+            torch.tensor(consecutive([each["category_id"] for each in found])),
             threshold,
         )
         kept += [indices[index] for index in chosen.tolist()]

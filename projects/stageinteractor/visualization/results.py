@@ -115,7 +115,7 @@ def write_results(
 def _plot_ap(found: Detections, folder: Path) -> dict[str, float]:
     """Draw what the evaluation of all detections gives; return AP, AP50 and AP75, per cent."""
     counts = Counter(a["category_id"] for a in found.coco_set.annotations if not a["iscrowd"])
-    if not found.results or not counts:
+    if not counts:
         return {}
     ids = [image["id"] for image in found.coco_set.images]
     backend = choose_backend("auto")

@@ -1,0 +1,90 @@
+"""Consecutive ids for COCO's evaluation, whatever the ids of a user's files are.
+
+The backends want numbers, and the fast one holds them as doubles: text ids are refused, and ids
+from 2**53 up fall together. What they see is therefore numbered from 1; ids in files stay as they
+are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..data.coco_format import in_order
+from ..errors import DataError
+
+Json = dict[str, Any]
+
+
+class Numbering:
+    """The numbers of a set's images and categories, each from 1, in the order of their ids.
+
+    COCO's evaluation takes images by id, so that of detections with equal scores the same one comes
+    first as with the ids themselves.
+
+    Args:
+        dataset: COCO's layout: "images", "annotations" and "categories".
+    """
+
+    def __init__(self, dataset: Json) -> None:
+        self.images = _numbers(dataset["images"])
+        self.categories = _numbers(dataset["categories"])
+
+    def dataset(self, dataset: Json) -> Json:
+        """Return a copy of the set with numbers as ids."""
+        return {
+            "images": [each | {"id": self.images[each["id"]]} for each in dataset["images"]],
+            "categories": [
+                each | {"id": self.categories[each["id"]]} for each in dataset["categories"]
+            ],
+            "annotations": self._entries(dataset["annotations"]),
+        }
+
+    def detections(self, results: Iterable[Json]) -> list[Json]:
+        """Return detections in COCO's results format as annotations that can be evaluated.
+
+        Raises:
+            DataError: an image or category that the set does not list.
+        """
+        scored = (
+            {key: result[key] for key in ("image_id", "category_id", "bbox", "score")}
+            | {"area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
+            for result in results
+        )
+        return self._entries(scored)
+
+    def image_numbers(self, image_ids: Sequence[Any]) -> list[int]:
+        """Return the numbers of images."""
+        return [self.images[image_id] for image_id in image_ids]
+
+    def _entries(self, entries: Iterable[Json]) -> list[Json]:
+        return [
+            entry
+            | {
+                "id": number,
+                "image_id": _look_up(self.images, entry, "image_id"),
+                "category_id": _look_up(self.categories, entry, "category_id"),
+            }
+            for number, entry in enumerate(entries, start=1)
+        ]
+
+
+def consecutive(ids: Sequence[Any]) -> list[int]:
+    """Return a number from 0 for every id, equal ones for equal ids: ids may exceed any dtype."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(ids))}
+    return [numbers[value] for value in ids]
+
+
+def _numbers(entries: Sequence[Json]) -> dict[Any, int]:
+    ids = in_order(entry["id"] for entry in entries)
+    return {value: number for number, value in enumerate(ids, start=1)}
+
+
+def _look_up(numbers: dict[Any, int], entry: Json, name: str) -> int:
+    try:
+        return numbers[entry[name]]
+    except KeyError:
+        raise DataError(
+            f"a detection or annotation has {name} {entry[name]!r}, which the ground truth does "
+            "not list"
+        ) from None
