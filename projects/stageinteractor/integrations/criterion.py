@@ -173,7 +173,9 @@ class CrossStageCriterion(nn.Module):
             return getattr(self.criterion, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_branches"}
+        """Leave out what belongs to this process: weak references and the observer."""
+        state = {key: value for key, value in self.__dict__.items() if key != "_branches"}
+        return state | {"observer": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -79,6 +79,7 @@ class CrossStageLoss:
 
     Those functions build matcher and criterion anew in every call. This one runs the same code with
     one other name in sight: where it says the criterion's class, the wrapped criterion is made.
+    It can be pickled and copied wherever the host's function can; the observer stays behind.
 
     Args:
         function: the host's, (logits, labels, device, pred_boxes, config, ...) -> loss, dict of
@@ -98,13 +99,8 @@ class CrossStageLoss:
                 f"{HOOK_PREFIX}*), so there is nothing to wrap"
             )
         self.host = seen[names[0]]
-        self.function = types.FunctionType(
-            function.__code__,
-            {**seen, names[0]: self._build},
-            function.__name__,
-            function.__defaults__,
-            function.__closure__,
-        )
+        self.host_name = names[0]
+        self.function = function
 
     def _build(self, *args: Any, **kwargs: Any) -> CrossStageCriterion:
         host = self.host(*args, **kwargs)
@@ -117,7 +113,21 @@ class CrossStageLoss:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the host's function returns."""
-        return self.function(*args, **kwargs)
+        # Built in every call: a function with other globals cannot be pickled, and a copy of it
+        # would still build the criterion of the original.
+        host = self.function
+        function = types.FunctionType(
+            host.__code__,
+            {**host.__globals__, self.host_name: self._build},
+            host.__name__,
+            host.__defaults__,
+            host.__closure__,
+        )
+        function.__kwdefaults__ = host.__kwdefaults__
+        return function(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"observer": None}
 
 
 def __getattr__(name: str) -> Any:
