@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import DataError
 from .box_checks import box_fault
+from .class_names import distinct_names
 from .values import is_number, is_writable
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class CocoSet:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes; a class's index is its position here."""
-        return [str(category["name"]) for category in self.categories]
+        """Names of the classes, no two equal; a class's index is its position here."""
+        return list(self.names_of_categories.values())
 
     @property
     def class_of_category(self) -> dict[int, int]:
@@ -46,8 +47,8 @@ class CocoSet:
 
     @property
     def names_of_categories(self) -> dict[int, str]:
-        """Map category ids of the file to names."""
-        return {category["id"]: str(category["name"]) for category in self.categories}
+        """Map category ids of the file to names; see `distinct_names`."""
+        return distinct_names({each["id"]: each["name"] for each in self.categories})
 
     def as_json(self) -> Json:
         """Return the content in COCO's own layout."""

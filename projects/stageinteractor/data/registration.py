@@ -17,6 +17,7 @@ from detectron2.structures import BoxMode
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import DataError
+from .class_names import repeated_names
 from .coco_format import CocoSet, read_coco
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def resolve_dataset(
             f"{train.json_file} and {val.json_file} list different categories: "
             f"{train.names_of_categories} and {val.names_of_categories}; make them equal"
         )
+    _warn_about_repeated_names(train)
     for split, coco_set in sets.items():
         if num_queries is not None:
             _warn_about_crowded_images(coco_set, num_queries)
@@ -82,6 +84,20 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
         raise DataError(
             f"{path} (image id {image_id} of {coco_set.json_file}): no such file; "
             f"{len(missing)} of {len(coco_set.images)} images are missing"
+        )
+
+
+def _warn_about_repeated_names(coco_set: CocoSet) -> None:
+    """Say which categories have one name: they stay classes of their own."""
+    names = {category["id"]: category["name"] for category in coco_set.categories}
+    for name, ids in repeated_names(names).items():
+        logger.warning(
+            "%s: categories %s are all called %r; they are trained and measured as classes of "
+            "their own, as %r, ...: rename them, or join them in the annotation files",
+            coco_set.json_file,
+            ", ".join(map(str, ids)),
+            name,
+            coco_set.names_of_categories[ids[0]],
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..class_names import distinct_names
 from ..values import is_number, is_writable
 from .findings import Finding, Json, Place
 
@@ -34,11 +35,9 @@ class Entries:
     @property
     def class_counts(self) -> dict[str, int]:
         """Return the number of objects of every class, in the order of the file."""
-        found = Counter(annotation["category_id"] for annotation in self.annotations)
-        counts: Counter[str] = Counter()
-        for category_id, category in _by_id(self.categories).items():
-            counts[class_name(category)] += found[category_id]
-        return dict(counts)
+        counts = Counter(annotation["category_id"] for annotation in self.annotations)
+        names = {each: class_name(category) for each, category in _by_id(self.categories).items()}
+        return {name: counts[each] for each, name in distinct_names(names).items()}
 
 
 def is_id(value: Any) -> bool:
