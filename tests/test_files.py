@@ -2,11 +2,14 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from stageinteractor.errors import OutputError
 from stageinteractor.files import atomic_path, atomic_write_text, finished_folder
 
 
@@ -102,3 +105,56 @@ def test_finished_folder_gives_the_permissions_of_the_umask(tmp_path: Path, umas
     with finished_folder(tmp_path / "digits") as folder:
         (folder / "0.png").write_bytes(b"picture")
     assert stat.S_IMODE((tmp_path / "digits").stat().st_mode) == 0o750
+
+
+# Links and what is no regular file
+
+
+def test_atomic_path_writes_what_a_link_leads_to(tmp_path: Path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "link.json").symlink_to("shared/report.json")
+    for text in ("first", "second"):  # at first the link leads to nothing
+        atomic_write_text(tmp_path / "link.json", text)
+        assert (tmp_path / "link.json").is_symlink()
+        assert (tmp_path / "shared" / "report.json").read_text() == text
+    assert content_of(tmp_path / "shared") == ["report.json"]
+
+
+def test_atomic_path_writes_into_a_pipe(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    atomic_write_text(tmp_path / "pipe", "report")
+    assert os.read(reader, 100) == b"report"
+    os.close(reader)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert content_of(tmp_path) == ["pipe"]
+
+
+def test_atomic_path_keeps_devices():
+    before = os.stat("/dev/null")
+    atomic_write_text("/dev/null", "report")
+    after = os.stat("/dev/null")
+    assert stat.S_ISCHR(after.st_mode) and after.st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_atomic_path_appends_to_standard_output_in_a_file(tmp_path: Path, name: str):
+    script = (
+        "from stageinteractor.files import atomic_write_text\n"
+        "print('before', flush=True)\n"
+        f"atomic_write_text({name!r}, 'report\\n')\n"
+        "print('after')\n"
+    )
+    with (tmp_path / "out.txt").open("a") as out:
+        subprocess.run([sys.executable, "-c", script], stdout=out, check=True)
+    assert (tmp_path / "out.txt").read_text() == "before\nreport\nafter\n"
+
+
+def test_atomic_path_names_a_full_device():
+    with pytest.raises(OutputError, match="/dev/full"):
+        atomic_write_text("/dev/full", "report")
+
+
+def test_atomic_path_refuses_a_folder_before_the_work(tmp_path: Path):
+    with pytest.raises(OutputError, match=str(tmp_path)), atomic_path(tmp_path):
+        raise AssertionError("begun")

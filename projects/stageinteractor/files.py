@@ -1,7 +1,9 @@
 """Write files so that a reader never sees half of one.
 
 What is written goes to a temporary name in the same folder and is renamed over the final name once
-it is complete; an exception or a kill leaves the previous content untouched.
+it is complete; an exception or a kill leaves the previous content untouched. A symbolic link stays:
+what it leads to is written. What is no regular file, such as ``/dev/null`` or a pipe, is never
+replaced: the complete content is written into it.
 """
 
 from __future__ import annotations
@@ -9,19 +11,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import OutputError
+from .unfinished import unfinished_file, unfinished_folder
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path that replaces ``path`` when the block ends without an error.
+    """Yield a temporary path whose content becomes that of ``path`` if the block raises no error.
 
     The temporary file keeps the suffix of ``path``, so that writers that look at it (Pillow,
     matplotlib) choose the right format. Missing parent folders are made.
@@ -30,29 +34,57 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: the file cannot be written, as when the disk is full.
     """
     target = Path(path)
-    with told_with(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-        )
-        os.close(handle)
-    temporary = Path(name)
-    try:
+    with write_errors_of(target):
+        replaceable = _is_replaceable(target)
+    with _replacing(target) if replaceable else _streaming(target) as temporary:
         try:
             yield temporary
         except OSError as error:
-            if error.errno in NO_ROOM and error.filename in (None, name):
+            if error.errno in NO_ROOM and error.filename in (None, str(temporary)):
                 raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
             raise
-        with told_with(target):
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _is_replaceable(target: Path) -> bool:
+    """Whether another file may take the place of ``target``, or of what it leads to."""
+    parents = Path(os.path.abspath(target)).parents
+    if parents[0] in (Path("/dev"), Path("/dev/fd")) or Path("/proc") in parents:
+        return False  # /dev/stdout may be a regular file, but one that others have open
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return True
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return stat.S_ISREG(mode)
 
 
 @contextmanager
-def told_with(target: Path) -> Iterator[None]:
+def _replacing(target: Path) -> Iterator[Path]:
+    """Yield a file beside ``target`` that takes its place at the end."""
+    with ExitStack() as stack:
+        with write_errors_of(target):
+            place = Path(os.path.realpath(target))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(unfinished_file(place))
+        yield temporary
+        with write_errors_of(target):
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(place)
+
+
+@contextmanager
+def _streaming(target: Path) -> Iterator[Path]:
+    """Yield a file elsewhere whose content is written into ``target`` at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, target.name)
+        yield temporary
+        with write_errors_of(target), temporary.open("rb") as content, target.open("ab") as stream:
+            shutil.copyfileobj(content, stream)
+
+
+@contextmanager
+def write_errors_of(target: Path) -> Iterator[None]:
     """Turn an OSError within the block into an OutputError that names what is written."""
     try:
         yield
@@ -77,10 +109,7 @@ def finished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` when the block ends without an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with unfinished_folder(target) as temporary:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..config import save_config
 from ..data.registration import resolve_dataset
 from ..errors import ConfigError
-from ..files import told_with
+from ..files import write_errors_of
 
 logger = logging.getLogger(__name__)
 FAST_ITERATIONS = 3
@@ -50,7 +50,7 @@ def prepare(cfg: DictConfig) -> None:
 
 def _set_up_logging(output_dir: str) -> None:
     rank = comm.get_rank()
-    with told_with(Path(output_dir)):
+    with write_errors_of(Path(output_dir)):
         for name in ("detectron2", "fvcore", "stageinteractor"):
             setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..data.coco_format import read_coco
 from ..errors import ConfigError, MissingDependencyError
 from ..evaluation.results import RESULTS_FILE
-from ..files import told_with
+from ..files import write_errors_of
 from ..visualization.detections import comparison_grid
 from .metrics import SMOOTHED, forget_metrics_from
 
@@ -77,7 +77,7 @@ class PeriodicWriter(hooks.PeriodicWriter):
         """Write if it is time."""
         _, evaluated = self.trainer.storage.latest().get(self.metric, (0.0, -1))
         is_due = (self.trainer.iter + 1) % self._period == 0
-        with told_with(Path(self.folder)):
+        with write_errors_of(Path(self.folder)):
             super().after_step()
             if evaluated == self.trainer.iter and not is_due:
                 for writer in self._writers:
@@ -85,7 +85,7 @@ class PeriodicWriter(hooks.PeriodicWriter):
 
     def after_train(self) -> None:
         """Write what is left."""
-        with told_with(Path(self.folder)):
+        with write_errors_of(Path(self.folder)):
             super().after_train()
 
 

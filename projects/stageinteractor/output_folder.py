@@ -1,0 +1,110 @@
+"""Folders of results: only what the tools have written there is replaced or removed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import OutputError
+from .files import write_errors_of
+
+Paths = Iterable[str | os.PathLike[str]]
+Identity = tuple[int, int]
+RECORD = ".written_by_stageinteractor"
+
+
+def refuse_overwriting_inputs(outputs: Paths, inputs: Paths) -> None:
+    """Raise if an output is one of the files that are read, by whatever path or link.
+
+    Raises:
+        OutputError: it names the output.
+    """
+    _refuse(outputs, _identities(inputs))
+
+
+def _refuse(outputs: Paths, inputs: set[Identity]) -> None:
+    for path in outputs:
+        if _identities([path]) & inputs:
+            raise OutputError(f"{path}: is read here and would be overwritten: write elsewhere")
+
+
+def _identities(paths: Paths) -> set[Identity]:
+    """Return what all paths of a file have in common, for those that are files."""
+    statuses = [os.stat(path) for path in paths if os.path.isfile(path)]
+    return {(status.st_dev, status.st_ino) for status in statuses}
+
+
+class OutputFolder:
+    """A folder that results go to, beside a record of what the tools have written there.
+
+    Files that are not in the record are the user's: they are neither replaced nor removed.
+
+    Args:
+        folder: need not exist; it is made with the first result.
+        inputs: files that are read; none of them is replaced, whatever the record says.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], inputs: Paths = ()) -> None:
+        self.folder = Path(folder)
+        self._inputs = _identities(inputs)
+        self._record = self.folder / RECORD
+        self._names = self._read_record()
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names that must not be written, before any work is done for them.
+
+        Args:
+            names: relative to the folder, with "/".
+
+        Raises:
+            OutputError: a name comes twice, or is that of an input or of a user's own file.
+        """
+        counts = Counter(names)
+        for name, count in counts.items():
+            if count > 1:
+                raise OutputError(f"{self.folder / name}: {count} results would have this name")
+            if name not in self._names and os.path.lexists(self.folder / name):
+                raise OutputError(
+                    f"{self.folder / name}: exists and was not written by this tool: move it away "
+                    "or choose another output folder"
+                )
+        _refuse((self.folder / name for name in counts), self._inputs)
+
+    def path(self, name: str) -> Path:
+        """Return the path to write a result to, once it is checked and recorded.
+
+        Raises:
+            OutputError: as `check`; or the folder cannot be written.
+        """
+        path = self.folder / name
+        self.check([name])
+        if name not in self._names:
+            with write_errors_of(path):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with self._record.open("a", encoding="ascii") as file:
+                    file.write(json.dumps(name) + "\n")
+            self._names.add(name)
+        return path
+
+    def remove(self, name: str) -> None:
+        """Remove a result of an earlier run; a file that is not in the record stays."""
+        if name in self._names:
+            with write_errors_of(self.folder / name):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _read_record(self) -> set[str]:
+        """Return the recorded names; a line that a kill has cut short is passed over."""
+        names = set()
+        try:
+            lines = self._record.read_text(encoding="utf-8", errors="replace").splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        for line in lines:
+            try:
+                names.add(str(json.loads(line)))
+            except ValueError:
+                continue
+        return names
