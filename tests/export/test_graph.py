@@ -12,6 +12,7 @@ from stageinteractor.errors import ConfigError
 from stageinteractor.export import DetectionGraph, trace
 from stageinteractor.modeling import (
     AnchorGenerator,
+    ChannelMapper,
     GeneratedQueries,
     RelationBlock,
     decoder,
@@ -94,6 +95,19 @@ def test_padding_as_tensorflow_does_is_traced_for_every_size(make_detector, plai
     for size in [(64, 96), (97, 50)]:
         found, expected = outputs(module, *size), outputs(DetectionGraph(model), *size)
         np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-5)
+
+
+@needs_tracer
+@pytest.mark.parametrize("traced_size", [(32, 32), (64, 96)])
+def test_as_many_groups_as_channels_are_traced(make_detector, plain_sampling, traced_size):
+    backbone = TimmBackbone(name="test_efficientnet")
+    channels = [spec.channels for spec in backbone.output_shape().values()]
+    neck = ChannelMapper(in_channels=channels, out_channels=32, num_groups=32)
+    model = make_detector(backbone, neck=neck)
+    module = trace(model, traced_size).module()
+    for size in [(32, 32), (1, 1), (64, 97)]:
+        traced, expected = outputs(module, *size), outputs(DetectionGraph(model), *size)
+        np.testing.assert_allclose(traced["logits"], expected["logits"], rtol=0, atol=1e-5)
 
 
 class SizeInPython(TimmBackbone):

@@ -13,6 +13,7 @@ from tracing import needs_tracer
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.export import DisagreementError, export_detector, pipeline
 from stageinteractor.export.agreement import eager_outputs
+from stageinteractor.modeling import ChannelMapper
 from stageinteractor.modeling.backbones import TimmBackbone
 from stageinteractor.modeling.postprocessing import TopKNms
 
@@ -79,6 +80,16 @@ def test_the_torch_file_finds_what_the_model_finds(exported):
         return found["boxes"], found["scores"], found["labels"]
 
     assert_same(run, model, 33, 130)
+
+
+@needs_tracer
+def test_the_smallest_image_of_a_neck_with_a_group_a_channel(make_detector, tmp_path):
+    backbone = TimmBackbone(name="test_efficientnet")
+    channels = [spec.channels for spec in backbone.output_shape().values()]
+    neck = ChannelMapper(in_channels=channels, out_channels=32, num_groups=32)
+    model = make_detector(backbone, neck=neck)
+    export_detector(model, FACTS, tmp_path, ("onnx",), ((32, 32), (64, 96)), lambda line: None)
+    assert_same(run_onnx(tmp_path / "model.onnx"), model, 32, 32)
 
 
 @needs_tracer

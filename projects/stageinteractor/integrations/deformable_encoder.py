@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..modeling.group_norm import GroupNorm
 from ..modeling.neck import check_levels
 from .transformers import require_transformers
 
@@ -69,7 +70,7 @@ class DeformableEncoder(nn.Module):
         convs = [nn.Conv2d(width, out_channels, 1) for width in in_channels]
         convs.append(nn.Conv2d(in_channels[-1], out_channels, 3, stride=2, padding=1))
         self.projections = nn.ModuleList(
-            nn.Sequential(conv, nn.GroupNorm(num_groups, out_channels)) for conv in convs
+            nn.Sequential(conv, GroupNorm(num_groups, out_channels)) for conv in convs
         )
         self.position = host.DeformableDetrSinePositionEmbedding(out_channels // 2, normalize=True)
         self.level_embeddings = nn.Parameter(torch.empty(len(convs), out_channels))

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
+from .group_norm import GroupNorm
+
 
 class ChannelMapper(nn.Module):
     """Map backbone features of strides 4, 8, 16, 32 to maps of equal width.
@@ -37,7 +39,7 @@ class ChannelMapper(nn.Module):
         self.in_features = tuple(in_features)
         convs = [nn.Conv2d(width, out_channels, 1) for width in in_channels]
         self.convs = nn.ModuleList(convs)
-        self.norm = nn.GroupNorm(num_groups, out_channels)
+        self.norm = GroupNorm(num_groups, out_channels)
         for conv in convs:
             nn.init.xavier_uniform_(conv.weight)
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
