@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
 from .plain_yaml import read_plain
+from .python_config import load_python
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_configs", _PACKAGE.parents[1] / "configs")  # wheel, checkout
@@ -57,7 +58,7 @@ def load_config(path: str | os.PathLike[str]) -> DictConfig:
     if not file.is_file():
         raise ConfigError(f"{path}: no such config file")
     if file.suffix == ".py":
-        return LazyConfig.load(str(file))
+        return load_python(file)
     if file.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
     try:

@@ -25,6 +25,7 @@ from ..assigner import CrossStageAssigner
 from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..errors import ConfigError, MissingDependencyError
+from ..packages import DETREX
 from .criterion import CrossStageCriterion
 from .memory_fusion import DenseFusion, MemoryFusion, SimpleFusion, ULikeFusion, fuse_memory
 from .modulated_matcher import PositionModulatedHostMatcher
@@ -222,9 +223,7 @@ def load_project_config(path: str) -> DictConfig:
     for name in ("detrex", "projects", f"projects.{project}"):
         if importlib.util.find_spec(name) is None:
             raise MissingDependencyError(
-                f"this config needs detrex, and {name!r} cannot be imported: clone "
-                "IDEA-Research/detrex, install it as its documentation says, and put the clone on "
-                "PYTHONPATH"
+                f"this config needs detrex, and {name!r} cannot be imported: {DETREX}"
             )
     try:
         folders = importlib.import_module(f"projects.{project}").__path__
