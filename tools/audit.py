@@ -3,8 +3,9 @@
   tools/audit.py                              # what constraints.txt pins
   tools/audit.py --requirements other.txt
 
-pip-audit asks the advisory service of the Python Packaging Authority; names and versions of the
-packages are all that is sent. Without a network the report says that nothing was looked up.
+pip-audit asks pypi.org, https://pypi.org/pypi/NAME/VERSION/json; names and versions of the packages
+are all that is sent. A mirror that only serves packages does not answer that: there, and without a
+network, the report says that nothing was looked up. Run it on a machine that reaches pypi.org.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from typing import Any
 
 CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 LIMIT = 300  # seconds
+NOTHING = "audit: nothing was looked up, so this is no clean report: "
+WHERE = (
+    "audit: run it where https://pypi.org/pypi/NAME/VERSION/json can be reached; a mirror that "
+    "only serves packages does not answer"
+)
 
 
 def audit(requirements: Path) -> list[dict[str, Any]]:
@@ -43,19 +49,20 @@ def audit(requirements: Path) -> list[dict[str, Any]]:
 
 
 def report(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the lines that tell what was found, and of how many packages nothing is known."""
+    """Return the lines of known vulnerabilities, and of packages that were not looked up."""
     looked_up = [entry for entry in entries if "skip_reason" not in entry]
     if not looked_up:
-        return [f"audit: nothing was looked up: pip-audit skipped all {len(entries)} packages"]
+        return [f"{NOTHING}pip-audit skipped all {len(entries)} packages", WHERE]
     lines = []
     for entry in looked_up:
-        for found in entry.get("vulns", ()):
-            mended = ", ".join(found.get("fix_versions") or ()) or "no version yet"
-            names = ", ".join([found["id"], *found.get("aliases", ())])
-            lines.append(f"{entry['name']} {entry['version']}: {names}; mended in {mended}")
+        for vulnerability in entry.get("vulns", ()):
+            fixed = ", ".join(vulnerability.get("fix_versions") or ()) or "no version yet"
+            names = ", ".join([vulnerability["id"], *vulnerability.get("aliases", ())])
+            lines.append(f"{entry['name']} {entry['version']}: {names}; fixed in {fixed}")
     lines.append(f"audit: {len(lines)} known vulnerabilities in {len(looked_up)} packages")
     if len(looked_up) < len(entries):
-        lines.append(f"audit: {len(entries) - len(looked_up)} packages could not be looked up")
+        skipped = [entry["name"] for entry in entries if "skip_reason" in entry]
+        lines.append(f"audit: {len(skipped)} packages were not looked up: {', '.join(skipped)}")
     return lines
 
 
@@ -68,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print("\n".join(report(audit(options.requirements))))
     except RuntimeError as error:
-        print(f"audit: nothing was looked up: {error}")
+        print(f"{NOTHING}{error}", WHERE, sep="\n")
     return 0
 
 
