@@ -14,7 +14,7 @@ FILES = {"a.png": (60, 40), "b.png": (50, 50), "dot.png": (1, 1)}  # width, heig
 LISTS = ("images", "annotations", "categories")
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd"),
     "categories": ("id", "name"),
 }
 
@@ -57,6 +57,8 @@ def good_files(draw: st.DrawFn) -> Json:
         w, h = draw(st.integers(1, width - x)), draw(st.integers(1, height - y))
         known = {"image_id": 10 + image, "category_id": draw(st.sampled_from(classes))}
         more = {"area": w * h, "iscrowd": draw(st.integers(0, 1))}
+        if draw(st.booleans()):
+            more["segmentation"] = [[x, y, x + w, y, x + w, y + h]]
         annotations.append({"id": number + 1, "bbox": [x, y, w, h]} | known | more)
     return {
         "images": [

@@ -245,7 +245,7 @@ def bad(name: str, reason: str) -> Callable:
 
 
 NO_IMAGE = "cannot be read: not an image of a known kind"
-BAD["no bytes"] = lambda: (b"", NO_IMAGE)
+BAD["no bytes"] = lambda: (b"", "is empty")
 BAD["text"] = lambda: (b"Dear Sir,\nplease find enclosed\n", NO_IMAGE)
 BAD["html"] = lambda: (b"<!doctype html><title>404</title><p>Not found", NO_IMAGE)
 BAD["svg"] = lambda: (

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         atomic_write_text(json_file, json.dumps(content))
         print(f"written: {json_file}, for the images in {images}")
     content, files = read_set(json_file, images)
-    checked = check_content(content, Path(images), files, args.num_queries)
+    checked = check_content(content, Path(images), files, args.num_queries, json_file)
     print(f"{json_file}: {summary(checked)}\n")
     show(details(checked, None if args.all else SHOWN))
     report = as_json(checked, json_file, images)
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     remaining = checked
     if args.fix and checked.findings:
         fixed, changes = repair(content, Path(images), files)
-        remaining = check_content(fixed, Path(images), files, args.num_queries)
+        remaining = check_content(fixed, Path(images), files, args.num_queries, json_file)
         report |= {"changes": [change.line() for change in changes]}
         write_fixed(json_file, fixed, changes, remaining, None if args.all else SHOWN)
     if args.report:

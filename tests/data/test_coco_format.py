@@ -119,10 +119,20 @@ def test_missing_file(tmp_path: Path):
     assert "no such file; set dataset.train.json" in refusal(tmp_path / "nowhere.json")
 
 
-@pytest.mark.parametrize("data", [b"", b"{'images': []}", b'{"images": [', b'{"name": "\xff"}'])
-def test_file_that_is_not_json(tmp_path: Path, data: bytes):
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (b"{'images': []}", "is not readable as JSON"),
+        (b'{"images": [', "is not readable as JSON"),
+        (b'{"name": "\xff"}', "is not readable as UTF-8"),
+        ('{"images": []}'.encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ('{"images": []}'.encode("utf-32"), "is UTF-32; save it as UTF-8"),
+    ],
+)
+def test_file_that_is_not_json(tmp_path: Path, data: bytes, reason: str):
     (tmp_path / "broken.json").write_bytes(data)
-    assert "is not readable as JSON" in refusal(tmp_path / "broken.json")
+    assert reason in refusal(tmp_path / "broken.json")
 
 
 @pytest.mark.parametrize("other", [[], 3, "text", None])
@@ -241,3 +251,68 @@ def test_ids_and_names_of_another_kind_are_told(tmp_path, part, field, value, me
     (tmp_path / "set.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         read_coco(tmp_path / "set.json")
+
+
+# What other tools write
+
+
+def test_a_byte_order_mark_is_passed_over(content: Json, tmp_path: Path):
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    assert read_coco(tmp_path / "a.json").class_names == ["person", "car", "dog"]
+
+
+def test_whole_floats_are_ids(content: Json, write_json: Write):
+    expected = read_coco(write_json(content)).as_json()
+    for entry in (entry for entries in content.values() for entry in entries):
+        fields = ("id", "image_id", "category_id", "iscrowd")
+        entry.update({field: float(entry[field]) for field in fields if field in entry})
+    path = write_json(content)
+    assert '"id": 11.0' in path.read_text() and '"iscrowd": 1.0' in path.read_text()
+    coco_set = read_coco(path)
+    assert coco_set.as_json() == expected
+    ids = [entry["id"] for entries in coco_set.as_json().values() for entry in entries]
+    assert {type(value) for value in ids} == {int}
+
+
+@pytest.mark.parametrize("value", [1.5, True, False])
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("images", "id"),
+        ("categories", "id"),
+        ("annotations", "id"),
+        ("annotations", "image_id"),
+        ("annotations", "category_id"),
+    ],
+)
+def test_other_floats_and_booleans_are_no_ids(
+    content: Json, write_json: Write, part: str, field: str, value: Any
+):
+    content["images"][0]["id"] = content["categories"][0]["id"] = 1  # equals True
+    content["annotations"] = [{"id": 1, "image_id": 12, "category_id": 7, "bbox": [1, 1, 2, 2]}]
+    content[part][0][field] = value
+    assert f"{field} {value!r}" in refusal(write_json(content))
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[10, 5, 30, 5, 30, 15]],
+        {"size": [40, 60], "counts": [405, 10, *[30, 10] * 19, 1225]},
+        {"size": [40, 60], "counts": "e<:n" + "0" * 38 + "[U1"},
+    ],
+    ids=["polygon", "RLE", "compressed RLE"],
+)
+def test_a_missing_box_is_that_of_the_segmentation(
+    content: Json, write_json: Write, segmentation: Any
+):
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = segmentation
+    first = read_coco(write_json(content)).annotations[0]
+    assert first["bbox"] == [10, 5, 20, 10] and first["area"] == 200
+
+
+def test_a_malformed_segmentation_gives_no_box(content: Json, write_json: Write):
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = [[1, 2, 3]]
+    assert "annotation id 501 lacks bbox" in refusal(write_json(content))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import get_config
 from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.registration import resolve_dataset, to_records
+from stageinteractor.data.registration import resolve_dataset, to_records, training_images
 from stageinteractor.errors import DataError, StageInteractorError
 
 Json = dict[str, Any]
@@ -232,3 +232,51 @@ def test_as_many_objects_as_queries_are_no_reason_to_warn(
     content["annotations"].append(crowd)  # needs no query
     resolve_dataset(node(), num_queries=2)
     assert log.records == []
+
+
+# Something to train on
+
+
+def crowds_only(content: Json) -> None:
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+
+
+def without_objects(content: Json) -> None:
+    content["annotations"] = []
+
+
+@pytest.mark.parametrize("spoil", [crowds_only, without_objects])
+def test_a_set_without_objects_is_not_trained_on(
+    content: Json, node: Callable[[], DictConfig], spoil: Callable[[Json], None]
+):
+    spoil(content)
+    dataset = node()
+    resolve_dataset(dataset)
+    assert len(training_images(dataset, filter_empty=False)) == 2
+    with pytest.raises(DataError, match=r"dataloader\.train\.dataset\.filter_empty") as caught:
+        training_images(dataset, filter_empty=True)
+    assert str(caught.value).startswith(f"{dataset.train.json} (dataset.train.json)")
+
+
+def test_images_with_objects_are_trained_on(node: Callable[[], DictConfig]):
+    dataset = node()
+    resolve_dataset(dataset)
+    assert [each["image_id"] for each in training_images(dataset, filter_empty=True)] == [11]
+
+
+def test_a_quick_try_takes_images_with_objects_if_the_first_have_none(
+    content: Json, node: Callable[[], DictConfig]
+):
+    content["images"].reverse()  # the first has nothing but a crowd
+    dataset = node()
+    resolve_dataset(dataset, max_images=1)
+    assert [each["image_id"] for each in training_images(dataset, filter_empty=True)] == [11]
+
+
+def test_backslashes_of_missing_images_are_told(content: Json, node: Callable[[], DictConfig]):
+    content["images"][0]["file_name"] = "sub\\a.png"
+    dataset = node()
+    (Path(dataset.train.images) / "sub\\a.png").unlink()
+    with pytest.raises(DataError, match=r"check_dataset\.py --fix"):
+        resolve_dataset(dataset)

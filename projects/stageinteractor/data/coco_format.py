@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..regular_files import GIB
 from .box_checks import box_fault
 from .class_names import distinct_names
+from .ids import with_whole_ids
+from .segmentation import with_box
+from .text_files import read_text
 from .values import is_number, is_writable
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
+MAX_BYTES = 8 * GIB  # of a JSON file: COCO's have 0.5 GB, Objects365's some 5 GB
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ class CocoSet:
 def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     """Read and check an annotation file.
 
+    Ids that are whole are integers, also where the file has 1.0. Annotations without a box get that
+    of their segmentation.
+
     Args:
         json_file: path of the file.
         key: config key that the path came from, for messages.
@@ -73,7 +81,7 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     content = read_json_object(Path(json_file), key)
     where = f"{json_file} ({key})"
     images, categories = _entries(content, "images", where), _entries(content, "categories", where)
-    annotations = _entries(content, "annotations", where)
+    annotations = [with_box(entry) for entry in _entries(content, "annotations", where)]
     _require_fields(images, ("id", "file_name", "height", "width"), "image", where)
     _require_fields(categories, ("id", "name"), "category", where)
     _require_fields(annotations, ("image_id", "category_id", "bbox"), "annotation", where)
@@ -107,14 +115,16 @@ def read_json_object(path: Path, key: str) -> Json:
     """Return the object that a JSON file holds; ``key`` says in messages where the path is set.
 
     Raises:
-        DataError: there is no such file, it is not JSON, or holds something else.
+        DataError: there is no such file, it cannot be read now, is no regular file, is not JSON in
+            UTF-8, or holds something else.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; set {key} to a COCO-format JSON file")
+    missing = f"no such file; set {key} to a COCO-format JSON file"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_text(path, MAX_BYTES, f"{path} ({key})", missing))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} ({key}) is not readable as JSON: {error}") from error
+    except MemoryError:
+        raise DataError(f"{path} ({key}): there is not enough memory to read it") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} ({key}): expected an object with 'images' and 'categories'")
     return content
@@ -127,7 +137,7 @@ def _entries(content: Json, name: str, where: str) -> list[Json]:
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise DataError(f"{where}: number {position} of {name!r} is no object: {entry!r}")
-    return [dict(entry) for entry in entries]
+    return [with_whole_ids(dict(entry)) for entry in entries]
 
 
 def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, where: str) -> None:
@@ -141,10 +151,14 @@ def _require_fields(entries: list[Json], names: tuple[str, ...], kind: str, wher
 def _require_type(entries: list[Json], field: str, wanted: str, kind: str, where: str) -> None:
     types = {"a text": str, "a number": int, "a number or text": int | str}
     for position, entry in enumerate(entries):
-        if field in entry and not isinstance(entry[field], types[wanted]):
+        if field in entry and not _is_a(entry[field], types[wanted]):
             raise DataError(
                 f"{where}: {kind} number {position} has {field} {entry[field]!r}: expected {wanted}"
             )
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _require_writable_names(categories: list[Json], where: str) -> None:
@@ -191,9 +205,11 @@ def _require_known(
 ) -> None:
     known = {entry["id"] for entry in entries}
     for annotation in annotations:
-        if not isinstance(annotation[field], Hashable) or annotation[field] not in known:
+        value = annotation[field]
+        is_id = isinstance(value, Hashable) and not isinstance(value, bool)  # True equals 1
+        if not is_id or value not in known:
             raise DataError(
-                f"{where}: annotation id {annotation['id']!r} has {field} {annotation[field]!r}, "
+                f"{where}: annotation id {annotation['id']!r} has {field} {value!r}, "
                 f"which is not in {name!r} (ids {_some(in_order(known))}); add it there or "
                 "remove the annotation"
             )

@@ -2,8 +2,8 @@
 
 Training, evaluation, prediction and the data checks all read pictures here. A file is data from
 elsewhere: what its bytes are decides, not its name; only the kinds of `FORMATS` are opened, some of
-Pillow's others start programs; and a picture of more than `MAX_PIXELS` is refused before any memory
-is taken for it.
+Pillow's others start programs; only regular files of at most `MAX_BYTES` are read; and a picture of
+more than `MAX_PIXELS` is refused before any memory is taken for it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from detectron2.data.detection_utils import _apply_exif_orientation, convert_PIL
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
+from ..regular_files import GIB, UnsuitableFileError, require_regular_file
 
 Picture = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "JPEG2000", "AVIF", "GIF", "PPM")
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; reading it takes about 1 GB for a moment
+MAX_BYTES = GIB  # of a file: MAX_PIXELS uncompressed with 16 bits have 0.8 GB
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 BITS_PER_SAMPLE = 258  # of TIFF's tags
@@ -87,8 +89,11 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
 
     Raises:
         PictureError: too many pixels, or of a mode whose range or colours are not known.
+        UnsuitableFileError: no regular file, or too large.
         Exception: whatever the file's bytes lead Pillow to; `reason_of` tells it.
     """
+    if isinstance(file, str | os.PathLike):
+        require_regular_file(file, MAX_BYTES)
     image = Image.open(file, formats=_formats())
     refusal = _refusal(image)
     if refusal is None:
@@ -114,7 +119,7 @@ def _refusal(image: Image.Image) -> str | None:
 
 def reason_of(error: Exception) -> str:
     """Return in one line why a picture could not be read."""
-    if isinstance(error, PictureError):
+    if isinstance(error, PictureError | UnsuitableFileError):
         return error.reason
     if isinstance(error, FileNotFoundError):
         return "no such file"

@@ -20,6 +20,7 @@ from ..errors import DataError
 from .class_names import repeated_names
 from .coco_format import CocoSet, read_coco
 
+Record = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +33,8 @@ def resolve_dataset(
         dataset: the node {name, train: {json, images}, val: {json, images}, num_classes,
             class_names}; the last two are overwritten.
         num_queries: N of the model; images with more objects are reported, if it is given.
-        max_images: use only so many images of each split (for a quick try).
+        max_images: use only so many images of each split (for a quick try): the first ones, or, if
+            there are no objects in them, the first ones with objects.
 
     Raises:
         DataError: a file or folder is missing, an annotation file cannot be used, or train and val
@@ -52,6 +54,32 @@ def resolve_dataset(
         _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
     dataset.num_classes = len(train.categories)
     dataset.class_names = train.class_names
+
+
+def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
+    """Return the images that are trained on, of a data set that `resolve_dataset` registered.
+
+    Args:
+        dataset: the node.
+        filter_empty: as detectron2's: leave out images without objects that are no crowds.
+
+    Raises:
+        DataError: none is left.
+    """
+    records: list[Record] = DatasetCatalog.get(f"{dataset.name}_train")
+    kept = [record for record in records if has_objects(record)] if filter_empty else records
+    if not kept:
+        raise DataError(
+            f"{dataset.train.json} (dataset.train.json): none of its images has an object that is "
+            "no crowd, and training leaves such images out: annotate some, or set "
+            "dataloader.train.dataset.filter_empty=false"
+        )
+    return kept
+
+
+def has_objects(record: Record) -> bool:
+    """Tell whether an image has an object that is no crowd."""
+    return any(not annotation["iscrowd"] for annotation in record["annotations"])
 
 
 def _read_split(dataset: DictConfig, split: str) -> CocoSet:
@@ -81,9 +109,11 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
             missing.append((path, image["id"]))
     if missing:
         path, image_id = missing[0]
+        advice = "; write / instead of \\, as tools/check_dataset.py --fix does"
         raise DataError(
             f"{path} (image id {image_id} of {coco_set.json_file}): no such file; "
             f"{len(missing)} of {len(coco_set.images)} images are missing"
+            + (advice if "\\" in path.name else "")
         )
 
 
@@ -118,7 +148,7 @@ def _warn_about_crowded_images(coco_set: CocoSet, num_queries: int) -> None:
 
 
 def _register(name: str, coco_set: CocoSet, image_root: str, max_images: int | None) -> None:
-    records = to_records(coco_set, image_root)[:max_images]
+    records = _first(to_records(coco_set, image_root), max_images)
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
@@ -132,10 +162,18 @@ def _register(name: str, coco_set: CocoSet, image_root: str, max_images: int | N
     )
 
 
-def to_records(coco_set: CocoSet, image_root: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def _first(records: list[Record], count: int | None) -> list[Record]:
+    """Return so many records, from the first one with objects if there are none in the first."""
+    first = records[:count]
+    if any(map(has_objects, first)):
+        return first
+    return list(filter(has_objects, records))[:count] or first
+
+
+def to_records(coco_set: CocoSet, image_root: str | os.PathLike[str]) -> list[Record]:
     """Return detectron2's dataset dicts, one an image, in the order of the file."""
     class_of_category = coco_set.class_of_category
-    records: dict[Any, dict[str, Any]] = {
+    records: dict[Any, Record] = {
         image["id"]: {
             "file_name": os.path.join(image_root, image["file_name"]),
             "height": image["height"],

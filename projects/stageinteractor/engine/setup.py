@@ -8,14 +8,13 @@ import os
 from pathlib import Path
 
 import torch
-from detectron2.data import get_detection_dataset_dicts
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import save_config
-from ..data.registration import resolve_dataset
+from ..data.registration import resolve_dataset, training_images
 from ..errors import ConfigError
 from ..files import write_errors_of
 
@@ -91,9 +90,7 @@ def _num_queries(cfg: DictConfig) -> int:
 
 def iterations(cfg: DictConfig) -> int:
     """Return the number of optimiser steps in ``train.epochs`` epochs."""
-    images = get_detection_dataset_dicts(
-        f"{cfg.dataset.name}_train", filter_empty=cfg.dataloader.train.dataset.filter_empty
-    )
+    images = training_images(cfg.dataset, cfg.dataloader.train.dataset.filter_empty)
     return math.ceil(cfg.train.epochs * len(images) / images_per_step(cfg))
 
 

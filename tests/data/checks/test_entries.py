@@ -1,5 +1,6 @@
 """Entries, ids and references of an annotation file."""
 
+import json
 from typing import Any
 
 import pytest
@@ -166,3 +167,37 @@ def test_files_that_are_no_coco_json_are_refused(content, tmp_path, write_json, 
         check_dataset(write_json({"images": []}), photos)
     with pytest.raises(DataError, match="no such folder"):
         check_dataset(write_json(content), tmp_path / "nowhere")
+
+
+# What other tools write
+
+
+def test_whole_floats_are_ids_and_booleans_are_none(content, check):
+    content["images"][0]["id"] = 11.0
+    content["annotations"][0] |= {"id": 501.0, "image_id": 11.0, "category_id": 7.0}
+    assert check(content).findings == []
+    content["images"][0]["id"] = content["categories"][2]["id"] = 1
+    content["annotations"][0] |= {"image_id": True, "category_id": True}
+    content["annotations"][1]["image_id"] = 1
+    assert {f.kind for f in check(content).findings} >= {"unknown_image", "unknown_category"}
+
+
+def test_a_box_from_a_segmentation_is_a_warning(content, only):
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = [[10, 5, 30, 5, 30, 15]]
+    finding = only(content)
+    assert (finding.kind, finding.severity) == ("no_box", "warning")
+    assert finding.line().startswith("annotation id 501, image id 11 (a.png): ")
+
+
+def test_a_malformed_segmentation_without_box_is_an_incomplete_entry(content, check):
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = {"size": [40, 60], "counts": [1]}
+    finding = check(content).findings[0]
+    assert finding.kind == "malformed"
+    assert "annotation id 501" in finding.line() and "bbox" in finding.line()
+
+
+def test_a_byte_order_mark_is_passed_over(content, tmp_path, photos):
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    assert check_dataset(tmp_path / "a.json", photos, progress=False).findings == []

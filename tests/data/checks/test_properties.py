@@ -26,9 +26,11 @@ from stageinteractor.data.checks.report import as_json, details, summary
 from stageinteractor.data.coco_format import CocoSet, read_coco
 from stageinteractor.errors import DataError
 
-OF_THE_SET = {"no_images", "no_annotations", "no_categories", "looks_xyxy", "looks_relative"}
+OF_THE_SET = {"no_images", "no_annotations", "no_categories", "looks_xyxy", "looks_relative"} | {
+    "only_crowds"
+}
 UP_TO_THE_USER = {"crowded", "exif", "unused_category", "repeated_name"}
-ALL_DROPPED = {"no_images", "no_annotations", "no_categories"}
+ALL_DROPPED = {"no_images", "no_annotations", "no_categories", "only_crowds"}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def assert_told(finding: Finding) -> None:
 def test_nothing_is_wrong_with_a_good_file(folder: Path, content: Json):
     checked = check(folder, content)
     assert checked is not None
-    fine = {"no_annotations", "unused_category", "same_box"}
+    fine = {"no_annotations", "only_crowds", "unused_category", "same_box"}
     assert {finding.kind for finding in checked.findings} <= fine
 
 
@@ -107,6 +109,7 @@ def test_what_training_refuses_or_leaves_out_is_an_error(folder: Path, content: 
     if checked is not None and checked.num_errors == 0:
         assert found is not None, "the check finds nothing"
         assert len(found.annotations) == len(content["annotations"])
+        assert any(not each["iscrowd"] for each in found.annotations), "nothing to train on"
 
 
 @given(content=files())
@@ -116,8 +119,9 @@ def test_a_repaired_file_can_be_trained_on_and_is_not_repaired_twice(folder: Pat
         old, images = read_set(write(folder, content), folder, progress=False)
     except DataError:
         return
+    before = json.dumps(old)
     fixed, changes = repair(old, folder, images)
-    assert json.dumps(old) == json.dumps(content)
+    assert json.dumps(old) == before
     checked = check_content(fixed, folder, images)
     left = {finding.kind for finding in checked.findings}
     if fixed["annotations"] and all(max(entry["bbox"]) <= 1 for entry in fixed["annotations"]):

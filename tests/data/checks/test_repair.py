@@ -49,7 +49,7 @@ def fix(write_json: Callable[..., Path], photos: Path) -> Callable[[Json], Repai
         assert bool(changes) == (json.dumps(fixed) != before)  # nothing is changed in silence
         checked = check_content(fixed, photos, files)
         left = {finding.kind for finding in checked.findings if finding.severity == "error"}
-        assert left <= {"no_images", "no_annotations"}  # all dropped
+        assert left <= {"no_images", "no_annotations", "only_crowds"}  # the rest was dropped
         assert repair(fixed, photos, files)[1] == []
         coco_set = read_coco(write_json(fixed, "fixed.json"))
         assert len(coco_set.annotations) == len(fixed["annotations"])
@@ -158,7 +158,7 @@ def test_unknown_references_and_incomplete_entries_are_dropped(content, fix):
 
 
 def test_missing_and_unreadable_images_go_with_their_objects(content, photos, fix):
-    (photos / "a.png").write_bytes(b"")
+    (photos / "a.png").write_bytes(b"Dear Sir")
     fixed = fix(content)
     assert fixed.ids("images") == [12] and fixed.ids("annotations") == [503]
     (line,) = fixed.lines
@@ -372,3 +372,66 @@ def test_whatever_is_broken_is_found_and_repaired(content, fix, check, write_jso
         if check(broken).num_errors == 0:
             read = read_coco(write_json(broken))
             assert len(read.annotations) == len(broken["annotations"])
+
+
+# What other tools write
+
+
+def test_whole_floats_become_integers(content, fix):
+    content["images"][0]["id"] = 11.0
+    content["annotations"][0] |= {"id": 501.0, "image_id": 11.0, "category_id": 7.0}
+    fixed = fix(content)
+    assert fixed.lines == []
+    assert '"id": 501, "image_id": 11, "category_id": 7' in json.dumps(fixed.content)
+
+
+def test_boxes_are_taken_from_segmentations(content, fix):
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = [[10, 5, 30, 5, 30, 15]]
+    fixed = fix(content)
+    assert fixed.box(501) == [10, 5, 20, 10]
+    assert fixed.lines == ["box set: that of the segmentation, for 1 objects that had none"]
+
+
+def in_a_folder(content: Json, photos: Path) -> None:
+    """Move a.png to sub/a.png, which the set calls by its name on Windows."""
+    (photos / "sub").mkdir()
+    (photos / "a.png").rename(photos / "sub" / "a.png")
+    content["images"][0]["file_name"] = "sub\\a.png"
+
+
+def test_backslashes_become_slashes_where_there_is_such_a_file(content, photos, fix):
+    in_a_folder(content, photos)
+    fixed = fix(content)
+    assert fixed.content["images"][0]["file_name"] == "sub/a.png"
+    assert fixed.ids("images") == [11, 12] and fixed.ids("annotations") == [501, 502, 503]
+    assert fixed.lines == ["image id 11 (sub\\a.png): renamed: file_name is now sub/a.png"]
+
+
+def test_backslashes_are_reported_as_what_they_are(content, photos, write_json):
+    in_a_folder(content, photos)
+    (finding,) = check_dataset(write_json(content), photos, progress=False).findings
+    assert (finding.kind, finding.severity) == ("backslashes", "error")
+    assert "sub/a.png" in finding.line()
+
+
+def test_both_spellings_of_a_file_are_joined(content, photos, fix):
+    in_a_folder(content, photos)
+    content["images"].append(content["images"][0] | {"id": 13, "file_name": "sub/a.png"})
+    content["annotations"][0]["image_id"] = 13
+    fixed = fix(content)
+    assert fixed.ids("images") == [11, 12]
+    assert [a["image_id"] for a in fixed.content["annotations"]] == [11, 11, 12]
+
+
+def test_a_file_whose_name_has_a_backslash_keeps_it(content, photos, fix):
+    (photos / "a.png").rename(photos / "sub\\a.png")
+    content["images"][0]["file_name"] = "sub\\a.png"
+    assert fix(content).lines == []
+
+
+def test_a_name_that_leads_nowhere_with_slashes_either_is_dropped(content, photos, fix):
+    in_a_folder(content, photos)
+    content["images"][0]["file_name"] = "other\\a.png"
+    fixed = fix(content)
+    assert fixed.ids("images") == [12] and "no such file" in fixed.lines[0]

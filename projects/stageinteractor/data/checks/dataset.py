@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
 from ..box_checks import box_fault
 from ..coco_format import read_json_object
+from ..ids import with_whole_ids
 from .boxes import check_boxes, check_crowded, check_fields
 from .entries import SINGULAR, Entries, can_be_kept, check_entries, is_size
-from .findings import ERROR, KINDS, WARNING, Finding, Json
-from .image_files import ImageFile, check_image_files, read_image_files
+from .findings import ERROR, KINDS, SET, WARNING, Finding, Json, Place
+from .image_files import ImageFile, check_image_files, read_images_of
+from .trained_on import check_trained_on
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class CheckedSet:
 
 
 def read_annotation_file(json_file: str | os.PathLike[str]) -> Json:
-    """Read a JSON file and see that it has COCO's three lists.
+    """Read a JSON file and see that it has COCO's three lists; ids such as 1.0 become integers.
 
     Raises:
         DataError: there is no such file, it is not JSON, or a list is missing.
@@ -58,6 +60,7 @@ def read_annotation_file(json_file: str | os.PathLike[str]) -> Json:
     for name in SINGULAR:
         if not isinstance(content.get(name), list):
             raise DataError(f"{json_file}: no list {name!r}; is this COCO's detection format?")
+        content[name] = [with_whole_ids(entry) for entry in content[name]]
     return content
 
 
@@ -70,24 +73,40 @@ def read_set(
         The parsed JSON, and what reading each file gave, by path.
 
     Raises:
-        DataError: the annotation file cannot be used at all, or there is no such folder.
+        DataError: the annotation file cannot be used at all, or there is no such folder, or the
+            machine cannot read a file now.
     """
     content, root = read_annotation_file(json_file), Path(image_root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that the file_names start from")
     images = [image for image in content["images"] if can_be_kept("images", image)]
-    return content, read_image_files([root / image["file_name"] for image in images], progress)
+    return content, read_images_of([image["file_name"] for image in images], root, progress)
 
 
 def check_content(
-    content: Json, root: Path, files: dict[Path, ImageFile], num_queries: int = 100
+    content: Json,
+    root: Path,
+    files: dict[Path, ImageFile],
+    num_queries: int = 100,
+    json_file: str | os.PathLike[str] | None = None,
 ) -> CheckedSet:
-    """Check an annotation file against its images, both read by `read_set`."""
+    """Check an annotation file against its images, both read by `read_set`.
+
+    Args:
+        content, files: what `read_set` returned for the folder ``root``.
+        root: folder that the file names start from.
+        num_queries: images with more objects than so many are reported.
+        json_file: names the set in findings about it as a whole.
+    """
     entries, findings = check_entries(content)
     findings += check_boxes(entries)
     findings += check_fields(entries)
     findings += check_crowded(entries, num_queries)
     findings += check_image_files(entries, root, files)
+    findings += check_trained_on(entries)
+    if json_file is not None:
+        place = Place(entry=os.fspath(json_file))
+        findings = [replace(f, place=place) if f.place == SET else f for f in findings]
     order = list(KINDS)
     severities = (ERROR, WARNING)
     findings.sort(key=lambda f: (severities.index(f.severity), order.index(f.kind)))
@@ -118,10 +137,11 @@ def check_dataset(
         progress: show a bar over the images, on a terminal.
 
     Raises:
-        DataError: the annotation file cannot be used at all, or there is no such folder.
+        DataError: the annotation file cannot be used at all, or there is no such folder, or the
+            machine cannot read a file now.
     """
     content, files = read_set(json_file, image_root, progress)
-    return check_content(content, Path(image_root), files, num_queries)
+    return check_content(content, Path(image_root), files, num_queries, json_file)
 
 
 def _box_sizes(entries: Entries) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..class_names import distinct_names
+from ..segmentation import with_box
 from ..values import is_number, is_writable
 from .findings import Finding, Json, Place
 
@@ -56,19 +57,23 @@ def class_name(category: Json) -> str:
 
 
 def key_of(value: Any) -> Any:
-    """Return an id as it can be looked up; None for what cannot be one (a list, an object)."""
-    return value if isinstance(value, int | float | str) else None
+    """Return an id as it can be looked up; None for what cannot be one, such as a list or True."""
+    is_key = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return value if is_key else None
 
 
 def check_entries(content: Json) -> tuple[Entries, list[Finding]]:
     """Check the three lists of an annotation file; each must be a list."""
-    whole = {name: [e for e in content[name] if can_be_kept(name, e)] for name in SINGULAR}
+    listed = {name: content[name] for name in SINGULAR}
+    listed["annotations"] = [with_box(entry) for entry in content["annotations"]]
+    whole = {name: [e for e in listed[name] if can_be_kept(name, e)] for name in SINGULAR}
     image_of = _by_id(whole["images"])
     category_of = _by_id(whole["categories"])
     findings: list[Finding] = []
     for name, kind in SINGULAR.items():
-        findings += _check_list(name, content[name], image_of)
+        findings += _check_list(name, listed[name], image_of)
         findings += _repeated(whole[name], kind, image_of)
+    findings += _boxes_taken(content["annotations"], listed["annotations"], image_of)
     findings += _repeated_values(whole["images"], "file_name", "repeated_file", Place.of_image)
     findings += _repeated_values(whole["categories"], "name", "repeated_name", Place.of_category)
     annotations = list(_of_known(whole["annotations"], image_of, category_of, findings.append))
@@ -88,6 +93,16 @@ def _check_list(name: str, listed: list[Any], image_of: dict[Any, Json]) -> Iter
     for position, entry in enumerate(listed):
         for kind, problem in _entry_problems(name, entry):
             yield Finding(kind, problem, _place(name, position, entry, image_of))
+
+
+def _boxes_taken(
+    given: list[Any], completed: list[Any], image_of: dict[Any, Json]
+) -> Iterator[Finding]:
+    """Yield the annotations that `with_box` has given a box."""
+    for position, (before, after) in enumerate(zip(given, completed, strict=True)):
+        if after is not before:
+            problem = "it has a segmentation, but no bbox"
+            yield Finding("no_box", problem, _place("annotations", position, after, image_of))
 
 
 def _entry_problems(name: str, entry: Any) -> Iterator[tuple[str, str]]:

@@ -24,11 +24,16 @@ class Kind:
     advice: str
 
 
+TO_TRAIN_ON = (
+    "training leaves images without objects out: annotate some, or set "
+    "dataloader.train.dataset.filter_empty=false"
+)
 KINDS = {
     # the file as a whole
     "no_images": Kind("no images", ERROR, "list the images"),
     "no_categories": Kind("no categories", ERROR, "list at least one class"),
-    "no_annotations": Kind("no annotations", ERROR, "there is nothing to learn or to measure"),
+    "no_annotations": Kind("no annotations", ERROR, TO_TRAIN_ON),
+    "only_crowds": Kind("no objects but crowds", ERROR, TO_TRAIN_ON),
     "looks_xyxy": Kind("looks like corners", ERROR, "write boxes as x, y, width, height"),
     "looks_relative": Kind("looks relative", ERROR, "write boxes in pixels"),
     # entries
@@ -44,6 +49,7 @@ KINDS = {
     "odd_area": Kind("impossible area", ERROR, "set it to the object's pixels, or leave it out"),
     # image files
     "missing_image": Kind("image missing", ERROR, "restore the file, or remove the image"),
+    "backslashes": Kind("file name with backslashes", ERROR, "write / instead"),
     "unreadable_image": Kind("image unreadable", ERROR, "repair the file, or remove the image"),
     "odd_size": Kind("image size that is none", ERROR, "set width and height to the file's"),
     "other_size": Kind("image size differs", ERROR, "set width and height to the file's"),
@@ -69,6 +75,7 @@ KINDS = {
     "id_0": Kind(
         "annotation id 0", WARNING, "COCO's evaluation elsewhere calls it missed: number from 1"
     ),
+    "no_box": Kind("no box", WARNING, "that of its segmentation is taken"),
     "no_area": Kind("no area", WARNING, "width times height is taken"),
     "large_area": Kind(
         "area larger than the box", WARNING, "AP by size would be wrong: correct it"

@@ -6,20 +6,41 @@ turned image. What `read_picture` refuses is a fault here, too.
 
 from __future__ import annotations
 
+import errno
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image
 from tqdm.contrib.concurrent import thread_map
 
-from ..pictures import open_image, reason_of
+from ...errors import DataError
+from ...regular_files import UnsuitableFileError, require_regular_file
+from ..pictures import MAX_BYTES, open_image, reason_of
 from .entries import Entries, is_size
 from .findings import Finding, Json, Place
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+NO_FILE = (errno.ENOENT, errno.ENOTDIR)
+OF_THE_NAME = (errno.ELOOP, errno.ENAMETOOLONG)  # it will never lead to a file
+
+
+class UnavailableFileError(DataError):
+    """The machine cannot read a file now, which says nothing about the file.
+
+    Args:
+        path: of the file.
+        error: what opening, reading or decoding it raised.
+    """
+
+    def __init__(self, path: Path, error: OSError | MemoryError) -> None:
+        reason = getattr(error, "strerror", None) or "not enough memory"
+        super().__init__(
+            f"{path}: cannot be read now: {reason}; this is the machine's fault, not the file's, "
+            "so nothing is repaired: put it right and start again"
+        )
 
 
 @dataclass(frozen=True)
@@ -52,20 +73,35 @@ def read_image_file(path: Path) -> ImageFile:
 
     Every byte is decoded, because only that finds a file that was cut off or made wrongly; a JPEG
     at an eighth of its size.
+
+    Raises:
+        UnavailableFileError: the machine cannot read it now: no permission, too many open files,
+            an input/output error, no memory.
     """
     try:
+        require_regular_file(path, MAX_BYTES)
         data = path.read_bytes()
-    except FileNotFoundError:
-        return ImageFile(fault="no such file", exists=False)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return ImageFile(fault=str(error), exists=not isinstance(error, NotADirectoryError))
-    try:
         orientation, (width, height) = _orientation_and_size(data)
+    except MemoryError as error:
+        raise UnavailableFileError(path, error) from error
+    except OSError as error:
+        return _not_opened(path, error)
+    except UnsuitableFileError as error:
+        return ImageFile(fault=error.reason)
     except Exception as error:  # Pillow raises whatever the bytes lead it to
         return ImageFile(fault=reason_of(error))
     if orientation in QUARTER_TURNS:
         width, height = height, width
     return ImageFile(width, height, orientation)
+
+
+def _not_opened(path: Path, error: OSError) -> ImageFile:
+    """Return the fault of a file or its name; Pillow's errors about bytes have no number."""
+    if error.errno in NO_FILE:
+        return ImageFile(fault="no such file", exists=False)
+    if error.errno is None or error.errno in OF_THE_NAME:
+        return ImageFile(fault=reason_of(error))
+    raise UnavailableFileError(path, error) from error
 
 
 def _orientation_and_size(data: bytes) -> tuple[int, tuple[int, int]]:
@@ -90,13 +126,43 @@ def _orientation(image: Image.Image) -> int:
 
 
 def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path, ImageFile]:
-    """Read files in parallel threads (Pillow decodes outside Python's lock)."""
+    """Read files in parallel threads (Pillow decodes outside Python's lock).
+
+    Raises:
+        UnavailableFileError: the machine cannot read one of them now.
+    """
     wanted = list(dict.fromkeys(paths))
     quiet = None if progress else True  # None: where there is no terminal
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about odd EXIF
         read = thread_map(read_image_file, wanted, desc="images", unit="image", disable=quiet)
     return dict(zip(wanted, read, strict=True))
+
+
+def read_images_of(names: Sequence[str], root: Path, progress: bool) -> dict[Path, ImageFile]:
+    """Read the files of these names below ``root``.
+
+    Where a name with backslashes leads to none, the file of that name with slashes is read, too.
+
+    Raises:
+        UnavailableFileError: the machine cannot read one of them now.
+    """
+    files = read_image_files([root / name for name in names], progress)
+    missing = [name for name in names if "\\" in name and not files[root / name].exists]
+    return files | read_image_files([root / with_slashes(name) for name in missing], progress)
+
+
+def with_slashes(name: str) -> str:
+    """Return a file name as other systems than Windows write it."""
+    return name.replace("\\", "/")
+
+
+def name_in_use(name: str, root: Path, files: dict[Path, ImageFile]) -> str:
+    """Return a file name, with slashes if only so there is such a file."""
+    if files[root / name].exists:
+        return name
+    other = files.get(root / with_slashes(name))
+    return with_slashes(name) if other is not None and other.exists else name
 
 
 def check_image_files(
@@ -113,7 +179,12 @@ def check_image_files(
         if "width" in image and "height" in image and not is_size(image):
             size = f"width {image['width']!r}, height {image['height']!r}"
             yield Finding("odd_size", size, Place.of_image(image))
-        file = files[root / image["file_name"]]
+        name = name_in_use(image["file_name"], root, files)
+        file = files[root / name]
+        if name != image["file_name"]:
+            yield Finding(
+                "backslashes", f"no such file, but there is {name}", Place.of_image(image)
+            )
         if not file.exists:
             yield Finding("missing_image", f"{root / image['file_name']}", Place.of_image(image))
         elif file.fault is not None:

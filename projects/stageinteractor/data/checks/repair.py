@@ -17,6 +17,7 @@ from .findings import Json
 from .image_files import ImageFile
 from .repair_boxes import repair_boxes, repair_fields, repair_form
 from .repair_entries import (
+    complete_boxes,
     drop_strangers,
     join_files,
     keep_whole,
@@ -24,7 +25,7 @@ from .repair_entries import (
     number_annotations,
     settle_ids,
 )
-from .repair_images import correct_sizes, drop_unreadable, fill_sizes
+from .repair_images import correct_sizes, drop_unreadable, fill_sizes, rename_images
 
 
 def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Json, list[Change]]:
@@ -42,7 +43,8 @@ def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Jso
     form = form_of(check_entries(content)[0])
     images = keep_whole("images", content["images"], log)
     categories = keep_whole("categories", content["categories"], log)
-    annotations = keep_whole("annotations", content["annotations"], log)
+    annotations = keep_whole("annotations", complete_boxes(content["annotations"], log), log)
+    rename_images(images, root, files, log)
     images, annotations = settle_ids("images", images, annotations, log)
     categories, annotations = settle_ids("categories", categories, annotations, log)
     name_categories(categories, log)

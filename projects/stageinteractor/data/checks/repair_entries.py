@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..segmentation import with_box
 from ..values import is_writable, printable
 from .changes import ChangeLog
 from .entries import SINGULAR, can_be_kept, class_name, is_id, key_of
@@ -26,6 +27,15 @@ def keep_whole(name: str, listed: list[Any], log: ChangeLog) -> list[Json]:
         else:
             log.add("dropped", "incomplete", Place(entry=f"number {position} of {name!r}"))
     return kept
+
+
+def complete_boxes(annotations: list[Any], log: ChangeLog) -> list[Any]:
+    """Return the annotations, with boxes from their segmentations where they have none."""
+    completed = [with_box(annotation) for annotation in annotations]
+    count = sum(after is not before for before, after in zip(annotations, completed, strict=True))
+    if count:
+        log.add("box set", f"that of the segmentation, for {count} objects that had none")
+    return completed
 
 
 def free_ids(entries: Iterable[Json]) -> Iterator[int]:

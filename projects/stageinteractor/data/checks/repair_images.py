@@ -20,9 +20,20 @@ from .boxes import TOLERANCE, is_box
 from .changes import ChangeLog
 from .entries import is_size
 from .findings import Json, Place
-from .image_files import ImageFile
+from .image_files import ImageFile, name_in_use
 
 Size = tuple[float, float]
+
+
+def rename_images(
+    images: list[Json], root: Path, files: dict[Path, ImageFile], log: ChangeLog
+) -> None:
+    """Write / for the backslashes of Windows in file names, where only so there is a file."""
+    for image in images:
+        name = name_in_use(image["file_name"], root, files)
+        if name != image["file_name"]:
+            log.add("renamed", f"file_name is now {name}", Place.of_image(image))
+            image["file_name"] = name
 
 
 def drop_unreadable(
