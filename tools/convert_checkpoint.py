@@ -18,7 +18,7 @@ import torch
 from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
 from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, instantiate, load_config
-from stageinteractor.engine.checkpointing import read_checkpoint
+from stageinteractor.engine.weights import read_checkpoint
 from stageinteractor.files import atomic_path
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from stageinteractor import Predictor
 from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine.run_folder import find_checkpoint, use_folder_beside
 from stageinteractor.export import describe, export_detector
-from stageinteractor.predictor import find_checkpoint
 
 SIZES = [[480, 640], [333, 500]]
 
@@ -52,6 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file)
     apply_overrides(cfg, args.opts)
+    use_folder_beside(cfg, args.config_file, args.opts)
     weights = args.weights or find_checkpoint(cfg, args.config_file)
     predictor = Predictor.from_config(cfg, weights, "cpu")
     if predictor.class_names:  # a config before training has them in its annotation file only

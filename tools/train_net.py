@@ -15,6 +15,7 @@ import argparse
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine import evaluate, train
 from stageinteractor.engine.launch import launch
+from stageinteractor.engine.run_folder import use_folder_beside
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,10 +26,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--eval-only",
         action="store_true",
-        help="evaluate train.init_checkpoint=FILE, else the last checkpoint of train.output_dir",
+        help="evaluate train.init_checkpoint=FILE, else the last checkpoint beside a run's "
+        "config.yaml or in train.output_dir",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of train.output_dir"
+        "--resume", action="store_true", help="go on from the last checkpoint of the same folder"
     )
     parser.add_argument(
         "--num-gpus", type=int, default=1, metavar="N", help="processes here; on CPUs too"
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     """Do the work of one process."""
     cfg = load_config(args.config_file)
     apply_overrides(cfg, args.opts)
+    use_folder_beside(cfg, args.config_file, args.opts)
     if args.eval_only:
         chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
         evaluate(cfg, cfg.train.init_checkpoint if chosen else None)

@@ -22,6 +22,7 @@ from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_batches
 from stageinteractor.engine.run import build_trained_model
+from stageinteractor.engine.run_folder import use_folder_beside
 from stageinteractor.engine.setup import find_device
 from stageinteractor.errors import ConfigError
 from stageinteractor.files import atomic_write_text
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
         cfg = load_config(config)
         apply_overrides(cfg, args.opts)
+        use_folder_beside(cfg, config, args.opts)
         cfg.train.device = find_device(cfg.train.device)
         folder = cfg.train.output_dir if len(names) == 1 else "output"
         output = output or Path(folder) / "unstable_score"

@@ -22,6 +22,7 @@ from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_inputs
 from stageinteractor.engine.run import build_trained_model
+from stageinteractor.engine.run_folder import use_folder_beside
 from stageinteractor.engine.setup import find_device
 from stageinteractor.files import atomic_write_text
 from stageinteractor.visualization.assignment import (
@@ -57,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file)
     apply_overrides(cfg, args.opts)
+    use_folder_beside(cfg, args.config_file, args.opts)
     cfg.train.device = find_device(cfg.train.device)
     inputs = annotated_inputs(cfg, args.split, args.images)
     model = build_trained_model(cfg, args.weights)

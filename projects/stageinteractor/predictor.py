@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +23,10 @@ from torch import nn
 from .config import instantiate, load_config
 from .data.mapper import augment
 from .data.pictures import Picture, as_array, name_of, open_picture
-from .engine.checkpointing import BEST, load_all_weights
+from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
-from .errors import ConfigError, DataError
+from .engine.weights import load_all_weights
+from .errors import ConfigError
 from .prediction.classes import Classes, find_classes
 
 __all__ = ["Predictor", "find_checkpoint"]
@@ -137,38 +137,6 @@ class Predictor:
         height, width = pixels.shape[:2]
         tensor, _ = augment(self.augmentations, pixels, name_of(image))
         return {"image": tensor, "height": height, "width": width}
-
-
-def find_checkpoint(cfg: DictConfig, config_file: str | os.PathLike[str] | None = None) -> str:
-    """Return the best or else last checkpoint of a run, else ``train.init_checkpoint``.
-
-    Args:
-        cfg: of the run.
-        config_file: a run's ``config.yaml``: its folder is looked into before
-            ``train.output_dir``, which is as it was when training.
-
-    Raises:
-        DataError: there is none.
-    """
-    folders = []
-    if config_file is not None and Path(config_file).suffix != ".py":
-        folders.append(Path(config_file).parent)
-    output_dir = OmegaConf.select(cfg, "train.output_dir", default=None)
-    if output_dir is not None:
-        folders.append(Path(output_dir))
-    folders = list(dict.fromkeys(folders))
-    for place in folders:
-        names = [f"{BEST}.pth"]
-        if (place / "last_checkpoint").is_file():
-            names.append((place / "last_checkpoint").read_text(encoding="utf-8").strip())
-        for name in names:
-            if (place / name).is_file():
-                return str(place / name)
-    initial = OmegaConf.select(cfg, "train.init_checkpoint", default=None)
-    if initial:
-        return str(initial)
-    looked = " or ".join(str(place) for place in folders) or "the config"
-    raise DataError(f"no checkpoint in {looked}: train first, or name one as weights")
 
 
 def _test_mapper(cfg: DictConfig) -> DictConfig:

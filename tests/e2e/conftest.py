@@ -91,6 +91,22 @@ def call(train_net):
 
 
 @pytest.fixture
+def refused(call, capsys):
+    """Call train_net, expect exit code 2 and return the one line on standard error."""
+
+    def run(*arguments, **keywords) -> str:
+        with pytest.raises(SystemExit) as stop:
+            call(*arguments, **keywords)
+        assert stop.value.code == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len([line for line in lines if line.startswith("error: ")]) == 1
+        assert not any("Traceback" in line for line in lines)
+        return lines[-1]
+
+    return run
+
+
+@pytest.fixture
 def start():
     """Start train_net as a process of its own."""
 

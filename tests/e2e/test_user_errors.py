@@ -6,22 +6,6 @@ import shutil
 import pytest
 
 
-@pytest.fixture
-def refused(call, capsys):
-    """Call train_net, expect exit code 2 and return the one line on standard error."""
-
-    def run(*arguments, **keywords) -> str:
-        with pytest.raises(SystemExit) as stop:
-            call(*arguments, **keywords)
-        assert stop.value.code == 2
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert len([line for line in lines if line.startswith("error: ")]) == 1
-        assert not any("Traceback" in line for line in lines)
-        return lines[-1]
-
-    return run
-
-
 def test_an_override_that_does_not_exist_names_the_nearest(refused, small_run):
     line = refused(*small_run, "train.max_itr=5")
     assert "'train.max_itr' does not exist" in line and "train.max_iter" in line

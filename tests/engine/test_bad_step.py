@@ -2,7 +2,7 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from stageinteractor.engine.bad_step import model_batch, plain_batch
-from stageinteractor.engine.checkpointing import read_checkpoint
+from stageinteractor.engine.weights import read_checkpoint
 
 
 def test_what_a_model_takes_survives_a_file(tmp_path):

@@ -10,11 +10,10 @@ from stageinteractor.engine.checkpointing import (
     AtomicCheckpointer,
     BestCheckpoint,
     PeriodicCheckpoint,
-    load_weights,
-    read_checkpoint,
 )
 from stageinteractor.engine.ema import WeightAverage
 from stageinteractor.engine.stopping import StopRequest
+from stageinteractor.engine.weights import load_weights, read_checkpoint
 from stageinteractor.errors import DataError, NonFiniteLossError, OutputError
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from stageinteractor.engine.last_evaluation import LastEvaluation
@@ -34,3 +36,27 @@ def test_nan_survives(tmp_path):
     LastEvaluation(str(tmp_path)).get(1, lambda: {"bbox": {"APl": float("nan")}})
     value = LastEvaluation(str(tmp_path), 1).get(1, not_called)["bbox"]["APl"]
     assert value != value
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"iteration": 9}',
+        b'{"iteration": 9, "results": null}',
+        b'{"iteration": 9, "results": [1]}',
+        b'{"iteration": 9, "results": {"bbox": 3}}',
+        b'{"iteration": 9, "results": {"bbox": {"AP": "high"}}}',
+        b'{"iteration": 9, "results": {"bbox": {"AP": [1]}}}',
+        b'{"iteration": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_a_file_that_is_odd_is_evaluated_again(folder, content):
+    (Path(folder) / "last_evaluation.json").write_bytes(content)
+    other = {"bbox": {"AP": 20.0}}
+    assert LastEvaluation(folder, resumed=9).get(9, lambda: other) == other

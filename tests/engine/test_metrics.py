@@ -53,3 +53,12 @@ def test_half_a_line_is_dropped(tmp_path):
 def test_without_a_file_there_is_nothing_to_drop(tmp_path):
     assert forget_metrics_from(tmp_path / "metrics.json", 8) == -1
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_odd_lines_are_dropped(tmp_path):
+    path = tmp_path / "metrics.json"
+    lines(path, 2, 5)
+    odd = ['"text"', "null", "3", '{"iteration": "7"}', '{"iteration": null}', '{"iteration": [1]}']
+    path.write_text(path.read_text() + "\n".join([*odd, '{"iteration": NaN}', "[" * 100_000, ""]))
+    assert forget_metrics_from(path, 8) == 5
+    assert len(path.read_text().splitlines()) == 2

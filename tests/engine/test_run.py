@@ -41,7 +41,7 @@ def save(tmp_path):
 
 
 def test_the_file_that_is_named_comes_before_the_last_one_before_the_first_one(cfg, save, tmp_path):
-    with pytest.raises(DataError, match=r"run has no checkpoint: set train\.init_checkpoint"):
+    with pytest.raises(DataError, match=r"no checkpoint in .*run: .*train\.init_checkpoint"):
         build_trained_model(cfg)
     cfg.train.init_checkpoint = save("first.pth", 1.0)
     assert build_trained_model(cfg).weight.item() == 1.0

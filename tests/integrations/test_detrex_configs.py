@@ -209,7 +209,7 @@ def test_weights_of_the_backbone_fit(tmp_path: Path):
     import torchvision
 
     from stageinteractor.checkpoint.resnet_names import from_torchvision
-    from stageinteractor.engine.checkpointing import load_weights
+    from stageinteractor.engine.weights import load_weights
 
     source = torchvision.models.resnet50(weights=None).state_dict()
     weights = {f"backbone.{from_torchvision(k)}": v for k, v in source.items()}

@@ -1,9 +1,10 @@
-"""Checkpoints: written whole or not at all, read without executing anything."""
+"""Checkpoints of a training: written whole or not at all, and taken up again."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import re
 import shutil
@@ -18,90 +19,12 @@ from torch import nn
 
 from ..errors import DataError, NonFiniteLossError, OutputError, one_line
 from ..files import atomic_path, atomic_write_text
+from .resuming import explained, load_module
+from .run_folder import BEST, NOTE, last_checkpoint
 from .stopping import StopRequest
+from .weights import read_checkpoint
 
 logger = logging.getLogger(__name__)
-BEST = "model_best"
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
-
-    Raises:
-        DataError: no such file, or not a checkpoint that can be read safely.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such checkpoint file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, all of them mean the same here
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"{path}: not a checkpoint of tensors and plain values: {reason}"
-        ) from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
-    return content
-
-
-def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> list[str]:
-    """Load model weights; what has another shape, such as the heads for other classes, is dropped.
-
-    Args:
-        model: in place.
-        path: a checkpoint ({"model": weights, ...}), or bare weights.
-        ema: take the averaged weights of the checkpoint, if it has them.
-
-    Returns:
-        names of the model's tensors that were left as they were initialised.
-
-    Raises:
-        DataError: the file cannot be read, or nothing in it fits the model.
-    """
-    content = read_checkpoint(path)
-    weights = content.get("model", content)
-    if ema and "ema" in content:
-        prefix = "module."  # of torch's AveragedModel, which also counts its updates
-        averaged = content["ema"].items()
-        weights = {k.removeprefix(prefix): v for k, v in averaged if k.startswith(prefix)}
-    own = model.state_dict()
-    fits = {name: value for name, value in weights.items() if _same_shape(value, own.get(name))}
-    if not fits:
-        raise DataError(f"{path}: none of its {len(weights)} entries fits the model")
-    model.load_state_dict(fits, strict=False)
-    mismatched = [name for name in weights if name in own and name not in fits]
-    _report(f"{path}: other shapes, left as they were initialised", mismatched)
-    _report(f"{path}: not in the model, ignored", [name for name in weights if name not in own])
-    _report(f"{path}: missing, left as they were initialised", [n for n in own if n not in weights])
-    logger.info("%s: loaded %d of the model's %d tensors", path, len(fits), len(own))
-    return [name for name in own if name not in fits]
-
-
-def load_all_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
-    """Load a checkpoint that leaves nothing of the model as it was initialised.
-
-    Args:
-        model, path, ema: as of `load_weights`.
-
-    Raises:
-        DataError: the file cannot be read, or does not hold all weights of the model.
-    """
-    missing = load_weights(model, path, ema)
-    if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of the model's tensors are not in it, or in another shape, "
-            f"such as {missing[0]}; give the config that it was trained with"
-        )
-
-
-def _same_shape(value: Any, own: torch.Tensor | None) -> bool:
-    return own is not None and isinstance(value, torch.Tensor) and value.shape == own.shape
-
-
-def _report(text: str, names: list[str], limit: int = 6) -> None:
-    if names:
-        more = f" and {len(names) - limit} more" if len(names) > limit else ""
-        logger.warning("%s: %s%s", text, ", ".join(names[:limit]), more)
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -150,29 +73,50 @@ class AtomicCheckpointer(Checkpointer):
         return path
 
     def _last_whole(self) -> str:
-        if not self.has_checkpoint():
+        try:
+            last = last_checkpoint(self.save_dir)
+        except DataError:  # of an earlier run; what could not be written matters more
+            last = None
+        if last is None:
             return "there is no earlier checkpoint to resume from"
-        last = self.get_checkpoint_file()
         return f"the last whole checkpoint is {last}, which --resume goes on from"
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note which file ``--resume`` begins from."""
-        atomic_write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+        atomic_write_text(Path(self.save_dir) / NOTE, last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        """Whether the folder has a last checkpoint."""
+        return last_checkpoint(self.save_dir) is not None
+
+    def get_checkpoint_file(self) -> str:
+        """Return the folder's last checkpoint, or an empty string."""
+        return str(last_checkpoint(self.save_dir) or "")
 
     def _load_file(self, f: str) -> dict[str, Any]:
         return read_checkpoint(f)
 
     def resume(self) -> int:
-        """Load the last checkpoint of the folder and return the number of finished iterations."""
+        """Load the last checkpoint of the folder and return the number of finished iterations.
+
+        Raises:
+            DataError: it cannot be read, or belongs to other settings.
+        """
         path = self.get_checkpoint_file()
         content = read_checkpoint(path)
-        self.model.load_state_dict(content["model"])
-        for key, part in self.checkpointables.items():
-            if key not in content:
-                raise DataError(f"{path}: lacks {key!r}; it was saved with other train settings")
-            part.load_state_dict(content[key])
+        for key, part in {"model": self.model, **self.checkpointables}.items():
+            with explained(path, key):
+                if key not in content:
+                    raise DataError(f"lacks {key!r}; it was saved with other train settings")
+                if isinstance(part, nn.Module):
+                    load_module(part, content[key], path)
+                else:
+                    part.load_state_dict(content[key])
+        iteration = content.get("iteration")
+        if not isinstance(iteration, int) or iteration < 0:
+            raise DataError(f"{path}: iteration {iteration!r} is no number of an iteration")
         logger.info("resumed from %s", path)
-        return int(content["iteration"]) + 1
+        return iteration + 1
 
 
 def _not_finite(model: nn.Module) -> list[str]:
@@ -264,9 +208,21 @@ class BestCheckpoint(HookBase):
         self.metric = metric
         self.seen = -1  # iteration of the last evaluation that was looked at
         self.best = float("-inf")
-        path = Path(checkpointer.save_dir) / f"{BEST}.pth"
-        if resume and path.is_file():
-            self.best = float(read_checkpoint(path).get("best_value", self.best))
+        if resume:
+            self._compare_with_earlier(Path(checkpointer.save_dir) / f"{BEST}.pth")
+
+    def _compare_with_earlier(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        content = read_checkpoint(path)
+        metric = content.get("best_metric", self.metric)  # files of older versions do not say
+        if metric != self.metric:
+            logger.warning("%s is the best by %s: it will be replaced", path, metric)
+            return
+        value = content.get("best_value")
+        if not isinstance(value, float | int) or not math.isfinite(value):
+            raise DataError(f"{path}: best_value {value!r} is no number; rename the file")
+        self.best = float(value)
 
     def before_train(self) -> None:
         """Leave metrics alone that a checkpoint brought with it."""
@@ -287,4 +243,5 @@ class BestCheckpoint(HookBase):
         self.seen = iteration
         if value > self.best:
             self.best = float(value)
-            self.checkpointer.save(BEST, iteration=int(iteration), best_value=self.best)
+            about = {"best_value": self.best, "best_metric": self.metric}
+            self.checkpointer.save(BEST, iteration=int(iteration), **about)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from detectron2.utils import comm
 
 from ..files import atomic_write_text
 
+logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
 FILE = "last_evaluation.json"
 
@@ -29,8 +31,7 @@ class LastEvaluation:
         self.earlier: Metrics | None = None
         self.resumed = resumed
         if resumed is not None and comm.is_main_process() and self.path.is_file():
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            self.earlier = content["results"] if content["iteration"] == resumed else None
+            self.earlier = _read(self.path, resumed)
 
     def get(self, iteration: int, evaluate: Callable[[], Metrics]) -> Metrics:
         """Return the result after an iteration; processes other than the first get an empty one.
@@ -48,3 +49,16 @@ class LastEvaluation:
             content = {"iteration": iteration, "results": self.results}
             atomic_write_text(self.path, json.dumps(content))
         return self.results
+
+
+def _read(path: Path, iteration: int) -> Metrics | None:
+    """Return the results that a file holds for an iteration; a file that is odd holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["iteration"] != iteration:
+            return None
+        results = content["results"]
+        return {task: {k: float(v) for k, v in row.items()} for task, row in results.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        logger.warning("%s cannot be used (%r): evaluated again", path, error)
+        return None

@@ -71,6 +71,7 @@ def forget_metrics_from(path: str | Path, iteration: int) -> int:
 def _iteration(line: str) -> int | None:
     try:
         entry: Any = json.loads(line)
-    except ValueError:  # the run was killed while it wrote this line
+    except (ValueError, RecursionError):  # the run was killed while it wrote this line
         return None
-    return entry.get("iteration") if isinstance(entry, dict) else None
+    number = entry.get("iteration") if isinstance(entry, dict) else None
+    return number if isinstance(number, int) else None

@@ -14,10 +14,10 @@ from ..benchmark.inputs import untrained_model
 from ..errors import ConfigError, DataError
 from ..randomness import seed_by_key
 from .bad_step import Batch, model_batch
-from .checkpointing import read_checkpoint
 from .run import place
 from .setup import find_device
 from .trainer import PRECISIONS
+from .weights import read_checkpoint
 
 NEEDED = ("model", "batch", "iteration", "micro", "rank", "seed", "amp")
 

@@ -19,16 +19,18 @@ from torch.optim import Optimizer
 
 from ..config import instantiate
 from ..errors import ConfigError, DataError, one_line
-from .checkpointing import AtomicCheckpointer, load_all_weights
 from .last_evaluation import Metrics
+from .run_config import save_run_config_if_none
+from .run_folder import find_checkpoint
 from .setup import images_per_step, prepare
 from .stopping import StopRequest
+from .weights import load_all_weights
 
 logger = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
-    """Evaluate a checkpoint.
+    """Evaluate a checkpoint; a run's config, checkpoints and metrics stay as they are.
 
     Args:
         cfg: as loaded and overridden.
@@ -38,8 +40,11 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
     Raises:
         DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
+    checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)  # before a folder is made
     prepare(cfg)
     model = build_trained_model(cfg, checkpoint)
+    if comm.is_main_process():
+        save_run_config_if_none(cfg)
     if cfg.train.get("compile"):
         compile_decoder(model)
     return run_evaluation(cfg, model)
@@ -79,13 +84,8 @@ def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Mo
     Raises:
         DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
+    checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)
     model = build_model(cfg)
-    checkpointer = AtomicCheckpointer(model, cfg.train.output_dir)
-    if not checkpoint and checkpointer.has_checkpoint():
-        checkpoint = checkpointer.get_checkpoint_file()
-    checkpoint = checkpoint or cfg.train.init_checkpoint
-    if not checkpoint:
-        raise DataError(f"{cfg.train.output_dir} has no checkpoint: set train.init_checkpoint=FILE")
     load_all_weights(model, checkpoint, ema=cfg.train.ema.enabled)
     return model
 

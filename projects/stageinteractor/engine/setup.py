@@ -13,7 +13,6 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import save_config
 from ..data.registration import resolve_dataset, training_images
 from ..errors import ConfigError
 from ..files import write_errors_of
@@ -27,8 +26,8 @@ def prepare(cfg: DictConfig) -> None:
     """Fill in what a config leaves to be found out, and set up logging, seed and output folder.
 
     Changes ``cfg`` in place: the classes of the data set, ``train.max_iter`` from ``train.epochs``,
-    and everything that ``train.fast_dev_run`` shortens. What is saved as ``config.yaml`` can be
-    prepared again with the same result.
+    and everything that ``train.fast_dev_run`` shortens. A prepared config can be prepared again
+    with the same result. Of a run's files, none is written but its log.
     """
     fast = cfg.train.fast_dev_run
     _set_up_logging(cfg.train.output_dir)
@@ -43,8 +42,6 @@ def prepare(cfg: DictConfig) -> None:
     if cfg.train.max_iter < 1:
         raise ConfigError(f"train.max_iter is {cfg.train.max_iter}: it must be at least 1")
     seed_all_rng(cfg.train.seed + comm.get_rank())
-    if comm.is_main_process():
-        save_config(cfg, Path(cfg.train.output_dir) / "config.yaml")
 
 
 def _set_up_logging(output_dir: str) -> None:

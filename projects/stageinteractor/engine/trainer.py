@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from detectron2.engine import HookBase, SimpleTrainer
+from detectron2.engine import HookBase, SimpleTrainer, TrainerBase
 from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -27,6 +27,7 @@ from ..errors import ConfigError, DataError, NonFiniteLossError, OutputError, on
 from ..randomness import seed_by_key
 from .bad_step import BadStep, Batch
 from .metrics import MetricStorage
+from .resuming import describe_groups, restore_optimizer
 
 logger = logging.getLogger(__name__)
 PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -197,12 +198,25 @@ class Trainer(SimpleTrainer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return iteration, optimiser, gradient scaler, metrics and the state of the hooks."""
-        own = {"scaler": self.scaler.state_dict(), "metrics": self.storage.state_dict()}
+        own = {
+            "scaler": self.scaler.state_dict(),
+            "metrics": self.storage.state_dict(),
+            "groups": describe_groups(self.optimizer, self.model),
+        }
         return super().state_dict() | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        super().load_state_dict(state_dict)
+        """Go on from a saved state, with the hyper-parameters that the optimiser was built with.
+
+        Raises:
+            DataError: the state belongs to another precision, optimiser or grouping of parameters.
+        """
+        if self.scaler.is_enabled() and not state_dict["scaler"]:
+            raise DataError("train.amp is fp16, and it has no state of a gradient scaler")
+        TrainerBase.load_state_dict(self, state_dict)
+        restore_optimizer(
+            self.optimizer, state_dict["optimizer"], state_dict.get("groups"), self.model
+        )
         self.scaler.load_state_dict(state_dict["scaler"])
         self.storage.load_state_dict(state_dict.get("metrics", {}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from pathlib import Path
 
@@ -14,15 +15,18 @@ from torch import nn
 from ..config import instantiate
 from ..errors import ConfigError
 from .bad_step import BadStep, plain_batch
-from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint, load_weights
+from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
 from .ema import WeightAverage
 from .last_evaluation import LastEvaluation, Metrics
 from .run import build_model, build_optimizer, compile_decoder, distributed, run_evaluation
+from .run_config import changes_since, refuse_what_no_resume_can_change, save_run_config
 from .setup import keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
+from .weights import load_weights
 from .writers import PeriodicWriter, PredictionPictures, build_writers
 
+logger = logging.getLogger(__name__)
 OF_AN_EARLIER_RUN = ("metrics.json", "model_best.pth", "last_evaluation.json")
 
 
@@ -88,8 +92,10 @@ class Training:
     def run(self, resume: bool) -> Metrics:
         """Train from the beginning or from the last checkpoint, and return the last metrics."""
         cfg, max_iter = self.cfg, self.cfg.train.max_iter
-        resume = resume and self.checkpointer.has_checkpoint()
-        start = self.checkpointer.resume() if resume else self._begin()
+        resume = resume and self._has_checkpoint()
+        start = self._go_on() if resume else self._begin()
+        if comm.is_main_process():
+            save_run_config(cfg)
         same_weights = start if start == max_iter else start - 1
         last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
         self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
@@ -99,6 +105,25 @@ class Training:
         with self.request.listening():
             self.trainer.train(start, max_iter, self.checkpoints if resume else None)
         return last.results
+
+    def _has_checkpoint(self) -> bool:
+        if self.checkpointer.has_checkpoint():
+            return True
+        folder = self.cfg.train.output_dir
+        logger.warning(
+            "--resume: %s has no last_checkpoint; training begins at iteration 0", folder
+        )
+        return False
+
+    def _go_on(self) -> int:
+        refuse_what_no_resume_can_change(changes_since(self.cfg))
+        start, max_iter = self.checkpointer.resume(), self.cfg.train.max_iter
+        if start > max_iter:
+            raise ConfigError(
+                f"train.max_iter is {max_iter}, but {self.checkpointer.get_checkpoint_file()} has "
+                f"finished {start} iterations; raise it, or evaluate with --eval-only"
+            )
+        return start
 
     def _begin(self) -> int:
         if comm.is_main_process():

@@ -1,0 +1,142 @@
+"""Read checkpoints without executing anything, and load weights that a model can use."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
+
+    Raises:
+        DataError: no such file, or not a checkpoint that can be read safely.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such checkpoint file")
+    if not Path(path).stat().st_size:
+        raise DataError(f"{path}: the file is empty (0 bytes), not a checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, all of them mean the same here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{path}: not a checkpoint of tensors and plain values: {reason}"
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a dict of tensors, not a {type(content).__name__}")
+    return content
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> list[str]:
+    """Load model weights; what has another shape, such as the heads for other classes, is dropped.
+
+    Args:
+        model: in place.
+        path: a checkpoint ({"model": weights, ...}), or bare weights.
+        ema: take the averaged weights of the checkpoint, if it has them.
+
+    Returns:
+        names of the model's tensors that were left as they were initialised.
+
+    Raises:
+        DataError: the file cannot be read, nothing in it fits the model, or a tensor of it is
+            sparse, without data, NaN or infinite.
+    """
+    weights = _model_weights(read_checkpoint(path), path, ema)
+    own = model.state_dict()
+    for name, value in weights.items():
+        if isinstance(own.get(name), Tensor) and isinstance(value, Tensor):
+            require_usable(name, value, own[name], path)
+    fits = {name: value for name, value in weights.items() if _same_shape(value, own.get(name))}
+    if not fits:
+        raise DataError(f"{path}: none of its {len(weights)} entries fits the model")
+    model.load_state_dict(fits, strict=False)
+    mismatched = [name for name in weights if name in own and name not in fits]
+    _report(f"{path}: other shapes, left as they were initialised", mismatched)
+    _report(f"{path}: not in the model, ignored", [name for name in weights if name not in own])
+    _report(f"{path}: missing, left as they were initialised", [n for n in own if n not in weights])
+    logger.info("%s: loaded %d of the model's %d tensors", path, len(fits), len(own))
+    return [name for name in own if name not in fits]
+
+
+def load_all_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
+    """Load a checkpoint that leaves nothing of the model as it was initialised.
+
+    Args:
+        model, path, ema: as of `load_weights`.
+
+    Raises:
+        DataError: see `load_weights`; or the file does not hold all weights of the model.
+    """
+    missing = load_weights(model, path, ema)
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of the model's tensors are not in it, or in another shape, "
+            f"such as {missing[0]}; give the config that it was trained with"
+        )
+
+
+def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLike[str]) -> None:
+    """Refuse a tensor that cannot be copied into the model's, or that no model can work with.
+
+    Args:
+        name: of the tensor.
+        value: from a file.
+        own: the model's, as it is; where it is not finite itself, the file's need not be.
+        path: of the file.
+
+    Raises:
+        DataError: it is sparse, nested, quantised, complex or without data; it has NaN or infinite
+            values.
+    """
+    odd = [
+        kind
+        for kind, is_it in (
+            ("nested", value.is_nested),
+            (str(value.layout).removeprefix("torch."), value.layout != torch.strided),
+            ("meta (without data)", value.is_meta),
+            ("quantised", value.is_quantized),
+            ("complex", value.is_complex() and not own.is_complex()),
+        )
+        if is_it
+    ]
+    if odd:
+        raise DataError(f"{path}: {name} is a {odd[0]} tensor; save it as an ordinary dense one")
+    if not own.is_floating_point() or value.to(own.dtype).isfinite().all():
+        return
+    if own.isfinite().all():
+        raise DataError(
+            f"{path}: {name} has NaN or infinite values; use an earlier checkpoint of the run"
+        )
+
+
+def _model_weights(content: dict[str, Any], path: str | os.PathLike[str], ema: bool) -> Any:
+    """Return {name: tensor} of the model, or of its average."""
+    key = "ema" if ema and "ema" in content else "model"
+    weights = content.get(key, content)
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise DataError(f"{path}: {key!r} is not a dict of tensors by name")
+    if key == "model":
+        return weights
+    prefix = "module."  # of torch's AveragedModel, which also counts its updates
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def _same_shape(value: Any, own: Tensor | None) -> bool:
+    return isinstance(own, Tensor) and isinstance(value, Tensor) and value.shape == own.shape
+
+
+def _report(text: str, names: list[str], limit: int = 6) -> None:
+    if names:
+        more = f" and {len(names) - limit} more" if len(names) > limit else ""
+        logger.warning("%s: %s%s", text, ", ".join(names[:limit]), more)

@@ -1,0 +1,129 @@
+"""What evaluations, refused commands and resumptions do to the files of a run."""
+
+import shutil
+
+import pytest
+import torch
+
+from stageinteractor.config import load_config
+
+SETTINGS = ["train.max_iter=2", "train.eval_period=0", "model.decoder.num_stages=1"]
+KEPT = ("config.yaml", "metrics.json", "last_evaluation.json", "last_checkpoint")
+
+
+@pytest.fixture(scope="session")
+def finished_runs():
+    """Where a finished run is, once there is one."""
+    return []
+
+
+@pytest.fixture
+def run(finished_runs, call, small_run, tmp_path, tmp_path_factory):
+    """The folder of a finished run, for this test alone."""
+    if not finished_runs:
+        folder = tmp_path_factory.mktemp("finished") / "run"
+        call(*small_run, *SETTINGS, f"train.output_dir={folder}")
+        finished_runs.append(folder)
+    shutil.copytree(finished_runs[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def again(small_run):
+    """The settings of the run, in this test's folder."""
+    return [*small_run, *SETTINGS]
+
+
+def kept(run):
+    names = [*KEPT, *(path.name for path in run.glob("*.pth"))]
+    return {name: ((run / name).read_bytes(), (run / name).stat().st_mtime_ns) for name in names}
+
+
+@pytest.mark.parametrize("override", ["train.fast_dev_run=true", "dataset.name=others"])
+def test_an_evaluation_leaves_the_files_of_a_run_alone(call, run, override):
+    before = kept(run)
+    call("--eval-only", override, config=run / "config.yaml")
+    assert kept(run) == before
+
+
+@pytest.mark.parametrize("option", ["--eval-only", "--resume"])
+def test_a_refused_command_leaves_the_files_of_a_run_alone(refused, run, again, option):
+    before = kept(run)
+    line = refused(option, *again, "model.decoder.num_stages=2")
+    assert "model_final.pth" in line
+    assert kept(run) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "token"),
+    [
+        ("model.queries.num_queries=13", "queries"),
+        ("model.decoder.embed_dim=32", "[32"),
+        ("optimizer.params.no_decay=[bias]", "no_decay"),
+        ("train.amp=fp16", "train.amp"),
+        ("train.ema.enabled=true", "'ema'"),
+        ("train.max_iter=1", "train.max_iter"),
+        ("train.init_checkpoint=other.pth", "train.init_checkpoint"),
+    ],
+)
+def test_what_a_resume_cannot_change_is_refused_by_name(refused, run, again, override, token):
+    before = kept(run)
+    assert token in refused("--resume", *again, "train.max_iter=3", override)
+    assert kept(run) == before
+
+
+def test_a_resume_applies_the_optimisers_settings(call, run, again):
+    options = ["optimizer.lr=0.5", "optimizer.weight_decay=0.25", "optimizer.betas=[0.5,0.75]"]
+    options += ["optimizer.params.backbone_lr_factor=0.5"]
+    call("--resume", *again, *options, "train.max_iter=3")
+    content = torch.load(run / "model_final.pth", weights_only=True)
+    groups = content["trainer"]["optimizer"]["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.25}
+    assert {tuple(group["betas"]) for group in groups} == {(0.5, 0.75)}
+    assert {group["initial_lr"] for group in groups} == {0.5, 0.25}
+    assert load_config(run / "config.yaml").optimizer.lr == 0.5
+    previous = load_config(run / "config.previous.yaml")
+    assert previous.train.max_iter == 2 and previous.optimizer.lr != 0.5
+    assert "changed: optimizer.weight_decay: 0.0001 -> 0.25" in (run / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_copy_of_a_run_is_evaluated_not_the_original(call, run, tmp_path, is_there, caplog):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    content = torch.load(copy / "model_final.pth", weights_only=True)
+    for value in content["model"].values():
+        value.zero_()
+    torch.save(content, copy / "model_final.pth")
+    before = kept(run)
+    if not is_there:
+        shutil.rmtree(run)
+    call("--eval-only", config=copy / "config.yaml")
+    assert f"{copy}/model_final.pth: loaded" in (copy / "log.txt").read_text()
+    assert run.exists() == is_there
+    assert not is_there or kept(run) == before
+
+
+def test_an_evaluation_without_a_checkpoint_makes_no_folder(refused, again, tmp_path):
+    line = refused("--eval-only", *again, f"train.output_dir={tmp_path / 'none'}")
+    assert "no checkpoint" in line and "train.init_checkpoint" in line
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_resume_without_a_checkpoint_says_so(call, again, tmp_path):
+    call("--resume", *again, "train.max_iter=1")
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "has no last_checkpoint; training begins at iteration 0" in log
+
+
+@pytest.mark.parametrize("option", ["--eval-only", "--resume"])
+def test_a_note_that_points_outside_is_refused(refused, run, again, option):
+    (run / "last_checkpoint").write_text("../run/model_final.pth")
+    (run / "model_best.pth").unlink()
+    assert "last_checkpoint names" in refused(option, *again)
+
+
+@pytest.mark.parametrize("option", ["--eval-only", "--resume"])
+def test_an_empty_checkpoint_is_refused(refused, run, again, option):
+    (run / "model_final.pth").write_bytes(b"")
+    assert "model_final.pth" in refused(option, *again)

@@ -1,0 +1,88 @@
+"""The config.yaml that a training leaves says what it began or went on with."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from stageinteractor.config import load_config, save_config
+from stageinteractor.engine.run_config import (
+    changes_since,
+    refuse_what_no_resume_can_change,
+    save_run_config,
+    save_run_config_if_none,
+)
+from stageinteractor.errors import ConfigError
+
+
+def config(folder, **train):
+    return OmegaConf.create(
+        {
+            "train": {"output_dir": str(folder), "max_iter": 4, "init_checkpoint": ""} | train,
+            "optimizer": {"betas": (0.9, 0.999), "lr": "${train.max_iter}"},
+            "dataset": {"class_names": ["disc", "bar"]},
+            "hooks": [{"a": 1}, {"b": [1, 2]}],
+        },
+        flags={"allow_objects": True},
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_same_settings_leave_the_file_alone(tmp_path):
+    save_run_config(config(tmp_path))
+    before = (tmp_path / "config.yaml").stat()
+    save_run_config(config(tmp_path))
+    assert (tmp_path / "config.yaml").stat() == before
+    assert names(tmp_path) == ["config.yaml"]
+
+
+def test_every_earlier_config_is_kept_and_changes_are_logged(tmp_path, caplog):
+    for length in (4, 5, 6):
+        save_run_config(config(tmp_path, max_iter=length))
+    kept = ["config.previous.yaml", "config.previous_2.yaml", "config.yaml"]
+    assert names(tmp_path) == kept
+    assert [load_config(tmp_path / name).train.max_iter for name in kept] == [4, 5, 6]
+    assert "train.max_iter: 5 -> 6" in caplog.text
+
+
+def test_changes_are_found_in_lists_and_interpolations(tmp_path):
+    save_config(config(tmp_path), tmp_path / "config.yaml")
+    cfg = config(tmp_path)
+    cfg.optimizer.lr = 4
+    cfg.hooks[1].b = [1, 3]
+    cfg.optimizer.eps = 1e-8
+    assert changes_since(cfg) == {
+        "optimizer.lr": ("${train.max_iter}", 4),
+        "hooks.1.b": ([1, 2], [1, 3]),
+        "optimizer.eps": (None, 1e-8),
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"[]", b"\xff"])
+def test_a_file_that_is_no_config_is_kept_too(tmp_path, content):
+    (tmp_path / "config.yaml").write_bytes(content)
+    assert changes_since(config(tmp_path)) == {}
+    save_run_config(config(tmp_path))
+    assert (tmp_path / "config.previous.yaml").read_bytes() == content
+    assert load_config(tmp_path / "config.yaml").train.max_iter == 4
+
+
+def test_an_evaluation_writes_a_config_only_where_none_is(tmp_path):
+    save_run_config_if_none(config(tmp_path))
+    save_run_config_if_none(config(tmp_path, max_iter=9))
+    assert load_config(tmp_path / "config.yaml").train.max_iter == 4
+    assert names(tmp_path) == ["config.yaml"]
+
+
+def test_what_no_resume_can_change_is_refused_by_name(tmp_path):
+    save_config(config(tmp_path), tmp_path / "config.yaml")
+    cfg = config(tmp_path, init_checkpoint="other.pth")
+    with pytest.raises(ConfigError, match=r"train\.init_checkpoint.*other\.pth"):
+        refuse_what_no_resume_can_change(changes_since(cfg))
+    cfg = config(tmp_path)
+    cfg.dataset.class_names = ["bar", "disc"]
+    with pytest.raises(ConfigError, match=r"dataset\.class_names"):
+        refuse_what_no_resume_can_change(changes_since(cfg))
+    save_config(config(tmp_path, init_checkpoint="first.pth"), tmp_path / "config.yaml")
+    refuse_what_no_resume_can_change(changes_since(config(tmp_path)))  # not needed any more

@@ -1,0 +1,68 @@
+"""Files that are no checkpoints, and tensors that no model can work with."""
+
+import pytest
+import torch
+from torch import nn
+
+from stageinteractor.engine.weights import load_all_weights, load_weights, read_checkpoint
+from stageinteractor.errors import DataError
+
+SPARSE = torch.ones(1, 2).to_sparse()
+QUANTISED = torch.quantize_per_tensor(torch.ones(1, 2), 0.1, 0, torch.qint8)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"PK\3\4", b"x" * 100, b"\x80\x02}q\x00."])
+def test_files_that_are_no_checkpoint_are_named(tmp_path, content):
+    path = tmp_path / "odd.pth"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"odd\.pth"):
+        load_weights(nn.Linear(2, 1), path)
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(DataError, match="0 bytes"):
+        read_checkpoint(tmp_path / "empty.pth")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (SPARSE, "sparse"),
+        (torch.ones(1, 2).to_sparse_csr(), "sparse_csr"),
+        (torch.empty(1, 2, device="meta"), "meta"),
+        (QUANTISED, "quantised"),
+        (torch.ones(1, 2, dtype=torch.complex64), "complex"),
+        (torch.tensor([[1.0, float("nan")]]), "NaN"),
+        (torch.tensor([[1.0, float("inf")]]), "infinite"),
+        (torch.tensor([[1.0, 1e300]], dtype=torch.float64), "infinite"),
+    ],
+)
+def test_tensors_that_no_model_can_use_are_named(tmp_path, value, kind):
+    model = nn.Linear(2, 1)
+    path = tmp_path / "odd.pth"
+    torch.save({"model": model.state_dict() | {"weight": value}}, path)
+    for load in (load_weights, load_all_weights):
+        with pytest.raises(DataError, match=rf"odd\.pth: weight .*{kind}"):
+            load(model, path)
+
+
+@pytest.mark.parametrize("weights", [[], 3, "text", {1: torch.zeros(1)}, torch.zeros(2)])
+@pytest.mark.parametrize("key", ["model", "ema"])
+def test_entries_that_are_no_weights_are_named(tmp_path, weights, key):
+    torch.save({key: weights}, tmp_path / "odd.pth")
+    with pytest.raises(DataError, match=rf"odd\.pth: '{key}'"):
+        load_weights(nn.Linear(2, 1), tmp_path / "odd.pth", ema=True)
+
+
+def test_a_tensor_that_is_infinite_in_the_model_may_be_so(tmp_path):
+    model = nn.Linear(2, 1)
+    model.register_buffer("mask", torch.tensor([float("-inf"), 0.0]))
+    torch.save(model.state_dict(), tmp_path / "masked.pth")
+    assert load_weights(model, tmp_path / "masked.pth") == []
+
+
+def test_weights_of_another_precision_are_taken(tmp_path):
+    model = nn.Linear(2, 1)
+    torch.save({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}, tmp_path / "h.pth")
+    assert load_weights(model, tmp_path / "h.pth") == []
