@@ -127,3 +127,13 @@ def test_a_note_that_points_outside_is_refused(refused, run, again, option):
 def test_an_empty_checkpoint_is_refused(refused, run, again, option):
     (run / "model_final.pth").write_bytes(b"")
     assert "model_final.pth" in refused(option, *again)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["train.init_checkpoint=absent.pth", "dataloader.train.total_batch_size=0", "train.amp=fp8"],
+)
+def test_a_refused_training_leaves_the_files_of_a_run_alone(refused, run, again, override):
+    before = kept(run)
+    refused(*again, override)
+    assert kept(run) == before

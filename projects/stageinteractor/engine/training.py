@@ -94,14 +94,16 @@ class Training:
         cfg, max_iter = self.cfg, self.cfg.train.max_iter
         resume = resume and self._has_checkpoint()
         start = self._go_on() if resume else self._begin()
-        if comm.is_main_process():
-            save_run_config(cfg)
-        same_weights = start if start == max_iter else start - 1
-        last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
-        self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
         loader = copy.deepcopy(cfg.dataloader.train)
         loader.first_batch = start * cfg.train.accumulate
         self.trainer.data_loader = instantiate(loader, "dataloader.train")
+        if comm.is_main_process() and not resume:
+            keep_previous(cfg.train.output_dir, OF_AN_EARLIER_RUN)
+        same_weights = start if start == max_iter else start - 1
+        last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
+        self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
+        if comm.is_main_process():
+            save_run_config(cfg)  # nothing has been refused
         with self.request.listening():
             self.trainer.train(start, max_iter, self.checkpoints if resume else None)
         return last.results
@@ -126,8 +128,6 @@ class Training:
         return start
 
     def _begin(self) -> int:
-        if comm.is_main_process():
-            keep_previous(self.cfg.train.output_dir, OF_AN_EARLIER_RUN)
         load_initial_weights(self.cfg, self.model)
         if self.average is not None:
             self.average.model.load_state_dict(self.model.state_dict())
