@@ -1,6 +1,7 @@
 import json
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,19 @@ def test_without_a_results_file_there_is_no_picture(cfg, tmp_path):
         hook.trainer = type("Trainer", (), {"storage": storage})
         hook.after_step()
         assert not storage._vis_data
+
+
+@pytest.mark.parametrize("content", ["[{", "{}", '[{"image_id": 9}]'])
+def test_odd_detections_are_no_image_and_no_end_of_a_training(cfg, content, caplog):
+    file = Path(cfg.train.output_dir) / "evaluation/coco_instances_results.json"
+    file.write_text(content)
+    with EventStorage() as storage:
+        hook = PredictionPictures(cfg, "bbox/AP")
+        hook.trainer = type("Trainer", (), {"storage": storage})
+        storage.put_scalar("bbox/AP", 12.0, smoothing_hint=False)
+        hook.after_step()
+        assert not storage._vis_data
+    assert str(file) in caplog.text
 
 
 def test_an_unknown_writer_is_refused(cfg):

@@ -43,7 +43,7 @@ def test_everything_else_that_was_measured_is_there_too(tmp_path: Path):
 
 def test_files_that_are_of_something_else_are_refused(tmp_path: Path):
     write(tmp_path / "evaluation/metrics.json", {"AP": 30.0})
-    with pytest.raises(DataError, match="has no AP, AP50 and AP75"):
+    with pytest.raises(DataError, match=r"metrics\.json has no AP50, AP75"):
         read_measures(tmp_path)
     write(tmp_path / "evaluation/metrics.json", {"AP": 30.0, "AP50": 50.0, "AP75": 35.0})
     write(tmp_path / "unstable_score/unstable_score.json", {"one": {}, "other": {}})
@@ -52,5 +52,5 @@ def test_files_that_are_of_something_else_are_refused(tmp_path: Path):
 
 
 def test_a_run_without_evaluation_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"metrics\.json: cannot be read: .*evaluate the run"):
+    with pytest.raises(DataError, match=r"metrics\.json: no such file; evaluate the run"):
         read_measures(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from detectron2.utils.events import (
 from omegaconf import DictConfig, OmegaConf
 
 from ..data.coco_format import read_coco
-from ..errors import ConfigError, MissingDependencyError
-from ..evaluation.results import RESULTS_FILE
+from ..errors import ConfigError, DataError, MissingDependencyError
+from ..evaluation.results import RESULTS_FILE, read_results
 from ..files import write_errors_of
 from ..visualization.detections import comparison_grid
 from .metrics import SMOOTHED, forget_metrics_from
 
+logger = logging.getLogger(__name__)
 KNOWN = ("tensorboard", "wandb")
 PICTURES = 6  # images drawn at each evaluation
 
@@ -195,18 +197,18 @@ class PredictionPictures(HookBase):
             return
         self.seen = iteration
         results = Path(self.cfg.train.output_dir) / RESULTS_FILE
-        if results.is_file():  # an evaluator of somebody else's may write elsewhere
+        if not results.is_file():  # an evaluator of somebody else's may write elsewhere
+            return
+        try:
             storage.put_image("predictions", self._picture(results))
+        except DataError as error:  # no reason to end a training
+            logger.warning("no image of predictions: %s", error)
 
     def _picture(self, results: Path) -> torch.Tensor:
         val = self.cfg.dataset.val
-        grid = comparison_grid(
-            read_coco(val.json, "dataset.val.json"),
-            val.images,
-            json.loads(results.read_text(encoding="utf-8")),
-            count=PICTURES,
-            pairs=2,
-        )
+        coco_set = read_coco(val.json, "dataset.val.json")
+        detections = read_results(results, coco_set)
+        grid = comparison_grid(coco_set, val.images, detections, count=PICTURES, pairs=2)
         return torch.from_numpy(np.moveaxis(np.asarray(grid), -1, 0).copy())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..data.coco_format import read_coco
 from ..errors import DataError
+from ..json_files import is_value, kind_of, read_json
 from .duplicates import duplicates_per_object
 from .results import RESULTS_FILE, read_results
 
@@ -32,30 +32,42 @@ def read_measures(output_dir: str | Path) -> dict[str, float]:
     """
     folder = Path(output_dir)
     evaluation = (folder / RESULTS_FILE).parent
-    found: dict[str, float] = _read(evaluation / "metrics.json")
-    if not {"AP", "AP50", "AP75"} <= set(found):
-        raise DataError(f"{evaluation}/metrics.json has no AP, AP50 and AP75: evaluate again")
-    found[GAP] = found["AP50"] - found["AP75"]
+    measures = _numbers(evaluation / "metrics.json", ("AP", "AP50", "AP75"))
+    measures[GAP] = measures["AP50"] - measures["AP75"]
     if (evaluation / "metrics_nms.json").is_file():
-        found[AFTER_NMS] = _read(evaluation / "metrics_nms.json")["AP"]
+        measures[AFTER_NMS] = _numbers(evaluation / "metrics_nms.json", ("AP",))["AP"]
     if (folder / RESULTS_FILE).is_file():
         truth = read_coco(evaluation / "ground_truth.json")
-        found[DUPLICATES] = duplicates_per_object(truth, read_results(folder / RESULTS_FILE, truth))
+        results = read_results(folder / RESULTS_FILE, truth)
+        measures[DUPLICATES] = duplicates_per_object(truth, results)
     if (folder / STABILITY_FILE).is_file():
-        runs = _read(folder / STABILITY_FILE)
-        if len(runs) != 1:
-            raise DataError(
-                f"{folder / STABILITY_FILE} is of {len(runs)} runs, not of this one alone: remove "
-                "it, and measure again"
-            )
-        (stability,) = runs.values()
-        found[UNSTABLE] = stability["mean_unstable_score"]
-        found[ADDED] = sum(stability["labels_added_per_image"])
-    return found
+        measures |= _stability(folder / STABILITY_FILE)
+    return measures
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}; evaluate the run again") from error
+def _numbers(path: Path, needed: Sequence[str]) -> dict[str, float]:
+    """Return the numbers of an evaluation."""
+    advice = "evaluate the run again"
+    numbers = read_json(path, dict, advice)
+    missing = [name for name in needed if name not in numbers]
+    if missing:
+        raise DataError(f"{path} has no {', '.join(missing)}: {advice}")
+    for name, value in numbers.items():
+        if not is_value(value):
+            raise DataError(f"{path}: {name!r} is {kind_of(value)}, no number in range; {advice}")
+    return numbers
+
+
+def _stability(path: Path) -> dict[str, float]:
+    """Return what tools/unstable_score.py has measured of a run."""
+    advice = "remove it, and measure again"
+    runs = read_json(path, dict, advice)
+    if len(runs) != 1:
+        raise DataError(f"{path} is of {len(runs)} runs, not of this one alone: {advice}")
+    ((name, stability),) = runs.items()
+    values = stability if isinstance(stability, dict) else {}
+    mean, added = values.get("mean_unstable_score"), values.get("labels_added_per_image")
+    if not isinstance(added, list) or not all(map(is_value, [mean, *added])):
+        needed = "mean_unstable_score and labels_added_per_image"
+        raise DataError(f"{path}: {name!r} lacks the numbers {needed}: {advice}")
+    return {UNSTABLE: float(values["mean_unstable_score"]), ADDED: sum(added)}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from pathlib import Path
 from typing import Any
 
 from ..data.coco_format import CocoSet
+from ..data.values import is_number
 from ..errors import DataError
+from ..json_files import read_json
 
 Json = dict[str, Any]
 RESULTS_FILE = "evaluation/coco_instances_results.json"  # of a run, in train.output_dir
@@ -26,14 +25,8 @@ def read_results(path: str | os.PathLike[str], coco_set: CocoSet) -> list[Json]:
     Raises:
         DataError: no such file, not such a list, or an image or category that the set lacks.
     """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file; let the training finish, or run --eval-only")
-    try:
-        results = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-    if not isinstance(results, list):
-        raise DataError(f"{path}: expected a list of detections in COCO's results format")
+    advice = "let the training finish, or run --eval-only"
+    results = read_json(path, list, advice, "a list of detections in COCO's results format")
     images = {image["id"] for image in coco_set.images}
     categories = set(coco_set.class_of_category)
     for position, result in enumerate(results):
@@ -47,15 +40,11 @@ def _fault(result: Any, images: set[Any], categories: set[Any], truth: str) -> s
     if not isinstance(result, dict) or any(name not in result for name in FIELDS):
         return f"is not an object with {', '.join(FIELDS)}"
     box = result["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"has bbox {box!r}: expected four finite numbers x, y, width, height"
-    if not _is_finite(result["score"]):
+    if not is_number(result["score"]):
         return f"has score {result['score']!r}: expected a finite number"
     for name, known in (("image_id", images), ("category_id", categories)):
         if isinstance(result[name], list | dict) or result[name] not in known:
             return f"has {name} {result[name]!r}, which {truth} does not list: results of that set?"
     return None
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import load_config
+from ..data.values import is_number
 from .curves import Series, read_metrics
 from .figures import new_figure, save_figure
 
@@ -59,8 +60,9 @@ def _epoch_length(metrics: Path) -> float | None:
     if metrics.name != "metrics.json" or not config.is_file():
         return None  # the config is that of the run that wrote metrics.json
     train = load_config(config).get("train", {})
-    epochs = train.get("epochs")
-    return train.max_iter / epochs if epochs else None
+    epochs, max_iter = train.get("epochs"), train.get("max_iter")
+    known = is_number(epochs) and epochs > 0 and is_number(max_iter) and max_iter > 0
+    return max_iter / epochs if known else None
 
 
 def plot_convergence(runs: Sequence[RunCurves], path: str | Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
+from ..json_files import is_value, kind_of, read_json_lines
 from .figures import new_figure, save_figure
 
 Series = dict[str, tuple[list[int], list[float]]]
@@ -15,25 +14,26 @@ Series = dict[str, tuple[list[int], list[float]]]
 def read_metrics(path: str | Path) -> Series:
     """Return iterations and values of every scalar in a file of one JSON object a line.
 
-    Iterations that a stopped and resumed run did twice count once, with their last value.
+    Iterations that a stopped and resumed run did twice count once, with their last value. A file
+    without a line is that of a run that has hardly begun.
 
     Raises:
-        DataError: no such file, or a line that is not JSON.
+        DataError: no such file, or a line that is not JSON or holds something other than numbers.
     """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file; it is written by tools/train_net.py")
-    found: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            entry: dict[str, Any] = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(entry, dict) or "iteration" not in entry:
+    file = Path(path)
+    if file.is_file() and not file.stat().st_size:
+        return {}
+    values: dict[str, dict[int, float]] = {}
+    for number, entry in read_json_lines(file, "it is written by tools/train_net.py"):
+        iteration = entry.pop("iteration", None)
+        if not isinstance(iteration, int) or not is_value(iteration):
             raise DataError(f"{path}, line {number}: expected an object with 'iteration'")
-        iteration = entry.pop("iteration")
         for name, value in entry.items():
-            found.setdefault(name, {})[iteration] = value
-    return {name: _sorted(values) for name, values in found.items()}
+            if not is_value(value):
+                kind = kind_of(value)
+                raise DataError(f"{path}, line {number}: {name!r} is {kind}, no number in range")
+            values.setdefault(name, {})[iteration] = value
+    return {name: _sorted(each) for name, each in values.items()}
 
 
 def _sorted(values: dict[int, float]) -> tuple[list[int], list[float]]:
@@ -65,7 +65,8 @@ def plot_curves(series: Series, path: str | Path) -> None:
 
 
 def _last_stage_losses(series: Series) -> list[str]:
-    stages = [name.rsplit("_", 1)[-1] for name in series if name.startswith("loss_class_")]
+    losses = [name.rsplit("_", 1) for name in series if name.startswith("loss_class_")]
+    stages = [stage for _, stage in losses if stage.isdecimal()]
     if not stages:
         return []
     last = max(stages, key=int)

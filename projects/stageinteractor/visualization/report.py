@@ -21,9 +21,8 @@ def write_report(output_dir: str | Path) -> str:
         DataError: the folder is not that of an evaluated run.
     """
     folder = Path(output_dir)
-    series = read_metrics(folder / "metrics.json")
+    series, found = read_metrics(folder / "metrics.json"), read_run(folder)
     plot_curves(series, folder / "curves.png")
-    found = read_run(folder)
     grid = comparison_grid(found.coco_set, found.image_root, found.results)
     with atomic_path(folder / "val_grid.png") as temporary:
         grid.save(temporary)
