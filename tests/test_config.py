@@ -345,6 +345,29 @@ def test_error_of_a_constructor_names_the_key(node: DictConfig, reason: str):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("model.pixel_mean=[1,2]", "pixel_mean"),
+        ("model.pixel_std=[1,0,1]", "pixel_std"),
+        ("model.pixel_mean=text", "model"),
+        ("model.size_divisibility=0", "size_divisibility"),
+        ("model.decoder.num_stages=0", "num_stages"),
+        ("model.decoder.num_groups=0", "model"),  # ZeroDivisionError
+        ("model.decoder.embed_dim=-4", "model"),  # RuntimeError
+        ("model.backbone.stages.depth=51", "model"),  # KeyError
+        ("lr_multiplier.warmup_iters=-1", "warmup_iters"),
+        ("lr_multiplier.drops=null", "lr_multiplier"),
+    ],
+)
+def test_a_value_that_cannot_be_built_is_one_line(cfg: DictConfig, override: str, key: str):
+    apply_overrides(cfg, [override])
+    node = override.partition(".")[0]
+    with pytest.raises(ConfigError, match=rf"'{node}' cannot be built: .*") as caught:
+        instantiate(cfg[node], node)
+    assert key in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_error_of_the_projects_own_decoder_names_the_key(cfg: DictConfig):
     apply_overrides(cfg, ["model.decoder.num_groups=3"])
     with pytest.raises(ConfigError, match="'model.decoder' cannot be built: .*num_groups 3"):

@@ -1,9 +1,13 @@
-"""How a run is carried out: length, precision, what is written when."""
+"""How a run is carried out: length, precision, what is written when.
+
+stageinteractor/schema/train.py says which values a key takes; others are refused before anything is
+built. Whole numbers may be written as floats (1e3), text as it stands, paths from ``~``.
+"""
 
 train = dict(
     output_dir="./output",
     device="auto",  # "auto" is cuda where there is one, else cpu
-    seed=0,
+    seed=0,  # 0 or more; none is drawn, so that a run can be repeated
     max_iter=90000,
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
@@ -12,10 +16,10 @@ train = dict(
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
     accumulate=1,  # micro-batches an optimiser step
-    clip_grad=dict(max_norm=1.0, norm_type=2.0),
+    clip_grad=dict(max_norm=1.0, norm_type=2.0),  # null: none
     ema=dict(enabled=False, decay=0.9998),
-    eval_period=5000,  # iterations; 0: only at the end
-    checkpointer=dict(period=5000, max_to_keep=3),
+    eval_period=5000,  # iterations; 0 or null: only at the end
+    checkpointer=dict(period=5000, max_to_keep=3),  # max_to_keep=null: all
     log_period=20,
     writers=["tensorboard"],  # beside console and metrics.json; "wandb" for Weights & Biases
     wandb=dict(project="stageinteractor", name=None, mode="online"),  # mode "offline" keeps it here

@@ -1,16 +1,12 @@
-"""Load, override, save and instantiate LazyConfigs.
+"""Load, save and instantiate LazyConfigs.
 
 A ``.py`` config is Python and is executed; a ``.yaml`` one, such as the ``config.yaml`` that a run
-leaves behind, is only read. Overrides are ``key=value`` with YAML values; a key that does not exist
-is refused.
+leaves behind, is only read.
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +14,21 @@ import yaml
 from detectron2.config import LazyCall, LazyConfig
 from detectron2.config import instantiate as _instantiate
 from detectron2.utils.registry import _convert_target_to_string, locate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
-from .plain_yaml import read_plain
+from .overrides import apply_overrides
+from .plain_yaml import MAX_BYTES, read_plain
 from .python_config import load_python
+from .schema import expand_paths
 
+# What constructors raise for values that they cannot use.
+REFUSALS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError),
+    *(TypeError, ValueError, OmegaConfBaseException),
+)
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_configs", _PACKAGE.parents[1] / "configs")  # wheel, checkout
 
@@ -54,20 +57,26 @@ def load_config(path: str | os.PathLike[str]) -> DictConfig:
     Raises:
         ConfigError: no such file, another suffix, or a YAML file that is not a mapping.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         raise ConfigError(f"{path}: no such config file")
-    if file.suffix == ".py":
-        return load_python(file)
-    if file.suffix not in (".yaml", ".yml"):
+    if file.suffix not in (".py", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
+    cfg = load_python(file) if file.suffix == ".py" else _read_yaml(file)
+    expand_paths(cfg)
+    return cfg
+
+
+def _read_yaml(file: Path) -> DictConfig:
+    if file.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{file}: more than {MAX_BYTES:,} bytes are no config")
     try:
         content = read_plain(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ConfigError(f"{path}: expected a mapping of config keys")
+            raise ConfigError(f"{file}: expected a mapping of config keys")
         return OmegaConf.create(content, flags={"allow_objects": True})
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path}: not plain YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file}: not plain YAML: {' '.join(str(error).split())}") from error
 
 
 def save_config(cfg: DictConfig, path: str | os.PathLike[str]) -> None:
@@ -85,10 +94,10 @@ def _plain(value: Any) -> Any:
     """Replace classes and functions by their names, and tuples by lists."""
     if isinstance(value, dict):
         plain = {key: _plain(entry) for key, entry in value.items() if key != "_target_"}
-        target = value.get("_target_")
-        if target is None:
+        if "_target_" not in value:
             return plain
-        return {"_target_": target if isinstance(target, str) else _name(target)} | plain
+        target = value["_target_"]
+        return {"_target_": _name(target) if callable(target) else target} | plain
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     if callable(value):  # a class as an argument, such as a norm
@@ -98,74 +107,6 @@ def _plain(value: Any) -> Any:
 
 def _name(target: Any) -> str:
     return _convert_target_to_string(target)
-
-
-def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Change a config in place by ``key=value`` strings.
-
-    A key must exist, or be a parameter of the constructor it is meant for.
-
-    Raises:
-        ConfigError: no ``=``, a key that does not exist (the message has the nearest ones), or a
-            value that cannot be put there.
-    """
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"override {override!r}: write key=value, such as train.max_iter=100")
-        _require_key(cfg, key)
-        try:
-            value = OmegaConf.select(OmegaConf.from_dotlist([f"value={text}"]), "value")
-            OmegaConf.update(cfg, key, value, merge=True)
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"override {override!r} cannot be applied: {reason}") from error
-
-
-def _require_key(cfg: DictConfig, key: str) -> None:
-    node: Any = cfg
-    for depth, part in enumerate(key.split(".")):
-        if part not in _children(node):
-            wrong = ".".join(key.split(".")[: depth + 1])
-            raise ConfigError(f"config key {wrong!r} does not exist{_nearest(cfg, key)}")
-        node = _child(node, part)
-
-
-def _children(node: Any) -> set[str]:
-    """Return the names that may follow a node in a key."""
-    if isinstance(node, ListConfig):
-        return {str(index) for index in range(len(node))}
-    if not isinstance(node, DictConfig):
-        return set()
-    names = {str(name) for name in node}
-    if "_target_" in node:
-        target = node["_target_"]
-        target = locate(target) if isinstance(target, str) else target
-        names |= set(inspect.signature(target).parameters) - {"args", "kwargs"}
-    return names
-
-
-def _child(node: Any, part: str) -> Any:
-    if isinstance(node, ListConfig):
-        raw = node._get_node(int(part))
-        return raw if isinstance(raw, DictConfig | ListConfig) else None
-    raw = node._get_node(part)  # as it is written: an interpolation may lead nowhere yet
-    return raw if isinstance(raw, DictConfig | ListConfig) else None
-
-
-def _nearest(cfg: DictConfig, key: str) -> str:
-    keys = list(_all_keys(cfg))
-    leaf = key.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.75)
-    near += [known for known in keys if known.rsplit(".", 1)[-1] == leaf]
-    near += difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
-    return f"; nearest: {', '.join(list(dict.fromkeys(near))[:3])}"
-
-
-def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    for name in sorted(_children(node) - {"_target_"}):
-        yield prefix + name
-        yield from _all_keys(_child(node, name), f"{prefix}{name}.")
 
 
 def instantiate(node: Any, key: str) -> Any:
@@ -178,7 +119,7 @@ def instantiate(node: Any, key: str) -> Any:
         return _instantiate(node)
     except StageInteractorError:
         raise
-    except (TypeError, ValueError, AssertionError, ImportError, OmegaConfBaseException) as error:
+    except REFUSALS as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"config key {key!r} cannot be built: {reason}") from error
 

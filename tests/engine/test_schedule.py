@@ -27,3 +27,20 @@ def test_one_cycle_rises_and_falls():
     assert max(values) == pytest.approx(1.0) and values.index(max(values)) == 10
     assert values[10:] == sorted(values[10:], reverse=True)
     assert values[-1] == pytest.approx(0.001, abs=1e-3)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0, 1, 2.0])
+def test_a_warm_up_leaves_room_for_the_fall(fraction):
+    with pytest.raises(ValueError, match="warmup_fraction"):
+        one_cycle(warmup_fraction=fraction)
+
+
+@pytest.mark.parametrize("drops", [[11, 8], [8, 12], [0], [8, 8], [-1]])
+def test_drops_lie_in_order_within_the_epochs(drops):
+    with pytest.raises(ValueError, match="drops"):
+        warmup_and_drops(max_iter=10, epochs=12, drops=drops)
+
+
+def test_a_negative_warm_up_is_refused():
+    with pytest.raises(ValueError, match="warmup_iters"):
+        warmup_and_drops(max_iter=10, epochs=12, drops=[8], warmup_iters=-1)

@@ -21,6 +21,12 @@ def test_what_is_no_device_is_refused():
         find_device("gpu")
 
 
+@pytest.mark.parametrize("device", ["mps", "meta", "xpu:0", "cpu:x", ""])
+def test_a_device_that_is_neither_cpu_nor_gpu_is_refused(device):
+    with pytest.raises(ConfigError, match="use auto, cpu, cuda"):
+        find_device(device)
+
+
 def test_gpus_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

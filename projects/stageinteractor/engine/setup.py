@@ -16,8 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 from ..data.registration import resolve_dataset, training_images
 from ..errors import ConfigError
 from ..files import write_errors_of
+from ..schema import check_config, require_keys
+from .data_nodes import check_data_nodes
 
 logger = logging.getLogger(__name__)
+NEEDED = (
+    *(f"train.{key}" for key in ("output_dir", "device", "seed", "max_iter", "epochs")),
+    *("train.fast_dev_run", "dataset.name", "dataset.train", "dataset.val"),
+)
 FAST_ITERATIONS = 3
 FAST_IMAGES = 8
 
@@ -29,18 +35,19 @@ def prepare(cfg: DictConfig) -> None:
     and everything that ``train.fast_dev_run`` shortens. A prepared config can be prepared again
     with the same result. Of a run's files, none is written but its log.
     """
+    require_keys(cfg, NEEDED)
+    check_config(cfg)
     fast = cfg.train.fast_dev_run
     _set_up_logging(cfg.train.output_dir)
     cfg.train.device = find_device(cfg.train.device)
     resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
+    check_data_nodes(cfg)
     if cfg.train.epochs is not None:
         cfg.train.max_iter = iterations(cfg)
     if fast:
         cfg.train.max_iter = FAST_ITERATIONS
         cfg.train.eval_period = cfg.train.checkpointer.period = 2
         cfg.train.log_period = 1
-    if cfg.train.max_iter < 1:
-        raise ConfigError(f"train.max_iter is {cfg.train.max_iter}: it must be at least 1")
     seed_all_rng(cfg.train.seed + comm.get_rank())
 
 
@@ -67,6 +74,8 @@ def find_device(wanted: str, key: str = "train.device") -> str:
         device = torch.device(wanted)
     except RuntimeError:
         raise ConfigError(f"{key} {wanted!r}: use auto, cpu, cuda or cuda:1") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"{key} {wanted!r}: use auto, cpu, cuda or cuda:1")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:

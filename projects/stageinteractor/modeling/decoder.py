@@ -52,6 +52,8 @@ class CascadeDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
+        if not self.stages:
+            raise ValueError("num_stages must be at least 1")
         self.num_classes = num_classes
         self.checkpoint_stages = checkpoint_stages
 

@@ -35,9 +35,17 @@ class MetaArchitecture(nn.Module, ABC):
         self, pixel_mean: Sequence[float], pixel_std: Sequence[float], size_divisibility: int
     ) -> None:
         super().__init__()
+        mean, std = (torch.tensor(list(each)).float() for each in (pixel_mean, pixel_std))
+        if mean.shape != std.shape or mean.shape not in ((1,), (3,)) or not (std > 0).all():
+            raise ValueError(
+                f"pixel_mean {list(pixel_mean)} and pixel_std {list(pixel_std)} must have a number "
+                "for each of 3 channels, those of pixel_std above 0"
+            )
+        if size_divisibility < 1:
+            raise ValueError(f"size_divisibility must be at least 1, got {size_divisibility}")
         self.size_divisibility = size_divisibility
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.register_buffer("pixel_mean", mean.view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", std.view(-1, 1, 1), False)
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:

@@ -89,6 +89,7 @@ def _indices_of_strides(name: str) -> tuple[int, ...]:
 def _weight_source(name: str, weights: str | None) -> dict[str, str] | None:
     if weights is None:
         return None
+    weights = os.path.expanduser(weights)
     if not os.path.isfile(weights):
         raise ConfigError(
             f"model.backbone.weights: no file {weights!r} for {name!r}; make it with "

@@ -1,0 +1,55 @@
+"""Try the data nodes of a config before a training begins: what they refuse ends it hours later."""
+
+from __future__ import annotations
+
+import numpy as np
+from detectron2.data import DatasetCatalog
+from detectron2.data import transforms as T
+from omegaconf import DictConfig, OmegaConf
+
+from ..config import instantiate
+from ..errors import ConfigError
+from ..randomness import random_by_key
+
+SIDES = 480, 640  # height and width of the image that augmentations are tried on
+SETS = {
+    "dataloader.train.dataset.names": "train",
+    "dataloader.test.dataset.names": "val",
+    "dataloader.evaluator.dataset_name": "val",
+}
+
+
+def check_data_nodes(cfg: DictConfig) -> None:
+    """Look the data sets up and try the augmentations, after ``dataset`` has been resolved.
+
+    Raises:
+        ConfigError: no such data set, or augmentations that cannot be built or applied.
+    """
+    for key, split in SETS.items():
+        names = OmegaConf.select(cfg, key, default=None) or []
+        for name in [names] if isinstance(names, str) else names:
+            if name not in DatasetCatalog:
+                raise ConfigError(
+                    f"{key}: there is no data set {name!r}; that of this config is "
+                    f"'${{dataset.name}}_{split}'"
+                )
+    for split in ("train", "test"):
+        key = f"dataloader.{split}.mapper.augmentations"
+        node = OmegaConf.select(cfg, key, default=None)
+        if node is not None:
+            try_augmentations(list(instantiate(node, key)), key)
+
+
+def try_augmentations(augmentations: list[T.Augmentation | T.Transform], key: str) -> None:
+    """Apply augmentations to a blank image, without touching the random state.
+
+    Raises:
+        ConfigError: they raise an error, which the message has.
+    """
+    with random_by_key(0, 0):
+        try:
+            blank = np.zeros((*SIDES, 3), dtype=np.uint8)
+            T.AugmentationList(augmentations)(T.AugInput(blank))
+        except Exception as error:  # whatever it is, an image of a data set would raise it too
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(f"{key}: an image of {SIDES[1]} x {SIDES[0]}: {reason}") from error

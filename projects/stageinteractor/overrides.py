@@ -1,0 +1,130 @@
+"""Change a config by ``key=value`` strings, such as those of a command line.
+
+A value is YAML, unless the key holds text: then it is taken as it stands, so that ``off`` stays a
+word and a folder may be called 2024. In quotes, it is YAML's text. ``${key}`` refers to another
+key, as everywhere in OmegaConf. A key that does not exist is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import ConfigError
+from .schema import TextKind, expand_paths, text_kind
+
+NULL = ("null", "Null", "NULL", "~")
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Change a config in place by ``key=value`` strings.
+
+    A key must exist, or be a parameter of the constructor it is meant for.
+
+    Raises:
+        ConfigError: no ``=``, a key that does not exist (the message has the nearest ones), or a
+            value that cannot be put there.
+    """
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {override!r}: write key=value, such as train.max_iter=100")
+        _require_key(cfg, key)
+        try:
+            OmegaConf.update(cfg, key, _value(cfg, key, text), merge=True)
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"override {override!r} cannot be applied: {reason}") from error
+    expand_paths(cfg)
+
+
+def _value(cfg: DictConfig, key: str, text: str) -> Any:
+    """Return what an override's text means for a key."""
+    kind = text_kind(key)
+    if kind is None and not isinstance(_present(cfg, key), str):
+        return _as_yaml(text)
+    if text[:1] in ("'", '"'):
+        try:
+            unquoted = _as_yaml(text)
+        except yaml.YAMLError:  # an apostrophe
+            return text
+        return unquoted if isinstance(unquoted, str) else text
+    if kind is TextKind.TEXT:
+        return text
+    if text in NULL:
+        return None
+    if kind is None and text[:1] in ("[", "{"):  # text is one of several things it may hold
+        return _as_yaml(text)
+    return text
+
+
+def _as_yaml(text: str) -> Any:
+    return OmegaConf.select(OmegaConf.from_dotlist([f"value={text}"]), "value")
+
+
+def _present(cfg: DictConfig, key: str) -> Any:
+    """Return the present value of a key, None where there is none yet."""
+    try:
+        return OmegaConf.select(cfg, key, default=None)
+    except OmegaConfBaseException:  # an interpolation that leads nowhere
+        return None
+
+
+def _require_key(cfg: DictConfig, key: str) -> None:
+    node: Any = cfg
+    for depth, part in enumerate(key.split(".")):
+        if part not in _children(node):
+            wrong = ".".join(key.split(".")[: depth + 1])
+            raise ConfigError(f"config key {wrong!r} does not exist{_nearest(cfg, key)}")
+        node = _child(node, part)
+
+
+def _children(node: Any) -> set[str]:
+    """Return the names that may follow a node in a key."""
+    if isinstance(node, ListConfig):
+        return {str(index) for index in range(len(node))}
+    if not isinstance(node, DictConfig):
+        return set()
+    names = {str(name) for name in node}
+    if "_target_" in node:
+        names |= _parameters(node["_target_"])
+    return names
+
+
+def _parameters(target: Any) -> set[str]:
+    """Return the names of a constructor's parameters, none where it is not to be had."""
+    try:
+        target = locate(target) if isinstance(target, str) else target
+        return set(inspect.signature(target).parameters) - {"args", "kwargs"}
+    except (ImportError, TypeError, ValueError):
+        return set()
+
+
+def _child(node: Any, part: str) -> Any:
+    if isinstance(node, ListConfig):
+        raw = node._get_node(int(part))
+        return raw if isinstance(raw, DictConfig | ListConfig) else None
+    raw = node._get_node(part)  # as it is written: an interpolation may lead nowhere yet
+    return raw if isinstance(raw, DictConfig | ListConfig) else None
+
+
+def _nearest(cfg: DictConfig, key: str) -> str:
+    keys = list(_all_keys(cfg))
+    leaf = key.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.75)
+    near += [known for known in keys if known.rsplit(".", 1)[-1] == leaf]
+    near += difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+    return f"; nearest: {', '.join(list(dict.fromkeys(near))[:3])}"
+
+
+def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for name in sorted(_children(node) - {"_target_"}):
+        yield prefix + name
+        yield from _all_keys(_child(node, name), f"{prefix}{name}.")

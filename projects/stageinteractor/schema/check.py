@@ -1,0 +1,78 @@
+"""Check a config by the schema, and put its values into the form that the program works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import ConfigError
+from .dataloader import Dataloader, Dataset
+from .train import Train
+
+NODES = {"train": Train, "dataset": Dataset, "dataloader": Dataloader}  # in this order
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check ``train``, ``dataset`` and ``dataloader``, as far as a config has them.
+
+    What is written in another form is replaced in place: a whole number that is a float, ``~`` in a
+    path. Interpolations stay.
+
+    Raises:
+        ConfigError: a value cannot be used; the message names all such keys in one line.
+    """
+    for name, schema in NODES.items():
+        if name in cfg:
+            given = _content(cfg, name)
+            try:
+                checked: dict[str, Any] = TypeAdapter(schema).validate_python(given)
+            except ValidationError as error:
+                raise ConfigError("; ".join(_reasons(error, name))) from error
+            _replace(cfg[name], given, checked)
+
+
+def require_keys(cfg: DictConfig, keys: tuple[str, ...]) -> None:
+    """Raise ConfigError unless a config has all these keys, null or not."""
+    for key in keys:
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent, default=None) if parent else cfg
+        if not isinstance(node, DictConfig) or name not in node:
+            raise ConfigError(f"config key {key!r} is missing")
+
+
+def _content(cfg: DictConfig, name: str) -> Any:
+    try:
+        if not OmegaConf.is_config(cfg[name]):
+            raise ConfigError(f"{name} is {_short(cfg[name])}: it has to be a mapping")
+        return OmegaConf.to_container(cfg[name], resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config key {name!r}: {' '.join(str(error).split())}") from error
+
+
+def _reasons(error: ValidationError, name: str) -> Iterator[str]:
+    for each in error.errors(include_url=False):
+        key = ".".join([name, *(str(part) for part in each["loc"])])
+        reason = each["msg"].removeprefix("Value error, ")
+        yield f"{key} is {_short(each['input'])}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "null"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _replace(node: DictConfig, given: Any, checked: Any) -> None:
+    """Write the values into a node that the check has changed."""
+    for key, value in checked.items():
+        if value is given[key] or OmegaConf.is_interpolation(node, key):
+            continue
+        if isinstance(value, dict) and OmegaConf.is_dict(node[key]):
+            _replace(node[key], given[key], value)
+        elif type(value) is not type(given[key]) or value != given[key]:
+            node[key] = value

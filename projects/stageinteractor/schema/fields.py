@@ -1,0 +1,74 @@
+"""What single values of a config may be: pydantic types with the reading that users expect.
+
+A whole number may be written as a float (``1e3``), an option that is called "off" may arrive as the
+False that YAML 1.1 reads, and a path may begin with ``~``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WrapValidator, with_config
+
+MISSING = "???"  # OmegaConf's mark of a value that has to be set
+node = with_config(ConfigDict(extra="allow"))  # a mapping whose other keys are left alone
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")
+    return float(value) if isinstance(value, str) else value  # such as 1e3 of a YAML file
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        raise ValueError("input should be text; write it in quotes")
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _is_set(value: str) -> str:
+    if value == MISSING:
+        raise ValueError("it has to be set")
+    return value
+
+
+def _not_empty(value: str) -> str:
+    if not value:
+        raise ValueError("it is empty")
+    return value
+
+
+def _off(value: Any) -> Any:
+    return "off" if value is False else value
+
+
+def _list(value: Any) -> Any:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def _zero(value: Any) -> Any:
+    return 0 if value is None else value
+
+
+def _unless_list(value: Any, validate: Callable[[Any], Any]) -> Any:
+    return value if isinstance(value, list) else validate(value)
+
+
+AsNumber = BeforeValidator(_number)
+AsList = BeforeValidator(_list)
+FalseIsOff = BeforeValidator(_off)
+NullIsZero = BeforeValidator(_zero)
+OrList = WrapValidator(_unless_list)
+
+Natural = Annotated[int, Field(ge=0, lt=2**31), AsNumber]
+Count = Annotated[int, Field(ge=1, lt=2**31), AsNumber]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AsNumber]
+Share = Annotated[float, Field(ge=0, lt=1), AsNumber]
+AnyText = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[AnyText, AfterValidator(_is_set)]
+EXPANDED = AfterValidator(os.path.expanduser)  # what is annotated with it is a path
+LaterPath = Annotated[AnyText, EXPANDED]  # may be set later
+FilePath = Annotated[Text, EXPANDED]  # "" stands for none
+FolderPath = Annotated[FilePath, AfterValidator(_not_empty)]

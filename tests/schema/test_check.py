@@ -1,0 +1,146 @@
+"""What the schema takes, puts into another form, or refuses by its key."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from stageinteractor.config import apply_overrides, get_config, load_config
+from stageinteractor.errors import ConfigError
+from stageinteractor.schema import check_config, require_keys
+
+ZOO = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
+
+
+@pytest.fixture
+def cfg() -> DictConfig:
+    cfg = get_config("common/data/coco_format.py")
+    cfg.train = get_config("common/train.py").train
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.max_iter=2.5",
+        "train.max_iter=0",
+        "train.max_iter=true",
+        "train.max_iter=ten",
+        "train.epochs=0",
+        "train.log_period=0",
+        "train.log_period=null",
+        "train.checkpointer.period=0",
+        "train.checkpointer.max_to_keep=0",
+        "train.seed=-1",
+        "train.seed=null",
+        "train.seed=1e12",
+        "train.writers=[paper]",
+        "train.ema.decay=1.0",
+        "train.clip_grad.max_norm=null",
+        "train.clip_grad.max_norm=.nan",
+        "train.scale_lr.base_batch_size=0",
+        "train.accumulate=0",
+        "train.amp=null",
+        "train.amp=fp8",
+        "train.wandb.mode=off",
+        "train.output_dir=",
+        "train.output_dir=???",
+        "train.ema=null",
+        "train.ema=on",
+        "dataloader.train.total_batch_size=0",
+        "dataloader.test.num_workers=-1",
+        "dataloader.train.mapper.image_format=bgr",
+        "dataloader.test.mapper.augmentations=null",
+        "dataloader.evaluator.backend=off",
+        "dataloader.evaluator.nms_threshold=1",
+        "dataset.train=null",
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(cfg: DictConfig, override: str):
+    apply_overrides(cfg, [override])
+    with pytest.raises(ConfigError) as caught:
+        check_config(cfg)
+    assert override.partition("=")[0] in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("train.max_iter=1e3", 1000),
+        ("train.max_iter='1e3'", 1000),
+        ("train.log_period=20.0", 20),
+        ("train.eval_period=null", 0),
+        ("train.checkpointer.max_to_keep=null", None),
+        ("train.clip_grad=null", None),
+        ("train.clip_grad.norm_type=.inf", float("inf")),
+        ("train.writers=null", []),
+        ("train.writers=wandb", ["wandb"]),
+        ("train.amp=off", "off"),
+        ("train.compile=on", True),
+        ("train.init_checkpoint=null", None),
+        ("dataloader.train.num_workers=0.0", 0),
+        ("dataloader.test.mapper.image_format=BGR", "BGR"),
+    ],
+)
+def test_a_value_in_another_form_is_understood(cfg: DictConfig, override: str, value: object):
+    apply_overrides(cfg, [override])
+    check_config(cfg)
+    checked = OmegaConf.select(cfg, override.partition("=")[0])
+    assert checked == value and isinstance(checked, type(value) | type(cfg.train.writers))
+
+
+def test_an_option_that_yaml_reads_as_false_is_off(cfg: DictConfig):
+    cfg.train.amp = False
+    check_config(cfg)
+    assert cfg.train.amp == "off"
+
+
+def test_all_wrong_keys_are_named_at_once(cfg: DictConfig):
+    cfg.train.update(max_iter=0, log_period=0)
+    with pytest.raises(ConfigError, match=r"train\.max_iter is 0.*train\.log_period is 0"):
+        check_config(cfg)
+
+
+def test_interpolations_stay(cfg: DictConfig):
+    cfg.train.seed = 7.0
+    check_config(cfg)
+    assert (cfg.train.seed, cfg.dataloader.train.seed) == (7, 7)
+    assert OmegaConf.is_interpolation(cfg.dataloader.train, "seed")
+
+
+def test_an_interpolation_that_leads_nowhere_is_refused(cfg: DictConfig):
+    cfg.train.max_iter = "${nowhere}"
+    with pytest.raises(ConfigError, match="nowhere"):
+        check_config(cfg)
+
+
+def test_other_keys_and_missing_keys_are_left_alone():
+    cfg = OmegaConf.create({"train": {"ddp": {"fp16": True}, "max_iter": 3}, "model": None})
+    before = cfg.copy()
+    check_config(cfg)
+    assert cfg == before
+
+
+def test_a_required_key_is_named():
+    with pytest.raises(ConfigError, match=r"train\.seed"):
+        require_keys(OmegaConf.create({"train": {"max_iter": 1}}), ("train.max_iter", "train.seed"))
+
+
+@pytest.mark.parametrize(
+    "key", ["train.output_dir", "train.init_checkpoint", "dataset.val.json", "dataset.train.images"]
+)
+def test_paths_begin_at_the_home_folder(cfg: DictConfig, key: str, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    apply_overrides(cfg, [f"{key}=~/here"])
+    assert OmegaConf.select(cfg, key) == f"{tmp_path}/here"
+    OmegaConf.update(cfg, key, "~/there")
+    check_config(cfg)
+    assert OmegaConf.select(cfg, key) == f"{tmp_path}/there"
+
+
+@pytest.mark.parametrize("name", ["stageinteractor_r50_1x.py", "demo/tree_crowns.py"])
+def test_configs_of_the_zoo_stay_as_they_are(name: str):
+    cfg = load_config(ZOO / name)
+    before = cfg.copy()
+    check_config(cfg)
+    assert cfg == before

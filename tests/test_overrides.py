@@ -1,0 +1,74 @@
+"""Keys that hold text take an override as it stands."""
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from stageinteractor.config import apply_overrides, get_config
+from stageinteractor.errors import ConfigError
+
+AS_THEY_STAND = (
+    *("2024", "1e5", "null", "yes", "off", "1:30", "0x10", "[a]", "{a: b}", "a: b", "a #b", "a b"),
+    *(
+        "~x",
+        "2024-01-02",
+        "1_000",
+        "true",
+        "@a",
+        "%a",
+        "- a",
+        "a=b",
+        "it's",
+        "'a'b",
+        "ü/日本",
+        "!x",
+    ),
+)
+
+
+@pytest.fixture
+def cfg() -> DictConfig:
+    cfg = get_config("common/data/coco_format.py")
+    cfg.train = get_config("common/train.py").train
+    cfg.model = {"weights": "a.pth", "width": "${..train.max_iter}", "depth": 3}
+    return cfg
+
+
+@pytest.mark.parametrize("text", AS_THEY_STAND)
+@pytest.mark.parametrize("key", ["train.output_dir", "train.amp", "dataset.train.json"])
+def test_text_is_kept_as_it_stands(cfg: DictConfig, key: str, text: str):
+    apply_overrides(cfg, [f"{key}={text}"])
+    assert OmegaConf.select(cfg, key) == text
+
+
+def test_text_in_quotes_is_read_as_yaml(cfg: DictConfig):
+    apply_overrides(cfg, ["train.output_dir='a b'", 'train.best_metric="bbox\\x2fAP50"'])
+    assert (cfg.train.output_dir, cfg.train.best_metric) == ("a b", "bbox/AP50")
+
+
+def test_text_may_refer_to_another_key(cfg: DictConfig):
+    apply_overrides(cfg, ["train.output_dir=runs/${dataset.name}", "dataset.name=2024"])
+    assert cfg.train.output_dir == "runs/2024"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("train.init_checkpoint=null", None),
+        ("train.wandb.name=null", None),
+        ("train.wandb.name=2024", "2024"),
+        ("model.weights=null", None),
+        ("model.weights=2024", "2024"),
+        ("model.weights=[a, b]", ["a", "b"]),
+        ("model.width=64", 64),
+        ("model.depth=off", False),
+    ],
+)
+def test_a_key_that_may_hold_more_than_text_takes_it(cfg: DictConfig, override: str, value: object):
+    apply_overrides(cfg, [override])
+    assert OmegaConf.select(cfg, override.partition("=")[0]) == value
+
+
+def test_a_constructor_that_is_gone_does_not_hide_the_wrong_key():
+    cfg = OmegaConf.create({"model": {"_target_": "a_package_that_is_gone.Model"}})
+    with pytest.raises(ConfigError, match=r"model\.x"):
+        apply_overrides(cfg, ["model.x=1"])
