@@ -109,7 +109,8 @@ def test_load_config_imports_and_calls_nothing_that_a_file_names(tmp_path: Path)
     cfg = load_config(tmp_path / "evil.yaml")
     assert cfg.model._target_ == "os.system" and cfg.train.output_dir == "there"
     assert cfg.norm == {"_target_": "detectron2.utils.registry.locate", "name": "antics.anything"}
-    assert set(sys.modules) == known and not (tmp_path / "was_here").exists()
+    imported = {name for name in set(sys.modules) - known if not name.startswith("omegaconf.")}
+    assert not imported and not (tmp_path / "was_here").exists()
     survived("evil config")
 
 
