@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= logical
 CONFIGS := projects/stageinteractor/configs
 
 FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data/test_odd_pictures.py \
@@ -70,8 +71,8 @@ lint: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-test: lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+test: lint ## lint, then all tests, one process a core; PYTEST_ARGS="-m 'not slow'" for the quick ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 clean: ## remove caches and build folders; .venv, datasets and output stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -96,7 +96,9 @@ def test_a_step_waits_once_for_the_device(counts: list[int], device: str):
 
 
 @pytest.mark.parametrize(
-    "assigner", [CrossStageAssigner(keep_own_match=True), PerStageAssigner()], ids=str
+    "assigner",
+    [CrossStageAssigner(keep_own_match=True), PerStageAssigner()],
+    ids=lambda each: type(each).__name__,
 )
 def test_so_does_a_step_with_another_assigner(assigner, device: str):
     step(criterion(assigner), [3, 2], device)
