@@ -167,13 +167,14 @@ def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
 
 
 def test_noised_objects_come_behind_the_anchors_in_training(make_maps, randomise):
-    queries = randomise(build_queries(NoisedObjects(num_queries=5))).train()
+    queries = randomise(build_queries(NoisedObjects(num_queries=5))).train().double()
+    maps = make_maps(dtype=torch.float64)
     torch.manual_seed(0)
-    found = queries(SIZES, make_maps(), OBJECTS)
+    found = queries(SIZES, maps, OBJECTS)
     assert found.known.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
     torch.manual_seed(0)
     queries.noised = None
-    alone = queries(SIZES, make_maps(), OBJECTS)
+    alone = queries(SIZES, maps, OBJECTS)
     assert alone.known is alone.visible is None
     count = alone.boxes.shape[1]
     assert found.boxes.shape == (2, count + 5, 4)
