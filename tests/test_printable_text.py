@@ -2,7 +2,7 @@
 
 import pytest
 
-from stageinteractor.printable_text import printable
+from stageinteractor.printable_text import encodable, printable
 
 ESCAPED = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -31,3 +31,7 @@ def test_ordinary_text_is_unchanged(text: str):
 def test_escaping_twice_changes_nothing():
     once = printable("\x1b]0;title\x07")
     assert printable(once) == once
+
+
+def test_lone_surrogates_alone_are_made_encodable():
+    assert encodable("caf\udce9 車\x1b") == "caf\\udce9 車\x1b"

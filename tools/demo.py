@@ -6,26 +6,20 @@
   tools/demo.py --config-file output/demo/config.yaml --web
 
 Writes DIR/pictures, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
-Folders are searched with their subfolders. What cannot be read is told and skipped; the exit code
-is then 1. A webcam runs until Ctrl-C.
+Folders are searched with their subfolders. What cannot be used is named and skipped; the exit code
+is then 1. A webcam runs until Ctrl-C. Only files that this tool has written are replaced.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from stageinteractor import Predictor
-from stageinteractor.command_line import command
-from stageinteractor.errors import ConfigError
-from stageinteractor.prediction import Classes, Source, find_sources, predict_all
-from stageinteractor.prediction.sinks import Write, csv_file, json_file, picture_folder
-from stageinteractor.prediction.video import video_folder
-
-FORMATS = ("pictures", "video", "json", "csv")
+from stageinteractor.command_line import command, sigterm_as_exit
+from stageinteractor.prediction import find_sources, predict_all
+from stageinteractor.prediction.outputs import FORMATS, Outputs
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -72,29 +66,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def sinks(
-    formats: Sequence[str] | None, output: Path, sources: Sequence[Source], classes: Classes
-) -> dict[str, AbstractContextManager[Write]]:
-    """Return what is to be written, by its place."""
-    videos = any(source.is_video for source in sources)
-    images = any(not source.is_video for source in sources)
-    frames = formats is not None
-    if formats is None:
-        formats = ["pictures"] * images + ["video"] * videos
-    elif "video" in formats and not videos:
-        raise ConfigError("--format video: no input is a video or webcam; draw images as pictures")
-    made: dict[str, AbstractContextManager[Write]] = {}
-    if "pictures" in formats:
-        made[f"{output}/pictures"] = picture_folder(output / "pictures", classes, frames)
-    if "video" in formats:
-        made[f"{output}/videos"] = video_folder(output / "videos", classes)
-    if "json" in formats:
-        made[f"{output}/detections.json"] = json_file(output / "detections.json", classes)
-    if "csv" in formats:
-        made[f"{output}/detections.csv"] = csv_file(output / "detections.csv", classes)
-    return made
-
-
 def run(args: argparse.Namespace) -> int:
     if args.web:
         from stageinteractor.prediction.web import serve
@@ -102,16 +73,18 @@ def run(args: argparse.Namespace) -> int:
         predictor = Predictor.from_config(args.config_file, args.weights, args.device)
         serve(predictor, args.min_score, args.port)
         return 0
-    output = Path(args.output)
-    sources = find_sources(args.inputs, leave_out=output)
+    sources = find_sources(args.inputs, leave_out=args.output)
+    inputs = [args.config_file, *filter(None, [args.weights])]
+    outputs = Outputs(args.output, args.format, sources, inputs)
     predictor = Predictor.from_config(args.config_file, args.weights, args.device, args.min_score)
-    places = sinks(args.format, output, sources, predictor.classes)
-    summary = predict_all(predictor, sources, list(places.values()), args.batch_size)
+    sinks = outputs.sinks(predictor.classes)
+    with sigterm_as_exit():
+        summary = predict_all(predictor, sources, list(sinks.values()), args.batch_size)
     print(f"{summary.detections} detections in {summary.pictures} images")
-    written = [place for place in places if Path(place).exists()]
+    written = [place for place in sinks if Path(place).exists()]
     print(f"written: {', '.join(written) or 'nothing'}")
     if summary.faults:
-        print(f"error: could not be read: {len(summary.faults)}, see above", file=sys.stderr)
+        print(f"error: could not be used: {len(summary.faults)}, see above", file=sys.stderr)
     return 1 if summary.faults else 0
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec
@@ -97,6 +98,22 @@ def _report_stdout(failure: OSError) -> int:
         return READER_GONE
     print(f"error: standard output: {failure.strerror}", file=sys.stderr, flush=True)
     return USER_ERROR
+
+
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception, so that open results are completed.
+
+    Outside the main thread, where Python handles no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return NOT_PRINTABLE.sub(_escape, text)
 
 
+def encodable(text: str) -> str:
+    r"""Return ``text`` with lone surrogates as escapes, such as ``\udce9``: it is valid UTF-8."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,10 +1,14 @@
 """Everything that can be read reaches every sink once; what cannot is told and counted."""
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from stageinteractor.errors import DataError
 from stageinteractor.prediction import Frame, ImageFiles, find_sources, predict_all
 from stageinteractor.prediction.sinks import picture_folder
 
@@ -120,3 +124,65 @@ def test_sources_may_be_of_ones_own(predictor, gray, tmp_path: Path):
     sources = [Shades(), ImageFiles([])]
     predict_all(predictor, sources, [picture_folder(tmp_path, predictor.classes)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10.png", "20.png"]
+
+
+# One bad input
+
+
+class Picky(nn.Module):
+    """Refuses images of some width with an error."""
+
+    def __init__(self, error: Exception, inner: nn.Module) -> None:
+        super().__init__()
+        self.error, self.inner = error, inner
+
+    def forward(self, batched_inputs):
+        if any(item["width"] == 50 for item in batched_inputs):
+            raise self.error
+        return self.inner(batched_inputs)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("error", [DataError("odd"), MemoryError(), torch.OutOfMemoryError("50")])
+def test_an_image_that_the_model_cannot_take_is_skipped_by_name(
+    predictor, kept, gray, tmp_path: Path, capsys, error, size
+):
+    for name, width in (("a.png", 40), ("b.png", 50), ("c.png", 40)):
+        gray(size=(width, 30)).save(tmp_path / name)
+    predictor.model = Picky(error, predictor.model)
+    pairs, sink = kept
+    summary = predict_all(predictor, find_sources([str(tmp_path)]), [sink], size)
+    assert [frame.name for frame, _ in pairs] == ["a.png", "c.png"]
+    assert len(summary.faults) == 1
+    assert f"skipped: {tmp_path}/b.png: " in capsys.readouterr().err
+
+
+def test_an_image_that_one_sink_cannot_take_reaches_the_others(predictor, kept, gray, tmp_path):
+    pairs, sink = kept
+    gray(size=(70_000, 10)).save(tmp_path / "wide.png")
+    (tmp_path / "wide.png").rename(tmp_path / "wide.jpg")  # JPEG has at most 65,500 a side
+    gray().save(tmp_path / "z.png")
+    sinks = [picture_folder(tmp_path / "out", predictor.classes), sink]
+    summary = predict_all(predictor, find_sources([str(tmp_path)]), sinks)
+    assert [frame.name for frame, _ in pairs] == ["wide.jpg", "z.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["z.png"]
+    assert len(summary.faults) == 1 and "wide.jpg" in summary.faults[0]
+
+
+def test_an_image_whose_drawn_name_is_too_long_is_skipped(predictor, gray, tmp_path: Path):
+    names = ["a" * 251 + ".tif", "b.tif"]
+    for name in names:
+        gray().save(tmp_path / name)
+    sink = picture_folder(tmp_path / "out", predictor.classes)
+    summary = predict_all(predictor, find_sources([str(tmp_path)]), [sink])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.tif.jpg"]
+    assert len(summary.faults) == 1
+
+
+def test_a_skipped_name_is_printable(predictor, kept, tmp_path: Path, capsys):
+    (tmp_path / "\x1b[2Jcat.png").write_bytes(b"not an image")
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"not an image")
+    predict_all(predictor, find_sources([str(tmp_path)]), [kept[1]])
+    skipped = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+    assert "\\x1b[2Jcat.png" in "".join(skipped) and "caf\\udce9.png" in "".join(skipped)
+    assert "\x1b[2J" not in "".join(skipped)

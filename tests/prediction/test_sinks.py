@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from stageinteractor.errors import DataError
 from stageinteractor.prediction import Classes, Frame
 from stageinteractor.prediction.drawing import SMALLEST, draw_detections
 from stageinteractor.prediction.sinks import csv_file, json_file, picture_folder
+from stageinteractor.printable_text import encodable, printable
 from stageinteractor.visualization.boxes import class_color
 
 CLASSES = Classes(("cat", "dog"), (17, 18))
@@ -124,15 +127,86 @@ def test_csv_has_a_row_a_detection(tmp_path: Path, frames, found):
     assert [row["frame"] for row in rows] == ["", "", "0", "0", "1", "1"]
 
 
-# Whole or not at all
+# Texts from data
+
+ODD_NAMES = [os.fsdecode(b"caf\xe9.png"), "\x1b[2J.png", "a\nb.png", "車.png", "a\udfff\x00b"]
+
+
+@pytest.mark.parametrize("text", ODD_NAMES)
+def test_odd_names_leave_valid_files(tmp_path: Path, gray, found, text: str):
+    classes = Classes((text, text))
+    write_all(json_file(tmp_path / "out.json", classes), [Frame(text, gray())], found)
+    write_all(csv_file(tmp_path / "out.csv", classes), [Frame(text, gray())], found)
+    result = json.loads((tmp_path / "out.json").read_bytes())[0]
+    assert result["file_name"] == result["category"] == encodable(text)
+    result["file_name"].encode("utf-8")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["file_name"] == row["class"] == printable(text)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_csv_texts_are_no_formulas(tmp_path: Path, gray, found, text: str):
+    write_all(csv_file(tmp_path / "out.csv", Classes((text, text))), [Frame(text, gray())], found)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["class"] == row["file_name"] == printable(f"'{text}")
+    assert float(row["score"]) and row["frame"] == ""
+
+
+def test_csv_numbers_stay_numbers(tmp_path: Path, gray, found):
+    outside = found(40, 30)
+    outside.pred_boxes.tensor -= 50
+    with csv_file(tmp_path / "out.csv", CLASSES) as write:
+        write(Frame("a.png", gray()), outside)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["x_min"] == "-50.00"
+
+
+@pytest.mark.parametrize("text", ODD_NAMES)
+def test_odd_class_names_can_be_drawn(gray, found, text: str):
+    assert draw_detections(gray(), found(40, 30), Classes((text, text))).size == (640, 480)
+
+
+# Ended early
+
+ENDS = [RuntimeError, KeyboardInterrupt, SystemExit]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("sink", [json_file, csv_file])
+def test_a_table_that_is_ended_early_holds_what_it_has_got(tmp_path, sink, gray, found, end):
+    whole, path = tmp_path / "whole", tmp_path / "out"
+    write_all(sink(whole, CLASSES), [Frame("a.png", gray())], found)
+    path.write_text("previous")
+    with pytest.raises(end), sink(path, CLASSES) as write:
+        write(Frame("a.png", gray()), found(40, 30))
+        raise end
+    assert path.read_text() == whole.read_text()
+    assert sorted(tmp_path.iterdir()) == [path, whole]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("sink", [json_file, csv_file])
+def test_a_table_that_has_got_nothing_leaves_the_previous_one(tmp_path, sink, end):
+    (tmp_path / "out").write_text("previous")
+    with pytest.raises(end), sink(tmp_path / "out", CLASSES):
+        raise end
+    assert (tmp_path / "out").read_text() == "previous"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
 @pytest.mark.parametrize("sink", [json_file, csv_file])
-def test_a_file_that_was_not_finished_leaves_the_previous_one(tmp_path: Path, sink, gray, found):
-    path = tmp_path / "out"
-    path.write_text("previous")
-    with pytest.raises(RuntimeError), sink(path, CLASSES) as write:
-        write(Frame("a.png", gray()), found(40, 30))
-        raise RuntimeError
-    assert path.read_text() == "previous"
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_table_is_written_as_detections_come(tmp_path: Path, sink, gray, found):
+    with sink(tmp_path / "out", CLASSES) as write:
+        write(Frame("first.png", gray()), found(40, 30))
+        (unfinished,) = tmp_path.iterdir()
+        assert "first.png" in unfinished.read_text()
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.jpg", (70_000, 10)), ("b.webp", (20_000, 10))])
+def test_a_picture_too_large_for_its_format_is_named(tmp_path, gray, found, name, size):
+    sink = picture_folder(tmp_path, CLASSES)
+    with pytest.raises(DataError, match=name):
+        write_all(sink, [Frame(name, gray(size=size))], found)
+    assert list(tmp_path.iterdir()) == []

@@ -70,6 +70,48 @@ def test_a_video_that_breaks_off_is_told_after_its_frames(tmp_path: Path, make_v
     assert last.fault == f"{path}: only {len(frames)} of 60 frames can be read"
 
 
+def test_a_video_of_too_many_pixels_is_skipped_before_its_frames(
+    tmp_path: Path, make_video, monkeypatch
+):
+    monkeypatch.setattr("stageinteractor.prediction.video.MAX_PIXELS", 32 * 24 - 1)
+    monkeypatch.setattr("stageinteractor.prediction.video._pictures", None)  # not read
+    (frame,) = VideoFile("clip.avi", make_video(tmp_path / "clip.avi"))
+    assert frame.picture is None
+    assert frame.fault.startswith(f"{tmp_path}/clip.avi: 32x24 ")
+
+
+def test_frames_of_too_many_pixels_are_skipped_and_named(
+    tmp_path: Path, make_video, monkeypatch, predictor, gray
+):
+    make_video(tmp_path / "clip.avi", count=2)
+    gray(size=(10, 10)).save(tmp_path / "a.png")
+    monkeypatch.setattr("stageinteractor.data.pictures.MAX_PIXELS", 32 * 24 - 1)
+    summary = predict_all(predictor, find_sources([str(tmp_path)]), [])
+    assert summary.pictures == 1
+    assert [fault.split(":")[0] for fault in summary.faults] == [
+        f"{tmp_path}/clip.avi frame {number}" for number in (0, 1)
+    ]
+
+
+def test_a_video_whose_name_is_no_utf8_is_skipped_not_opened(tmp_path: Path, make_video):
+    """OpenCV ends the process with a segmentation fault over such a name."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.avi")
+    os.rename(make_video(tmp_path / "clip.avi"), path)
+    (frame,) = VideoFile(path.name, path)
+    assert frame.picture is None and "UTF-8" in frame.fault
+
+
+def test_a_video_that_opencv_fails_on_is_named(tmp_path: Path, make_video, monkeypatch):
+    def failing(*_):
+        raise cv2.error("Insufficient memory")
+        yield
+
+    source = VideoFile("clip.avi", make_video(tmp_path / "clip.avi"))
+    monkeypatch.setattr("stageinteractor.prediction.video._pictures", failing)
+    (frame,) = source
+    assert frame.fault.startswith(f"{tmp_path}/clip.avi: ") and "memory" in frame.fault
+
+
 def write_video(path: Path, frames, found) -> None:
     with video_folder(path, CLASSES) as write:
         for frame in frames:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +33,8 @@ def call(demo, tiny_run, tmp_path):
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Results below a folder, without the record of them."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def test_images_become_pictures(call, tiny_set, tmp_path, capsys):
@@ -68,7 +71,7 @@ def test_what_cannot_be_read_is_told_and_skipped(call, tiny_set, tmp_path, capsy
     assert call(*inputs, "--format", "pictures", "json") == 1
     told = capsys.readouterr()
     assert f"skipped: {tmp_path}/letter.png: cannot be read: not an image" in told.err
-    assert told.err.splitlines()[-1] == "error: could not be read: 1, see above"
+    assert told.err.splitlines()[-1] == "error: could not be used: 1, see above"
     assert files(tmp_path / "out") == ["detections.json", "pictures/photo_0.png"]
 
 
@@ -178,3 +181,86 @@ def test_the_page_without_streamlit(call, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit", None)
     assert call("--web") == 2
     assert "pip install 'stageinteractor[web]'" in capsys.readouterr().err
+
+
+# Only what the tool has written is replaced
+
+
+def test_an_input_is_never_replaced(demo, tiny_run, gray_photo, capsys, monkeypatch):
+    monkeypatch.chdir(gray_photo.parent.parent)
+    Path("photos").rename("pictures")
+    before = Path("pictures/gray.png").read_bytes()
+    config = str(tiny_run / "config.yaml")
+    monkeypatch.setattr(Predictor, "from_config", None)  # refused before the model is built
+    assert demo.main(["--config-file", config, "pictures", "--output", "."]) == 2
+    error = capsys.readouterr().err
+    assert "pictures/gray.png" in error and len(error.splitlines()) == 1
+    assert files(Path()) == ["pictures/gray.png"]
+    assert Path("pictures/gray.png").read_bytes() == before
+
+
+def test_results_may_lie_among_inputs(demo, tiny_run, gray_photo):
+    config, folder = str(tiny_run / "config.yaml"), str(gray_photo.parent)
+    assert demo.main(["--config-file", config, folder, "--output", folder]) == 0
+    assert files(gray_photo.parent) == ["gray.png", "pictures/gray.png"]
+
+
+def test_an_earlier_result_that_is_an_input_is_refused(call, gray_photo, tmp_path, capsys):
+    assert call(gray_photo) == 0
+    assert call(tmp_path / "out/pictures/gray.png") == 2
+    assert "pictures/gray.png" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("own", "options"),
+    [
+        ("pictures/gray.png", []),
+        ("detections.json", ["--format", "json"]),
+        ("detections.csv", ["--format", "csv"]),
+        ("videos/clip.avi.mp4", ["--format", "video"]),
+        ("pictures/clip.avi/000000.jpg", ["--format", "pictures"]),
+    ],
+)
+def test_a_file_of_the_users_own_is_refused(call, clip, gray_photo, tmp_path, capsys, own, options):
+    path = tmp_path / "out" / own
+    path.parent.mkdir(parents=True)
+    path.write_text("the user's own")
+    assert call(clip, gray_photo, *options) == 2
+    assert own in capsys.readouterr().err
+    assert path.read_text() == "the user's own"
+    assert files(tmp_path / "out") == [own]
+
+
+def test_two_images_of_one_drawn_name_are_refused(call, gray_photo, capsys):
+    for name in ("a.tif", "a.tif.jpg"):
+        Image.new("RGB", (8, 8)).save(gray_photo.with_name(name))
+    assert call(gray_photo.parent) == 2
+    assert "a.tif.jpg" in capsys.readouterr().err
+
+
+# Ended early
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_prediction_keeps_what_it_has(call, tiny_set, tmp_path, monkeypatch, number):
+    whole, calls = Predictor.batch, []
+
+    def batch(self, images):
+        calls.append(images)
+        if len(calls) == 3:
+            os.kill(os.getpid(), number)
+        return whole(self, images)
+
+    monkeypatch.setattr(Predictor, "batch", batch)
+    before = signal.getsignal(number)
+    try:
+        code = call(tiny_set / "images", "--min-score", "0", "--format", "json", "csv")
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 128 + number
+    assert signal.getsignal(number) is before
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {each["image_id"] for each in results} == {1, 2}
+    with (tmp_path / "out" / "detections.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(results)
+    assert files(tmp_path / "out") == ["detections.csv", "detections.json"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from PIL import Image
@@ -20,12 +21,20 @@ class Frame(NamedTuple):
     fps: float = 0.0  # frames a second of its video
     seconds: float = 0.0  # since the beginning of its video
     image_id: int = 0  # for COCO's results; `predict_all` fills it in
+    place: str = ""  # the file's path, for messages
+
+    def unusable(self, reason: str) -> Frame:
+        """Return the frame without its picture, and with what is wrong with it."""
+        frame = "" if self.number is None else f" frame {self.number}"
+        return self._replace(picture=None, fault=f"{self.place or self.name}{frame}: {reason}")
 
 
 class Source(Protocol):
     """Something that yields frames, also for what cannot be read."""
 
     is_video: bool
+    names: Sequence[str]  # of all frames, each once
+    paths: Sequence[Path]  # files that are read
     length: int | None  # how many frames will come, None if nobody knows
 
     def __iter__(self) -> Iterator[Frame]: ...

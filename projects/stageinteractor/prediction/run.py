@@ -10,15 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from ..data.pictures import PictureError
+from ..errors import DataError
+from ..printable_text import printable
 from .frames import Frame, Source
 from .sinks import Write
 from .sources import ImageFiles
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
+
+UNUSABLE = (DataError, MemoryError, torch.OutOfMemoryError)  # what one image can cause
 
 
 @dataclass
@@ -27,7 +33,13 @@ class Summary:
 
     pictures: int = 0
     detections: int = 0
-    faults: list[str] = field(default_factory=list)  # of what could not be read
+    faults: list[str] = field(default_factory=list)  # of what could not be used, each once
+
+    def add_fault(self, fault: str) -> None:
+        """Print a fault, unless it is known, as of another frame of a video."""
+        if fault not in self.faults:
+            tqdm.write(f"skipped: {printable(fault)}", file=sys.stderr)
+            self.faults.append(fault)
 
 
 def predict_all(
@@ -38,8 +50,8 @@ def predict_all(
 ) -> Summary:
     """Detect objects in everything that the sources yield, with a progress bar.
 
-    What cannot be read is told on standard error and passed over. If anything else fails, the sinks
-    keep what is complete and drop the rest.
+    What cannot be read, detected in or drawn is named on standard error and passed over. If
+    anything else fails, the sinks keep what is complete and drop the rest.
 
     Args:
         predictor: gives the detections.
@@ -55,11 +67,13 @@ def predict_all(
         for batch in _batches(_numbered(sources), batch_size):
             for frame, found in _detect(predictor, batch):
                 if found is None:
-                    tqdm.write(f"skipped: {frame.fault}", file=sys.stderr)
-                    summary.faults.append(frame.fault)
+                    summary.add_fault(frame.fault)
                     continue
                 for write in writes:
-                    write(frame, found)
+                    try:
+                        write(frame, found)
+                    except DataError as error:  # the other sinks may take it
+                        summary.add_fault(str(error))
                 summary.pictures += 1
                 summary.detections += len(found)
             bar.update(len(batch))
@@ -69,11 +83,25 @@ def predict_all(
 def _detect(
     predictor: Predictor, batch: Sequence[Frame]
 ) -> Iterator[tuple[Frame, Instances | None]]:
-    """Yield every frame with its detections, or with None if it could not be read."""
+    """Yield every frame with its detections, or with None and its fault."""
     pictures = [frame.picture for frame in batch if frame.picture is not None]
-    found = iter(predictor.batch(pictures) if pictures else ())
+    try:
+        found = iter(predictor.batch(pictures) if pictures else ())
+    except UNUSABLE as error:
+        if len(batch) == 1:
+            yield batch[0].unusable(_reason(error)), None
+            return
+        for frame in batch:  # one of them is at fault, or together they are too much
+            yield from _detect(predictor, [frame])
+        return
     for frame in batch:
         yield frame, None if frame.picture is None else next(found)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "there is not enough memory for it"
+    return error.reason if isinstance(error, PictureError) else str(error)
 
 
 def _numbered(sources: Sequence[Source]) -> Iterator[Frame]:

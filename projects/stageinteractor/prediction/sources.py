@@ -32,12 +32,14 @@ class ImageFiles:
 
     def __init__(self, files: Sequence[tuple[str, Path]]) -> None:
         self.files = list(files)
+        self.names: Sequence[str] = [name for name, _ in files]
+        self.paths: Sequence[Path] = [path for _, path in files]
         self.length: int | None = len(self.files)
 
     def __iter__(self) -> Iterator[Frame]:
         for name, path in self.files:
             try:
-                yield Frame(name, open_picture(path))
+                yield Frame(name, open_picture(path), place=str(path))
             except DataError as error:
                 yield Frame(name, None, str(error))
 

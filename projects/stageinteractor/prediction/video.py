@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
+from ..data.pictures import MAX_PIXELS
 from ..errors import DataError, MissingDependencyError
 from ..files import atomic_path
+from ..output_folder import OutputFolder
 from .classes import Classes
 from .drawing import draw_detections
 from .frames import USUAL_FPS, Frame
-from .sinks import Write
+from .sinks import Write, path_in
 
 CODEC = "mp4v"  # MPEG-4 part 2, which OpenCV's wheels can write everywhere
 
@@ -57,25 +59,49 @@ class VideoFile:
 
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
         self.name, self.path = name, os.fspath(path)
+        self.names: Sequence[str] = [name]
+        self.paths: Sequence[Path] = [Path(path)]
         self.cv2 = require_cv2()
+        self.length: int | None = 1
+        self.fps = USUAL_FPS
+        self.refusal = _refusal_of_name(self.path)
+        if not self.refusal:
+            self._look()
+
+    def _look(self) -> None:
+        """Take length, rate and size from the head of the file."""
         capture = self.cv2.VideoCapture(self.path)
-        opened = capture.isOpened()
-        announced = int(capture.get(self.cv2.CAP_PROP_FRAME_COUNT)) if opened else 1
-        self.length: int | None = announced if announced > 0 else None
-        self.fps = _fps(capture.get(self.cv2.CAP_PROP_FPS))
-        capture.release()
+        try:
+            if not capture.isOpened():
+                return
+            announced = int(capture.get(self.cv2.CAP_PROP_FRAME_COUNT))
+            self.length = announced if announced > 0 else None
+            self.fps = _fps(capture.get(self.cv2.CAP_PROP_FPS))
+            sides = self.cv2.CAP_PROP_FRAME_WIDTH, self.cv2.CAP_PROP_FRAME_HEIGHT
+            width, height = (int(capture.get(side)) for side in sides)
+        finally:
+            capture.release()
+        if width * height > MAX_PIXELS:  # before any memory is taken for a frame
+            self.length = 1
+            self.refusal = f"{width}x{height} is too large: at most {MAX_PIXELS:,} pixels a frame"
 
     def __iter__(self) -> Iterator[Frame]:
-        number = -1
-        for number, picture in enumerate(_pictures(self.cv2, self.path)):
-            seconds = number / self.fps
-            yield Frame(self.name, picture, number=number, fps=self.fps, seconds=seconds)
-        count = number + 1
+        whole = Frame(self.name, None, fps=self.fps, place=self.path)
+        if self.refusal:
+            yield whole.unusable(self.refusal)
+            return
+        count, reason = 0, "cannot be read as a video"
+        try:
+            for picture in _pictures(self.cv2, self.path):
+                seconds = count / self.fps
+                yield whole._replace(picture=picture, number=count, seconds=seconds)
+                count += 1
+        except (self.cv2.error, MemoryError) as error:
+            reason = f"cannot be read: {str(error).strip() or 'no memory'}"
         if count == 0:
-            yield Frame(self.name, None, f"{self.path}: cannot be read as a video")
+            yield whole.unusable(reason)
         elif self.length and self.length - count > self.fps:  # a second: containers are inexact
-            fault = f"{self.path}: only {count} of {self.length} frames can be read"
-            yield Frame(self.name, None, fault)
+            yield whole.unusable(f"only {count} of {self.length} frames can be read")
 
 
 class Webcam:
@@ -90,13 +116,15 @@ class Webcam:
 
     is_video = True
     length: int | None = None
+    paths: Sequence[Path] = ()
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.names: Sequence[str] = [f"webcam{number}"]
         self.cv2 = require_cv2()
 
     def __iter__(self) -> Iterator[Frame]:
-        name = f"webcam{self.number}"
+        (name,) = self.names
         count = 0
         with _interrupted() as interrupted:
             start = time.monotonic()
@@ -108,6 +136,15 @@ class Webcam:
                 count += 1
         if count == 0:
             yield Frame(name, None, f"webcam:{self.number}: gives no pictures")
+
+
+def _refusal_of_name(path: str) -> str:
+    """Return why OpenCV must not be given a path, or nothing: one that is no UTF-8 crashes it."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, which OpenCV cannot open: rename it"
+    return ""
 
 
 def _fps(announced: float) -> float:
@@ -141,26 +178,34 @@ def _interrupted() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def video_folder(folder: str | Path, classes: Classes) -> Iterator[Write]:
+def video_folder(folder: str | Path | OutputFolder, classes: Classes) -> Iterator[Write]:
     """Draw the frames of every video to a video of the same name; other pictures are passed over.
 
     A webcam's frames are repeated, so that the video is as long as it took.
     """
     with ExitStack() as stack:
         writer: _Writer | None = None
+        refused: set[str] = set()
 
         def write(frame: Frame, found: Instances) -> None:
             nonlocal writer
-            if frame.number is None or frame.picture is None:
+            if frame.number is None or frame.picture is None or frame.name in refused:
                 return
             drawn = draw_detections(frame.picture, found, classes)
             if writer is None or writer.name != frame.name:
                 stack.close()  # finishes the video before
-                path = Path(folder) / f"{frame.name.removesuffix('.mp4')}.mp4"
+                path = path_in(folder, video_name(frame.name))
+                refused.add(frame.name)
                 writer = stack.enter_context(_open_writer(frame, path, drawn.size))
+                refused.remove(frame.name)
             writer.write(drawn, frame.seconds)
 
         yield write
+
+
+def video_name(name: str) -> str:
+    """Return the name of the video that the frames of this name are drawn to."""
+    return f"{name.removesuffix('.mp4')}.mp4"
 
 
 class _Writer:

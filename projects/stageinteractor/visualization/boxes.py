@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..printable_text import printable
+
 BACKGROUND = (255, 255, 255)
 
 
@@ -48,13 +50,13 @@ def draw_boxes(
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=box.width)
         if not box.text:
             continue
-        at = (x0 + 3, y0 + 2)
+        at, text = (x0 + 3, y0 + 2), printable(box.text)
         if text_above:
-            _, _, *text_size = draw.textbbox((0, 0), box.text, font=font)
+            _, _, *text_size = draw.textbbox((0, 0), text, font=font)
             at = _outside((x0, y0, x1, y1), text_size, canvas.size)
-        left, top, right, bottom = draw.textbbox(at, box.text, font=font)
+        left, top, right, bottom = draw.textbbox(at, text, font=font)
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=color)
-        draw.text(at, box.text, fill=(0, 0, 0), font=font)
+        draw.text(at, text, fill=(0, 0, 0), font=font)
     return canvas
 
 

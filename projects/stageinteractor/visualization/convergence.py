@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..config import load_config
 from ..data.values import is_number
 from .curves import Series, read_metrics
-from .figures import new_figure, save_figure
+from .figures import as_written, new_figure, save_figure
 
 STYLES = ("-", "--", ":", "-.")
 
@@ -80,7 +80,8 @@ def plot_convergence(runs: Sequence[RunCurves], path: str | Path) -> None:
         unit = run.epoch_length if in_epochs and run.epoch_length else 1.0
         at, values = _finite(run.series, "bbox/AP", unit)
         best = f": {values[-1]:.1f}" if values else ": not evaluated"
-        precision.plot(at, values, marker="o", markersize=4, label=run.name + best, **style)
+        label = as_written(run.name) + best
+        precision.plot(at, values, marker="o", markersize=4, label=label, **style)
         losses.plot(*_finite(run.series, "total_loss", unit), linewidth=1.2, **style)
     unit_name = "epoch" if in_epochs else "iteration"
     precision.set(title="validation AP, per cent (last value)", xlabel=unit_name, ylim=(0, None))

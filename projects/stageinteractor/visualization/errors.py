@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.coco_format import CocoSet
 from ..evaluation.errors_by_kind import KINDS, Finding
+from ..printable_text import printable
 from .boxes import BACKGROUND, DrawnBox, draw_boxes, picture_grid
 from .detections import read_upright
 
@@ -177,8 +178,8 @@ def _with_caption(picture: Image.Image, parts: Sequence[str]) -> Image.Image:
     card = Image.new("RGB", (picture.width, picture.height + 24), BACKGROUND)
     card.paste(picture)
     draw = ImageDraw.Draw(card)
-    text = parts[0]
-    for number, part in enumerate(parts[1:], start=1):
+    text, *others = map(printable, parts)
+    for number, part in enumerate(others, start=1):
         longer = f"{text}{':  ' if number == 1 else ';  '}{part}"
         rest = len(parts) - number
         if draw.textlength(longer, font=font) > picture.width - 90:

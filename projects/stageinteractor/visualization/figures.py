@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import atomic_path
+from ..printable_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +22,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def as_written(text: str) -> str:
-    """Return a text of the user's so that matplotlib writes it, and takes no part as a formula."""
-    return text.replace("$", r"\$")
+    """Return a text of the user's so that matplotlib writes it.
+
+    It takes no part of it as a formula, and leaves no name that begins with "_" out of a legend.
+    """
+    text = printable(text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

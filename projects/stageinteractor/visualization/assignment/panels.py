@@ -59,7 +59,7 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
         for kind, text in LEGEND.items()
     ]
     above.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    above.suptitle(item.name, fontsize=10)
+    above.suptitle(as_written(item.name), fontsize=10)
     save_figure(figure, path)
 
 
