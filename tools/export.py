@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from stageinteractor import Predictor
+from stageinteractor.class_names import set_class_names
 from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.run_folder import find_checkpoint, use_folder_beside
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     weights = args.weights or find_checkpoint(cfg, args.config_file)
     predictor = Predictor.from_config(cfg, weights, "cpu")
     if predictor.class_names:  # a config before training has them in its annotation file only
-        cfg.dataset.class_names = list(predictor.class_names)
+        set_class_names(cfg.dataset, predictor.class_names)
     written = export_detector(
         predictor.model,
         describe(cfg, predictor.model),

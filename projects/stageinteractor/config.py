@@ -17,6 +17,7 @@ from detectron2.utils.registry import _convert_target_to_string, locate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .class_names import ClassNames, without_expressions
 from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
 from .overrides import apply_overrides
@@ -74,7 +75,7 @@ def _read_yaml(file: Path) -> DictConfig:
         content = read_plain(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: expected a mapping of config keys")
-        return OmegaConf.create(content, flags={"allow_objects": True})
+        return OmegaConf.create(without_expressions(content), flags={"allow_objects": True})
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{file}: not plain YAML: {' '.join(str(error).split())}") from error
 
@@ -83,7 +84,7 @@ def save_config(cfg: DictConfig, path: str | os.PathLike[str]) -> None:
     """Write a config as plain YAML that `load_config` reads back without executing anything.
 
     Interpolations stay what they are, so that an override of ``train.output_dir`` still reaches all
-    its users after loading.
+    its users after loading. Names of classes that come from data are none: see `ClassNames`.
     """
     content = _plain(OmegaConf.to_container(cfg, resolve=False))
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
@@ -98,7 +99,7 @@ def _plain(value: Any) -> Any:
             return plain
         target = value["_target_"]
         return {"_target_": _name(target) if callable(target) else target} | plain
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | ClassNames):
         return [_plain(entry) for entry in value]
     if callable(value):  # a class as an argument, such as a norm
         return {"_target_": _name(locate), "name": _name(value)}

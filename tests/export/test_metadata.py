@@ -8,6 +8,7 @@ from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T
 from omegaconf import OmegaConf
 
+from stageinteractor.class_names import set_class_names
 from stageinteractor.config import get_config, load_config, save_config
 from stageinteractor.errors import ConfigError
 from stageinteractor.export import describe
@@ -38,6 +39,13 @@ def test_what_a_run_leaves_behind_describes_itself(config, model, tmp_path):
         assert facts["size_divisibility"] == "32"
         assert facts["input"] == "float32 (1, 3, height, width), RGB, 0 to 255"
         assert all(isinstance(value, str) for value in facts.values())
+
+
+def test_names_of_classes_are_not_evaluated(config, model, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "secret")
+    names = ["${oc.env:SECRET_TOKEN}", "???"]
+    set_class_names(config.dataset, names)
+    assert json.loads(describe(config, model)["class_names"]) == names
 
 
 def test_classes_without_names_are_numbered(config, model):

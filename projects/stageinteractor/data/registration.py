@@ -16,6 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from omegaconf import DictConfig, OmegaConf
 
+from ..class_names import set_class_names
 from ..errors import DataError
 from .class_names import repeated_names
 from .coco_format import CocoSet, read_coco
@@ -53,7 +54,7 @@ def resolve_dataset(
             _warn_about_crowded_images(coco_set, num_queries)
         _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
     dataset.num_classes = len(train.categories)
-    dataset.class_names = train.class_names
+    set_class_names(dataset, train.class_names)
 
 
 def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:

@@ -19,6 +19,7 @@ from detectron2.utils.events import (
 )
 from omegaconf import DictConfig, OmegaConf
 
+from ..class_names import ClassNames
 from ..data.coco_format import read_coco
 from ..errors import ConfigError, DataError, MissingDependencyError
 from ..evaluation.results import RESULTS_FILE, read_results
@@ -215,4 +216,8 @@ class PredictionPictures(HookBase):
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as text and numbers."""
     content = OmegaConf.to_container(cfg, resolve=False)
-    return json.loads(json.dumps(content, default=str))
+    return json.loads(json.dumps(content, default=_as_text))
+
+
+def _as_text(value: Any) -> Any:
+    return list(value) if isinstance(value, ClassNames) else str(value)
