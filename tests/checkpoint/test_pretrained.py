@@ -226,7 +226,7 @@ def test_own_copy_is_told_by_its_sha256_and_renamed(
 @pytest.mark.parametrize("name", ["resnext101_32x4d", "swin_s"])
 def test_own_copy_of_something_else_is_refused(tmp_path: Path, name: str):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(DataError, match=r"other\.pth: not the weights of") as caught:
+    with pytest.raises(DataError, match=r"other\.pth: not the weights of timm") as caught:
         prepare_weights(name, tmp_path / "weights.pth", tmp_path / "other.pth")
     assert "\n" not in str(caught.value) and not (tmp_path / "weights.pth").exists()
 

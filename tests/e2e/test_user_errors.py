@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 
 def test_an_override_that_does_not_exist_names_the_nearest(refused, small_run):
@@ -106,3 +107,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(refused, small_run, tmp
 def test_overrides_may_stand_anywhere_among_the_options(train_net):
     args = train_net.parse_args(["a=1", "--config-file", "x.py", "b=2", "--resume", "c=3"])
     assert args.opts == ["a=1", "b=2", "c=3"] and args.resume
+
+
+def test_backbone_weights_that_do_not_fit_are_refused(refused, small_run, tmp_path):
+    torch.save({f"encoder.{n}": torch.zeros(4, 4) for n in range(300)}, tmp_path / "other.pth")
+    line = refused(*small_run, f"train.backbone_weights={tmp_path}/other.pth")
+    assert "other.pth" in line and "train.backbone_weights" in line

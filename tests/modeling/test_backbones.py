@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from tally import survived
 from torch import nn
 
 from stageinteractor.errors import ConfigError
@@ -160,3 +161,54 @@ def test_fixed_norm_stays_fixed_within_a_model():
     before = model[1].running_mean.clone()
     model(torch.randn(2, 3, 4, 4) + 5)
     assert torch.equal(model[1].running_mean, before)
+
+
+# Weights that do not fit
+
+
+def spoilt(way: str) -> dict[str, torch.Tensor]:
+    state = timm.create_model(SMALL).state_dict()
+    names = list(state)
+    return {
+        "foreign names": {f"encoder.{name}": value for name, value in state.items()},
+        "five tensors": {name: state[name] for name in names[:5]},
+        "without a norm": {name: state[name] for name in names if "bn1" not in name},
+        "NaN": {
+            name: value * torch.nan if value.is_floating_point() else value
+            for name, value in state.items()
+        },
+        "another model": timm.create_model("resnet18").state_dict(),
+        "another shape": state | {"conv_stem.weight": torch.zeros(9, 3, 3, 3)},
+        "nothing": {},
+    }[way]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "foreign names",
+        "five tensors",
+        "without a norm",
+        "NaN",
+        "another model",
+        "another shape",
+        "nothing",
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    monkeypatch.setattr("socket.socket", lambda *_, **__: pytest.fail("the network was used"))
+    path = tmp_path / "weights.pth"
+    torch.save(spoilt(way), path)
+    with pytest.raises(ConfigError, match=r"model\.backbone\.weights: .*weights\.pth") as caught:
+        build(weights=str(path))
+    assert "\n" not in str(caught.value)
+    survived("bad checkpoint")
+
+
+def test_a_classifier_of_other_classes_is_no_obstacle(tmp_path: Path):
+    source = timm.create_model(SMALL, num_classes=7)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pth")
+    state = build(weights=str(tmp_path / "weights.pth")).model.state_dict()
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in state.items())

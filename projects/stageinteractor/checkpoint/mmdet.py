@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from . import resnet_names, swin_names
+from .tensor_faults import tensor_fault
 
 State = Mapping[str, Tensor]
 Parts = tuple[tuple[str, str], ...]
@@ -85,7 +86,7 @@ def convert_mmdet_state_dict(state_dict: State, model: nn.Module | None = None) 
 
     Raises:
         DataError: names that are unknown, missing, mean the same parameter or have another shape,
-            and what is no tensor, all of them at once.
+            and what is no tensor, or a sparse one, or one with NaN, all of them at once.
     """
     nested = state_dict.get("state_dict", state_dict)
     source: State = nested if isinstance(nested, Mapping) else state_dict
@@ -136,6 +137,8 @@ def _rename_all(
             faults["unknown"].append(str(name))
         elif not isinstance(value, Tensor):
             faults["no tensors"].append(name)
+        elif fault := tensor_fault(value):
+            faults["unfit tensors"].append(f"{name} {fault}")
         elif new in before:
             faults["the same parameter"].append(f"{before[new]} and {name}")
         else:

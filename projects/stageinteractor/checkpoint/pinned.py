@@ -14,16 +14,22 @@ from urllib.error import HTTPError
 import torch
 
 from ..errors import DataError
+from ..regular_files import MIB, require_regular_file
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the sha256 of a file in hexadecimal digits.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or is no regular file.
     """
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        require_regular_file(path)
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while chunk := file.read(MIB):
+                digest.update(chunk)
+        return digest.hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 

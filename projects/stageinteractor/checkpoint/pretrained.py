@@ -13,19 +13,18 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 import torchvision
-from torch import Tensor
 
 from ..errors import DataError
 from ..files import atomic_path
 from .pinned import download, require_sha256, sha256_of
 from .resnet_names import from_torchvision
+from .tensors import Weights, read_tensors
+from .timm_weights import create_with_weights
 
-Weights = dict[str, Tensor]
 logger = logging.getLogger(__name__)
 
 
@@ -56,23 +55,6 @@ def prepare_weights(name: str, path: str | Path, file: str | Path | None = None)
     with atomic_path(path) as temporary:
         torch.save(weights, temporary)
     return True
-
-
-def read_tensors(path: Path) -> Any:
-    """Read a ``.safetensors`` file, or one of torch's, without executing anything.
-
-    Raises:
-        DataError: it is neither.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both raise many kinds, all of them mean the same here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: not a file of tensors: {reason}") from error
 
 
 def under_detectron2s_names(source: Weights) -> Weights:
@@ -177,13 +159,7 @@ class OwnCopy(Source):
 
     def convert(self, file: Path) -> Weights:
         """Let timm bring names and layouts up to date, then rename to detectron2's names."""
-        content = read_tensors(file)
-        try:
-            overlay = {"state_dict": content.get("model", content)}
-            loaded = timm.create_model(self.model, pretrained=True, pretrained_cfg_overlay=overlay)
-        except Exception as error:  # whatever timm makes of tensors that are others
-            reason = " ".join(str(error).split())[:200]
-            raise DataError(f"{file}: not the weights of {self.model}: {reason}") from error
+        loaded = create_with_weights(self.model, file)
         return self.rename(loaded.state_dict())
 
     def rename(self, source: Weights) -> Weights:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..config import instantiate
+from ..data.registration import training_images
 from ..errors import ConfigError
+from .backbone_weights import load_backbone_weights
 from .bad_step import BadStep, plain_batch
 from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
 from .ema import WeightAverage
@@ -39,8 +41,11 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
 
     Raises:
         SystemExit: a signal asked for a stop; a checkpoint has been written.
+        DataError: the training set has no image to train on.
     """
     prepare(cfg)
+    filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
+    training_images(cfg.dataset, bool(filter_empty))
     return Training(cfg).run(resume)
 
 
@@ -184,4 +189,4 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
                 f"train.backbone_weights: no file {cfg.train.backbone_weights!r}; make it with "
                 "tools/prepare_weights.py, or set it to null for random weights"
             )
-        load_weights(model, cfg.train.backbone_weights)
+        load_backbone_weights(model, cfg.train.backbone_weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -12,7 +13,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
-from ...errors import ConfigError
+from ...checkpoint.timm_weights import create_with_weights
+from ...errors import ConfigError, DataError
 
 STRIDES = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
@@ -29,20 +31,14 @@ class TimmBackbone(Backbone):
 
     Raises:
         ConfigError: unknown model, a model without one of the strides, or a weight file that is
-            missing or holds more than tensors and plain values.
+            missing, is none, or does not hold all weights of the model, all of them finite.
     """
 
     def __init__(
         self, *, name: str, weights: str | None = None, fixed_statistics: bool = True
     ) -> None:
         super().__init__()
-        self.model = timm.create_model(
-            name,
-            features_only=True,
-            out_indices=_indices_of_strides(name),
-            pretrained=weights is not None,
-            pretrained_cfg_overlay=_weight_source(name, weights),
-        )
+        self.model = _create(name, weights)
         self.model.to(memory_format=torch.channels_last)  # twice as fast for depthwise convolutions
         self.fixed_statistics = fixed_statistics
         channels: Sequence[int] = self.model.feature_info.channels()
@@ -86,27 +82,18 @@ def _indices_of_strides(name: str) -> tuple[int, ...]:
     return tuple(strides.index(stride) for stride in STRIDES)
 
 
-def _weight_source(name: str, weights: str | None) -> dict[str, str] | None:
+def _create(name: str, weights: str | None) -> Any:
+    options = {"features_only": True, "out_indices": _indices_of_strides(name)}
     if weights is None:
-        return None
+        return timm.create_model(name, **options)
     weights = os.path.expanduser(weights)
-    if not os.path.isfile(weights):
+    if not os.path.exists(weights):
         raise ConfigError(
             f"model.backbone.weights: no file {weights!r} for {name!r}; make it with "
             "tools/prepare_weights.py, save timm's weights under that name (docs/custom_data.md), "
             "or set it to null (random weights)"
         )
-    if not weights.endswith(".safetensors"):
-        _require_plain(weights)
-    return {"file": weights}
-
-
-def _require_plain(weights: str) -> None:
-    """Refuse a file that would execute something: older versions of timm let it."""
     try:
-        torch.load(weights, map_location="meta", weights_only=True)
-    except Exception as error:  # torch raises many kinds, all of them mean the same here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(
-            f"model.backbone.weights: {weights}: not a file of tensors and plain values: {reason}"
-        ) from error
+        return create_with_weights(name, weights, **options)
+    except DataError as error:
+        raise ConfigError(f"model.backbone.weights: {error}") from error
