@@ -25,8 +25,8 @@ ODD_BYTES = {
     "utf-16": '{"AP": 1}'.encode("utf-16"),
     "zip": b"PK\x03\x04" + bytes(100),
 }
-OTHERS = ("empty", "folder", "fifo", "unreadable-link")
-ODD_FILES = (*ODD_TEXTS, *ODD_BYTES, *OTHERS)
+ODD_CONTENTS = (*ODD_TEXTS, *ODD_BYTES, "empty")
+ODD_FILES = (*ODD_CONTENTS, "folder", "fifo", "unreadable-link")
 
 
 def make_odd(path: Path, kind: str) -> None:

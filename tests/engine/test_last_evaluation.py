@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from odd_json import ODD_CONTENTS, make_odd
 
 from stageinteractor.engine.last_evaluation import LastEvaluation
 
@@ -53,10 +54,23 @@ def test_nan_survives(tmp_path):
         b'{"iteration": 9, "results": {"bbox": 3}}',
         b'{"iteration": 9, "results": {"bbox": {"AP": "high"}}}',
         b'{"iteration": 9, "results": {"bbox": {"AP": [1]}}}',
+        b'{"iteration": 9, "results": {"bbox": {"AP": 1' + b"0" * 400 + b"}}}",
         b'{"iteration": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_a_file_that_is_odd_is_evaluated_again(folder, content):
-    (Path(folder) / "last_evaluation.json").write_bytes(content)
+def test_a_file_that_is_odd_is_evaluated_again(folder, content, caplog):
+    path = Path(folder) / "last_evaluation.json"
+    path.write_bytes(content)
     other = {"bbox": {"AP": 20.0}}
     assert LastEvaluation(folder, resumed=9).get(9, lambda: other) == other
+    (message,) = caplog.messages
+    assert str(path) in message and "evaluated again" in message
+    assert LastEvaluation(folder, resumed=9).get(9, not_called) == other
+
+
+@pytest.mark.parametrize("kind", ODD_CONTENTS)
+def test_every_odd_content_is_evaluated_again(folder, kind):
+    make_odd(Path(folder) / "last_evaluation.json", kind)
+    other = {"bbox": {"AP": 20.0}}
+    assert LastEvaluation(folder, resumed=9).get(9, lambda: other) == other
+    assert LastEvaluation(folder, resumed=9).get(9, not_called) == other

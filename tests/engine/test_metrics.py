@@ -1,5 +1,8 @@
 import json
 
+import pytest
+from odd_json import ODD_FILES, make_odd
+
 from stageinteractor.engine.metrics import KEPT, MetricStorage, forget_metrics_from
 
 
@@ -62,3 +65,9 @@ def test_odd_lines_are_dropped(tmp_path):
     path.write_text(path.read_text() + "\n".join([*odd, '{"iteration": NaN}', "[" * 100_000, ""]))
     assert forget_metrics_from(path, 8) == 5
     assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD_FILES if kind != "fifo"])
+def test_nothing_is_kept_of_an_odd_file(tmp_path, kind):
+    make_odd(tmp_path / "metrics.json", kind)
+    assert forget_metrics_from(tmp_path / "metrics.json", 8) == -1

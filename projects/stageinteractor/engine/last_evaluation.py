@@ -6,10 +6,13 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from detectron2.utils import comm
 
+from ..errors import DataError
 from ..files import atomic_write_text
+from ..json_files import is_value, read_json
 
 logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
@@ -53,12 +56,19 @@ class LastEvaluation:
 
 def _read(path: Path, iteration: int) -> Metrics | None:
     """Return the results that a file holds for an iteration; a file that is odd holds none."""
+    advice = "the weights are evaluated again"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["iteration"] != iteration:
-            return None
-        results = content["results"]
-        return {task: {k: float(v) for k, v in row.items()} for task, row in results.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        logger.warning("%s cannot be used (%r): evaluated again", path, error)
+        content = read_json(path, dict, advice)
+    except DataError as error:
+        logger.warning("%s", error)
         return None
+    if "iteration" not in content or not _are_metrics(content.get("results")):
+        logger.warning("%s: no iteration with numbers as its results; %s", path, advice)
+        return None
+    return content["results"] if content["iteration"] == iteration else None
+
+
+def _are_metrics(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(task, dict) and all(map(is_value, task.values())) for task in value.values()
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from detectron2.utils.events import EventStorage
 from fvcore.common.history_buffer import HistoryBuffer
 
 from ..files import atomic_write_text
+from ..json_files import parse_json
 
 SMOOTHED = 20  # iterations that writers take the median over
 KEPT = 1000  # values: what the remaining time is estimated from
@@ -70,8 +70,8 @@ def forget_metrics_from(path: str | Path, iteration: int) -> int:
 
 def _iteration(line: str) -> int | None:
     try:
-        entry: Any = json.loads(line)
-    except (ValueError, RecursionError):  # the run was killed while it wrote this line
+        entry: Any = parse_json(line)
+    except ValueError:  # the run was killed while it wrote this line
         return None
     number = entry.get("iteration") if isinstance(entry, dict) else None
     return number if isinstance(number, int) else None

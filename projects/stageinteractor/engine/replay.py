@@ -7,19 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ..benchmark.inputs import untrained_model
 from ..errors import ConfigError, DataError
 from ..randomness import seed_by_key
-from .bad_step import Batch, model_batch
+from .bad_step import Batch
+from .recorded_step import RecordedStep, read_recorded_step
 from .run import place
 from .setup import find_device
 from .trainer import PRECISIONS
-from .weights import read_checkpoint
-
-NEEDED = ("model", "batch", "iteration", "micro", "rank", "seed", "amp")
 
 
 @dataclass
@@ -49,34 +47,40 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
         DataError: the file is no such file, or not of this config.
         ConfigError: no such precision.
     """
-    content = read_checkpoint(path)
-    missing = [name for name in NEEDED if name not in content]
-    if missing:
-        raise DataError(
-            f"{path}: lacks {', '.join(missing)}: give a non_finite_*.pth that a training left"
-        )
-    amp = content["amp"] if amp is None else amp
+    step = read_recorded_step(path)
+    amp = step.amp if amp is None else amp
     if amp not in PRECISIONS:
         raise ConfigError(f"--amp {amp!r}: choose one of {', '.join(PRECISIONS)}")
     cfg.train.device = find_device(cfg.train.device)
     model = place(untrained_model(cfg), cfg).train()
     try:
-        model.load_state_dict(content["model"])
+        model.load_state_dict(step.model)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: is not of this config: {reason}") from error
-    found = Replay(content["iteration"], content["rank"], amp, model_batch(content["batch"]))
+    _require_classes(step, OmegaConf.select(cfg, "dataset.num_classes"), path)
+    found = Replay(step.iteration, step.rank, amp, step.batch)
     found.bad_parameters = [n for n, p in model.named_parameters() if not _finite(p)]
     handles = [
         module.register_forward_hook(_note_bad_output(name, found.bad_modules))
         for name, module in model.named_modules()
         if name
     ]
-    seed_by_key(content["seed"], content["iteration"], content["micro"], content["rank"])
+    seed_by_key(step.seed, step.iteration, step.micro, step.rank)
     _run(model, found)
     for handle in handles:
         handle.remove()
     return found
+
+
+def _require_classes(step: RecordedStep, count: Any, path: str | os.PathLike[str]) -> None:
+    """Refuse classes that the model lacks: a GPU would end in an assertion of its own."""
+    classes = torch.cat([item["instances"].gt_classes for item in step.batch])
+    if isinstance(count, int) and (classes >= count).any():
+        raise DataError(
+            f"{path}: is not of this config: it has class {int(classes.max())}, "
+            f"dataset.num_classes is {count}"
+        )
 
 
 def _run(model: nn.Module, found: Replay) -> None:
@@ -88,7 +92,7 @@ def _run(model: nn.Module, found: Replay) -> None:
     except FloatingPointError as error:
         found.error = str(error)
         return
-    found.losses = {name: float(value) for name, value in losses.items()}
+    found.losses = {name: float(value.detach()) for name, value in losses.items()}
     torch.stack(list(losses.values())).sum().backward()
     found.bad_gradients = [
         name
