@@ -2,7 +2,7 @@
 
 import pytest
 
-from stageinteractor.printable_text import encodable, printable
+from stageinteractor.printable_text import encodable, printable, printable_lines
 
 ESCAPED = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -35,3 +35,7 @@ def test_escaping_twice_changes_nothing():
 
 def test_lone_surrogates_alone_are_made_encodable():
     assert encodable("caf\udce9 車\x1b") == "caf\\udce9 車\x1b"
+
+
+def test_lines_of_a_table_stay_lines():
+    assert printable_lines("a\tb\n\x1b[2Jc\r") == "a\tb\n\\x1b[2Jc\\x0d"

@@ -28,6 +28,7 @@ from stageinteractor.benchmark.report import (
 from stageinteractor.benchmark.run import PRECISIONS, Subject, machine, measure_subject, prepare
 from stageinteractor.benchmark.scaling import measure_scaling, plot_scaling
 from stageinteractor.command_line import command
+from stageinteractor.output_folder import refuse_overwriting_inputs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
 
@@ -84,6 +85,8 @@ def _at_least(text: str, least: int) -> int:
 @command
 def main(arguments: list[str] | None = None) -> int:
     args = parse_args(arguments)
+    outputs, inputs = (args.json, args.scaling), (args.config_file, args.against)
+    refuse_overwriting_inputs(filter(None, outputs), filter(None, inputs))
     subject = prepare(
         args.config_file,
         args.opts,

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stageinteractor.command_line import command
+from stageinteractor.command_line import command, show
 from stageinteractor.data.checks import (
     Change,
     CheckedSet,
@@ -28,9 +28,11 @@ from stageinteractor.data.checks import (
     repair,
     write_repaired,
 )
+from stageinteractor.data.checks.repair import repaired_paths
 from stageinteractor.data.checks.report import SHOWN, as_json, details, limited, summary
 from stageinteractor.data.conversion import convert_voc, convert_yolo
 from stageinteractor.files import atomic_write_text
+from stageinteractor.output_folder import OutputFolder, refuse_overwriting_inputs
 from stageinteractor.visualization.histograms import plot_boxes, plot_classes
 
 CONVERTERS = {"yolo": convert_yolo, "voc": convert_voc}
@@ -69,18 +71,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     json_file, images = args.source, args.images
+    outputs = [path for path in (args.to, args.report) if path]
+    refuse_overwriting_inputs(outputs, [args.source])
     if args.format:
         content, folder = CONVERTERS[args.format](args.source, args.split or "train")
         json_file, images = args.to, str(folder)
         atomic_write_text(json_file, json.dumps(content))
         print(f"written: {json_file}, for the images in {images}")
     content, files = read_set(json_file, images)
+    outputs += repaired_paths(json_file) if args.fix else []
+    refuse_overwriting_inputs(outputs, [args.source, *files])
     checked = check_content(content, Path(images), files, args.num_queries, json_file)
     print(f"{json_file}: {summary(checked)}\n")
-    show(details(checked, None if args.all else SHOWN))
+    show_lines(details(checked, None if args.all else SHOWN))
     report = as_json(checked, json_file, images)
     if args.histograms:
-        draw(checked, Path(args.histograms))
+        draw(checked, OutputFolder(args.histograms, files))
     remaining = checked
     if args.fix and checked.findings:
         fixed, changes = repair(content, Path(images), files)
@@ -93,15 +99,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if remaining.num_errors else 0
 
 
-def show(lines: Iterable[str]) -> None:
+def show_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line)
+        show(line)
 
 
-def draw(checked: CheckedSet, folder: Path) -> None:
-    plot_classes(checked.class_counts, folder / "classes.png")
-    plot_boxes(checked.box_sizes, folder / "boxes.png")
-    print(f"written: {folder}/classes.png and boxes.png")
+def draw(checked: CheckedSet, folder: OutputFolder) -> None:
+    plot_classes(checked.class_counts, folder.path("classes.png"))
+    plot_boxes(checked.box_sizes, folder.path("boxes.png"))
+    print(f"written: {folder.folder}/classes.png and boxes.png")
 
 
 def write_fixed(
@@ -119,10 +125,10 @@ def write_fixed(
     for action in dict.fromkeys(change.action for change in changes):
         lines = [change.line() for change in changes if change.action == action]
         print(f"{action}: {len(lines)}")
-        show(limited(lines, limit))
+        show_lines(limited(lines, limit))
     if remaining.num_errors:
         print("\nnot written, because this is left:")
-        show(details(remaining, limit))
+        show_lines(details(remaining, limit))
         return
     new, told = write_repaired(json_file, content, changes)
     print(f"\n{new}: {summary(remaining)}")

@@ -20,6 +20,7 @@ from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.engine.weights import read_checkpoint
 from stageinteractor.files import atomic_path
+from stageinteractor.output_folder import refuse_overwriting_inputs
 
 
 @command
@@ -33,6 +34,8 @@ def main() -> int:
     parser.add_argument("--to-mmdet", action="store_true", help="from our names to the published")
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
+    inputs = [args.source, *filter(None, [args.config_file])]
+    refuse_overwriting_inputs([args.target], inputs)
     content = convert(args)
     with atomic_path(args.target) as temporary:
         torch.save(content, temporary)

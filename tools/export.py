@@ -20,6 +20,8 @@ from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.run_folder import find_checkpoint, use_folder_beside
 from stageinteractor.export import describe, export_detector
+from stageinteractor.export.pipeline import FORMATS
+from stageinteractor.output_folder import OutputFolder
 
 SIZES = [[480, 640], [333, 500]]
 
@@ -55,13 +57,20 @@ def run(args: argparse.Namespace) -> None:
     apply_overrides(cfg, args.opts)
     use_folder_beside(cfg, args.config_file, args.opts)
     weights = args.weights or find_checkpoint(cfg, args.config_file)
+    output = OutputFolder(
+        args.output or Path(cfg.train.output_dir) / "export", [args.config_file, weights]
+    )
+    names = [FORMATS[name][0] for name in args.format]
+    output.check(names)
     predictor = Predictor.from_config(cfg, weights, "cpu")
     if predictor.class_names:  # a config before training has them in its annotation file only
         set_class_names(cfg.dataset, predictor.class_names)
+    for name in names:
+        output.path(name)
     written = export_detector(
         predictor.model,
         describe(cfg, predictor.model),
-        Path(args.output or Path(cfg.train.output_dir) / "export"),
+        output.folder,
         args.format,
         [(height, width) for height, width in args.size or SIZES],
         partial(print, flush=True),

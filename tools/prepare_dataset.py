@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from stageinteractor.command_line import command
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.tree_crowns import make_tree_crowns
 from stageinteractor.files import atomic_path
+from stageinteractor.output_folder import refuse_overwriting_inputs
 from stageinteractor.visualization.detections import ground_truth_sheet
 
 SETS = {"digits_in_photos": make_digits_in_photos, "tree_crowns": make_tree_crowns}
@@ -30,6 +32,7 @@ def main() -> int:
     folder = args.output or f"datasets/{args.name}"
     made = SETS[args.name](folder)
     if args.sheet:
+        refuse_overwriting_inputs([args.sheet], Path(folder).rglob("*"))
         sheet = ground_truth_sheet(read_coco(f"{folder}/train.json"), f"{folder}/train")
         with atomic_path(args.sheet) as temporary:
             sheet.save(temporary)

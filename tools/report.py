@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from stageinteractor.command_line import command
+from stageinteractor.command_line import command, show
 from stageinteractor.visualization.report import compare_runs, write_report
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     args = parser.parse_args()
     tables = [write_report(folder) for folder in args.output_dir]
     table = tables[0] if len(tables) == 1 else compare_runs(args.output_dir)
-    print(table)
+    show(table)
     for folder in args.output_dir:
         print(f"written: {folder}/curves.png, {folder}/val_grid.png")
     return 0

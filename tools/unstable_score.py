@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stageinteractor.command_line import command
+from stageinteractor.command_line import command, show
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_batches
 from stageinteractor.engine.run import build_trained_model
@@ -26,6 +26,7 @@ from stageinteractor.engine.run_folder import use_folder_beside
 from stageinteractor.engine.setup import find_device
 from stageinteractor.errors import ConfigError
 from stageinteractor.files import atomic_write_text
+from stageinteractor.output_folder import OutputFolder
 from stageinteractor.visualization.assignment import (
     Stability,
     measure_stability,
@@ -75,22 +76,24 @@ def run(args: argparse.Namespace) -> None:
     weights = args.weights or [None] * len(args.config_file)
     names = names_of_runs(args.weights or args.config_file)
     found: dict[str, Stability] = {}
-    output = args.output and Path(args.output)
+    output = OutputFolder(args.output) if args.output else None
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
         cfg = load_config(config)
         apply_overrides(cfg, args.opts)
         use_folder_beside(cfg, config, args.opts)
         cfg.train.device = find_device(cfg.train.device)
         folder = cfg.train.output_dir if len(names) == 1 else "output"
-        output = output or Path(folder) / "unstable_score"
+        output = output or OutputFolder(Path(folder) / "unstable_score")
+        output.check(["unstable_score.json", "unstable_score.png"])
         batches = annotated_batches(cfg, args.split, args.images)
         model = build_trained_model(cfg, checkpoint)
         found[name] = measure_stability(model, tqdm(batches, desc=name, unit="batch"))
     content = {name: each.as_json() for name, each in found.items()}
-    atomic_write_text(output / "unstable_score.json", json.dumps(content, indent=1))
-    plot_stability(found, output / "unstable_score.png")
-    print(stability_table(found))
-    print(f"written: {output}/unstable_score.json, unstable_score.png")
+    assert output is not None  # there is at least one config
+    atomic_write_text(output.path("unstable_score.json"), json.dumps(content, indent=1))
+    plot_stability(found, output.path("unstable_score.png"))
+    show(stability_table(found))
+    print(f"written: {output.folder}/unstable_score.json, unstable_score.png")
 
 
 @command

@@ -25,6 +25,7 @@ from stageinteractor.engine.run import build_trained_model
 from stageinteractor.engine.run_folder import use_folder_beside
 from stageinteractor.engine.setup import find_device
 from stageinteractor.files import atomic_write_text
+from stageinteractor.output_folder import OutputFolder
 from stageinteractor.visualization.assignment import (
     collect_assignment,
     draw_anchors,
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     cfg.train.device = find_device(cfg.train.device)
     inputs = annotated_inputs(cfg, args.split, args.images)
     model = build_trained_model(cfg, args.weights)
-    output = Path(args.output or Path(cfg.train.output_dir) / "assignment")
+    output = OutputFolder(args.output or Path(cfg.train.output_dir) / "assignment")
+    output.check(["statistics.png", "statistics.json", "assignment.html"])
     items = []
     taken = {"statistics"}  # names of pictures
     for item in tqdm(inputs, unit="image"):
@@ -72,16 +74,17 @@ def run(args: argparse.Namespace) -> None:
         while taken & {stem, f"{stem}_anchors"}:  # files of one name in two folders
             stem += "_"
         taken |= {stem, f"{stem}_anchors"}
-        draw_panels(found, cfg.dataset.class_names, output / f"{stem}.png")
+        draw_panels(found, cfg.dataset.class_names, output.path(f"{stem}.png"))
         for of_image in anchors:
-            draw_anchors(found, of_image, output / f"{stem}_anchors.png")
+            draw_anchors(found, of_image, output.path(f"{stem}_anchors.png"))
         items.append(found)
     summary = summarize(items)
-    plot_summary(summary, output / "statistics.png")
-    atomic_write_text(output / "statistics.json", json.dumps(asdict(summary), indent=1))
-    write_page(items, cfg.dataset.class_names, summary, output / "assignment.html")
+    plot_summary(summary, output.path("statistics.png"))
+    atomic_write_text(output.path("statistics.json"), json.dumps(asdict(summary), indent=1))
+    page = output.path("assignment.html")
+    write_page(items, cfg.dataset.class_names, summary, page)
     print(summary.table())
-    print(f"written: {output}/assignment.html, {len(items)} pictures, statistics.json and .png")
+    print(f"written: {page}, {len(items)} pictures, statistics.json and .png")
 
 
 @command

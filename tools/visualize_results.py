@@ -9,7 +9,7 @@ The first writes into output/demo/results: a sheet for every kind of error, with
 detections of the worst images; errors.json, the counts; precision_recall.png, ap_per_class.png,
 confusion.png; and convergence.png, AP and loss over the training (and those of the training before
 it in this folder). Of several runs only convergence.png is drawn. The last is for detections of any
-detector in COCO's results format.
+detector in COCO's results format. Files that this tool did not write are not replaced.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from stageinteractor.command_line import command
+from stageinteractor.command_line import command, show
 from stageinteractor.errors import DataError
+from stageinteractor.output_folder import OutputFolder
 from stageinteractor.visualization.convergence import plot_convergence, read_runs
 from stageinteractor.visualization.results import (
     RESULTS_FILE,
@@ -54,21 +55,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def show(args: argparse.Namespace) -> None:
-    """Write the pictures that the arguments ask for, and print the table."""
+def run(args: argparse.Namespace) -> None:
+    """Write the figures that the arguments ask for, and print the table."""
     if len(args.run) > 1:
-        output = Path(args.output or "output/comparison")
-        plot_convergence(read_runs(args.run), output / "convergence.png")
-        print(f"written: {output}/convergence.png")
+        path = OutputFolder(args.output or "output/comparison").path("convergence.png")
+        plot_convergence(read_runs(args.run), path)
+        print(f"written: {path}")
         return
     if not args.run:
         output = Path(args.output)
         found = read_detections(args.json, args.images, args.results)
-        print(write_results(found, output, args.min_score, args.count))
+        show(write_results(found, output, args.min_score, args.count))
     else:
-        run = Path(args.run[0])
-        output = Path(args.output or run / "results")
-        show_run(run, output, args)
+        folder = Path(args.run[0])
+        output = Path(args.output or folder / "results")
+        show_run(folder, output, args)
     print(f"\nwritten: pictures and errors.json in {output}")
 
 
@@ -80,9 +81,9 @@ def show_run(run: Path, output: Path, args: argparse.Namespace) -> None:
     if has_metrics:
         before = run / "metrics.previous.json"
         runs = [run, before] if before.is_file() else [run]
-        plot_convergence(read_runs(runs), output / "convergence.png")
+        plot_convergence(read_runs(runs), OutputFolder(output).path("convergence.png"))
     if has_results:
-        print(write_results(read_run(run), output, args.min_score, args.count))
+        show(write_results(read_run(run), output, args.min_score, args.count))
     else:
         print(f"{run} has not been evaluated yet: there is no {RESULTS_FILE}")
     if args.embedding is not None:
@@ -99,6 +100,7 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     from stageinteractor.engine.setup import find_device
     from stageinteractor.visualization.embedding import collect_content, embed, plot_embedding
 
+    path = OutputFolder(output).path("embedding.png")
     cfg = load_config(run / "config.yaml")
     cfg.train.output_dir = str(run)  # it may have been moved
     cfg.train.device = find_device("auto")
@@ -107,12 +109,12 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     model = build_trained_model(cfg)
     found = collect_content(model, tqdm(inputs, unit="image"), args.min_score)
     points = [embed(content) for content in tqdm(found.content, unit="stage", desc="t-SNE")]
-    plot_embedding(points, found, cfg.dataset.class_names, output / "embedding.png")
+    plot_embedding(points, found, cfg.dataset.class_names, path)
 
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    show(parse_args(argv))
+    run(parse_args(argv))
     return 0
 
 

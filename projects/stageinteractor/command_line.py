@@ -15,7 +15,7 @@ from typing import ParamSpec
 
 from .errors import StageInteractorError, one_line
 from .memory import prefer_huge_pages
-from .printable_text import printable
+from .printable_text import printable, printable_lines
 
 Arguments = ParamSpec("Arguments")
 USER_ERROR = 2
@@ -44,6 +44,11 @@ def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
             return code if failure is None else _report_stdout(failure)
 
     return run
+
+
+def show(text: str) -> None:
+    """Print text that may hold names from data: a terminal obeys nothing in it."""
+    print(printable_lines(text), flush=True)
 
 
 def _code_of(

@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return NOT_PRINTABLE.sub(_escape, text)
 
 
+def printable_lines(text: str) -> str:
+    """Return ``text`` as `printable` does, but for its newlines and tabs, as in a table."""
+    return NOT_PRINTABLE.sub(lambda match: match[0] if match[0] in "\n\t" else _escape(match), text)
+
+
 def encodable(text: str) -> str:
     r"""Return ``text`` with lone surrogates as escapes, such as ``\udce9``: it is valid UTF-8."""
     return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

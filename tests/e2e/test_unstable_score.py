@@ -62,7 +62,8 @@ def test_scores_of_a_run_are_those_of_its_pictures(
     assert tool.main(["--config-file", config]) == 0
     printed = capsys.readouterr().out
     output = run / "unstable_score"
-    assert {path.name for path in output.iterdir()} == {"unstable_score.json", "unstable_score.png"}
+    written = {path.name for path in output.glob("[!.]*")}
+    assert written == {"unstable_score.json", "unstable_score.png"}
     with Image.open(output / "unstable_score.png") as picture:
         assert picture.format == "PNG"
     (name, found), *others = read(output).items()

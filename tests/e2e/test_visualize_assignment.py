@@ -17,7 +17,7 @@ def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, 
     config = str(tmp_path / "run/config.yaml")
     assert tool.main(["--config-file", config, "--images", "image_1.png", "2"]) == 0
     output = tmp_path / "run/assignment"
-    assert sorted(path.name for path in output.iterdir()) == [
+    assert sorted(path.name for path in output.glob("[!.]*")) == [
         "assignment.html",
         "image_1.png",
         "image_2.png",

@@ -185,3 +185,49 @@ def test_what_cannot_be_converted_is_told_in_one_line(tool, tmp_path, capsys):
     assert tool.main(["--from", "voc", str(tmp_path), "--to", f"{tmp_path}/train.json"]) == 2
     assert "neither a folder Annotations nor" in capsys.readouterr().err
     assert not (tmp_path / "train.json").exists()
+
+
+# What is written where
+
+
+@pytest.mark.parametrize("name", ["train.json", "train/../train.json", "train/2.png"])
+def test_a_report_never_replaces_what_is_read(run, small_set, tmp_path, name):
+    picture = (tmp_path / "train/2.png").read_bytes()
+    code, _, error = run("--report", f"{tmp_path}/{name}")
+    assert code == 2 and name in error and len(error.splitlines()) == 1
+    assert json.loads((tmp_path / "train.json").read_text()) == small_set
+    assert (tmp_path / "train/2.png").read_bytes() == picture
+
+
+def test_a_report_into_a_device_leaves_the_device(run):
+    assert run("--report", "/dev/null")[0] == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_repaired_file_never_replaces_the_input(run, small_set, tmp_path):
+    break_boxes(small_set)
+    (tmp_path / "train.fixed.json").symlink_to("train.json")
+    code, _, error = run("--fix")
+    assert code == 2 and "train.fixed.json" in error
+    assert json.loads((tmp_path / "train.json").read_text()) == small_set
+
+
+def test_a_conversion_never_replaces_its_source(tool, tmp_path, capsys):
+    source = tmp_path / "data.yaml"
+    source.write_text("names: [cat]\n")
+    assert tool.main(["--from", "yolo", str(source), "--to", str(source)]) == 2
+    assert "data.yaml" in capsys.readouterr().err
+    assert source.read_text() == "names: [cat]\n"
+
+
+def test_histograms_do_not_replace_the_users_own(run, tmp_path):
+    (tmp_path / "boxes.png").write_text("the user's own")
+    code, _, error = run("--histograms", str(tmp_path))
+    assert code == 2 and "boxes.png" in error
+    assert (tmp_path / "boxes.png").read_text() == "the user's own"
+
+
+def test_names_from_the_file_cannot_drive_the_terminal(run, small_set):
+    small_set["images"][0]["file_name"] = "\x1b[2J1.png"
+    code, told, _ = run()
+    assert code == 1 and "\\x1b[2J1.png" in told and "\x1b" not in told

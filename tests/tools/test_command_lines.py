@@ -85,3 +85,19 @@ def test_the_cost_of_a_model_is_told_module_by_module(call, capsys):
     assert memory[4] == "36;"  # 9.4 M parameters of 4 bytes
     assert set(rows) == {"whole", "backbone", "neck", "queries", "decoder"}
     assert rows["queries"][1:3] == ["3,840", "3,840"]  # 30 x 128
+
+
+def test_a_checkpoint_is_not_converted_onto_itself(call, tmp_path, capsys):
+    path = tmp_path / "ours.pth"
+    torch.save({"model": {"neck.norm.weight": torch.rand(4)}}, path)
+    before = path.read_bytes()
+    assert call("convert_checkpoint", str(path), f"{tmp_path}/./ours.pth", "--to-mmdet") == 2
+    assert "ours.pth" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_benchmark_is_not_written_over_what_it_reads(call, tmp_path, capsys):
+    (tmp_path / "old.json").write_text("{}")
+    old = str(tmp_path / "old.json")
+    assert call("benchmark", "--against", old, "--json", old) == 2
+    assert "old.json" in capsys.readouterr().err

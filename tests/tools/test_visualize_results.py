@@ -107,6 +107,11 @@ def options(files: dict[str, Path]) -> list[object]:
     return [part for pair in files.items() for part in pair]
 
 
+def listed(folder: Path) -> set[str]:
+    """Names of the results in a folder, without the record of them."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 def rows(output: str) -> dict[str, str]:
     """Numbers of the printed table by kind."""
     kinds = {kind.replace("_", " "): kind for kind in COUNTS}
@@ -126,7 +131,7 @@ def test_results_file_of_any_detector(call: Call, files: dict[str, Path]):
     assert "dog for cat (1)" in output
     assert "25.0 % of detections" in output and "50.0 % of objects" in output
     sheets = {f"{kind}.jpg" for kind, n in COUNTS.items() if n and kind != "correct"}
-    written = {path.name for path in files["--output"].iterdir()}
+    written = listed(files["--output"])
     assert written == PLOTS | sheets | {"errors.json"}
 
 
@@ -162,11 +167,30 @@ def test_sheet_of_an_error_that_is_gone_goes_too(call: Call, files: dict[str, Pa
     assert not (files["--output"] / "duplicate.jpg").exists()
 
 
+@pytest.mark.parametrize("name", ["background.jpg", "missed.jpg", "errors.json", "confusion.png"])
+def test_a_file_of_the_users_own_stays(call: Call, files: dict[str, Path], name: str):
+    own = files["--output"] / name
+    own.parent.mkdir()
+    own.write_text("the user's own")
+    code, _, error = call(*options(files))
+    assert code == 2 and name in error and len(error.splitlines()) == 1
+    assert own.read_text() == "the user's own"
+    assert listed(files["--output"]) == {name}
+
+
+def test_a_class_name_cannot_drive_the_terminal(call: Call, files: dict[str, Path]):
+    text = files["--json"].read_text().replace('"dog"', '"\\u001b[2Jdog\\u0007"')
+    files["--json"].write_text(text)
+    code, output, _ = call(*options(files))
+    assert code == 0 and "\\x1b[2Jdog\\x07 for cat (1)" in output
+    assert "\x1b" not in output
+
+
 def test_nothing_detected_gives_a_sheet_of_missed_objects(call: Call, files: dict[str, Path]):
     files["--results"].write_text("[]")
     code, output, _ = call(*options(files))
     assert code == 0 and rows(output)["missed"] == "6"
-    written = {path.name for path in files["--output"].iterdir()}
+    written = listed(files["--output"])
     assert written == PLOTS | {"missed.jpg", "errors.json"}
     kept = json.loads((files["--output"] / "errors.json").read_text())
     assert kept["ap"] == {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
@@ -191,7 +215,7 @@ def test_a_run_alone_gives_everything(call: Call, run_folder: Path):
     code, output, _ = call(run_folder)
     assert code == 0
     assert {kind: int(number) for kind, number in rows(output).items()} == COUNTS
-    written = {path.name for path in (run_folder / "results").iterdir()}
+    written = listed(run_folder / "results")
     assert written >= PLOTS | {"convergence.png", "missed.jpg", "errors.json"}
 
 
@@ -210,14 +234,14 @@ def test_several_runs_give_one_figure(call: Call, run_folder: Path, tmp_path: Pa
     write_metrics(tmp_path / "other/metrics.json", math.nan)
     code, output, _ = call(run_folder, tmp_path / "other", "--output", tmp_path / "both")
     assert code == 0 and f"{tmp_path}/both/convergence.png" in output
-    assert [path.name for path in (tmp_path / "both").iterdir()] == ["convergence.png"]
+    assert listed(tmp_path / "both") == {"convergence.png"}
     assert not (run_folder / "results").exists()
 
 
 def test_a_run_that_was_only_evaluated_has_no_curves(call: Call, run_folder: Path):
     (run_folder / "metrics.json").unlink()
     assert call(run_folder)[0] == 0
-    written = {path.name for path in (run_folder / "results").iterdir()}
+    written = listed(run_folder / "results")
     assert "confusion.png" in written and "convergence.png" not in written
 
 
@@ -225,7 +249,7 @@ def test_a_run_that_was_not_evaluated_yet_says_so(call: Call, run_folder: Path):
     (run_folder / "evaluation/coco_instances_results.json").unlink()
     code, output, _ = call(run_folder)
     assert code == 0 and "has not been evaluated yet" in output
-    assert [path.name for path in (run_folder / "results").iterdir()] == ["convergence.png"]
+    assert listed(run_folder / "results") == {"convergence.png"}
 
 
 def test_a_quick_try_counts_the_images_that_it_evaluated(call: Call, run_folder: Path):

@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..files import write_errors_of
 from ..schema import check_config, require_keys
 from .data_nodes import check_data_nodes
+from .log_text import print_safely
 
 logger = logging.getLogger(__name__)
 NEEDED = (
@@ -55,7 +56,8 @@ def _set_up_logging(output_dir: str) -> None:
     rank = comm.get_rank()
     with write_errors_of(Path(output_dir)):
         for name in ("detectron2", "fvcore", "stageinteractor"):
-            setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
+            logger = setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
+            print_safely(logger)
 
 
 def find_device(wanted: str, key: str = "train.device") -> str:

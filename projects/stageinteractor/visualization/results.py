@@ -20,11 +20,17 @@ from ..evaluation.confusion import confusion_matrix, most_confused
 from ..evaluation.errors_by_kind import KINDS, find_errors, summarize_errors
 from ..evaluation.results import RESULTS_FILE, read_results
 from ..files import atomic_path, atomic_write_text
+from ..output_folder import OutputFolder
 from .confusion import plot_confusion
 from .errors import error_sheet
 from .pr_curves import plot_class_ap, plot_precision_recall
 
 Json = dict[str, Any]
+SHEETS = {kind: f"{kind}.jpg" for kind in KINDS if kind != "correct"}
+WRITTEN = (
+    *SHEETS.values(),
+    *("errors.json", "confusion.png", "precision_recall.png", "ap_per_class.png"),
+)
 
 
 @dataclass(frozen=True)
@@ -84,35 +90,38 @@ def write_results(
 
     Written are a sheet ``KIND.jpg`` for every kind of error there is, ``errors.json``,
     ``confusion.png``, and, if there is anything to measure, ``precision_recall.png`` and
-    ``ap_per_class.png``.
+    ``ap_per_class.png``. A sheet of an earlier call whose kind is gone is removed.
 
     Args:
         found: what to look at.
         output: the folder.
         min_score: of the detections on the sheets and in the counts; AP is of all.
         count: images on a sheet.
+
+    Raises:
+        OutputError: a file of the user's own has one of these names in the folder.
     """
-    folder = Path(output)
+    folder = OutputFolder(output)
+    folder.check(WRITTEN)
     coco_set = found.coco_set
     errors = find_errors(coco_set, found.results, min_score)
-    for kind in tqdm([kind for kind in KINDS if kind != "correct"], unit="sheet", leave=False):
+    for kind, name in tqdm(SHEETS.items(), unit="sheet", leave=False):
         sheet = error_sheet(coco_set, found.image_root, errors, kind, min_score, count)
-        path = folder / f"{kind}.jpg"
         if sheet is None:
-            path.unlink(missing_ok=True)  # of an earlier call
+            folder.remove(name)
             continue
-        with atomic_path(path) as temporary:
+        with atomic_path(folder.path(name)) as temporary:
             sheet.save(temporary, quality=90, subsampling=0)
     matrix = confusion_matrix(coco_set, found.results, min_score)
-    plot_confusion(matrix, coco_set.class_names, min_score, folder / "confusion.png")
+    plot_confusion(matrix, coco_set.class_names, min_score, folder.path("confusion.png"))
     summary = summarize_errors(coco_set, errors, min_score) | {"ap": _plot_ap(found, folder)}
     summary["confusion"] = {"classes": coco_set.class_names, "counts": matrix.tolist()}
     summary["most_confused"] = most_confused(matrix, coco_set.class_names)
-    atomic_write_text(folder / "errors.json", json.dumps(summary))
+    atomic_write_text(folder.path("errors.json"), json.dumps(summary))
     return errors_table(summary)
 
 
-def _plot_ap(found: Detections, folder: Path) -> dict[str, float]:
+def _plot_ap(found: Detections, folder: OutputFolder) -> dict[str, float]:
     """Draw what the evaluation of all detections gives; return AP, AP50 and AP75, per cent."""
     counts = Counter(a["category_id"] for a in found.coco_set.annotations if not a["iscrowd"])
     if not counts:
@@ -121,9 +130,9 @@ def _plot_ap(found: Detections, folder: Path) -> dict[str, float]:
     backend = choose_backend("auto")
     evaluation = evaluate_boxes(coco_api(found.coco_set), found.results, ids, backend)
     names = found.coco_set.class_names
-    plot_precision_recall(evaluation, names, folder / "precision_recall.png")
+    plot_precision_recall(evaluation, names, folder.path("precision_recall.png"))
     objects = [counts[category] for category in found.coco_set.names_of_categories]
-    plot_class_ap(evaluation, names, objects, folder / "ap_per_class.png")
+    plot_class_ap(evaluation, names, objects, folder.path("ap_per_class.png"))
     return {
         name: 100.0 * float(value)
         for name, value in zip(TWELVE[:3], evaluation.stats[:3], strict=True)

@@ -61,6 +61,12 @@ def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Jso
     return content | lists, log.changes
 
 
+def repaired_paths(json_file: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the paths of a repaired annotation file and of the list of its changes."""
+    old = Path(json_file)
+    return old.with_name(f"{old.stem}.fixed.json"), old.with_name(f"{old.stem}.fixed.txt")
+
+
 def write_repaired(
     json_file: str | os.PathLike[str], content: Json, changes: list[Change]
 ) -> tuple[Path, Path]:
@@ -69,8 +75,7 @@ def write_repaired(
     Returns:
         The two paths; the old file stays as it is.
     """
-    old = Path(json_file)
-    new, told = (old.with_name(f"{old.stem}.fixed{suffix}") for suffix in (".json", ".txt"))
+    new, told = repaired_paths(json_file)
     atomic_write_text(new, json.dumps(content))
     atomic_write_text(told, "".join(f"{change.line()}\n" for change in changes))
     return new, told

@@ -1,0 +1,38 @@
+"""Log messages as a terminal may show them: class and file names come from data."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from ..printable_text import printable_lines
+
+COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+
+
+class PrintableMessages(logging.Filter):
+    """Escapes what a terminal would obey, apart from the colours of other packages' messages."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the message of a record; keep every record."""
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit: the handler reports it
+            return True
+        if record.name.partition(".")[0] == __name__.partition(".")[0]:
+            record.msg = printable_lines(message)
+        else:
+            parts = COLOUR.split(message)  # every second one is a colour
+            parts[::2] = map(printable_lines, parts[::2])
+            record.msg = "".join(parts)
+        record.args = None
+        return True
+
+
+PRINTABLE = PrintableMessages()  # a handler takes the same filter once
+
+
+def print_safely(logger: logging.Logger) -> None:
+    """Let the handlers of a logger escape what a terminal would obey."""
+    for handler in logger.handlers:
+        handler.addFilter(PRINTABLE)
