@@ -99,7 +99,24 @@ def test_a_category_without_name_can_still_have_objects(content, only):
     assert only(content).line().startswith("category id 19: no name: ")
 
 
-@pytest.mark.parametrize("value", ["7", 7.5, None, [7], True])
+@pytest.mark.parametrize("name", ["images", "annotations"])
+def test_text_ids_are_a_warning(content, check, name):
+    content[name][0]["id"] = "a"
+    for annotation in content["annotations"]:
+        if name == "images" and annotation["image_id"] == 11:
+            annotation["image_id"] = "a"
+    (finding,) = check(content).findings
+    assert (finding.kind, finding.severity) == ("text_id", "warning") and "'a'" in finding.line()
+
+
+@pytest.mark.parametrize("value", ["x", 7.5, None])
+def test_ids_of_categories_must_be_whole_numbers(content, check, value):
+    content["categories"].append({"id": value, "name": "more"})
+    kinds = {finding.kind: finding.severity for finding in check(content).findings}
+    assert kinds["odd_id"] == "error"
+
+
+@pytest.mark.parametrize("value", [7.5, None, [7], True])
 def test_ids_must_be_whole_numbers(content, check, value):
     content["annotations"][0]["id"] = value
     (finding,) = check(content).findings

@@ -29,7 +29,7 @@ from stageinteractor.errors import DataError
 OF_THE_SET = {"no_images", "no_annotations", "no_categories", "looks_xyxy", "looks_relative"} | {
     "only_crowds"
 }
-UP_TO_THE_USER = {"crowded", "exif", "unused_category", "repeated_name"}
+UP_TO_THE_USER = {"crowded", "exif", "unused_category", "repeated_name", "text_id"}
 ALL_DROPPED = {"no_images", "no_annotations", "no_categories", "only_crowds"}
 
 

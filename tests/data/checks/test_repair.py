@@ -116,7 +116,7 @@ def test_names_that_cannot_be_written_are_spelt_out(content, fix):
 def test_annotations_get_ids_of_their_own(content, fix):
     content["annotations"][0]["id"] = 0
     content["annotations"][1]["id"] = 503
-    content["annotations"].append(content["annotations"][0] | {"id": "x", "bbox": [1, 1, 5, 5]})
+    content["annotations"].append(content["annotations"][0] | {"id": 7.5, "bbox": [1, 1, 5, 5]})
     content["annotations"].append({"image_id": 11, "category_id": 7, "bbox": [2, 2, 5, 5]})
     content["annotations"][3]["area"] = 25
     fixed = fix(content)
@@ -166,17 +166,17 @@ def test_missing_and_unreadable_images_go_with_their_objects(content, photos, fi
     assert line.startswith(f"image id 11 (a.png): dropped: {reason}; objects: 2")
 
 
-def test_odd_ids_are_renumbered_and_annotations_follow(content, fix):
+def test_text_ids_of_images_stay_and_of_categories_are_renumbered(content, fix):
     content["images"][0]["id"] = "a"
     content["categories"][2]["id"] = "person"
     for annotation in content["annotations"][:2]:
         annotation["image_id"] = "a"
     content["annotations"][0]["category_id"] = "person"
     fixed = fix(content)
-    assert fixed.ids("images") == [1, 12] and fixed.ids("categories") == [19, 1000, 1]
+    assert fixed.ids("images") == ["a", 12] and fixed.ids("categories") == [19, 1000, 1]
     first = fixed.content["annotations"][0]
-    assert (first["image_id"], first["category_id"]) == (1, 1)
-    assert "image 'a.png': renumbered: id 'a' is now 1" in fixed.lines
+    assert (first["image_id"], first["category_id"]) == ("a", 1)
+    assert "category 'person': renumbered: id 'person' is now 1" in fixed.lines
 
 
 def test_an_image_listed_twice_with_one_id_is_kept_once(content, fix):

@@ -46,6 +46,11 @@ def is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_id_of(name: str, value: Any) -> bool:
+    """Tell whether training and evaluation take an id in a list: not of categories texts too."""
+    return is_id(value) or (name != "categories" and isinstance(value, str))
+
+
 def is_size(image: Json) -> bool:
     """Tell whether width and height of an image entry are positive numbers."""
     return all(is_number(image.get(side)) and image[side] > 0 for side in ("width", "height"))
@@ -118,8 +123,10 @@ def _entry_problems(name: str, entry: Any) -> Iterator[tuple[str, str]]:
         return
     if "id" not in entry:  # only annotations come here without
         yield "no_id", "it has no id"
-    elif not is_id(entry["id"]):
+    elif not is_id_of(name, entry["id"]):
         yield "odd_id", f"the id is {entry['id']!r}"
+    elif isinstance(entry["id"], str):
+        yield "text_id", f"the id is the text {entry['id']!r}"
     elif name == "annotations" and entry["id"] == 0:
         yield "id_0", "the id is 0"
     if name == "categories" and not is_writable(entry.get("name")):
@@ -136,7 +143,7 @@ def _place(name: str, position: int, entry: Any, image_of: dict[Any, Json]) -> P
         "annotations": lambda a: Place.of_annotation(a, image_of.get(key_of(a.get("image_id")))),
         "categories": Place.of_category,
     }[name](entry)
-    return place if is_id(entry.get("id")) else replace(place, entry=where)
+    return place if is_id_of(name, entry.get("id")) else replace(place, entry=where)
 
 
 def can_be_kept(name: str, entry: Any) -> bool:

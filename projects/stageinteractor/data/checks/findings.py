@@ -76,6 +76,9 @@ KINDS = {
         "annotation id 0", WARNING, "COCO's evaluation elsewhere calls it missed: number from 1"
     ),
     "no_box": Kind("no box", WARNING, "that of its segmentation is taken"),
+    "text_id": Kind(
+        "id that is a text", WARNING, "taken as it is; other tools may want a whole number"
+    ),
     "no_area": Kind("no area", WARNING, "width times height is taken"),
     "large_area": Kind(
         "area larger than the box", WARNING, "AP by size would be wrong: correct it"

@@ -12,7 +12,7 @@ from typing import Any
 from ..segmentation import with_box
 from ..values import is_writable, printable
 from .changes import ChangeLog
-from .entries import SINGULAR, can_be_kept, class_name, is_id, key_of
+from .entries import SINGULAR, can_be_kept, class_name, is_id, is_id_of, key_of
 from .findings import Json, Place
 
 LABELS = {"images": "file_name", "categories": "name"}
@@ -70,7 +70,7 @@ def settle_ids(
                 log.add("dropped", "several images have its id", Place.of_image(entry))
             continue
         for position, entry in enumerate(group):
-            if position > 0 or not is_id(entry["id"]):
+            if position > 0 or not is_id_of(name, entry["id"]):
                 old, entry["id"] = entry["id"], next(free)
                 place = Place(entry=f"{kind} {entry.get(label)!r}")
                 log.add("renumbered", f"id {old!r} is now {entry['id']}", place)
@@ -148,7 +148,7 @@ def number_annotations(annotations: list[Json], log: ChangeLog) -> None:
     free, seen, without = free_ids(annotations), set(), 0
     for annotation in annotations:
         old = annotation.get("id")
-        if is_id(old) and old != 0 and old not in seen:
+        if is_id_of("annotations", old) and old != 0 and old not in seen:
             seen.add(old)
             continue
         annotation["id"] = next(free)
