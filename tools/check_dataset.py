@@ -77,12 +77,12 @@ def run(args: argparse.Namespace) -> int:
         content, folder = CONVERTERS[args.format](args.source, args.split or "train")
         json_file, images = args.to, str(folder)
         atomic_write_text(json_file, json.dumps(content))
-        print(f"written: {json_file}, for the images in {images}")
+        show(f"written: {json_file}, for the images in {images}")
     content, files = read_set(json_file, images)
     outputs += repaired_paths(json_file) if args.fix else []
     refuse_overwriting_inputs(outputs, [args.source, *files])
     checked = check_content(content, Path(images), files, args.num_queries, json_file)
-    print(f"{json_file}: {summary(checked)}\n")
+    show(f"{json_file}: {summary(checked)}\n")
     show_lines(details(checked, None if args.all else SHOWN))
     report = as_json(checked, json_file, images)
     if args.histograms:
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         write_fixed(json_file, fixed, changes, remaining, None if args.all else SHOWN)
     if args.report:
         atomic_write_text(args.report, json.dumps(report, indent=1))
-        print(f"written: {args.report}")
+        show(f"written: {args.report}")
     return 1 if remaining.num_errors else 0
 
 
@@ -107,7 +107,7 @@ def show_lines(lines: Iterable[str]) -> None:
 def draw(checked: CheckedSet, folder: OutputFolder) -> None:
     plot_classes(checked.class_counts, folder.path("classes.png"))
     plot_boxes(checked.box_sizes, folder.path("boxes.png"))
-    print(f"written: {folder.folder}/classes.png and boxes.png")
+    show(f"written: {folder.folder}/classes.png and boxes.png")
 
 
 def write_fixed(
@@ -131,8 +131,8 @@ def write_fixed(
         show_lines(details(remaining, limit))
         return
     new, told = write_repaired(json_file, content, changes)
-    print(f"\n{new}: {summary(remaining)}")
-    print(f"written: {new}, and the changes as {told}")
+    show(f"\n{new}: {summary(remaining)}")
+    show(f"written: {new}, and the changes as {told}")
 
 
 @command

@@ -34,7 +34,9 @@ class UnsuitableFileError(DataError):
         self.reason = reason
 
 
-def require_regular_file(path: str | os.PathLike[str], limit: int | None = None) -> None:
+def require_regular_file(
+    path: str | os.PathLike[str], limit: int | None = None, *, may_be_empty: bool = False
+) -> None:
     """Refuse what is no regular file, is empty or too large, without opening it.
 
     An empty file is refused because those of /proc, which may be waited for or not end, say that
@@ -43,6 +45,7 @@ def require_regular_file(path: str | os.PathLike[str], limit: int | None = None)
     Args:
         path: symbolic links are followed.
         limit: bytes that the file may have at most.
+        may_be_empty: an empty file means something.
 
     Raises:
         UnsuitableFileError: it is not to be read.
@@ -53,7 +56,7 @@ def require_regular_file(path: str | os.PathLike[str], limit: int | None = None)
     if not stat.S_ISREG(status.st_mode):
         kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
         raise UnsuitableFileError(path, f"is {kind}, not a regular file")
-    if status.st_size == 0:
+    if status.st_size == 0 and not may_be_empty:
         raise UnsuitableFileError(path, "is empty")
     if limit is not None and status.st_size > limit:
         size, most = _show(status.st_size), _show(limit)

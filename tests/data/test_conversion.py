@@ -1,5 +1,7 @@
 """YOLO and Pascal VOC sets become COCO JSON with the same boxes in pixels."""
 
+import codecs
+import os
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -169,10 +171,14 @@ def test_voc_sets_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(DataError, match="neither a folder Annotations nor a folder train"):
         convert_voc(tmp_path / "JPEGImages", "train")
     listed = tmp_path / "ImageSets/Main/train.txt"
-    for line, told in ((b"77", "77"), (b"\xe4", "\ufffd")):
+    for line, reason in (
+        (b"77", "1 images of the split are missing, as 77"),
+        (b"\xe4", r"train\.txt is not readable as UTF-8"),
+    ):
         listed.write_bytes(b"1\n" + line)
-        with pytest.raises(DataError, match=f"1 images of the split are missing, as {told}"):
+        with pytest.raises(DataError, match=reason):
             convert_voc(tmp_path, "train")
+    listed.write_text("2\n1\n")
     write_xml(tmp_path / "Annotations/2.xml", [("a", (1, 1, "wide", 9))])
     broken = (tmp_path / "Annotations/2.xml").read_text()
     none = broken.replace("wide", "nan")
@@ -219,4 +225,77 @@ def test_entities_that_grow_without_end_are_refused(tmp_path):
     (tmp_path / "train" / "a.xml").write_text(text)
     with pytest.raises(DataError, match=r"a\.xml is not readable as XML"):
         convert_voc(tmp_path, "train")
+    survived("bad input")
+
+
+# Files of other kinds
+
+
+def begin_with_mark(path: Path) -> None:
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+
+
+def test_yolo_files_may_begin_with_a_byte_order_mark(tmp_path):
+    data = write_yolo(tmp_path)
+    (tmp_path / "labels/train/C.txt").write_text("")  # no objects
+    expected, _ = convert_yolo(data, "train")
+    begin_with_mark(data)
+    begin_with_mark(tmp_path / "labels/train/b.txt")
+    content, _ = convert_yolo(data, "train")
+    assert content == expected
+    assert boxes_by_name(content)["b.jpg"][0] == ("cat", [15, 15, 30, 10])
+
+
+def test_a_bad_label_beside_a_byte_order_mark_is_named_where_it_lies(tmp_path):
+    data = write_yolo(tmp_path)
+    begin_with_mark(tmp_path / "labels/train/b.txt")
+    (tmp_path / "labels/train/a.txt").write_text("0 x 0.5 0.5 0.5")
+    with pytest.raises(DataError, match=f"{tmp_path}/labels/train/a.txt"):
+        convert_yolo(data, "train")
+
+
+def test_yolo_labels_in_utf_16_are_refused(tmp_path):
+    data = write_yolo(tmp_path)
+    (tmp_path / "labels/train/b.txt").write_text("0 0.5 0.5 0.5 0.25", encoding="utf-16")
+    with pytest.raises(DataError, match=r"b\.txt: is UTF-16; save it as UTF-8"):
+        convert_yolo(data, "train")
+
+
+def test_voc_files_may_begin_with_a_byte_order_mark(tmp_path):
+    write_voc(tmp_path)
+    begin_with_mark(tmp_path / "ImageSets/Main/train.txt")
+    begin_with_mark(tmp_path / "Annotations/1.xml")
+    assert boxes_by_name(convert_voc(tmp_path, "train")[0]) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "images/train/b.jpg", "labels/train/b.txt"])
+def test_fifos_in_a_yolo_set_are_not_waited_for(tmp_path, name):
+    data = write_yolo(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
+        convert_yolo(data, "train")
+    survived("special file")
+
+
+@pytest.mark.parametrize(
+    "name", ["ImageSets/Main/train.txt", "JPEGImages/1.jpg", "Annotations/1.xml"]
+)
+def test_fifos_in_a_voc_set_are_not_waited_for(tmp_path, name):
+    write_voc(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
+        convert_voc(tmp_path, "train")
+    survived("special file")
+
+
+def test_yaml_that_stands_for_billions_of_values_is_refused_by_its_name(tmp_path):
+    data = write_yolo(tmp_path)
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    data.write_text("\n".join([*lines, "train: *a9", "names: [a]"]))
+    with pytest.raises(DataError, match=r"data\.yaml is not readable as YAML") as caught:
+        convert_yolo(data, "train")
+    assert len(str(caught.value)) < 1000
     survived("bad input")

@@ -231,3 +231,30 @@ def test_names_from_the_file_cannot_drive_the_terminal(run, small_set):
     small_set["images"][0]["file_name"] = "\x1b[2J1.png"
     code, told, _ = run()
     assert code == 1 and "\\x1b[2J1.png" in told and "\x1b" not in told
+
+
+ESCAPE = "\x1b]0;title\x07\x1b[31m\u202egnp"
+
+
+def test_what_a_terminal_obeys_is_shown_as_its_escape(run, small_set, tmp_path):
+    (tmp_path / "train/4.png").rename(tmp_path / "train" / f"4{ESCAPE}")
+    small_set["images"][3] |= {"file_name": f"4{ESCAPE}", "width": 61}
+    small_set["images"].append({"id": 5, "file_name": f"5{ESCAPE}", "width": 60, "height": 40})
+    small_set["categories"].append({"id": 2, "name": f"dog{ESCAPE}"})
+    code, told, errors = run("--fix", "--all", "--report", f"{tmp_path}/report.json")
+    assert code == 0
+    written = (tmp_path / "train.fixed.txt").read_text()
+    for text in (told, errors, written, (tmp_path / "report.json").read_text()):
+        assert not set("\x1b\x07\u202e") & set(text)
+    assert "\\x1b[31m" in told and "\\x1b[31m" in written
+    fixed = json.loads((tmp_path / "train.fixed.json").read_text())
+    assert fixed["images"][3]["file_name"] == f"4{ESCAPE}"  # the file keeps its name
+
+
+def test_a_path_with_escapes_is_shown_as_them(tool, tmp_path, small_set, capsys):
+    path = tmp_path / "\x1b[31m.json"
+    path.write_text(json.dumps(small_set))
+    assert tool.main([str(path), f"{tmp_path}/train", "--report", f"{path}.report"]) == 0
+    path.write_text("{")
+    assert tool.main([str(path), f"{tmp_path}/train"]) == 2
+    assert "\x1b" not in "".join(capsys.readouterr())

@@ -7,6 +7,7 @@ of the images. Category ids are those of the classes plus 1.
 from __future__ import annotations
 
 import math
+import reprlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import yaml
 from PIL import ExifTags, Image
 
 from ..errors import DataError, MissingDependencyError
+from ..plain_yaml import MAX_BYTES, read_plain
+from ..regular_files import MIB, require_regular_file
 from .checks.image_files import QUARTER_TURNS
 from .pictures import PictureError, open_image, reason_of
+from .text_files import read_text
+from .yolo_labels import plain_labels
 
 Json = dict[str, Any]
 CORNERS = ("xmin", "ymin", "xmax", "ymax")  # of Pascal VOC
@@ -45,27 +50,29 @@ def convert_yolo(data_yaml: str | Path, split: str) -> tuple[Json, Path]:
     images = _yolo_images(Path(data_yaml), split)
     labels = _yolo_labels(images)
     _require_readable(images)
-    try:
-        dataset = supervision.DetectionDataset.from_yolo(
-            str(images), str(labels), str(data_yaml), show_progress=sys.stderr.isatty()
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{data_yaml}, {split}: {' '.join(str(error).split())}") from error
+    with plain_labels(labels) as plain:
+        try:
+            dataset = supervision.DetectionDataset.from_yolo(
+                str(images), str(plain), str(data_yaml), show_progress=sys.stderr.isatty()
+            )
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split()).replace(str(plain), str(labels))
+            raise DataError(f"{data_yaml}, {split}: {reason}") from error
     return _as_coco(dataset, list(dataset.classes), images), images
 
 
 def _yolo_images(data_yaml: Path, split: str) -> Path:
     """Return the folder of a split's images."""
-    if not data_yaml.is_file():
-        raise DataError(f"{data_yaml}: no such file; give the data.yaml of a YOLO set")
+    missing = "no such file; give the data.yaml of a YOLO set"
     try:
-        content = yaml.safe_load(data_yaml.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_plain(read_text(data_yaml, MAX_BYTES, if_missing=missing))
+    except yaml.YAMLError as error:
         told = " ".join(str(error).split())
         raise DataError(f"{data_yaml} is not readable as YAML: {told}") from error
     if not isinstance(content, dict) or not isinstance(content.get(split), str):
-        found = content.get(split, "nothing") if isinstance(content, dict) else content
-        raise DataError(f"{data_yaml}: {split!r} must name one folder of images, not {found!r}")
+        entry = content.get(split, "nothing") if isinstance(content, dict) else content
+        shown = reprlib.repr(entry)
+        raise DataError(f"{data_yaml}: {split!r} must name one folder of images, not {shown}")
     root = data_yaml.parent / str(content.get("path") or "")
     named = content[split]
     # exports of Roboflow say ../train/images for a folder that lies beside data.yaml
@@ -120,9 +127,8 @@ def _voc_folders(root: Path, split: str) -> tuple[Path, Path, set[str] | None]:
     """Return the folders of images and XML files, and the stems of the split's images."""
     if (root / "Annotations").is_dir():
         listed = root / "ImageSets" / "Main" / f"{split}.txt"
-        if not listed.is_file():
-            raise DataError(f"{listed}: no such file; it lists the images of {split!r}")
-        lines = listed.read_text(encoding="utf-8", errors="replace").splitlines()
+        missing = f"no such file; it lists the images of {split!r}"
+        lines = read_text(listed, if_missing=missing).splitlines()
         members = {line.split()[0] for line in lines if line.strip()}
         return root / "JPEGImages", root / "Annotations", members
     if not (root / split).is_dir():
@@ -133,6 +139,7 @@ def _voc_folders(root: Path, split: str) -> tuple[Path, Path, set[str] | None]:
 def _voc_classes(root: Path) -> list[str]:
     names: set[str] = set()
     for path in sorted(root.rglob("*.xml")):
+        require_regular_file(path, 100 * MIB)
         try:
             objects = ElementTree.parse(path).getroot().iter("object")
         except ElementTree.ParseError as error:

@@ -126,7 +126,7 @@ def _warn_about_repeated_names(coco_set: CocoSet) -> None:
             "%s: categories %s are all called %r; they are trained and measured as classes of "
             "their own, as %r, ...: rename them, or join them in the annotation files",
             coco_set.json_file,
-            ", ".join(map(str, ids)),
+            ", ".join(map(repr, ids)),
             name,
             coco_set.names_of_categories[ids[0]],
         )
@@ -138,7 +138,7 @@ def _warn_about_crowded_images(coco_set: CocoSet, num_queries: int) -> None:
     if crowded:
         image, most = counts.most_common(1)[0]
         logger.warning(
-            "%s: %d images have more objects than the model's %d queries (image id %s has %d); "
+            "%s: %d images have more objects than the model's %d queries (image id %r has %d); "
             "the objects in excess stay unmatched: raise model.queries.num_queries",
             coco_set.json_file,
             len(crowded),

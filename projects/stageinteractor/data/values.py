@@ -21,8 +21,3 @@ def is_writable(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def printable(text: str) -> str:
-    """Return a text as one line that every terminal and file takes; the rest as its escapes."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

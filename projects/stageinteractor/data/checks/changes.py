@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..values import printable
+from ...printable_text import printable
 from .findings import SET, Place
 
 

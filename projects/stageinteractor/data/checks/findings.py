@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..values import printable
+from ...printable_text import printable
 
 Json = dict[str, Any]
 ERROR, WARNING = "error", "warning"

@@ -9,8 +9,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ...printable_text import printable
 from ..segmentation import with_box
-from ..values import is_writable, printable
+from ..values import is_writable
 from .changes import ChangeLog
 from .entries import SINGULAR, can_be_kept, class_name, is_id, is_id_of, key_of
 from .findings import Json, Place
