@@ -1,5 +1,6 @@
 """Single images get the detections of the evaluation, from whatever they are given as."""
 
+import io
 import json
 import logging
 import shutil
@@ -140,6 +141,46 @@ def test_path_pil_image_and_array_are_the_same(predictor, photo):
         assert equal(predictor(photo), predictor(image))
     assert equal(predictor(photo), predictor(array))
     assert equal(predictor(str(photo)), predictor(array))
+
+
+def test_bytes_and_tensors_are_taken(predictor, photo):
+    wanted = predictor(photo).scores
+    data = Path(photo).read_bytes()
+    tensor = torch.from_numpy(np.array(Image.open(photo).convert("RGB"))).permute(2, 0, 1)
+    for image in (data, bytearray(data), memoryview(data), io.BytesIO(data), tensor):
+        torch.testing.assert_close(predictor(image).scores, wanted)
+
+
+def test_a_list_is_a_batch(predictor, photo):
+    wanted = predictor(photo).scores
+    for batch in ([photo, photo], (photo, Path(photo).read_bytes())):
+        found = predictor(batch)
+        assert [len(each) for each in found] == [len(wanted)] * 2
+        torch.testing.assert_close(found[1].scores, wanted)
+    assert predictor([]) == predictor.batch([]) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "token"),
+    [
+        (None, "NoneType"),
+        (7, "int"),
+        ({"image": 1}, "dict"),
+        (torch.rand(3, 4, 5), "float32"),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), "(4, 5, 3)"),
+        (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "(1, 3, 4, 5)"),
+        ([None], "NoneType"),
+    ],
+)
+def test_what_is_no_image_is_named(predictor, image, token):
+    with pytest.raises(TypeError) as caught:
+        predictor(image)
+    assert token in str(caught.value) and isinstance(caught.value, DataError)
+
+
+def test_one_image_is_no_batch(predictor, photo):
+    with pytest.raises(TypeError, match="str"):
+        predictor.batch(str(photo))
 
 
 def test_a_batch_is_its_images_one_by_one(predictor, tiny_set):

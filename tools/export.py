@@ -65,16 +65,19 @@ def run(args: argparse.Namespace) -> None:
     predictor = Predictor.from_config(cfg, weights, "cpu")
     if predictor.class_names:  # a config before training has them in its annotation file only
         set_class_names(cfg.dataset, predictor.class_names)
-    for name in names:
-        output.path(name)
-    written = export_detector(
-        predictor.model,
-        describe(cfg, predictor.model),
-        output.folder,
-        args.format,
-        [(height, width) for height, width in args.size or SIZES],
-        partial(print, flush=True),
-    )
+    try:
+        written = export_detector(
+            predictor.model,
+            describe(cfg, predictor.model),
+            output.folder,
+            args.format,
+            [(height, width) for height, width in args.size or SIZES],
+            partial(print, flush=True),
+        )
+    finally:  # one of two formats may have been written
+        for name in names:
+            if (output.folder / name).exists():
+                output.record(name)
     for path in written:
         print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

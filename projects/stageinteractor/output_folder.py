@@ -81,13 +81,22 @@ class OutputFolder:
         """
         path = self.folder / name
         self.check([name])
-        if name not in self._names:
-            with write_errors_of(path):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with self._record.open("a", encoding="ascii") as file:
-                    file.write(json.dumps(name) + "\n")
-            self._names.add(name)
+        self.record(name)
         return path
+
+    def record(self, name: str) -> None:
+        """Note that a file is a result; `path` does so beforehand.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        if name in self._names:
+            return
+        with write_errors_of(self.folder / name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._record.open("a", encoding="ascii") as file:
+                file.write(json.dumps(name) + "\n")
+        self._names.add(name)
 
     def remove(self, name: str) -> None:
         """Remove a result of an earlier run; a file that is not in the record stays."""

@@ -1,7 +1,8 @@
 """Detect objects in single images with a trained model.
 
     predictor = Predictor.from_config("output/demo/config.yaml", min_score=0.3)
-    instances = predictor("photo.jpg")        # or a PIL image, or a uint8 RGB array (H, W, 3)
+    instances = predictor("photo.jpg")        # or bytes, a PIL image, an array, a tensor
+    both = predictor(["photo.jpg", "other.jpg"])
 
 An image goes through the test-time augmentations of the config, so that the detections are those of
 the evaluation; they come back in pixels of the image that was given.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from detectron2.data import transforms as T
@@ -22,12 +23,13 @@ from torch import nn
 
 from .config import instantiate, load_config
 from .data.mapper import augment
-from .data.pictures import Picture, as_array, name_of, open_picture
+from .data.pictures import as_array, name_of, open_picture
 from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
 from .engine.weights import load_all_weights
 from .errors import ConfigError
 from .prediction.classes import Classes, find_classes
+from .prediction.inputs import PredictorInput, as_picture, check_batch
 
 __all__ = ["Predictor", "find_checkpoint"]
 MAPPER = "dataloader.test.mapper"
@@ -109,33 +111,52 @@ class Predictor:
         """Names of the classes, where the config or an annotation file has them."""
         return self.classes.names
 
-    def __call__(self, image: Picture) -> Instances:
-        """Return the detections of one image, best first.
+    @overload
+    def __call__(self, image: PredictorInput) -> Instances: ...
+
+    @overload
+    def __call__(
+        self, image: list[PredictorInput] | tuple[PredictorInput, ...]
+    ) -> list[Instances]: ...
+
+    def __call__(
+        self, image: PredictorInput | list[PredictorInput] | tuple[PredictorInput, ...]
+    ) -> Instances | list[Instances]:
+        """Return the detections of one image, best first, or of each image of a list.
 
         Args:
-            image: path, PIL image, or uint8 RGB array (H, W, 3).
+            image: path, open file, encoded bytes (of a JPEG, PNG, ...), PIL image, uint8 RGB array
+                (H, W, 3), uint8 RGB tensor (3, H, W), or a list of these.
 
         Returns:
             ``pred_boxes`` in xyxy pixels of the upright image, ``scores`` and ``pred_classes``, on
-            the CPU.
+            the CPU; of a list, a list of these.
 
         Raises:
+            InputTypeError: it is something else, such as a tensor of floats; a DataError that is
+                also a TypeError.
             DataError: the image cannot be read or resized.
         """
+        if isinstance(image, list | tuple):
+            return self.batch(image)
         return self.batch([image])[0]
 
     @torch.no_grad()
-    def batch(self, images: Sequence[Picture]) -> list[Instances]:
+    def batch(self, images: Sequence[PredictorInput]) -> list[Instances]:
         """Return the detections of several images; those of equal size share a forward pass."""
+        check_batch(images)
+        if not images:
+            return []
         outputs = self.model([self._model_input(image) for image in images])
         found = [output["instances"].to("cpu") for output in outputs]
         return [instances[instances.scores >= self.min_score] for instances in found]
 
-    def _model_input(self, image: Picture) -> dict[str, Any]:
+    def _model_input(self, image: PredictorInput) -> dict[str, Any]:
         """Do what `DetectionMapper` does to an image of a data set."""
-        pixels = as_array(open_picture(image), self.image_format)
+        picture = as_picture(image)
+        pixels = as_array(open_picture(picture), self.image_format)
         height, width = pixels.shape[:2]
-        tensor, _ = augment(self.augmentations, pixels, name_of(image))
+        tensor, _ = augment(self.augmentations, pixels, name_of(picture))
         return {"image": tensor, "height": height, "width": width}
 
 

@@ -59,6 +59,37 @@ def test_the_page_holds_every_mark(data):
     assert data["summary"]["counts"]["labels_added"] == [0, 1]
 
 
+ODD_NAMES = [
+    "<!--<script>",
+    "</script>",
+    "-->",
+    "]]>",
+    "a&lt;b",
+    "\u2028\u2029",
+    "\udce9",
+    "\x1b\0",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names_stay_inside_the_data(item, tmp_path, name):
+    item = dataclasses.replace(item, name=name)
+    names = [name] * len(NAMES)
+    write_page([item], names, summarize([item]), tmp_path / "assignment.html")
+    page = (tmp_path / "assignment.html").read_text(encoding="utf-8")
+    literal = re.search(r"const data = (.*);\n", page).group(1)
+    assert literal.isascii() and not set("<>&") & set(literal)
+    data = json.loads(literal)
+    assert data["images"][0]["name"] == name
+    assert {each["name"] for each in data["images"][0]["objects"]} == {name}
+
+
+def test_the_page_inserts_texts_as_texts(page):
+    script = page[page.index("<script>") :]
+    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert way not in script
+
+
 def test_the_picture_is_inside(data):
     head, _, body = data["images"][0]["source"].partition(",")
     assert head == "data:image/jpeg;base64"

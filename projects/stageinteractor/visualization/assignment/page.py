@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -31,8 +32,17 @@ def write_page(
     """Write the page; pictures and data are inside it, and it loads nothing."""
     data = {"images": [_image(item, class_names) for item in items], "summary": asdict(summary)}
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
-    atomic_write_text(path, template.replace(PLACE, text, 1))
+    atomic_write_text(path, template.replace(PLACE, script_literal(data), 1))
+
+
+def script_literal(data: Any) -> str:
+    """Return data as a JavaScript literal that stands in a page's script.
+
+    It is ASCII without ``<``, ``>`` and ``&``: whatever a name holds, such as ``<!--<script>``, the
+    script ends where it should.
+    """
+    text = json.dumps(data, separators=(",", ":"))
+    return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
