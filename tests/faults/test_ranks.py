@@ -12,6 +12,8 @@ import pytest
 from faults.saboteurs import MESSAGE
 from tally import survived
 
+from stageinteractor.engine.folder_lock import sole_training
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python")
 LAUNCHERS = {"--num-gpus": (("--num-gpus", "2"), ()), "torchrun": ((), TORCHRUN)}
 SHORT = ["model.decoder.num_stages=2", "train.max_iter=4", "train.checkpointer.period=2"]
@@ -76,6 +78,16 @@ def test_one_that_fails_ends_both(by, case, new_run, monkeypatch, tmp_path):
         assert sum(line.endswith(f": {MESSAGE}") for line in lines) == 1, run.told()
         assert ("Traceback" in end) == (kind == "other"), run.told()
     survived("failed rank")
+
+
+def test_a_second_training_into_a_folder_is_refused_by_both(by, new_run):
+    run = new_run(*SHORT)
+    with sole_training(run.folder):
+        code = start(run, by).wait(120)
+    assert code == (1 if by == "torchrun" else 2), run.told()
+    assert f"process {os.getpid()} on " in run.told().rpartition("error")[2], run.told()
+    assert "Traceback" not in run.told() and not (run.folder / "config.yaml").exists()
+    survived("second training into a folder")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

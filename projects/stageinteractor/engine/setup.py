@@ -29,6 +29,16 @@ FAST_ITERATIONS = 3
 FAST_IMAGES = 8
 
 
+def check_settings(cfg: DictConfig) -> None:
+    """Look at the settings before anything is built or written, and put paths and numbers right.
+
+    Raises:
+        ConfigError: a key is missing or has a value that it cannot have.
+    """
+    require_keys(cfg, NEEDED)
+    check_config(cfg)
+
+
 def prepare(cfg: DictConfig) -> None:
     """Fill in what a config leaves to be found out, and set up logging, seed and output folder.
 
@@ -36,8 +46,7 @@ def prepare(cfg: DictConfig) -> None:
     and everything that ``train.fast_dev_run`` shortens. A prepared config can be prepared again
     with the same result. Of a run's files, none is written but its log.
     """
-    require_keys(cfg, NEEDED)
-    check_config(cfg)
+    check_settings(cfg)
     fast = cfg.train.fast_dev_run
     _set_up_logging(cfg.train.output_dir)
     cfg.train.device = find_device(cfg.train.device)

@@ -19,10 +19,11 @@ from .backbone_weights import load_backbone_weights
 from .bad_step import BadStep, plain_batch
 from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
 from .ema import WeightAverage
+from .folder_lock import sole_training
 from .last_evaluation import LastEvaluation, Metrics
 from .run import build_model, build_optimizer, compile_decoder, distributed, run_evaluation
 from .run_config import changes_since, refuse_what_no_resume_can_change, save_run_config
-from .setup import keep_previous, prepare
+from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
 from .weights import load_weights
@@ -40,13 +41,16 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
         resume: go on from the last checkpoint of the output folder, if it has one.
 
     Raises:
+        OutputError: another training is going on in the folder, or it cannot be written to.
         SystemExit: a signal asked for a stop; a checkpoint has been written.
         DataError: the training set has no image to train on.
     """
-    prepare(cfg)
-    filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
-    training_images(cfg.dataset, bool(filter_empty))
-    return Training(cfg).run(resume)
+    check_settings(cfg)
+    with sole_training(cfg.train.output_dir):
+        prepare(cfg)
+        filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
+        training_images(cfg.dataset, bool(filter_empty))
+        return Training(cfg).run(resume)
 
 
 class Training:
