@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,31 @@ def test_a_stop_during_an_evaluation_leaves_it_off_and_saves(
     assert stop.value.code == 143
     assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000000.pth"
     assert not (tmp_path / "run/last_evaluation.json").exists()
+
+
+def test_a_stop_while_data_does_not_come_saves_what_is_finished(
+    call, small_run, tmp_path, monkeypatch
+):
+    from stageinteractor.data.loaders import TrainingImages
+    from stageinteractor.engine import stopping
+
+    settings = [*small_run, *SETTINGS, "train.max_iter=4", "train.eval_period=0"]
+    settings += ["dataloader.train.num_workers=0", "train.checkpointer.max_to_keep=9"]
+    call(*settings, f"train.output_dir={tmp_path / 'unstopped'}")
+    get, taken = TrainingImages.__getitem__, []
+
+    def get_or_wait(self, place):
+        taken.append(place)
+        if len(taken) == 11:  # of the third iteration, whose first micro-batch has come
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(60)
+        return get(self, place)
+
+    monkeypatch.setattr(TrainingImages, "__getitem__", get_or_wait)
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    with pytest.raises(SystemExit) as stop:
+        call(*settings, "train.checkpointer.period=9")
+    assert stop.value.code == 143
+    assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000001.pth"
+    contents = [content(tmp_path / name, "model_0000001.pth") for name in ("run", "unstopped")]
+    assert same(*contents)

@@ -1,13 +1,16 @@
 import os
+import queue
 import signal
 import threading
+import time
 
 import pytest
 
+from stageinteractor.engine import stopping
 from stageinteractor.engine.stopping import Stopped, StopRequest
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_noted_and_handlers_are_put_back(number):
     before = signal.getsignal(number)
     request = StopRequest()
@@ -60,3 +63,58 @@ def test_batches_end_after_a_signal():
             seen.append(batch)
             request.signal = signal.SIGTERM
     assert seen == [1]
+
+
+def test_an_ignored_hangup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        request = StopRequest()
+        with request.listening():
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert request.signal == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+
+
+def never():
+    """Batches of which the second does not come."""
+    yield 1
+    queue.Queue().get(timeout=60)
+
+
+@pytest.mark.parametrize("way", ["patient", "watch"])
+def test_a_wait_for_data_is_left_after_a_signal(impatient, way):
+    request, seen = StopRequest(), []
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    with request.listening(), pytest.raises(Stopped):
+        timer.start()
+        for batch in getattr(request, way)(never()):
+            seen.append(batch)
+    assert seen == [1] and request.signal == signal.SIGTERM
+
+
+def test_a_wait_that_begins_after_a_signal_is_left_too(impatient):
+    request = StopRequest()
+    with request.listening(), pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGTERM)
+        list(request.patient(never()))
+
+
+def test_what_comes_in_time_is_waited_for(impatient):
+    def slow():
+        for number in range(3):
+            time.sleep(0.01)
+            yield number
+
+    request = StopRequest()
+    with request.listening():
+        signal.raise_signal(signal.SIGTERM)
+        assert list(request.patient(slow())) == [0, 1, 2]
+        time.sleep(0.2)  # nothing is left that could come now
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -71,3 +71,13 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_training(new_run, tmp
     assert last == f"error: {run.folder}: cannot be written: Read-only file system"
     assert "training from iteration" not in run.told()
     survived("read-only folder")
+
+
+@pytest.mark.parametrize("options", ["size=64k", "size=64k,ro"])
+def test_a_small_shared_memory_ends_in_one_line(new_run, options):
+    run = new_run(*SHORT, "dataloader.train.num_workers=1")
+    mount = f'mount -t tmpfs -o {options} tmpfs /dev/shm || exit 99; exec "$@"'
+    assert run.start(before=(*IN_OWN_MOUNTS, mount, "sh")).wait(300) == 2, run.told()
+    last = run.told().splitlines()[-1]
+    assert last.startswith("error: /dev/shm: ") and "--shm-size" in last, run.told()
+    survived("small shared memory")

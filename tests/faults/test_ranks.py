@@ -86,7 +86,8 @@ def test_a_second_training_into_a_folder_is_refused_by_both(by, new_run):
         code = start(run, by).wait(120)
     assert code == (1 if by == "torchrun" else 2), run.told()
     assert f"process {os.getpid()} on " in run.told().rpartition("error")[2], run.told()
-    assert "Traceback" not in run.told() and not (run.folder / "config.yaml").exists()
+    assert by == "torchrun" or "Traceback" not in run.told()  # torchrun prints one of its own
+    assert not (run.folder / "config.yaml").exists()
     survived("second training into a folder")
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from detectron2.data import DatasetFromList, MapDataset
-from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import ConfigError
 from ..randomness import random_by_key
+from .shared_memory import in_shared_memory, require_shared_memory
 
 GRACE = 60  # seconds
 Record = dict[str, Any]
@@ -109,6 +109,7 @@ def build_train_loader(
 
     Raises:
         ConfigError: the batch cannot be split evenly over the ranks.
+        OutputError: there is no shared memory for the processes.
     """
     world_size = comm.get_world_size()
     if total_batch_size < 1 or total_batch_size % world_size:
@@ -116,13 +117,14 @@ def build_train_loader(
             f"dataloader.train.total_batch_size is {total_batch_size}: it must be a multiple of "
             f"the number of processes, {world_size}"
         )
+    require_shared_memory(num_workers)
     groups = [aspect_ratio_grouping and item["width"] > item["height"] for item in dataset]
     batches = TrainingBatches(groups, total_batch_size // world_size, seed, first_batch)
     return DataLoader(
         TrainingImages(dataset, mapper, seed),
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=trivial_batch_collator,
+        collate_fn=in_shared_memory,
         worker_init_fn=_outlive_a_stop,
         pin_memory=_is_gpu(device),
     )
@@ -146,13 +148,17 @@ def build_test_loader(
         batch_size: images of a batch on this rank; the last batch may have fewer.
         num_workers: processes that read images, for each rank.
         device: where the model is.
+
+    Raises:
+        OutputError: there is no shared memory for the processes.
     """
+    require_shared_memory(num_workers)
     return DataLoader(
         MapDataset(DatasetFromList(dataset, copy=False), mapper),
         batch_size=batch_size,
         sampler=InferenceSampler(len(dataset)),
         num_workers=num_workers,
-        collate_fn=trivial_batch_collator,
+        collate_fn=in_shared_memory,
         worker_init_fn=_outlive_a_stop,
         pin_memory=_is_gpu(device),
     )
@@ -163,6 +169,7 @@ def _outlive_a_stop(worker: int) -> None:
 
     A cluster sends it to all processes of a job; the training finishes its iteration first.
     """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 

@@ -173,17 +173,22 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
         if number:
             self.stop(number)
 
-    def stop(self, number: int, wait: bool = True) -> NoReturn:
+    def stop(self, number: int, wait: bool = True, finished: bool = True) -> NoReturn:
         """Save, if that has not been done after this iteration, and end the process.
 
         Args:
             number: of the signal that asked for it.
             wait: until all processes are here.
+            finished: the iteration that the trainer is at; else the one before is the last.
 
         Raises:
             SystemExit: always.
         """
-        iteration = min(self.trainer.iter, self.max_iter - 1)
+        iteration = min(self.trainer.iter, self.max_iter - 1) - (not finished)
+        if iteration < 0:
+            logger.warning("stopped before the first iteration")
+            raise SystemExit(128 + number)
+        self.trainer.iter = iteration
         if (iteration + 1) % self.period and iteration + 1 < self.max_iter:
             self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration)
         if wait:

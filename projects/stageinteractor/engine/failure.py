@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from ..errors import StageInteractorError, one_line
+from .stopping import SIGNALS
 
-STOPPED = (130, 143)  # exit codes of a stop that was asked for, by SIGINT or SIGTERM
+STOPPED = tuple(128 + number for number in SIGNALS)  # exit codes of a stop that was asked for
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Failure:
         for each in _chain(error):
             if isinstance(each, StageInteractorError):
                 return cls(rank, one_line(each), 2, time=now)
-            if not isinstance(each, SystemExit) and not _lost_connection(each):
+            if not isinstance(each, SystemExit) and not lost_connection(each):
                 text = "".join(traceback.format_exception(each)).rstrip()
                 return cls(rank, text, time=now)
         if isinstance(error, SystemExit):
@@ -87,7 +88,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         each = each.__cause__ or each.__context__
 
 
-def _lost_connection(error: BaseException) -> bool:
+def lost_connection(error: BaseException) -> bool:
     """Whether this is an error of communication; gloo's have no class of their own."""
     is_gloo = isinstance(error, RuntimeError) and "gloo/" in str(error)
     return is_gloo or isinstance(error, dist.DistError)

@@ -6,6 +6,7 @@ process, which may then write a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -237,6 +238,7 @@ def _end_readers() -> None:
 def _end(code: int) -> NoReturn:
     """End this process at once: the ordinary way may wait for others, which are gone."""
     _end_readers()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

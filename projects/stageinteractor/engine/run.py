@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..config import instantiate
-from ..errors import ConfigError, DataError, one_line
+from ..errors import ConfigError, StageInteractorError, one_line
 from .last_evaluation import Metrics
 from .run_config import save_run_config_if_none
 from .run_folder import find_checkpoint
@@ -137,7 +137,7 @@ def run_evaluation(
         loader = request.watch(loader)
     try:
         metrics = inference_on_dataset(model, loader, evaluator)
-    except DataError as error:
-        raise DataError(one_line(error)) from None
+    except StageInteractorError as error:  # from another process, with a traceback
+        raise type(error)(one_line(error)) from None
     print_csv_format(metrics)
     return metrics or {}

@@ -1,4 +1,8 @@
-"""Stop a training in order when the system asks for it: SIGTERM, as clusters send it, or Ctrl-C."""
+"""Stop a training in order when the system asks for it: SIGTERM, SIGHUP or Ctrl-C.
+
+Clusters send SIGTERM, a terminal that is closed SIGHUP. What is going on is finished first, but for
+a wait for data, which may never end: it is left after a few seconds.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,19 @@ import torch
 import torch.distributed as dist
 
 logger = logging.getLogger(__name__)
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAME = 1.0  # seconds
+PATIENCE = 3.0  # seconds that a batch may take to come after a signal
 
 
 class Stopped(Exception):
     """What was going on has been left because of a signal."""
+
+
+def signals_to_note() -> list[signal.Signals]:
+    """Return the signals that ask for a stop; nohup has SIGHUP ignored, which stays so."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
 
 
 class StopRequest:
@@ -30,6 +41,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal = 0  # the number of the first signal this process has got
         self.since = 0.0
+        self.is_listening = False
+        self.is_waiting = False  # for data
         self.group: Any = None  # of processes, for the exchange
         self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
@@ -45,7 +58,8 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        numbers = signals_to_note()
+        before = {number: signal.getsignal(number) for number in [*numbers, signal.SIGALRM]}
         process = os.getpid()
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -57,18 +71,46 @@ class StopRequest:
                     signal.raise_signal(number)
                 return
             self.signal, self.since = number, time.monotonic()
+            if self.is_waiting:
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE)
             logger.warning(
                 "%s: will write a checkpoint after this iteration and stop; once more stops at "
                 "once, without",
                 signal.Signals(number).name,
             )
 
-        for number in SIGNALS:
+        def leave_waiting(number: int, frame: FrameType | None) -> None:
+            if self.is_waiting and os.getpid() == process:
+                raise Stopped
+
+        for number in numbers:
             signal.signal(number, note)
+        signal.signal(signal.SIGALRM, leave_waiting)
+        self.is_listening = True
         try:
             yield
         finally:
+            self.is_listening = False
             _put_back(before)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for data within the block, but not for long once a signal has come.
+
+        Raises:
+            Stopped: a signal has come, and the data has not.
+        """
+        if not self.is_listening:
+            yield
+            return
+        self.is_waiting = True
+        try:
+            if self.signal:
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            yield
+        finally:
+            self.is_waiting = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def agreed(self) -> int:
         """Return the number of the signal, 0 without one: the same in all processes.
@@ -94,13 +136,17 @@ class StopRequest:
         """Return the same batches, with `Stopped` in place of the next one after a signal."""
         return _Watched(batches, self)
 
+    def patient(self, batches: Any) -> Any:
+        """Return the same batches, with `Stopped` in place of one that does not come."""
+        return _Patient(batches, self)
+
 
 def _put_back(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-class _Watched:
+class _Patient:
     def __init__(self, batches: Any, request: StopRequest) -> None:
         self.batches = batches
         self.request = request
@@ -109,7 +155,20 @@ class _Watched:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.batches:
+        with self.request.waiting():  # starts the processes that read images
+            batches = iter(self.batches)
+        while True:
+            with self.request.waiting():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield batch
+
+
+class _Watched(_Patient):
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
             if self.request.signal:
                 raise Stopped
             yield batch

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from .failure import STOPPED, Failure, first, tell
-from .stopping import SIGNALS
+from .stopping import signals_to_note
 
 GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
 STOP_GRACE = 120.0  # seconds that the others have when one has stopped in order
@@ -147,7 +147,7 @@ def _noted() -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         numbers.append(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {number: signal.signal(number, note) for number in signals_to_note()}
     try:
         yield numbers
     finally:

@@ -23,7 +23,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ..errors import ConfigError, DataError, NonFiniteLossError, OutputError, one_line
+from ..errors import (
+    ConfigError,
+    DataError,
+    NonFiniteLossError,
+    OutputError,
+    StageInteractorError,
+    one_line,
+)
 from ..randomness import seed_by_key
 from .bad_step import BadStep, Batch
 from .metrics import MetricStorage
@@ -143,8 +150,8 @@ class Trainer(SimpleTrainer):
     def _next_batch(self) -> Batch:
         try:
             return next(self._data_loader_iter)
-        except DataError as error:
-            raise DataError(one_line(error)) from None
+        except StageInteractorError as error:  # from another process, with a traceback
+            raise type(error)(one_line(error)) from None
 
     def _losses(self, batch: Batch, micro: int) -> dict[str, Tensor]:
         try:

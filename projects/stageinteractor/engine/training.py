@@ -19,6 +19,7 @@ from .backbone_weights import load_backbone_weights
 from .bad_step import BadStep, plain_batch
 from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
 from .ema import WeightAverage
+from .failure import lost_connection
 from .folder_lock import sole_training
 from .last_evaluation import LastEvaluation, Metrics
 from .run import build_model, build_optimizer, compile_decoder, distributed, run_evaluation
@@ -105,7 +106,8 @@ class Training:
         start = self._go_on() if resume else self._begin()
         loader = copy.deepcopy(cfg.dataloader.train)
         loader.first_batch = start * cfg.train.accumulate
-        self.trainer.data_loader = instantiate(loader, "dataloader.train")
+        batches = instantiate(loader, "dataloader.train")
+        self.trainer.data_loader = self.request.patient(batches)
         if comm.is_main_process() and not resume:
             keep_previous(cfg.train.output_dir, OF_AN_EARLIER_RUN)
         same_weights = start if start == max_iter else start - 1
@@ -114,7 +116,13 @@ class Training:
         if comm.is_main_process():
             save_run_config(cfg)  # nothing has been refused
         with self.request.listening():
-            self.trainer.train(start, max_iter, self.checkpoints if resume else None)
+            try:
+                self.trainer.train(start, max_iter, self.checkpoints if resume else None)
+            except (Stopped, RuntimeError) as error:
+                is_left = isinstance(error, Stopped) or lost_connection(error)
+                if not self.request.signal or not is_left:
+                    raise
+                self.checkpoints.stop(self.request.signal, wait=False, finished=False)
         return last.results
 
     def _has_checkpoint(self) -> bool:
