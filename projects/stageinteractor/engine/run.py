@@ -22,7 +22,7 @@ from ..errors import ConfigError, StageInteractorError, one_line
 from .last_evaluation import Metrics
 from .run_config import save_run_config_if_none
 from .run_folder import find_checkpoint
-from .setup import images_per_step, prepare
+from .setup import check_settings, images_per_step, prepare
 from .stopping import StopRequest
 from .weights import load_all_weights
 
@@ -40,6 +40,7 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
     Raises:
         DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
+    check_settings(cfg)
     checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)  # before a folder is made
     prepare(cfg)
     model = build_trained_model(cfg, checkpoint)

@@ -77,7 +77,7 @@ def find_checkpoint(
         folders.append(Path(config_file).parent)
     output_dir = OmegaConf.select(cfg, "train.output_dir", default=None)
     if output_dir is not None:
-        folders.append(Path(output_dir))
+        folders.append(Path(output_dir).expanduser())
     folders = list(dict.fromkeys(folders))
     for folder in folders:
         for path in _candidates(folder, prefer_best):

@@ -125,16 +125,16 @@ class Trainer(SimpleTrainer):
         """Update the parameters once."""
         self._look_at_gradients()
         self.optimizer.zero_grad(set_to_none=True)
-        batches, checks, data_time = [], [], 0.0
-        for micro in range(self.accumulate):
-            start = time.perf_counter()
-            batch = self._next_batch()
-            data_time += time.perf_counter() - start
+        checks = []
+        start = time.perf_counter()
+        # all at once: a stop while they are waited for leaves statistics of batches as they were
+        batches = [self._next_batch() for _ in range(self.accumulate)]
+        data_time = time.perf_counter() - start
+        for micro, batch in enumerate(batches):
             seed_by_key(self.seed, self.iter, micro, comm.get_rank())
             with self._without_sync(micro < self.accumulate - 1):
                 losses = self._losses(batch, micro)
                 checks.append(FiniteCheck(losses))
-                batches.append(batch)
                 total = torch.stack(list(losses.values())).sum() / self.accumulate
                 self.scaler.scale(total).backward()
         for micro, check in enumerate(checks):
