@@ -46,7 +46,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--images",
         nargs="+",
-        default=["0", "1", "2", "3"],
         metavar="IMAGE",
         help="file names, or numbers counted from 0 (default: the first four)",
     )

@@ -25,6 +25,11 @@ def test_images_are_found_by_number_and_by_name(cfg):
     assert cfg.dataset.num_classes == 10
 
 
+def test_a_set_smaller_than_the_default_is_shown_whole(cfg):
+    assert len(annotated_inputs(cfg, "val")) == 3
+    assert len(annotated_inputs(cfg, "train")) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("3", "val has 3 images, counted from 0"), ("x.png", "0 images of val have this name")],

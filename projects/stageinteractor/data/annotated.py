@@ -15,15 +15,19 @@ from ..errors import DataError
 from .registration import resolve_dataset
 
 Record = dict[str, Any]
+DEFAULT_IMAGES = 4
 
 
-def annotated_inputs(cfg: DictConfig, split: str, names: Sequence[str]) -> list[Record]:
+def annotated_inputs(
+    cfg: DictConfig, split: str, names: Sequence[str] | None = None
+) -> list[Record]:
     """Read images as evaluation does, but with "instances".
 
     Args:
         cfg: its ``dataset`` node is resolved in place.
         split: "train" or "val".
-        names: file names (with or without folders), or positions in the annotation file.
+        names: file names (with or without folders), or positions in the annotation file; by
+            default the first `DEFAULT_IMAGES`, or all of a smaller set.
 
     Raises:
         DataError: the data set cannot be used, or has no such image.
@@ -33,6 +37,8 @@ def annotated_inputs(cfg: DictConfig, split: str, names: Sequence[str]) -> list[
     mapper = copy.deepcopy(cfg.dataloader.test.mapper)
     mapper.is_train = True  # keep the annotations; the augmentations stay those of evaluation
     read = instantiate(mapper, "dataloader.test.mapper")
+    if names is None:
+        return [read(record) for record in records[:DEFAULT_IMAGES]]
     return [read(_find(records, name, split)) for name in names]
 
 
