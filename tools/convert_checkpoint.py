@@ -19,6 +19,7 @@ from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_
 from stageinteractor.command_line import command
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.engine.weights import read_checkpoint
+from stageinteractor.errors import DataError
 from stageinteractor.files import atomic_path
 from stageinteractor.output_folder import refuse_overwriting_inputs
 
@@ -53,6 +54,8 @@ def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
         apply_overrides(cfg, args.opts)
         model = instantiate(cfg.model, "model")
     converted = convert_mmdet_state_dict(source, model)
+    if not converted.state:
+        raise DataError(f"{args.source}: holds no tensors to convert")
     print(f"{len(converted.state)} tensors converted, {len(converted.dropped)} without effect:")
     for name in converted.dropped:
         print(f"  dropped {name}")

@@ -207,6 +207,15 @@ def test_weights_that_do_not_fit_are_refused(
     survived("bad checkpoint")
 
 
+def test_weights_take_as_many_random_numbers_as_none(tmp_path: Path):
+    torch.save(timm.create_model(SMALL).state_dict(), tmp_path / "weights.pth")
+    after = []
+    for weights in (None, str(tmp_path / "weights.pth")):
+        build(weights=weights)
+        after.append(torch.rand(3))
+    assert torch.equal(*after)
+
+
 def test_a_classifier_of_other_classes_is_no_obstacle(tmp_path: Path):
     source = timm.create_model(SMALL, num_classes=7)
     torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pth")

@@ -49,7 +49,8 @@ def _left_as_initialised(
 
     It is given NaN in place of all values: what is loaded becomes NaN, whatever it is renamed to.
     """
-    loaded = _create(name, path, {k: _as_nan(v) for k, v in weights.items()}, options)
+    with torch.random.fork_rng(devices=[]):  # what is initialised after it is as without it
+        loaded = _create(name, path, {k: _as_nan(v) for k, v in weights.items()}, options)
     values = {k: v for k, v in loaded.state_dict().items() if v.is_floating_point()}
     return [k for k, v in values.items() if not v.isnan().all()], len(values)
 
