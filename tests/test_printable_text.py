@@ -1,8 +1,10 @@
 """What text from data looks like in a terminal."""
 
+import re
+
 import pytest
 
-from stageinteractor.printable_text import encodable, printable, printable_lines
+from stageinteractor.printable_text import as_markdown, encodable, printable, printable_lines
 
 ESCAPED = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -39,3 +41,37 @@ def test_lone_surrogates_alone_are_made_encodable():
 
 def test_lines_of_a_table_stay_lines():
     assert printable_lines("a\tb\n\x1b[2Jc\r") == "a\tb\n\\x1b[2Jc\\x0d"
+
+
+@pytest.mark.parametrize("text", ["letter.png: cannot be read", "photo 1.png", "Bäume.jpg"])
+def test_ordinary_text_is_its_own_markdown(text: str):
+    assert as_markdown(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](http://elsewhere.example/a.png).png",
+        "<img src=x>",
+        "[a](b)",
+        "**bold** _it_ `code`",
+        "$x^2$",
+        ":red[x]",
+        "# head",
+        "1. one",
+        "- one",
+        "a|b",
+        "&lt;",
+        "back\\slash",
+    ],
+)
+def test_markdown_of_a_name_shows_the_name(text: str):
+    markdown = as_markdown(text)
+    for active in ("![", "](", "<", "**", "`", "$", ":red[", "1. ", "&lt;"):
+        assert not re.search(rf"(?<!\\){re.escape(active)}", markdown)
+    assert not markdown.startswith(("#", "-", "1."))
+    assert re.sub(r"\\(.)", r"\1", markdown) == text
+
+
+def test_markdown_has_no_lines():
+    assert as_markdown("a\n\n# b") == "a\\\\x0a\\\\x0a\\# b"

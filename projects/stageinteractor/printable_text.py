@@ -17,6 +17,8 @@ NOT_PRINTABLE = re.compile(
     "\ud800-\udfff"  # lone surrogates
     "]"
 )
+MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~$&^=]|:(?=\S)")
+LIST_NUMBER = re.compile(r"^(\d+)([.)])")
 
 
 def printable(text: str) -> str:
@@ -36,6 +38,12 @@ def printable_lines(text: str) -> str:
 def encodable(text: str) -> str:
     r"""Return ``text`` with lone surrogates as escapes, such as ``\udce9``: it is valid UTF-8."""
     return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def as_markdown(text: str) -> str:
+    """Return Markdown that shows ``text`` itself, on one line: no image, link, formula or list."""
+    text = MARKDOWN.sub(r"\\\g<0>", printable(text).strip())
+    return LIST_NUMBER.sub(r"\1\\\2", text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -70,6 +70,14 @@ def test_a_file_that_is_no_image_is_told(page, predictor):
     assert not page.exception and predictor.model.batches == []
 
 
+def test_markdown_in_the_name_of_a_file_is_shown_not_rendered(page):
+    name = "![x](http://elsewhere.example/x.png) **b**.png"
+    page.file_uploader[0].upload(name, b"Dear Sir", "image/png").run()
+    text = page.error[0].value
+    assert "![" not in text and "**b" not in text
+    assert text.replace("\\", "").startswith(name)
+
+
 def test_the_page_needs_a_model(monkeypatch):
     monkeypatch.setattr(web, "_served", [])
     with pytest.raises(ConfigError, match=r"tools/demo\.py --web"):

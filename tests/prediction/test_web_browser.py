@@ -160,6 +160,11 @@ def test_another_name_for_this_machine_is_refused(server):
     """As when a page from elsewhere has its name lead to 127.0.0.1."""
     address = urllib.parse.urlsplit(server)
 
+    def page(host: str) -> str:
+        with socket.create_connection((address.hostname, address.port), timeout=10) as line:
+            line.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            return line.recv(100).decode(errors="replace").split()[1]
+
     def answer(host: str) -> str:
         with socket.create_connection((address.hostname, address.port), timeout=10) as line:
             head = f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
@@ -169,6 +174,8 @@ def test_another_name_for_this_machine_is_refused(server):
 
     assert answer("localhost") == answer(address.netloc) == "101"
     assert answer("elsewhere.example") == "403"
+    assert page("localhost") == page(address.netloc) == "200"
+    assert page("elsewhere.example") == "403"
 
 
 def test_a_file_that_is_too_large_is_told(browser, tmp_path):

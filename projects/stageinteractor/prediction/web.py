@@ -1,8 +1,9 @@
 """A local web page: drop an image on it, move the score threshold, read the table of detections.
 
 streamlit, the extra ``web``, serves it from this machine to this machine alone; the page loads
-nothing from elsewhere and sends nothing away. Uploads are limited in bytes here and in pixels by
-`open_picture`. An image goes through the model once; moving the threshold only draws again.
+nothing from elsewhere and sends nothing away (`web_server` sees to that). Uploads are limited in
+bytes here and in pixels by `open_picture`. An image goes through the model once; moving the
+threshold only draws again.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from PIL import Image
 from ..data.pictures import open_picture
 from ..errors import ConfigError, DataError, MissingDependencyError
 from ..predictor import Predictor
+from ..printable_text import as_markdown
 from .drawing import draw_detections
 from .sources import IMAGES
+from .web_server import HOSTS, LOOPBACK, note_session
 
 LARGEST = 1600  # pixels of the long side on the page
 UPLOAD = 50  # megabytes of a file
-LOOPBACK = "127.0.0.1"
 SERVER = {
     "server.address": LOOPBACK,
     "server.maxUploadSize": str(UPLOAD),
@@ -69,10 +71,9 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
 
     _served[:] = [_Served(predictor, min_score)]
     options = SERVER | ({} if port is None else {"server.port": str(port)})
-    script = Path(__file__).with_name("page.py")
+    script = Path(__file__).with_name("web_app.py")
     arguments = ["run", str(script), *(f"--{key}={value}" for key, value in options.items())]
-    # A page from elsewhere may have its name lead to this machine, but not under these names.
-    arguments += [f"--server.allowedHosts={host}" for host in (LOOPBACK, "localhost")]
+    arguments += [f"--server.allowedHosts={host}" for host in HOSTS]  # of websockets
     gc.freeze()  # streamlit collects garbage after every change: not through all of torch, please
     cli.main(arguments, standalone_mode=False)
 
@@ -93,6 +94,7 @@ def show() -> None:
     if not _served:
         raise ConfigError("the page has no model: start it with tools/demo.py --web")
     predictor, default_score = _served[0]
+    _note_this_session()
     st.set_page_config(page_title="StageInteractor", page_icon="🔎", layout="wide")
     st.html("<style>.stMainBlockContainer {padding-top: 1.5rem}</style>")
     controls, result = st.columns([2, 3], gap="large")
@@ -106,7 +108,7 @@ def show() -> None:
         try:
             detected = _detect_once(st.session_state, predictor, uploaded)
         except DataError as error:
-            st.error(str(error))
+            st.error(as_markdown(str(error)))  # the file's name is in it
             return
         found = detected.found[detected.found.scores >= min_score]
         st.markdown(f"**{len(found)}** of {len(detected.found)} detections")
@@ -115,6 +117,14 @@ def show() -> None:
     with result:
         drawn = draw_detections(detected.picture, found, predictor.classes, LARGEST)
         st.image(drawn, output_format="JPEG", width="stretch", alt=f"{len(found)} detections")
+
+
+def _note_this_session() -> None:
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    context = get_script_run_ctx()
+    if context is not None:
+        note_session(context.session_id)
 
 
 def _detect_once(state: Any, predictor: Predictor, uploaded: Any) -> _Detected:
