@@ -64,7 +64,7 @@ def test_a_damaged_record_protects_what_it_does_not_name(tmp_path: Path):
     write(tmp_path, "a.png")
     (tmp_path / "b.png").write_text("the user's own")
     with (tmp_path / ".written_by_stageinteractor").open("ab") as record:
-        record.write(b'\xff\n"b.pn')
+        record.write(b"\xff\n" + b"[" * 100_000 + b'\n"b.pn')
     folder = OutputFolder(tmp_path)
     assert folder.path("a.png").is_file()
     with pytest.raises(OutputError, match=r"b\.png"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .errors import OutputError
 from .files import write_errors_of
+from .json_files import parse_json
 
 Paths = Iterable[str | os.PathLike[str]]
 Identity = tuple[int, int]
@@ -113,7 +114,7 @@ class OutputFolder:
             return set()
         for line in lines:
             try:
-                names.add(str(json.loads(line)))
+                names.add(str(parse_json(line)))
             except ValueError:
                 continue
         return names
