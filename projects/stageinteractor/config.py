@@ -114,8 +114,11 @@ def instantiate(node: Any, key: str) -> Any:
     """Build the object that a config node describes.
 
     Raises:
-        ConfigError: a constructor refuses its arguments; the message names ``key``.
+        ConfigError: there is no node, or a constructor refuses its arguments; the message names
+            ``key``.
     """
+    if node is None:
+        raise ConfigError(f"config key {key!r} is null: it has to describe what is built")
     try:
         return _instantiate(node)
     except StageInteractorError:

@@ -113,3 +113,24 @@ def test_backbone_weights_that_do_not_fit_are_refused(refused, small_run, tmp_pa
     torch.save({f"encoder.{n}": torch.zeros(4, 4) for n in range(300)}, tmp_path / "other.pth")
     line = refused(*small_run, f"train.backbone_weights={tmp_path}/other.pth")
     assert "other.pth" in line and "train.backbone_weights" in line
+
+
+@pytest.mark.parametrize("key", ["model", "optimizer", "lr_multiplier"])
+def test_a_node_that_is_null_is_named(refused, small_run, key):
+    assert key in refused(*small_run, f"{key}=null")
+
+
+def test_a_part_of_the_model_that_is_null_is_named(refused, small_run):
+    assert "neck" in refused(*small_run, "model.neck=null")
+
+
+@pytest.mark.parametrize("count", [0, 80])
+def test_classes_that_differ_from_the_data_set_are_refused(refused, small_run, count):
+    line = refused(*small_run, f"model.decoder.num_classes={count}")
+    assert f"model.decoder.num_classes is {count}" in line and "train.json" in line
+
+
+@pytest.mark.parametrize("override", ["optimizer.betas=[0.9]", "optimizer.params.no_decay=norm"])
+def test_settings_that_an_optimizer_cannot_use(refused, small_run, override):
+    line = refused(*small_run, override)
+    assert "config key 'optimizer'" in line

@@ -27,7 +27,12 @@ def param_groups(
         lr: learning rate.
         backbone_lr_factor: the backbone learns at ``lr`` times this.
         no_decay: parameters whose name contains one of these strings have no weight decay.
+
+    Raises:
+        TypeError: no_decay is one string, each letter of which would count.
     """
+    if isinstance(no_decay, str):
+        raise TypeError(f"no_decay must be a list of names, such as ['{no_decay}']")
     groups: dict[tuple[bool, bool], list[Tensor]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -63,6 +68,8 @@ class ClampedAdamW(Optimizer):
         eps: float = 1e-10,
         weight_decay: float = 1e-4,
     ) -> None:
+        if len(betas) != 2:
+            raise ValueError(f"betas must be two decay rates, got {tuple(betas)}")
         if lr < 0 or eps < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(
                 f"lr {lr}, eps {eps} and weight_decay {weight_decay} must not be negative, "

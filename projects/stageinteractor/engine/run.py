@@ -13,7 +13,7 @@ import torch.distributed as dist
 from detectron2.engine import create_ddp_model
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
@@ -98,6 +98,8 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
         factor = images_per_step(cfg) / cfg.train.scale_lr.base_batch_size
         cfg.optimizer.lr *= factor
         logger.info("learning rate scaled by %.4g to %.4g", factor, cfg.optimizer.lr)
+    if OmegaConf.select(cfg, "optimizer.params") is None:
+        raise ConfigError("config key 'optimizer.params' is null: it has to group the parameters")
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer, "optimizer")
     for group in optimizer.param_groups:  # older torch keeps OmegaConf's list, which no checkpoint

@@ -19,6 +19,7 @@ from ..files import write_errors_of
 from ..schema import check_config, require_keys
 from .data_nodes import check_data_nodes
 from .log_text import print_safely
+from .model_classes import check_model_classes
 
 logger = logging.getLogger(__name__)
 NEEDED = (
@@ -52,6 +53,7 @@ def prepare(cfg: DictConfig) -> None:
     cfg.train.device = find_device(cfg.train.device)
     resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
     check_data_nodes(cfg)
+    check_model_classes(cfg)
     if cfg.train.epochs is not None:
         cfg.train.max_iter = iterations(cfg)
     if fast:

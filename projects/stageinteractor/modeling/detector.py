@@ -48,6 +48,11 @@ class StageInteractor(MetaArchitecture):
         size_divisibility: int = 32,
     ) -> None:
         super().__init__(pixel_mean, pixel_std, size_divisibility)
+        parts: dict[str, Any] = dict(backbone=backbone, neck=neck, queries=queries)
+        parts |= dict(decoder=decoder, criterion=criterion, postprocessing=postprocessing)
+        for name, part in parts.items():
+            if not callable(part):
+                raise TypeError(f"{name} must be a module, got {part!r}")
         self.backbone = backbone
         self.neck = neck
         self.queries = queries
