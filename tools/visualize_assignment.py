@@ -46,6 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--images",
         nargs="+",
+        default=4,
         metavar="IMAGE",
         help="file names, or numbers counted from 0 (default: the first four)",
     )

@@ -104,8 +104,7 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     cfg = load_config(run / "config.yaml")
     cfg.train.output_dir = str(run)  # it may have been moved
     cfg.train.device = find_device("auto")
-    names = [str(index) for index in range(args.embedding)]
-    inputs = annotated_inputs(cfg, "val", names)
+    inputs = annotated_inputs(cfg, "val", args.embedding)
     model = build_trained_model(cfg)
     found = collect_content(model, tqdm(inputs, unit="image"), args.min_score)
     points = [embed(content) for content in tqdm(found.content, unit="stage", desc="t-SNE")]

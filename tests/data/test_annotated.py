@@ -25,9 +25,9 @@ def test_images_are_found_by_number_and_by_name(cfg):
     assert cfg.dataset.num_classes == 10
 
 
-def test_a_set_smaller_than_the_default_is_shown_whole(cfg):
-    assert len(annotated_inputs(cfg, "val")) == 3
-    assert len(annotated_inputs(cfg, "train")) == 2
+def test_a_smaller_set_than_asked_for_is_taken_whole(cfg):
+    assert len(annotated_inputs(cfg, "val", 2)) == 2
+    assert len(annotated_inputs(cfg, "val", 4)) == 3
 
 
 @pytest.mark.parametrize(

@@ -15,19 +15,16 @@ from ..errors import DataError
 from .registration import resolve_dataset
 
 Record = dict[str, Any]
-DEFAULT_IMAGES = 4
 
 
-def annotated_inputs(
-    cfg: DictConfig, split: str, names: Sequence[str] | None = None
-) -> list[Record]:
+def annotated_inputs(cfg: DictConfig, split: str, images: Sequence[str] | int) -> list[Record]:
     """Read images as evaluation does, but with "instances".
 
     Args:
         cfg: its ``dataset`` node is resolved in place.
         split: "train" or "val".
-        names: file names (with or without folders), or positions in the annotation file; by
-            default the first `DEFAULT_IMAGES`, or all of a smaller set.
+        images: file names (with or without folders), or positions in the annotation file; a number
+            is that of the first ones, and a smaller set is taken whole.
 
     Raises:
         DataError: the data set cannot be used, or has no such image.
@@ -37,9 +34,9 @@ def annotated_inputs(
     mapper = copy.deepcopy(cfg.dataloader.test.mapper)
     mapper.is_train = True  # keep the annotations; the augmentations stay those of evaluation
     read = instantiate(mapper, "dataloader.test.mapper")
-    if names is None:
-        return [read(record) for record in records[:DEFAULT_IMAGES]]
-    return [read(_find(records, name, split)) for name in names]
+    if isinstance(images, int):
+        return [read(record) for record in records[:images]]
+    return [read(_find(records, name, split)) for name in images]
 
 
 def annotated_batches(
