@@ -13,12 +13,13 @@ import argparse
 import statistics
 import subprocess
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from tabulate import tabulate
 
 from stageinteractor.ablations import TABLES, Row, apply_row
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.errors import ConfigError
 from stageinteractor.evaluation.measures import (
@@ -42,13 +43,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--table", choices=list(TABLES), help="which ablation to run")
     parser.add_argument("--list", action="store_true", help="list tables and rows, run nothing")
-    parser.add_argument("--config-file", default=DEMO, metavar="FILE", help=f"default: {DEMO}")
+    parser.add_argument(
+        "--config-file", default=DEMO, type=expanduser, metavar="FILE", help=f"default: {DEMO}"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    parser.add_argument("--output", default="output/ablations", metavar="DIR")
+    parser.add_argument("--output", default="output/ablations", type=expanduser, metavar="DIR")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
     parser.add_argument(
         "--unstable-score", action="store_true", help="measure it too, on dataset.val"
     )
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args()
 
@@ -81,15 +85,15 @@ def run(args: argparse.Namespace, row: Row, seed: int) -> None:
     if is_finished(output):
         print(f"{output}: finished before")
         return
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     apply_row(cfg, row)
     cfg.train.seed = seed
     cfg.train.output_dir = str(output)
-    options = ["--resume"]
+    options = ["--trust-config", "--resume"]  # this tool has written what it then trains
     if not row.trained:
         weights = folder(args, Row("full"), seed) / "model_final.pth"
-        options = ["--eval-only", f"train.init_checkpoint={weights}"]
+        options = ["--trust-config", "--eval-only", f"train.init_checkpoint={weights}"]
     config = output / "row.yaml"
     save_config(cfg, config)
     command = [sys.executable, str(TRAIN_NET), "--config-file", str(config), *options]
@@ -104,6 +108,7 @@ def measure_unstable_score(output: Path) -> None:
     if target.is_file():
         return
     config = ["--config-file", str(output / "row.yaml"), "--output", str(target.parent)]
+    config.append("--trust-config")
     print(f"{output}: measuring the unstable score", flush=True)
     call([sys.executable, str(UNSTABLE_SCORE), *config], output / "unstable_score.txt")
 

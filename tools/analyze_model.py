@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 
 import torch
 from tabulate import tabulate
 
 from stageinteractor.benchmark.inputs import Batch, synthetic_batch, untrained_model
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling.complexity import model_cost, training_bytes
 
@@ -22,12 +23,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--config-file", required=True, type=expanduser, metavar="FILE")
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"))
     parser.add_argument("--depth", type=int, default=1, help="how far to go into modules")
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     model = untrained_model(cfg)
     batch = synthetic_batch(images=1, size=tuple(args.size), objects=1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from stageinteractor.benchmark.report import (
 )
 from stageinteractor.benchmark.run import PRECISIONS, Subject, machine, measure_subject, prepare
 from stageinteractor.benchmark.scaling import measure_scaling, plot_scaling
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.output_folder import refuse_overwriting_inputs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
@@ -38,7 +39,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = CONFIGS / "stageinteractor_r50_1x.py"
-    parser.add_argument("--config-file", default=str(default), metavar="FILE")
+    parser.add_argument("--config-file", default=str(default), type=expanduser, metavar="FILE")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:1 (the config's train.device)")
     parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     parser.add_argument("--batch", type=_positive, default=1, metavar="B", help="images")
@@ -53,8 +54,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--queries", type=_positive, metavar="N", help="if not the config's")
     parser.add_argument("--objects", type=_positive, default=20, metavar="T", help="in an image")
     parser.add_argument("--repeats", type=_several, default=5, help="of each part, at least 2")
-    parser.add_argument("--json", metavar="FILE", help="where to keep the result")
-    parser.add_argument("--against", metavar="FILE", help="an older result of the same settings")
+    parser.add_argument("--json", type=expanduser, metavar="FILE", help="where to keep the result")
+    parser.add_argument(
+        "--against", type=expanduser, metavar="FILE", help="an older result of the same settings"
+    )
     parser.add_argument(
         "--scaling", metavar="PNG", help="draw the cost over stages, images, queries and objects"
     )
@@ -64,6 +67,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--anchors", action="store_true", help="time ASAG's anchor generator too, probing or not"
     )
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args(arguments)
 
@@ -96,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         size=tuple(args.size),
         queries=args.queries,
         objects=args.objects,
+        trust_config=args.trust_config,
     )
     old = read_result(args.against, subject.settings) if args.against else None
     result = as_result(

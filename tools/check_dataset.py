@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("images", nargs="?", metavar="IMAGES", help="folder of the images")
     parser.add_argument("--num-queries", type=int, default=100, metavar="N", help="of the model")
     parser.add_argument("--all", action="store_true", help=f"list all, not {SHOWN} of a kind")
-    parser.add_argument("--report", metavar="FILE", help="write everything found as JSON")
     parser.add_argument(
-        "--histograms", metavar="DIR", help="draw classes.png and boxes.png into this folder"
+        "--report", type=expanduser, metavar="FILE", help="write everything found as JSON"
+    )
+    parser.add_argument(
+        "--histograms",
+        type=expanduser,
+        metavar="DIR",
+        help="draw classes.png and boxes.png into this folder",
     )
     parser.add_argument(
         "--fix", action="store_true", help="write NAME.fixed.json and NAME.fixed.txt, the changes"
@@ -60,7 +66,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="convert first: JSON is a data.yaml (yolo) or a folder (voc), and IMAGES is left out",
     )
     parser.add_argument("--split", help="of the set to convert, with --from (default: train)")
-    parser.add_argument("--to", metavar="FILE", help="annotation file to write, with --from")
+    parser.add_argument(
+        "--to", type=expanduser, metavar="FILE", help="annotation file to write, with --from"
+    )
     args = parser.parse_args(argv)
     if args.format and (args.images or not args.to):
         parser.error("--from takes one path and --to FILE")

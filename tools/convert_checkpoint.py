@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 
 import torch
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.engine.weights import read_checkpoint
 from stageinteractor.errors import DataError
@@ -31,8 +32,11 @@ def main() -> int:
     )
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", help="checkpoint to write")
-    parser.add_argument("--config-file", metavar="FILE", help="check names and shapes against it")
+    parser.add_argument(
+        "--config-file", type=expanduser, metavar="FILE", help="check names and shapes against it"
+    )
     parser.add_argument("--to-mmdet", action="store_true", help="from our names to the published")
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
     inputs = [args.source, *filter(None, [args.config_file])]
@@ -50,7 +54,7 @@ def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
         return {"state_dict": to_mmdet_state_dict(source.get("model", source))}
     model = None
     if args.config_file:
-        cfg = load_config(args.config_file)
+        cfg = load_config(args.config_file, trust=args.trust_config)
         apply_overrides(cfg, args.opts)
         model = instantiate(cfg.model, "model")
     converted = convert_mmdet_state_dict(source, model)

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from stageinteractor import Predictor
-from stageinteractor.command_line import command, sigterm_as_exit
+from stageinteractor.command_line import add_trust_option, command, sigterm_as_exit
 from stageinteractor.prediction import find_sources, predict_all
 from stageinteractor.prediction.outputs import FORMATS, Outputs
 
@@ -26,9 +27,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=expanduser, metavar="FILE", help=".py or .yaml"
+    )
     parser.add_argument(
         "--weights",
+        type=expanduser,
         metavar="FILE",
         help="default: model_best.pth or the last checkpoint beside config.yaml",
     )
@@ -38,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="INPUT",
         help="images, folders, patterns in quotes, videos, webcam:0",
     )
-    parser.add_argument("--output", metavar="DIR", default="output/predictions")
+    parser.add_argument("--output", type=expanduser, metavar="DIR", default="output/predictions")
     parser.add_argument(
         "--format",
         nargs="+",
@@ -54,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
     parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
+    add_trust_option(parser)
     args = parser.parse_intermixed_args(argv)
     if bool(args.inputs) == args.web:
         parser.error("give inputs, or --web and no inputs")
@@ -66,17 +71,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def load_predictor(args: argparse.Namespace, min_score: float = 0.0) -> Predictor:
+    return Predictor.from_config(
+        args.config_file, args.weights, args.device, min_score, args.trust_config
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     if args.web:
         from stageinteractor.prediction.web import serve
 
-        predictor = Predictor.from_config(args.config_file, args.weights, args.device)
+        predictor = load_predictor(args)
         serve(predictor, args.min_score, args.port)
         return 0
     sources = find_sources(args.inputs, leave_out=args.output)
     inputs = [args.config_file, *filter(None, [args.weights])]
     outputs = Outputs(args.output, args.format, sources, inputs)
-    predictor = Predictor.from_config(args.config_file, args.weights, args.device, args.min_score)
+    predictor = load_predictor(args, args.min_score)
     sinks = outputs.sinks(predictor.classes)
     with sigterm_as_exit():
         summary = predict_all(predictor, sources, list(sinks.values()), args.batch_size)

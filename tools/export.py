@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 
 from stageinteractor import Predictor
 from stageinteractor.class_names import set_class_names
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.run_folder import find_checkpoint, use_folder_beside
 from stageinteractor.export import describe, export_detector
@@ -30,13 +31,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=expanduser, metavar="FILE", help=".py or .yaml"
+    )
     parser.add_argument(
         "--weights",
+        type=expanduser,
         metavar="FILE",
         help="default: model_best.pth or the last checkpoint beside config.yaml",
     )
-    parser.add_argument("--output", metavar="DIR", help="default: train.output_dir/export")
+    parser.add_argument(
+        "--output", type=expanduser, metavar="DIR", help="default: train.output_dir/export"
+    )
     parser.add_argument(
         "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
     )
@@ -48,12 +54,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="image sizes of the check, twice or more (default: 480 640 and 333 500)",
     )
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     use_folder_beside(cfg, args.config_file, args.opts)
     weights = args.weights or find_checkpoint(cfg, args.config_file)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from stageinteractor.command_line import command
@@ -27,7 +28,9 @@ def main() -> int:
     )
     parser.add_argument("name", choices=list(SETS))
     parser.add_argument("--output", help="default: datasets/NAME")
-    parser.add_argument("--sheet", metavar="FILE", help="also draw training images to a picture")
+    parser.add_argument(
+        "--sheet", type=expanduser, metavar="FILE", help="also draw training images to a picture"
+    )
     args = parser.parse_args()
     folder = args.output or f"datasets/{args.name}"
     made = SETS[args.name](folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 
 from stageinteractor.checkpoint.pretrained import SOURCES, prepare_weights
 from stageinteractor.command_line import command
@@ -22,10 +23,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=list(SOURCES))
-    parser.add_argument("--output", metavar="FILE", help="default: datasets/weights/NAME.pth")
+    parser.add_argument(
+        "--output", type=expanduser, metavar="FILE", help="default: datasets/weights/NAME.pth"
+    )
     parser.add_argument(
         "--from",
         dest="file",
+        type=expanduser,
         metavar="FILE",
         help="take this copy of what their authors published (.pth or .safetensors)",
     )

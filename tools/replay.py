@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from tabulate import tabulate
 
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.replay import Replay, replay
 from stageinteractor.engine.trainer import term_and_stage
@@ -27,12 +28,18 @@ def main() -> int:
     )
     parser.add_argument("file", help="non_finite_*.pth in the output folder of the training")
     parser.add_argument(
-        "--config-file", metavar="FILE", help="by default the config.yaml beside the file"
+        "--config-file",
+        type=expanduser,
+        metavar="FILE",
+        help="by default the config.yaml beside the file",
     )
     parser.add_argument("--amp", help="another precision: off, fp16 or bf16")
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
-    cfg = load_config(args.config_file or Path(args.file).with_name("config.yaml"))
+    cfg = load_config(
+        args.config_file or Path(args.file).with_name("config.yaml"), trust=args.trust_config
+    )
     apply_overrides(cfg, args.opts)
     print(told(replay(cfg, args.file, args.amp)))
     return 0

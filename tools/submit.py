@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from stageinteractor.command_line import command
@@ -30,7 +31,9 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[
     parser.add_argument("--hours", type=float, default=24, metavar="H")
     parser.add_argument("--partition", metavar="NAME")
     parser.add_argument("--job-name", default="stageinteractor", metavar="NAME")
-    parser.add_argument("--logs", default="output/jobs", metavar="DIR", help="seen by all nodes")
+    parser.add_argument(
+        "--logs", default="output/jobs", type=expanduser, metavar="DIR", help="seen by all nodes"
+    )
     parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm")
     parser.add_argument("--wait", action="store_true", help="until the job has ended")
     return parser.parse_known_args(argv)

@@ -11,7 +11,9 @@ A .py config is executed, as Python; a .yaml config is only read.
 from __future__ import annotations
 
 import argparse
+from os.path import expanduser
 
+from stageinteractor.command_line import add_trust_option
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine import evaluate, train
 from stageinteractor.engine.launch import launch
@@ -22,7 +24,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=expanduser, metavar="FILE", help=".py or .yaml"
+    )
     parser.add_argument(
         "--eval-only",
         action="store_true",
@@ -38,13 +42,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-machines", type=int, default=1, metavar="N")
     parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
     parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT")
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do the work of one process."""
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     use_folder_beside(cfg, args.config_file, args.opts)
     if args.eval_only:

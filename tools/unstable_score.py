@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from tqdm import tqdm
 
-from stageinteractor.command_line import command, show
+from stageinteractor.command_line import add_trust_option, command, show
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_batches
 from stageinteractor.engine.run import build_trained_model
@@ -44,12 +45,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--config-file",
         required=True,
         action="append",
+        type=expanduser,
         metavar="FILE",
         help=".py or .yaml; once for every run",
     )
     parser.add_argument(
         "--weights",
         action="append",
+        type=expanduser,
         metavar="FILE",
         help="once for every run; default: its last checkpoint, or else train.init_checkpoint",
     )
@@ -57,9 +60,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", choices=("train", "val"), default="val")
     parser.add_argument(
         "--output",
+        type=expanduser,
         metavar="DIR",
         help="default: train.output_dir/unstable_score; of several runs output/unstable_score",
     )
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of all configs")
     args = parser.parse_intermixed_args(argv)
     if args.weights and len(args.weights) != len(args.config_file):
@@ -78,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     found: dict[str, Stability] = {}
     output = OutputFolder(args.output) if args.output else None
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
-        cfg = load_config(config)
+        cfg = load_config(config, trust=args.trust_config)
         apply_overrides(cfg, args.opts)
         use_folder_beside(cfg, config, args.opts)
         cfg.train.device = find_device(cfg.train.device)

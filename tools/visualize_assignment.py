@@ -14,11 +14,12 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from os.path import expanduser
 from pathlib import Path
 
 from tqdm import tqdm
 
-from stageinteractor.command_line import command
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_inputs
 from stageinteractor.engine.run import build_trained_model
@@ -41,8 +42,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help=".py or .yaml")
-    parser.add_argument("--weights", metavar="FILE", help="default: as of train_net --eval-only")
+    parser.add_argument(
+        "--config-file", required=True, type=expanduser, metavar="FILE", help=".py or .yaml"
+    )
+    parser.add_argument(
+        "--weights", type=expanduser, metavar="FILE", help="default: as of train_net --eval-only"
+    )
     parser.add_argument(
         "--images",
         nargs="+",
@@ -51,13 +56,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="file names, or numbers counted from 0 (default: the first four)",
     )
     parser.add_argument("--split", choices=("train", "val"), default="val")
-    parser.add_argument("--output", metavar="DIR", help="default: train.output_dir/assignment")
+    parser.add_argument(
+        "--output", type=expanduser, metavar="DIR", help="default: train.output_dir/assignment"
+    )
+    add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file)
+    cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     use_folder_beside(cfg, args.config_file, args.opts)
     cfg.train.device = find_device(cfg.train.device)

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 
-from stageinteractor.command_line import command, show
+from stageinteractor.command_line import add_trust_option, command, show
 from stageinteractor.errors import DataError
 from stageinteractor.output_folder import OutputFolder
 from stageinteractor.visualization.convergence import plot_convergence, read_runs
@@ -35,13 +36,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", nargs="*", help="folder of a run, or a metrics file to compare with")
-    parser.add_argument("--json", metavar="FILE", help="annotations, instead of a run")
-    parser.add_argument("--images", metavar="DIR", help="folder of the annotated images")
-    parser.add_argument("--results", metavar="FILE", help="detections in COCO's results format")
-    parser.add_argument("--output", metavar="DIR", help="default: RUN/results, output/comparison")
+    parser.add_argument(
+        "--json", type=expanduser, metavar="FILE", help="annotations, instead of a run"
+    )
+    parser.add_argument(
+        "--images", type=expanduser, metavar="DIR", help="folder of the annotated images"
+    )
+    parser.add_argument(
+        "--results", type=expanduser, metavar="FILE", help="detections in COCO's results format"
+    )
+    parser.add_argument(
+        "--output", type=expanduser, metavar="DIR", help="default: RUN/results, output/comparison"
+    )
     parser.add_argument("--min-score", type=float, default=0.3, metavar="S", help="default: 0.3")
     parser.add_argument("--count", type=int, default=12, help="images on a sheet (default: 12)")
     parser.add_argument("--embedding", type=int, metavar="N", help="t-SNE of the first N images")
+    add_trust_option(parser)
     args = parser.parse_args(argv)
     files = [args.json, args.images, args.results]
     if args.run and any(files):
@@ -101,7 +111,7 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     from stageinteractor.visualization.embedding import collect_content, embed, plot_embedding
 
     path = OutputFolder(output).path("embedding.png")
-    cfg = load_config(run / "config.yaml")
+    cfg = load_config(run / "config.yaml", trust=args.trust_config)
     cfg.train.output_dir = str(run)  # it may have been moved
     cfg.train.device = find_device("auto")
     inputs = annotated_inputs(cfg, "val", args.embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import logging
@@ -21,6 +22,16 @@ Arguments = ParamSpec("Arguments")
 USER_ERROR = 2
 READER_GONE = 128 + signal.SIGPIPE  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + signal.SIGINT
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Let a tool that builds a YAML config be told that its author is trusted."""
+    parser.add_argument(
+        "--trust-config",
+        action="store_true",
+        help="build a .yaml config even if it names what is not listed as harmless: it can run "
+        "any program (tools/list_targets.py lists what it names)",
+    )
 
 
 def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:

@@ -24,6 +24,7 @@ from .overrides import apply_overrides
 from .plain_yaml import MAX_BYTES, read_plain
 from .python_config import load_python
 from .schema import expand_paths
+from .trust import Use, uses
 
 # What constructors raise for values that they cannot use.
 REFUSALS = (
@@ -49,34 +50,67 @@ def get_config(relative_path: str) -> DictConfig:
     raise ConfigError(f"no shared config {relative_path!r}; there are: {', '.join(names)}")
 
 
-def load_config(path: str | os.PathLike[str]) -> DictConfig:
+def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig:
     """Load a config file, ``.py`` (executed) or ``.yaml`` (only read).
 
-    A ``.yaml`` may also be what OmegaConf or detectron2 dumped; building what it names is code all
-    the same, see docs/security.md.
+    Args:
+        path: of the file; a ``.yaml`` may also be what OmegaConf or detectron2 dumped.
+        trust: take a ``.yaml`` that names something else than `trust` lists. To build what it
+            names is to run a program of its author.
 
     Raises:
-        ConfigError: no such file, another suffix, or a YAML file that is not a mapping.
+        ConfigError: no such file, another suffix, a YAML file that is not a mapping, or one that
+            has to be trusted.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise ConfigError(f"{path}: no such config file")
     if file.suffix not in (".py", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
-    cfg = load_python(file) if file.suffix == ".py" else _read_yaml(file)
+    cfg = load_python(file) if file.suffix == ".py" else _load_yaml(file, trust)
     expand_paths(cfg)
     return cfg
 
 
-def _read_yaml(file: Path) -> DictConfig:
+def targets(path: str | os.PathLike[str]) -> list[Use]:
+    """List what a YAML config names to be called, after parsing; nothing is built.
+
+    Raises:
+        ConfigError: no such file, or not a YAML file with a mapping.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"{path}: no such config file")
+    if file.suffix == ".py":
+        raise ConfigError(f"{path}: a Python program, which runs when it is loaded: read it")
+    return list(uses(_read_yaml(file)))
+
+
+def _load_yaml(file: Path, trust: bool) -> DictConfig:
+    content = _read_yaml(file)
+    refused = [] if trust else [use for use in uses(content) if use.fault]
+    if refused:
+        first = refused[0]
+        raise ConfigError(
+            f"{file}: {first.key}: {first.target!r}: {first.fault}; {len(refused)} such places; "
+            "a YAML config that names it can run any program: see tools/list_targets.py, and give "
+            "--trust-config (trust=True in Python) if you trust who wrote it"
+        )
+    try:
+        return OmegaConf.create(content, flags={"allow_objects": True})
+    except (RecursionError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file}: not plain YAML: {' '.join(str(error).split())}") from error
+
+
+def _read_yaml(file: Path) -> dict[Any, Any]:
     if file.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{file}: more than {MAX_BYTES:,} bytes are no config")
     try:
         content = read_plain(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: expected a mapping of config keys")
-        return OmegaConf.create(without_expressions(content), flags={"allow_objects": True})
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OmegaConfBaseException) as error:
+        return without_expressions(content)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not plain YAML: {' '.join(str(error).split())}") from error
 
 
@@ -135,4 +169,5 @@ __all__ = [
     "instantiate",
     "load_config",
     "save_config",
+    "targets",
 ]

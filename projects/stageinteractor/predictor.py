@@ -30,6 +30,7 @@ from .engine.weights import load_all_weights
 from .errors import ConfigError
 from .prediction.classes import Classes, find_classes
 from .prediction.inputs import PredictorInput, as_picture, check_batch
+from .schema import check_config
 
 __all__ = ["Predictor", "find_checkpoint"]
 MAPPER = "dataloader.test.mapper"
@@ -69,6 +70,7 @@ class Predictor:
         weights: str | os.PathLike[str] | None = None,
         device: str = "auto",
         min_score: float = 0.0,
+        trust_config: bool = False,
     ) -> Predictor:
         """Build the model of a config and load its weights.
 
@@ -80,6 +82,7 @@ class Predictor:
                 ``config.yaml`` or in ``train.output_dir``, else ``train.init_checkpoint``.
             device: "auto", "cpu", "cuda" or "cuda:1".
             min_score: detections with a lower score are left out.
+            trust_config: as ``trust`` of `load_config`.
 
         Raises:
             ConfigError: the config cannot be read or built, or there is no such device.
@@ -88,7 +91,8 @@ class Predictor:
         if isinstance(config, DictConfig):
             cfg, file = copy.deepcopy(config), None
         else:
-            cfg, file = load_config(config), config
+            cfg, file = load_config(config, trust=trust_config), config
+        check_config(cfg)
         checkpoint = weights or find_checkpoint(cfg, file)
         classes = find_classes(cfg)
         if classes.names and "dataset" in cfg:

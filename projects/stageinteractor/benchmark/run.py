@@ -52,6 +52,7 @@ def prepare(
     size: tuple[int, int] = (480, 800),
     queries: int | None = None,
     objects: int = 20,
+    trust_config: bool = False,
 ) -> Subject:
     """Build a config's model with random weights, and a batch of noise.
 
@@ -64,11 +65,12 @@ def prepare(
         size: (height, width) of the images.
         queries: N, if not the config's.
         objects: T of every image.
+        trust_config: as ``trust`` of `load_config`.
 
     Raises:
         ConfigError: device, precision, model or ``train.compile`` cannot be used.
     """
-    cfg = load_config(config_file)
+    cfg = load_config(config_file, trust=trust_config)
     wanted = [] if queries is None else [f"model.queries.num_queries={queries}"]
     apply_overrides(cfg, [*overrides, *wanted])
     if device is None:

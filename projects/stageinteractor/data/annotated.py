@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from ..config import instantiate
 from ..errors import DataError
+from ..schema import check_config
 from .registration import resolve_dataset
 
 Record = dict[str, Any]
@@ -29,6 +30,7 @@ def annotated_inputs(cfg: DictConfig, split: str, images: Sequence[str] | int) -
     Raises:
         DataError: the data set cannot be used, or has no such image.
     """
+    check_config(cfg)
     resolve_dataset(cfg.dataset)
     records = DatasetCatalog.get(f"{cfg.dataset.name}_{split}")
     mapper = copy.deepcopy(cfg.dataloader.test.mapper)
@@ -52,6 +54,7 @@ def annotated_batches(
     Raises:
         DataError: the data set cannot be used.
     """
+    check_config(cfg)
     resolve_dataset(cfg.dataset, max_images=max_images)
     loader = copy.deepcopy(cfg.dataloader.test)
     loader.mapper.is_train = True

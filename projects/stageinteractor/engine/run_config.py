@@ -14,7 +14,7 @@ from ..config import load_config, save_config
 from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
-FILE = "config.yaml"
+FILE = "config.yaml"  # only compared here, so it need not be trusted
 ONLY_AT_THE_START = ("train.init_checkpoint", "train.backbone_weights")
 PART_OF_THE_WEIGHTS = ("dataset.class_names",)
 Changes = dict[str, tuple[Any, Any]]  # key: (in the folder's config.yaml, now)
@@ -32,7 +32,7 @@ def changes_since(cfg: DictConfig) -> Changes:
     if not path.is_file():
         return {}
     try:
-        before = _leaves(load_config(path))
+        before = _leaves(load_config(path, trust=True))
     except ConfigError as error:
         logger.warning("%s; it is not compared with the settings of now", error)
         return {}
@@ -89,12 +89,12 @@ def _as_saved(cfg: DictConfig) -> DictConfig:
     """Return what `load_config` makes of the file that `save_config` writes."""
     with tempfile.TemporaryDirectory() as folder:
         save_config(cfg, Path(folder) / FILE)
-        return load_config(Path(folder) / FILE)
+        return load_config(Path(folder) / FILE, trust=True)
 
 
 def _is_readable(path: Path) -> bool:
     try:
-        load_config(path)
+        load_config(path, trust=True)
     except ConfigError:
         return False
     return True

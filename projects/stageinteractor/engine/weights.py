@@ -21,6 +21,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         DataError: no such file, or not a checkpoint that can be read safely.
     """
+    path = os.path.expanduser(path)
     if not Path(path).is_file():
         raise DataError(f"{path}: no such checkpoint file")
     if not Path(path).stat().st_size:

@@ -59,7 +59,7 @@ def _epoch_length(metrics: Path) -> float | None:
     config = metrics.with_name("config.yaml")
     if metrics.name != "metrics.json" or not config.is_file():
         return None  # the config is that of the run that wrote metrics.json
-    train = load_config(config).get("train", {})
+    train = load_config(config, trust=True).get("train", {})
     epochs, max_iter = train.get("epochs"), train.get("max_iter")
     known = is_number(epochs) and epochs > 0 and is_number(max_iter) and max_iter > 0
     return max_iter / epochs if known else None

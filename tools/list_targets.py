@@ -1,0 +1,33 @@
+"""List what a YAML config would call when it is built, and whether that needs your trust.
+
+tools/list_targets.py output/demo/config.yaml
+
+prints a line for every class or function, as it is after parsing. The exit code is 1 if something
+is not on the list of stageinteractor/trust.py: such a config is refused without --trust-config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tabulate import tabulate
+
+from stageinteractor.command_line import command
+from stageinteractor.config import targets
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", metavar="FILE", help=".yaml")
+    found = targets(parser.parse_args(argv).config)
+    rows = [[each.fault or "listed", each.target, each.key] for each in found]
+    print(tabulate(rows, headers=["", "what is called", "config key"]))
+    return 1 if any(each.fault for each in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
