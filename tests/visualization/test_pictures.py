@@ -112,6 +112,22 @@ def test_boxes_across_the_edges_or_turned_over_can_be_drawn(box: tuple[float, ..
     assert draw_boxes(LARGE_GRAY, [DrawnBox(box, 0, "car")]).size == (200, 100)
 
 
+@pytest.mark.parametrize("text_above", [False, True])
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0, 0, 1e308, 1e308),
+        (0, 0, 10**30, 10**30),
+        (1e300, 1e300, 1e300, 1e300),
+        (-1e300, -1e300, 1e300, 1e300),
+        (10**300, 0, 10**300 + 1, 1),
+    ],
+)
+def test_boxes_far_beyond_the_image_are_drawn_at_once(box: tuple[float, ...], text_above: bool):
+    drawn = draw_boxes(Image.new("RGB", (60, 40)), [DrawnBox(box, 0, "cat")], 2.0, text_above)
+    assert drawn.size == (120, 80)
+
+
 def test_colors_of_many_classes_differ():
     colors = [class_color(index) for index in range(80)]
     assert len(set(colors)) == 80

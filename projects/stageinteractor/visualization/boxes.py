@@ -46,7 +46,7 @@ def draw_boxes(
     font = ImageFont.load_default(max(10.0, min(size) / 26))
     for box in boxes:
         color = box.color or class_color(box.class_index)
-        x0, y0, x1, y1 = (value * scale for value in box.xyxy)
+        x0, y0, x1, y1 = _near(box.xyxy, scale, canvas.size)
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=box.width)
         if not box.text:
             continue
@@ -58,6 +58,20 @@ def draw_boxes(
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=color)
         draw.text(at, text, fill=(0, 0, 0), font=font)
     return canvas
+
+
+def _near(
+    xyxy: Sequence[float], scale: float, picture_size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return a box of the enlarged picture, at most the picture's own size beyond its edges.
+
+    Pillow walks along every outline: one of 1e30 pixels takes minutes, 1e300 overflows.
+    """
+    x0, y0, x1, y1 = (
+        min(max(value * scale, -length), 2 * length)
+        for value, length in zip(xyxy, picture_size * 2, strict=True)
+    )
+    return x0, y0, x1, y1
 
 
 def _outside(
