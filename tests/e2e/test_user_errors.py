@@ -43,6 +43,23 @@ def test_a_value_that_a_constructor_refuses_names_the_key(refused, small_run):
     assert "config key 'model'" in refused(*small_run, "model.decoder.embed_dim=65")
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.max_iter=2.5",
+        "train.checkpointer.period=0",
+        "train.seed=-1",
+        "train.device=mps",
+        "train.output_dir=",
+        "dataloader.test.mapper.image_format=bgr",
+        "dataloader.evaluator.dataset_name=other",
+    ],
+)
+def test_a_wrong_value_is_named_before_anything_is_built(refused, small_run, override):
+    line = refused(*small_run, "model._target_=os.abort", override)
+    assert override.partition("=")[0] in line
+
+
 def test_a_precision_that_does_not_exist(refused, small_run):
     assert "train.amp is 'fp8'" in refused(*small_run, "train.amp=fp8")
 
