@@ -11,9 +11,10 @@ A .py config is executed, as Python; a .yaml config is only read.
 from __future__ import annotations
 
 import argparse
+import sys
 from os.path import expanduser
 
-from stageinteractor.command_line import add_trust_option
+from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine import evaluate, train
 from stageinteractor.engine.launch import launch
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         train(cfg, resume=args.resume)
 
 
-def main(argv: list[str] | None = None) -> None:
+@command
+def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     launch(
         run,
@@ -69,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

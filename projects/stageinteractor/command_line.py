@@ -104,12 +104,19 @@ def _stdout_failure(text: str = "") -> OSError | None:
     return None
 
 
-def _report_stdout(failure: OSError) -> int:
-    """Drop what cannot be written, or Python reports it once more at its end; return the code."""
+def discard_unread_output() -> None:
+    """Drop what standard output does not take, or Python reports it when the process ends."""
+    if _stdout_failure() is None:
+        return
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except io.UnsupportedOperation:  # no file at all, such as a test's
-        pass
+        return
+
+
+def _report_stdout(failure: OSError) -> int:
+    """Say in one line that standard output is full, or nothing if its reader is gone."""
+    discard_unread_output()
     if isinstance(failure, BrokenPipeError):
         return READER_GONE
     print(f"error: standard output: {failure.strerror}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from detectron2.utils import comm
 
+from ..command_line import discard_unread_output
 from ..errors import ConfigError, StageInteractorError, one_line
 from ..memory import prefer_huge_pages
 from .failure import Failure, tell
@@ -151,11 +153,13 @@ def _work(
 ) -> None:
     """Be one of the processes that were started here."""
     os.setpgid(0, 0)  # Ctrl-C reaches the process that started this one, which passes it on once
+    logging.raiseExceptions = False  # as in `command`: the reader of the output may go
     place = places[local_rank]
     try:
         _join(place)
         function(*args)
         dist.destroy_process_group()
+        discard_unread_output()
     except KeyboardInterrupt:
         _end(130)
     except BaseException as error:
