@@ -1,5 +1,8 @@
 """Files that are no checkpoints, and tensors that no model can work with."""
 
+import os
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -23,6 +26,23 @@ def test_an_empty_file_is_called_empty(tmp_path):
     (tmp_path / "empty.pth").touch()
     with pytest.raises(DataError, match="0 bytes"):
         read_checkpoint(tmp_path / "empty.pth")
+
+
+class Code:
+    """What a pickle may run when it is read."""
+
+    def __reduce__(self):
+        return os.system, ("false",)
+
+
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))]
+)
+def test_a_file_with_code_is_refused_without_bad_advice(tmp_path, write):
+    write({"model": Code()}, tmp_path / "evil.pth")
+    with pytest.raises(DataError, match=r"evil\.pth.*code") as caught:
+        read_checkpoint(tmp_path / "evil.pth")
+    assert "weights_only" not in str(caught.value)  # torch advises to turn it off
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ Nothing of the file is executed. The names may lie under one of timm's or mmdet'
 from __future__ import annotations
 
 import os
+import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,8 +57,21 @@ def _content(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # both raise many kinds, all of them mean the same here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = why_unreadable(error)
         raise DataError(f"{path}: not a file of tensors and plain values: {reason}") from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return in one line why torch or safetensors cannot read a file.
+
+    torch itself advises to read a file with code in it without ``weights_only``: never do.
+    """
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in text:
+        name = re.search(r"GLOBAL (\S+)", text)
+        what = f"it holds the Python object {name[1]}" if name else "it is a pickle of other kinds"
+        return f"{what}, and reading that would run it as code; save the state_dict alone"
+    return text.splitlines()[0]
 
 
 def _named_tensors(content: Any) -> Weights:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -110,12 +110,19 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
             missing.append((path, image["id"]))
     if missing:
         path, image_id = missing[0]
-        advice = "; write / instead of \\, as tools/check_dataset.py --fix does"
         raise DataError(
             f"{path} (image id {image_id} of {coco_set.json_file}): no such file; "
-            f"{len(missing)} of {len(coco_set.images)} images are missing"
-            + (advice if "\\" in path.name else "")
+            f"{len(missing)} of {len(coco_set.images)} images are missing{_advice(path.name)}"
         )
+
+
+def _advice(name: str) -> str:
+    """Return what to do about a file name of Windows."""
+    if PureWindowsPath(name).drive:
+        return "; write file_name relative to the image folder, with / instead of \\"
+    if "\\" in name:
+        return "; write / instead of \\, as tools/check_dataset.py --fix does"
+    return ""
 
 
 def _warn_about_repeated_names(coco_set: CocoSet) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint.tensors import why_unreadable
 from ..errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -29,9 +30,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, all of them mean the same here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{path}: not a checkpoint of tensors and plain values: {reason}"
+            f"{path}: not a checkpoint of tensors and plain values: {why_unreadable(error)}"
         ) from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a dict of tensors, not a {type(content).__name__}")
