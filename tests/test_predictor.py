@@ -281,6 +281,12 @@ def test_weights_are_the_best_then_the_last_then_the_initial_ones(run_copy, phot
     assert score(config, photo) == 0.12
 
 
+def test_weights_that_are_nan_are_refused(run_copy):
+    mark(run_copy, "model_best.pth", float("nan"))
+    with pytest.raises(DataError, match=r"model_best\.pth: .*class_head.* NaN"):
+        Predictor.from_config(run_copy / "config.yaml", device="cpu")
+
+
 def test_averaged_weights_are_used_where_the_run_evaluated_them(run_copy, photo):
     mark(run_copy, "averaged.pth", 2.0)
     content = torch.load(run_copy / "model_best.pth", weights_only=True)

@@ -131,7 +131,11 @@ def test_an_empty_checkpoint_is_refused(refused, run, again, option):
 
 @pytest.mark.parametrize(
     "override",
-    ["train.init_checkpoint=absent.pth", "dataloader.train.total_batch_size=0", "train.amp=fp8"],
+    [
+        "train.init_checkpoint=absent.pth",
+        "dataloader.train.total_batch_size=0",
+        "train.best_metric=bbox/Ap",
+    ],
 )
 def test_a_refused_training_leaves_the_files_of_a_run_alone(refused, run, again, override):
     before = kept(run)

@@ -189,3 +189,27 @@ def test_only_better_models_are_kept_also_after_a_resume(tmp_path):
     assert evaluated(resumed, [(40, 4.5), (50, 6.0)]) == [5.0, 6.0]
     fresh = BestCheckpoint(checkpointer, "bbox/AP", resume=False)
     assert evaluated(fresh, [(10, 1.0)]) == [1.0]
+
+
+def test_the_best_by_another_metric_is_no_measure(tmp_path, caplog):
+    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
+    checkpointer.save("model_best", iteration=1, best_value=60.0, best_metric="bbox/AP50")
+    assert BestCheckpoint(checkpointer, "bbox/AP50", resume=True).best == 60.0
+    assert BestCheckpoint(checkpointer, "bbox/AP", resume=True).best == float("-inf")
+    assert "bbox/AP50" in caplog.text
+
+
+@pytest.mark.parametrize("value", [None, "high", float("nan"), [1]])
+def test_a_best_value_that_is_no_number_is_refused(tmp_path, value):
+    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
+    checkpointer.save("model_best", iteration=1, best_value=value)
+    with pytest.raises(DataError, match=r"model_best\.pth: best_value"):
+        BestCheckpoint(checkpointer, "bbox/AP", resume=True)
+
+
+def test_a_metric_that_is_nan_is_reported(tmp_path, caplog):
+    best = BestCheckpoint(AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)), "bbox/AP", False)
+    best.trainer = FakeTrainer(0)
+    best.trainer.storage.values = {"bbox/AP": (float("nan"), 4)}
+    best.after_step()
+    assert "bbox/AP is NaN" in caplog.text and not list(tmp_path.iterdir())

@@ -30,6 +30,8 @@ def fault(place: str) -> None:
     Path(os.environ["FAULT_BEGINS"]).write_text(str(time.time()))
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "hang":
+        time.sleep(600)
     raise (DataError if kind == "ours" else ValueError)(MESSAGE)
 
 

@@ -111,7 +111,7 @@ def test_killed_while_a_checkpoint_is_written(new_run, unstopped):
     assert_same_end(run, wanted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_asked_to_stop_a_checkpoint_is_written_first(new_run, unstopped, number):
     wanted, _ = unstopped
     run = new_run(*SETTINGS)

@@ -111,6 +111,22 @@ def test_both_stop_in_order_and_go_on(by, number, new_run):
     survived("stop of two processes")
 
 
+def test_a_wait_for_data_is_left_by_both(new_run, monkeypatch, tmp_path):
+    begins, tests = tmp_path / "begins", str(Path(__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("FAULT", "image:3:hang")  # of the third iteration
+    monkeypatch.setenv("FAULT_BEGINS", str(begins))
+    options = ["train.eval_period=0", "train.checkpointer.period=9"]
+    run = new_run(*SABOTAGED, *options, "dataloader.train.num_workers=0")
+    process = start(run, "--num-gpus")
+    run.wait_for(lambda: "iter: 1" in run.told() and begins.exists(), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143, run.told()
+    assert "Traceback" not in run.told()
+    assert (run.folder / "last_checkpoint").read_text() == "model_0000001.pth", run.told()
+    survived("stop while data does not come")
+
+
 def test_a_signal_to_those_that_read_images_as_well_stops_in_order(new_run):
     """As SLURM sends it: to every process of a job."""
     long = ["train.max_iter=400", "train.checkpointer.period=300", "train.eval_period=0"]

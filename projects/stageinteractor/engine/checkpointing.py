@@ -246,6 +246,8 @@ class BestCheckpoint(HookBase):
         if iteration <= self.seen:
             return
         self.seen = iteration
+        if math.isnan(value) and iteration >= 0:
+            logger.warning("%s is NaN: it cannot make this model the best", self.metric)
         if value > self.best:
             self.best = float(value)
             about = {"best_value": self.best, "best_metric": self.metric}

@@ -17,6 +17,7 @@ from ..data.registration import training_images
 from ..errors import ConfigError
 from .backbone_weights import load_backbone_weights
 from .bad_step import BadStep, plain_batch
+from .best_metric import check_best_metric, report_missing
 from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
 from .ema import WeightAverage
 from .failure import lost_connection
@@ -63,6 +64,7 @@ class Training:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
+        check_best_metric(cfg)
         self.model = build_model(cfg)
         optimizer = build_optimizer(cfg, self.model)
         self.average = (
@@ -158,9 +160,11 @@ class Training:
 
         def evaluate() -> Metrics:
             try:
-                return last.get(
+                results = last.get(
                     self.trainer.iter, lambda: run_evaluation(cfg, self.evaluated, self.request)
                 )
+                report_missing(metric, results)
+                return results
             except (Stopped, RuntimeError):  # or another process has stopped before this one
                 if not self.request.signal:
                     raise
