@@ -1,5 +1,6 @@
 """Single images get the detections of the evaluation, from whatever they are given as."""
 
+import copy
 import io
 import json
 import logging
@@ -185,8 +186,10 @@ def test_one_image_is_no_batch(predictor, photo):
 
 def test_a_batch_is_its_images_one_by_one(predictor, tiny_set):
     photos = sorted((tiny_set / "images").iterdir())
-    for found, photo in zip(predictor.batch(photos), photos, strict=True):
-        alone = predictor(photo)
+    exact = copy.deepcopy(predictor)
+    exact.model.double()  # products of another height differ in float32's last digits
+    for found, photo in zip(exact.batch(photos), photos, strict=True):
+        alone = exact(photo)
         assert found.image_size == alone.image_size
         torch.testing.assert_close(found.pred_boxes.tensor, alone.pred_boxes.tensor)
         torch.testing.assert_close(found.scores, alone.scores)
