@@ -63,7 +63,7 @@ endef
 test-faults: $(STAMP) ## kills, full disks, failing processes, bad input, a long run; tells what was survived
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(FAULTS) $(PYTEST_ARGS)
 
-audit: $(STAMP) ## known vulnerabilities of the pinned versions, from pypi.org: a report, never a failure
+audit: $(STAMP) ## known vulnerabilities of the pinned versions, from PyPI: a report, never a failure
 	$(BIN)/python tools/audit.py
 
 lint: $(STAMP) ## ruff (lint and format) and mypy

@@ -3,9 +3,9 @@
   tools/audit.py                              # what constraints.txt pins
   tools/audit.py --requirements other.txt
 
-pip-audit asks pypi.org, https://pypi.org/pypi/NAME/VERSION/json; names and versions of the packages
-are all that is sent. A mirror that only serves packages does not answer that: there, and without a
-network, the report says that nothing was looked up. Run it on a machine that reaches pypi.org.
+pip-audit asks PyPI's JSON API; names and versions of the packages are all that is sent. A mirror that
+only serves packages does not answer that: there, and without a network, the report says that nothing
+was looked up. Run it on a machine that reaches PyPI itself.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 LIMIT = 300  # seconds
 NOTHING = "audit: nothing was looked up, so this is no clean report: "
 WHERE = (
-    "audit: run it where https://pypi.org/pypi/NAME/VERSION/json can be reached; a mirror that "
-    "only serves packages does not answer"
+    "audit: run it where PyPI's JSON API can be reached; a mirror that only serves packages does "
+    "not answer"
 )
 
 

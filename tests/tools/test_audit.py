@@ -52,7 +52,7 @@ def test_a_service_that_knows_no_package_is_no_clean_report(report):
     content = json.dumps({"dependencies": ENTRIES[2:]})
     first, second = report(content)
     assert "nothing was looked up" in first and "skipped all 1 packages" in first
-    assert "https://pypi.org/pypi/" in second
+    assert "PyPI" in second
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_service_that_knows_no_package_is_no_clean_report(report):
 def test_a_report_that_cannot_be_made_says_so(report, stderr, reason):
     first, second = report("", stderr, returncode=1)
     assert "nothing was looked up" in first and first.endswith(reason)
-    assert "https://pypi.org/pypi/" in second
+    assert "PyPI" in second
 
 
 def test_a_service_that_does_not_answer(load_tool, monkeypatch, capsys):
