@@ -3,9 +3,9 @@
   tools/audit.py                              # what constraints.txt pins
   tools/audit.py --requirements other.txt
 
-pip-audit asks PyPI's JSON API; names and versions of the packages are all that is sent. A mirror that
-only serves packages does not answer that: there, and without a network, the report says that nothing
-was looked up. Run it on a machine that reaches PyPI itself.
+pip-audit asks PyPI's JSON API; names and versions of the packages are all that is sent. A mirror
+that only serves packages does not answer that: there, and without a network, the report says that
+nothing was looked up. Run it on a machine that reaches PyPI itself.
 """
 
 from __future__ import annotations

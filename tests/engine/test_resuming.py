@@ -10,6 +10,7 @@ from stageinteractor.engine.checkpointing import AtomicCheckpointer
 from stageinteractor.engine.ema import WeightAverage
 from stageinteractor.engine.optim import ClampedAdamW, param_groups
 from stageinteractor.engine.trainer import Trainer
+from stageinteractor.engine.weights import UnusableTensorError
 from stageinteractor.errors import DataError
 
 PLAIN = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.01}
@@ -170,3 +171,14 @@ def test_a_tensor_without_data_in_the_optimiser_is_refused(saved, tmp_path):
     torch.save(content, path)
     with pytest.raises(DataError, match="'trainer'"):
         resume(trainer(), tmp_path)
+
+
+def test_nan_weights_are_refused_without_advice_on_settings(saved, tmp_path):
+    path = tmp_path / "model_0.pth"
+    content = torch.load(path, weights_only=True)
+    name = next(iter(content["model"]))
+    content["model"][name] = torch.full_like(content["model"][name], float("nan"))
+    torch.save(content, path)
+    with pytest.raises(UnusableTensorError, match=f"{name} has NaN") as error:
+        resume(trainer(), tmp_path)
+    assert "settings" not in str(error.value)

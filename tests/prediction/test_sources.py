@@ -101,6 +101,12 @@ def test_inputs_that_do_not_exist_are_named(photos: Path):
         find_sources([str(photos), "nowhere.jpg"])
 
 
+def test_a_fifo_is_named_for_what_it_is(photos: Path):
+    os.mkfifo(photos / "camera.jpg")
+    with pytest.raises(DataError, match="camera.jpg: is a FIFO"):
+        find_sources([str(photos / "camera.jpg")])
+
+
 @pytest.mark.parametrize("text", ["*.bmp", "empty"])
 def test_inputs_without_pictures_are_named(photos: Path, text: str):
     (photos / "empty").mkdir()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -71,8 +71,8 @@ def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
     kept = [record for record in records if has_objects(record)] if filter_empty else records
     if not kept:
         raise DataError(
-            f"{dataset.train.json} (dataset.train.json): none of its images has an object that is "
-            "no crowd, and training leaves such images out: annotate some, or set "
+            f"{dataset.train.json} (dataset.train.json): none of its images has a usable "
+            "box that is not a crowd, and training leaves such images out: annotate some, or set "
             "dataloader.train.dataset.filter_empty=false"
         )
     return kept
@@ -118,11 +118,9 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
 
 def _advice(name: str) -> str:
     """Return what to do about a file name of Windows."""
-    if PureWindowsPath(name).drive:
-        return "; write file_name relative to the image folder, with / instead of \\"
-    if "\\" in name:
-        return "; write / instead of \\, as tools/check_dataset.py --fix does"
-    return ""
+    if "\\" not in name:
+        return ""
+    return "; write it relative to the image folder with /, as tools/check_dataset.py --fix does"
 
 
 def _warn_about_repeated_names(coco_set: CocoSet) -> None:

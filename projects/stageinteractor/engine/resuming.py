@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import DataError, one_line
-from .weights import require_usable
+from .weights import UnusableTensorError, require_usable
 
 logger = logging.getLogger(__name__)
 TELLING = ("betas", "momentum", "alpha")  # what optimisers differ in
@@ -43,6 +43,8 @@ def explained(path: str | os.PathLike[str], key: str) -> Iterator[None]:
     )
     try:
         yield
+    except UnusableTensorError:  # other settings do not help
+        raise
     except DataError as error:
         raise DataError(f"{path}: {one_line(error).removeprefix(f'{path}: ')}{advice}") from error
     except Exception as error:  # torch and hooks raise many kinds about a state that is odd

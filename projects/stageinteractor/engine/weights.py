@@ -16,6 +16,10 @@ from ..errors import DataError
 logger = logging.getLogger(__name__)
 
 
+class UnusableTensorError(DataError):
+    """A tensor of a file that no model can work with, whatever its settings."""
+
+
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
 
@@ -97,8 +101,8 @@ def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLik
         path: of the file.
 
     Raises:
-        DataError: it is sparse, nested, quantised, complex or without data; it has NaN or infinite
-            values.
+        UnusableTensorError: it is sparse, nested, quantised, complex or without data; it has NaN or
+            infinite values.
     """
     odd = [
         kind
@@ -112,11 +116,13 @@ def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLik
         if is_it
     ]
     if odd:
-        raise DataError(f"{path}: {name} is a {odd[0]} tensor; save it as an ordinary dense one")
+        raise UnusableTensorError(
+            f"{path}: {name} is a {odd[0]} tensor; save it as an ordinary dense one"
+        )
     if not own.is_floating_point() or value.to(own.dtype).isfinite().all():
         return
     if own.isfinite().all():
-        raise DataError(
+        raise UnusableTensorError(
             f"{path}: {name} has NaN or infinite values; use an earlier checkpoint of the run"
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..data.pictures import open_picture
 from ..errors import DataError
+from ..regular_files import require_regular_file
 from .frames import Frame, Source
 from .video import VideoFile, Webcam
 
@@ -91,6 +92,8 @@ def _files(text: str, leave_out: str | Path | None) -> list[tuple[str, Path]]:
         root = _fixed_part(path)
         found = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
     else:
+        if path.exists():
+            require_regular_file(path)
         raise DataError(f"{text}: no such file or folder")
     files = [
         (file.relative_to(root).as_posix(), file)

@@ -408,6 +408,13 @@ def test_backslashes_become_slashes_where_there_is_such_a_file(content, photos, 
     assert fixed.lines == ["image id 11 (sub\\a.png): renamed: file_name is now sub/a.png"]
 
 
+@pytest.mark.parametrize("name", ["C:\\data\\sub\\a.png", "\\\\host\\share\\sub\\a.png"])
+def test_a_windows_path_becomes_the_ending_that_exists(content, photos, fix, name):
+    in_a_folder(content, photos)
+    content["images"][0]["file_name"] = name
+    assert fix(content).content["images"][0]["file_name"] == "sub/a.png"
+
+
 def test_backslashes_are_reported_as_what_they_are(content, photos, write_json):
     in_a_folder(content, photos)
     (finding,) = check_dataset(write_json(content), photos, progress=False).findings

@@ -11,7 +11,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from PIL import ExifTags, Image
 from tqdm.contrib.concurrent import thread_map
@@ -142,27 +142,38 @@ def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path,
 def read_images_of(names: Sequence[str], root: Path, progress: bool) -> dict[Path, ImageFile]:
     """Read the files of these names below ``root``.
 
-    Where a name with backslashes leads to none, the file of that name with slashes is read, too.
+    Where a name with backslashes leads to none, the file of a name without them is read, too.
 
     Raises:
         UnavailableFileError: the machine cannot read one of them now.
     """
     files = read_image_files([root / name for name in names], progress)
-    missing = [name for name in names if "\\" in name and not files[root / name].exists]
-    return files | read_image_files([root / with_slashes(name) for name in missing], progress)
+    missing = [name for name in names if not files[root / name].exists]
+    others = [other for name in missing for other in names_without_backslashes(name)]
+    return files | read_image_files([root / o for o in others if (root / o).is_file()], progress)
 
 
-def with_slashes(name: str) -> str:
-    """Return a file name as other systems than Windows write it."""
-    return name.replace("\\", "/")
+def names_without_backslashes(name: str) -> list[str]:
+    r"""Return what a file name of Windows may be here, most of it first.
+
+    Of a path with a drive, such as ``C:\data\train\a.png``, only an ending can lie in the image
+    folder: ``data/train/a.png``, ``train/a.png`` or ``a.png``.
+    """
+    if "\\" not in name:
+        return []
+    path = PureWindowsPath(name)
+    if not path.anchor:
+        return [name.replace("\\", "/")]
+    parts = path.parts[1:]  # without the drive
+    return ["/".join(parts[first:]) for first in range(len(parts))]
 
 
 def name_in_use(name: str, root: Path, files: dict[Path, ImageFile]) -> str:
-    """Return a file name, with slashes if only so there is such a file."""
+    """Return a file name, without backslashes if only so there is such a file."""
     if files[root / name].exists:
         return name
-    other = files.get(root / with_slashes(name))
-    return with_slashes(name) if other is not None and other.exists else name
+    others = [other for other in names_without_backslashes(name) if root / other in files]
+    return next((other for other in others if files[root / other].exists), name)
 
 
 def check_image_files(
