@@ -60,7 +60,7 @@ $(call train,$(1),$(2))
 $(BIN)/python tools/report.py $(2)
 endef
 
-test-faults: $(STAMP) ## kills, full disks, failing processes, bad input, a long run; tells what was survived
+test-faults: $(STAMP) ## kills, full disks, failing processes, bad input, a long run; prints the counts
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(FAULTS) $(PYTEST_ARGS)
 
 audit: $(STAMP) ## known vulnerabilities of the pinned versions, from PyPI: a report, never a failure
