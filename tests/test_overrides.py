@@ -61,6 +61,8 @@ def test_text_may_refer_to_another_key(cfg: DictConfig):
         ("model.weights=[a, b]", ["a", "b"]),
         ("model.width=64", 64),
         ("model.depth=off", False),
+        ("model.depth=${train.log_period}", 20),
+        ("model.depth=[1,'${train.log_period}']", [1, 20]),
     ],
 )
 def test_a_key_that_may_hold_more_than_text_takes_it(cfg: DictConfig, override: str, value: object):

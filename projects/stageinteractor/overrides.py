@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import yaml
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from .errors import ConfigError
 from .schema import TextKind, expand_paths, text_kind
@@ -39,6 +40,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
         _require_key(cfg, key)
         try:
             OmegaConf.update(cfg, key, _value(cfg, key, text), merge=True)
+            if text_kind(key) is None:
+                _require_referred(cfg, key)
         except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"override {override!r} cannot be applied: {reason}") from error
@@ -66,7 +69,8 @@ def _value(cfg: DictConfig, key: str, text: str) -> Any:
 
 
 def _as_yaml(text: str) -> Any:
-    return OmegaConf.select(OmegaConf.from_dotlist([f"value={text}"]), "value")
+    """Return what a text is in YAML; references in it stay as they are written."""
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]
 
 
 def _present(cfg: DictConfig, key: str) -> Any:
@@ -75,6 +79,12 @@ def _present(cfg: DictConfig, key: str) -> Any:
         return OmegaConf.select(cfg, key, default=None)
     except OmegaConfBaseException:  # an interpolation that leads nowhere
         return None
+
+
+def _require_referred(cfg: DictConfig, key: str) -> None:
+    """Raise OmegaConf's error if a key refers to one that does not exist."""
+    with suppress(InterpolationToMissingValueError):  # which may be set later
+        OmegaConf.select(cfg, key)
 
 
 def _require_key(cfg: DictConfig, key: str) -> None:

@@ -6,7 +6,6 @@ DETREX = (
     "clone IDEA-Research/detrex, install it as its documentation says, and put the clone on "
     "PYTHONPATH"
 )
-# Other packages are installed by the name that they are imported by.
 SOURCES = {
     "cv2": "pip install 'stageinteractor[video]'",
     "detrex": DETREX,
@@ -19,4 +18,5 @@ SOURCES = {
 
 def how_to_get(name: str) -> str:
     """Return what to do so that the package of this import name can be imported."""
-    return SOURCES.get(name, f"pip install {name}")
+    others = f"pip install {name}, or if it is a module of your own put its folder on PYTHONPATH"
+    return SOURCES.get(name, others)

@@ -1,10 +1,12 @@
 """A misspelt train.best_metric is refused, or reported where its names are not known beforehand."""
 
 import pytest
+from detectron2.config import LazyCall
 from omegaconf import OmegaConf
 
 from stageinteractor.engine.best_metric import check_best_metric, report_missing
 from stageinteractor.errors import ConfigError
+from stageinteractor.evaluation import CocoEvaluator
 
 OURS = "stageinteractor.evaluation.CocoEvaluator"
 
@@ -44,6 +46,21 @@ def test_names_follow_nms_and_the_number_of_classes():
     check_best_metric(config("bbox_nms/AP50", nms=0.5))
     with pytest.raises(ConfigError):
         check_best_metric(config("bbox/AP-disc", classes=["disc"]))
+
+
+class MoreNumbers(CocoEvaluator):
+    """An evaluator with numbers of its own."""
+
+
+def test_an_evaluator_built_upon_ours_may_have_more_numbers():
+    cfg = config("bbox/F1")
+    cfg.dataloader.evaluator = LazyCall(MoreNumbers)()
+    check_best_metric(cfg)
+
+
+def test_an_evaluator_that_cannot_be_imported_is_named():
+    with pytest.raises(ConfigError, match="gone.Evaluator"):
+        check_best_metric(config("bbox/AP", "gone.Evaluator"))
 
 
 def test_of_other_evaluators_the_first_evaluation_tells(caplog):

@@ -22,7 +22,7 @@ with sole_training(sys.argv[1]):
     print("locked", flush=True)
     time.sleep(300)
 """
-ODD_NOTES = [b"", b"{", b"[]", b'{"pid": "x"}', b"\xff", b"9" * 9999]
+ODD_NOTES = [b"", b"{", b"[]", b'{"pid": "x"}', b'{"pid": Infinity}', b"\xff", b"9" * 9999]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import apply_overrides, get_config, load_config
+from stageinteractor.engine import train
 from stageinteractor.errors import ConfigError
 from stageinteractor.schema import check_config, require_keys
 
@@ -144,3 +145,35 @@ def test_configs_of_the_zoo_stay_as_they_are(name: str):
     before = cfg.copy()
     check_config(cfg)
     assert cfg == before
+
+
+@pytest.mark.parametrize(
+    "evaluator",
+    [
+        {"_target_": "detectron2.evaluation.COCOEvaluator", "output_dir": None},
+        {"_target_": "somebody.Evaluator", "backend": "numpy", "nms_threshold": "soft"},
+        [{"_target_": "stageinteractor.evaluation.CocoEvaluator"}],
+    ],
+)
+def test_what_other_evaluators_are_given_is_left_to_them(cfg: DictConfig, evaluator: object):
+    cfg.dataloader.evaluator = evaluator
+    check_config(cfg)
+
+
+def test_a_training_may_have_several_evaluators(toy: DictConfig):
+    toy.dataloader.evaluator = [toy.dataloader.evaluator]
+    train(toy)
+    assert (Path(toy.train.output_dir) / "evaluation/metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "key", [*get_config("common/train.py").train, "ema.decay", "scale_lr.base_batch_size"]
+)
+def test_a_missing_key_is_named_or_not_needed(toy: DictConfig, key: str):
+    toy.train.ema.enabled = toy.train.scale_lr.enabled = True
+    parent, _, name = f"train.{key}".rpartition(".")
+    del OmegaConf.select(toy, parent)[name]
+    try:
+        train(toy)
+    except ConfigError as error:
+        assert f"train.{key}" in str(error)

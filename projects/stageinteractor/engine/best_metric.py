@@ -10,7 +10,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line
 from ..evaluation.coco import TWELVE, CocoEvaluator
 from .last_evaluation import Metrics
 
@@ -45,8 +45,12 @@ def report_missing(metric: str, results: Metrics) -> None:
 def _names(cfg: DictConfig) -> Iterator[str]:
     node = OmegaConf.select(cfg, "dataloader.evaluator", default=None)
     target = node.get("_target_") if isinstance(node, DictConfig) else None
-    evaluator = locate(target) if isinstance(target, str) else target
-    if not isinstance(evaluator, type) or not issubclass(evaluator, CocoEvaluator):
+    try:
+        evaluator = locate(target) if isinstance(target, str) else target
+    except ImportError as error:
+        reason = one_line(error)
+        raise ConfigError(f"dataloader.evaluator._target_ {target!r}: {reason}") from error
+    if evaluator is not CocoEvaluator:  # a subclass may have more numbers
         return
     classes = list(cfg.dataset.class_names or ())
     of_classes = [f"AP-{name}" for name in classes] if len(classes) > 1 else []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.data import transforms as T
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigTypeError
 
 from ..config import instantiate
 from ..errors import ConfigError
@@ -26,7 +29,7 @@ def check_data_nodes(cfg: DictConfig) -> None:
         ConfigError: no such data set, or augmentations that cannot be built or applied.
     """
     for key, split in SETS.items():
-        names = OmegaConf.select(cfg, key, default=None) or []
+        names = _select(cfg, key) or []
         for name in [names] if isinstance(names, str) else names:
             if name not in DatasetCatalog:
                 raise ConfigError(
@@ -35,9 +38,17 @@ def check_data_nodes(cfg: DictConfig) -> None:
                 )
     for split in ("train", "test"):
         key = f"dataloader.{split}.mapper.augmentations"
-        node = OmegaConf.select(cfg, key, default=None)
+        node = _select(cfg, key)
         if node is not None:
             try_augmentations(list(instantiate(node, key)), key)
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    """Return a value; None where there is none, as within a list of evaluators."""
+    try:
+        return OmegaConf.select(cfg, key, default=None)
+    except ConfigTypeError:
+        return None
 
 
 def try_augmentations(augmentations: list[T.Augmentation | T.Transform], key: str) -> None:

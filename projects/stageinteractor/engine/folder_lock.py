@@ -78,5 +78,5 @@ def _holder(handle: int) -> str:
     try:
         note = json.loads(os.pread(handle, LONGEST_NOTE, 0))
         return f"process {int(note['pid'])} on {str(note['host'])!r}"
-    except (ValueError, TypeError, KeyError, RecursionError):  # it has not written it yet
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):  # not written yet
         return "another process"

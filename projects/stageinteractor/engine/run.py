@@ -87,7 +87,8 @@ def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Mo
     """
     checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)
     model = build_model(cfg)
-    load_all_weights(model, checkpoint, ema=cfg.train.ema.enabled)
+    averaged = OmegaConf.select(cfg, "train.ema.enabled", default=False)
+    load_all_weights(model, checkpoint, ema=bool(averaged))
     return model
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from ..config import instantiate
 from ..data.registration import training_images
 from ..errors import ConfigError
+from ..schema import require_keys
 from .backbone_weights import load_backbone_weights
 from .bad_step import BadStep, plain_batch
 from .best_metric import check_best_metric, report_missing
@@ -32,6 +33,18 @@ from .weights import load_weights
 from .writers import PeriodicWriter, PredictionPictures, build_writers
 
 logger = logging.getLogger(__name__)
+NEEDED = tuple(
+    f"train.{key}"
+    for key in (
+        *("init_checkpoint", "backbone_weights", "amp", "accumulate", "clip_grad", "ema.enabled"),
+        *("eval_period", "checkpointer.period", "checkpointer.max_to_keep", "log_period"),
+        *("writers", "best_metric", "scale_lr.enabled"),
+    )
+)
+NEEDED_WITH = {
+    "train.ema.enabled": "train.ema.decay",
+    "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
+}
 OF_AN_EARLIER_RUN = ("metrics.json", "model_best.pth", "last_evaluation.json")
 
 
@@ -45,9 +58,12 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
     Raises:
         OutputError: another training is going on in the folder, or it cannot be written to.
         SystemExit: a signal asked for a stop; a checkpoint has been written.
+        ConfigError: a key is missing or has a value that it cannot have.
         DataError: the training set has no image to train on.
     """
     check_settings(cfg)
+    require_keys(cfg, NEEDED)
+    require_keys(cfg, [key for switch, key in NEEDED_WITH.items() if OmegaConf.select(cfg, switch)])
     with sole_training(cfg.train.output_dir):
         prepare(cfg)
         filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -35,7 +35,7 @@ def check_config(cfg: DictConfig) -> None:
             _replace(cfg[name], given, checked)
 
 
-def require_keys(cfg: DictConfig, keys: tuple[str, ...]) -> None:
+def require_keys(cfg: DictConfig, keys: Iterable[str]) -> None:
     """Raise ConfigError unless a config has all these keys, null or not."""
     for key in keys:
         parent, _, name = key.rpartition(".")

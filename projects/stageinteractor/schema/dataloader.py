@@ -1,6 +1,7 @@
 """What ``dataset.*`` and ``dataloader.*`` may hold.
 
-Keys of the same name mean the same where a constructor is somebody else's.
+Keys of the same name mean the same where a constructor is somebody else's; what another evaluator
+takes is not known.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .fields import AsList, AsNumber, Count, FolderPath, LaterPath, Natural, OrList, Text, node
+from .fields import AsList, AsNumber, Count, FolderPath, LaterPath, Natural, OursOnly, Text, node
 
 
 @node
@@ -87,4 +88,4 @@ class Dataloader(TypedDict, total=False):
 
     train: TrainLoader
     test: TestLoader
-    evaluator: Annotated[Evaluator, OrList]
+    evaluator: Annotated[Evaluator, OursOnly]

@@ -52,15 +52,18 @@ def _zero(value: Any) -> Any:
     return 0 if value is None else value
 
 
-def _unless_list(value: Any, validate: Callable[[Any], Any]) -> Any:
-    return value if isinstance(value, list) else validate(value)
+def _unless_others(value: Any, validate: Callable[[Any], Any]) -> Any:
+    target = value.get("_target_") if isinstance(value, dict) else None
+    module = target if isinstance(target, str) else getattr(target, "__module__", "")
+    is_others = bool(module) and module.partition(".")[0] != __name__.partition(".")[0]
+    return value if is_others or isinstance(value, list) else validate(value)
 
 
 AsNumber = BeforeValidator(_number)
 AsList = BeforeValidator(_list)
 FalseIsOff = BeforeValidator(_off)
 NullIsZero = BeforeValidator(_zero)
-OrList = WrapValidator(_unless_list)
+OursOnly = WrapValidator(_unless_others)  # a list, or somebody else's class, is not looked into
 
 Natural = Annotated[int, Field(ge=0, lt=2**31), AsNumber]
 Count = Annotated[int, Field(ge=1, lt=2**31), AsNumber]
