@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stageinteractor.config import load_config
+from stageinteractor.visualization.results import read_run
 
 SETTINGS = ["train.max_iter=2", "train.eval_period=0", "model.decoder.num_stages=1"]
 KEPT = ("config.yaml", "metrics.json", "last_evaluation.json", "last_checkpoint")
@@ -44,6 +45,18 @@ def test_an_evaluation_leaves_the_files_of_a_run_alone(call, run, override):
     before = kept(run)
     call("--eval-only", override, config=run / "config.yaml")
     assert kept(run) == before
+
+
+def test_what_was_evaluated_is_shown_not_what_was_trained(call, run, shapes_set):
+    ids = [image["id"] for image in read_run(run).coco_set.images]
+    other = shapes_set / "train.json"
+    settings = [f"dataset.val.json={other}", f"dataset.val.images={shapes_set / 'train'}"]
+    call("--eval-only", "train.fast_dev_run=true", *settings, config=run / "config.yaml")
+    shown = read_run(run).coco_set
+    assert (shown.json_file, len(shown.images)) == (str(other), 8)
+    assert {entry["image_id"] for entry in shown.annotations} <= {x["id"] for x in shown.images}
+    (run / "evaluation/evaluated_set.json").unlink()  # of an earlier version
+    assert [image["id"] for image in read_run(run).coco_set.images] == ids
 
 
 @pytest.mark.parametrize("option", ["--eval-only", "--resume"])

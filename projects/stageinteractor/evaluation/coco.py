@@ -20,6 +20,7 @@ from tabulate import tabulate
 from ..data.coco_format import read_coco
 from ..files import atomic_write_text
 from .backends import choose_backend, coco_api, evaluate_boxes, ground_truth
+from .evaluated_set import EvaluatedSet, save_evaluated_set
 from .suppression import check_nms_threshold, suppress
 
 __all__ = ["TWELVE", "CocoEvaluator", "choose_backend", "coco_api", "evaluate_boxes"]
@@ -37,8 +38,8 @@ class CocoEvaluator(COCOEvaluator):
 
     Args:
         dataset_name: of a registered COCO-format set.
-        output_dir: folder for ``coco_instances_results.json``, ``ground_truth.json`` and
-            ``metrics.json``.
+        output_dir: folder for ``coco_instances_results.json``, ``ground_truth.json``,
+            ``evaluated_set.json`` and ``metrics.json``.
         backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers in less time),
             or "auto": the fast one if it is installed.
         nms_threshold: evaluate the same detections a second time, after non-maximum suppression
@@ -82,6 +83,9 @@ class CocoEvaluator(COCOEvaluator):
         threshold = self.nms_threshold
         left = None if threshold is None else suppress(results, threshold)
         self._report_nothing_to_measure(results)
+        image_root = str(self._metadata.get("image_root", ""))
+        evaluated = EvaluatedSet(str(self.json_file), image_root, self._image_ids)
+        save_evaluated_set(self._output_dir, evaluated)
         self._evaluate(results, "", "box AP")
         if left is not None:
             self._evaluate(left, "_nms", f"box AP after NMS at IoU {threshold:g}")

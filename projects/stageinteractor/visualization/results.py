@@ -18,6 +18,7 @@ from ..errors import DataError
 from ..evaluation.coco import TWELVE, choose_backend, coco_api, evaluate_boxes
 from ..evaluation.confusion import confusion_matrix, most_confused
 from ..evaluation.errors_by_kind import KINDS, find_errors, summarize_errors
+from ..evaluation.evaluated_set import read_evaluated_set
 from ..evaluation.results import RESULTS_FILE, read_results
 from ..files import atomic_path, atomic_write_text
 from ..output_folder import OutputFolder
@@ -57,30 +58,37 @@ def read_detections(
 
 
 def read_run(folder: str | Path) -> Detections:
-    """Read the last detections of a run on its ``dataset.val``.
+    """Read the last detections of a run, on the images that they are of.
+
+    Those are of ``dataset.val``, unless the last evaluation was given others.
 
     Raises:
         DataError: the run has no detections, or its data set is not where it was.
     """
     cfg = load_config(Path(folder) / "config.yaml", trust=True)  # nothing is built
+    results = Path(folder) / RESULTS_FILE
+    evaluated = read_evaluated_set(results.parent)
+    if evaluated is not None:
+        detections = read_detections(evaluated.json, evaluated.images, results)
+        return only_images(detections, set(evaluated.image_ids))
     val = cfg.dataset.val
-    found = read_detections(val.json, val.images, Path(folder) / RESULTS_FILE)
+    detections = read_detections(val.json, val.images, results)
     if cfg.get("train", {}).get("fast_dev_run"):  # few images were evaluated
-        return only_detected_images(found)
-    return found
+        return only_images(detections, {each["image_id"] for each in detections.results})
+    return detections
 
 
-def only_detected_images(found: Detections) -> Detections:
-    """Return the same without the images, and their objects, that have no detection."""
-    having = {result["image_id"] for result in found.results}
-    coco_set = found.coco_set
+def only_images(detections: Detections, ids: set[int | str]) -> Detections:
+    """Return the same for some of the images."""
+    coco_set = detections.coco_set
     kept = CocoSet(
         coco_set.json_file,
-        [image for image in coco_set.images if image["id"] in having],
-        [entry for entry in coco_set.annotations if entry["image_id"] in having],
+        [image for image in coco_set.images if image["id"] in ids],
+        [entry for entry in coco_set.annotations if entry["image_id"] in ids],
         coco_set.categories,
     )
-    return Detections(kept, found.image_root, found.results)
+    results = [each for each in detections.results if each["image_id"] in ids]
+    return Detections(kept, detections.image_root, results)
 
 
 def write_results(
