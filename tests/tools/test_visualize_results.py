@@ -299,8 +299,8 @@ def test_embedding_of_a_run(call: Call, trained: Path, tool: ModuleType):
         assert picture.width > 800  # two stages
     code, _, errors = call(trained, "--embedding", 1, "--min-score", 0.0)
     assert code == 2 and "5 queries are too few for t-SNE" in errors
-    code, _, errors = call(trained, "--embedding", 4)
-    assert code == 2 and "val has 3 images" in errors
+    code, _, errors = call(trained, "--embedding", 4, "--min-score", 0.0)  # more than there are
+    assert code == 0, errors
 
 
 @pytest.mark.parametrize(
