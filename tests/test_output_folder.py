@@ -82,6 +82,18 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path, link):
         refuse_overwriting_inputs([tmp_path / "new.json", output], [tmp_path / "in.json"])
 
 
+def test_inputs_are_looked_up_where_a_result_exists_only(tmp_path: Path):
+    class Input(type(tmp_path)):  # type: ignore[misc]
+        def __fspath__(self) -> str:
+            raise AssertionError("looked up")
+
+    photo = Input(tmp_path / "photo.jpg")
+    refuse_overwriting_inputs([tmp_path / "a.png"], [photo])
+    write(tmp_path, "a.png", inputs=(photo,))
+    with pytest.raises(AssertionError, match="looked up"):
+        OutputFolder(tmp_path, [photo]).check(["a.png"])
+
+
 def test_outputs_beside_inputs_are_fine(tmp_path: Path):
     (tmp_path / "in.json").write_text("{}")
     (tmp_path / "old.json").write_text("{}")

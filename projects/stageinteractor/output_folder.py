@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 
 from .errors import OutputError
@@ -23,19 +25,29 @@ def refuse_overwriting_inputs(outputs: Paths, inputs: Paths) -> None:
     Raises:
         OutputError: it names the output.
     """
-    _refuse(outputs, _identities(inputs))
+    _refuse(outputs, lambda: _identities(inputs))
 
 
-def _refuse(outputs: Paths, inputs: set[Identity]) -> None:
-    for path in outputs:
-        if _identities([path]) & inputs:
+def _refuse(outputs: Paths, inputs: Callable[[], set[Identity]]) -> None:
+    """Compare outputs that exist with the inputs, which are many: looked up only if one exists."""
+    existing = [path for path in outputs if os.path.exists(path)]
+    taken = inputs() if existing else set()
+    for path in existing:
+        if _identities([path]) & taken:
             raise OutputError(f"{path}: is read here and would be overwritten: write elsewhere")
 
 
 def _identities(paths: Paths) -> set[Identity]:
     """Return what all paths of a file have in common, for those that are files."""
-    statuses = [os.stat(path) for path in paths if os.path.isfile(path)]
-    return {(status.st_dev, status.st_ino) for status in statuses}
+    statuses = filter(None, map(_status, paths))
+    return {(each.st_dev, each.st_ino) for each in statuses if stat.S_ISREG(each.st_mode)}
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):  # no such file, or no file can have this name
+        return None
 
 
 class OutputFolder:
@@ -50,7 +62,7 @@ class OutputFolder:
 
     def __init__(self, folder: str | os.PathLike[str], inputs: Paths = ()) -> None:
         self.folder = Path(folder)
-        self._inputs = _identities(inputs)
+        self._paths_of_inputs = list(inputs)
         self._record = self.folder / RECORD
         self._names = self._read_record()
 
@@ -72,7 +84,7 @@ class OutputFolder:
                     f"{self.folder / name}: exists and was not written by this tool: move it away "
                     "or choose another output folder"
                 )
-        _refuse((self.folder / name for name in counts), self._inputs)
+        _refuse((self.folder / name for name in counts), lambda: self._inputs)
 
     def path(self, name: str) -> Path:
         """Return the path to write a result to, once it is checked and recorded.
@@ -104,6 +116,10 @@ class OutputFolder:
         if name in self._names:
             with write_errors_of(self.folder / name):
                 (self.folder / name).unlink(missing_ok=True)
+
+    @cached_property
+    def _inputs(self) -> set[Identity]:
+        return _identities(self._paths_of_inputs)
 
     def _read_record(self) -> set[str]:
         """Return the recorded names; a line that a kill has cut short is passed over."""
