@@ -32,11 +32,13 @@ from stageinteractor.data.checks import (
 from stageinteractor.data.checks.repair import repaired_paths
 from stageinteractor.data.checks.report import SHOWN, as_json, details, limited, summary
 from stageinteractor.data.conversion import convert_voc, convert_yolo
+from stageinteractor.errors import OutputError
 from stageinteractor.files import atomic_write_text
 from stageinteractor.output_folder import OutputFolder, refuse_overwriting_inputs
 from stageinteractor.visualization.histograms import plot_boxes, plot_classes
 
 CONVERTERS = {"yolo": convert_yolo, "voc": convert_voc}
+HISTOGRAMS = ("classes.png", "boxes.png")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -81,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     json_file, images = args.source, args.images
     outputs = [path for path in (args.to, args.report) if path]
     refuse_overwriting_inputs(outputs, [args.source])
+    if args.histograms:  # now: to read the images may take long
+        OutputFolder(args.histograms).check(HISTOGRAMS)
     if args.format:
+        refuse_replacing_labels(Path(args.to))
         content, folder = CONVERTERS[args.format](args.source, args.split or "train")
         json_file, images = args.to, str(folder)
         atomic_write_text(json_file, json.dumps(content))
@@ -107,15 +112,22 @@ def run(args: argparse.Namespace) -> int:
     return 1 if remaining.num_errors else 0
 
 
+def refuse_replacing_labels(target: Path) -> None:
+    """Raise if a file is there that may be one of the set to convert: these are never .json."""
+    if target.exists() and target.resolve().suffix.lower() != ".json":
+        raise OutputError(f"{target}: exists and is no .json file: write elsewhere")
+
+
 def show_lines(lines: Iterable[str]) -> None:
     for line in lines:
         show(line)
 
 
 def draw(checked: CheckedSet, folder: OutputFolder) -> None:
-    plot_classes(checked.class_counts, folder.path("classes.png"))
-    plot_boxes(checked.box_sizes, folder.path("boxes.png"))
-    show(f"written: {folder.folder}/classes.png and boxes.png")
+    classes, boxes = HISTOGRAMS
+    plot_classes(checked.class_counts, folder.path(classes))
+    plot_boxes(checked.box_sizes, folder.path(boxes))
+    show(f"written: {folder.folder}/{classes} and {boxes}")
 
 
 def write_fixed(

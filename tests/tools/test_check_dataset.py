@@ -12,6 +12,9 @@ from PIL import Image
 from stageinteractor.data.coco_format import read_coco
 
 Json = dict[str, Any]
+VOC_LABEL = """<annotation><filename>1.png</filename>
+<size><width>60</width><height>40</height><depth>3</depth></size><object><name>cat</name><bndbox>
+<xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox></object></annotation>"""
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +223,24 @@ def test_a_conversion_never_replaces_its_source(tool, tmp_path, capsys):
     assert source.read_text() == "names: [cat]\n"
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_conversion_never_replaces_a_label_file(tool, tmp_path, capsys, link):
+    label = tmp_path / "train/1.xml"
+    label.parent.mkdir()
+    label.write_text(VOC_LABEL)
+    Image.new("RGB", (60, 40)).save(tmp_path / "train/1.png")
+    target = tmp_path / "to.json" if link else label
+    if link:
+        target.symlink_to(label)
+    assert tool.main(["--from", "voc", str(tmp_path), "--to", str(target)]) == 2
+    assert target.name in capsys.readouterr().err
+    assert label.read_text() == VOC_LABEL
+
+
 def test_histograms_do_not_replace_the_users_own(run, tmp_path):
     (tmp_path / "boxes.png").write_text("the user's own")
-    code, _, error = run("--histograms", str(tmp_path))
-    assert code == 2 and "boxes.png" in error
+    code, told, error = run("--histograms", str(tmp_path))
+    assert code == 2 and "boxes.png" in error and not told  # before the images are read
     assert (tmp_path / "boxes.png").read_text() == "the user's own"
 
 
