@@ -126,6 +126,10 @@ def test_the_tool_lists_every_target(tmp_path: Path, load_tool, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any("not listed" in line and "torch.hub.load" in line for line in lines)
     assert any(line.startswith("listed") and "torch.nn.Identity" in line for line in lines)
+    file.write_text(r'a: {_target_: "os.system\x1b[2J\nlisted"}')
+    assert tool.main([str(file)]) == 1
+    listed = capsys.readouterr().out
+    assert "\x1b" not in listed and r"os.system\x1b[2J\x0alisted" in listed
     file.write_text("b: {_target_: torch.nn.Identity}\n")
     assert tool.main([str(file)]) == 0
     assert tool.main([str(tmp_path / "config.py")]) == 2

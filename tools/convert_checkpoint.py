@@ -17,12 +17,13 @@ from os.path import expanduser
 import torch
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
-from stageinteractor.command_line import add_trust_option, command
+from stageinteractor.command_line import add_trust_option, command, show
 from stageinteractor.config import apply_overrides, instantiate, load_config
 from stageinteractor.engine.weights import read_checkpoint
 from stageinteractor.errors import DataError
 from stageinteractor.files import atomic_path
 from stageinteractor.output_folder import refuse_overwriting_inputs
+from stageinteractor.printable_text import printable
 
 
 @command
@@ -62,7 +63,7 @@ def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
         raise DataError(f"{args.source}: holds no tensors to convert")
     print(f"{len(converted.state)} tensors converted, {len(converted.dropped)} without effect:")
     for name in converted.dropped:
-        print(f"  dropped {name}")
+        show(f"  dropped {printable(name)}")
     return {"model": converted.state}
 
 

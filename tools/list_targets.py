@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from stageinteractor.command_line import command
 from stageinteractor.config import targets
+from stageinteractor.printable_text import printable
 
 
 @command
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("config", metavar="FILE", help=".yaml")
     found = targets(parser.parse_args(argv).config)
-    rows = [[each.fault or "listed", each.target, each.key] for each in found]
+    rows = [[each.fault or "listed", printable(each.target), printable(each.key)] for each in found]
     print(tabulate(rows, headers=["", "what is called", "config key"]))
     return 1 if any(each.fault for each in found) else 0
 

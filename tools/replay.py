@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from stageinteractor.command_line import add_trust_option, command
+from stageinteractor.command_line import add_trust_option, command, show
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.replay import Replay, replay
 from stageinteractor.engine.trainer import term_and_stage
@@ -41,7 +41,7 @@ def main() -> int:
         args.config_file or Path(args.file).with_name("config.yaml"), trust=args.trust_config
     )
     apply_overrides(cfg, args.opts)
-    print(told(replay(cfg, args.file, args.amp)))
+    show(told(replay(cfg, args.file, args.amp)))
     return 0
 
 

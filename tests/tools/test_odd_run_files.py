@@ -9,6 +9,8 @@ import pytest
 from odd_json import make_odd
 from PIL import Image
 
+from stageinteractor.engine.replay import Replay
+
 KINDS = ("truncated", "list-of-numbers", "nested-lists", "5000-digits", "binary", "latin-1")
 FILES = ("metrics.json", "evaluation/coco_instances_results.json")
 
@@ -72,3 +74,14 @@ def test_detections_of_others_name_the_odd_file(run: Path, refused: Callable[...
     truth = ["--json", run.parent / "val.json", "--images", run.parent]
     line = refused("visualize_results", *truth, "--results", results, "--output", run / "out")
     assert str(results) in line
+
+
+def test_replay_escapes_ids_from_data(load_tool, monkeypatch, capsys, tmp_path: Path):
+    tool = load_tool("replay")
+    step = Replay(3, 0, "off", [{"image_id": "\x1b[2Jframe"}])
+    monkeypatch.setattr(tool, "replay", lambda *_: step)
+    (tmp_path / "config.yaml").write_text("train: {device: cpu}\n")
+    monkeypatch.setattr(sys, "argv", ["replay", str(tmp_path / "non_finite_0000003_rank0.pth")])
+    assert tool.main() == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\\x1b[2Jframe" in printed
