@@ -27,7 +27,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=list(SETS))
-    parser.add_argument("--output", help="default: datasets/NAME")
+    parser.add_argument("--output", type=expanduser, help="default: datasets/NAME")
     parser.add_argument(
         "--sheet", type=expanduser, metavar="FILE", help="also draw training images to a picture"
     )

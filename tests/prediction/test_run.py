@@ -169,6 +169,24 @@ def test_an_image_that_one_sink_cannot_take_reaches_the_others(predictor, kept, 
     assert len(summary.faults) == 1 and "wide.jpg" in summary.faults[0]
 
 
+def test_no_memory_to_draw_an_image_names_it(predictor, kept, gray, tmp_path, capsys):
+    pairs, sink = kept
+    for name in ("a.png", "b.png"):
+        gray().save(tmp_path / name)
+
+    @contextmanager
+    def greedy():
+        def write(frame, found):
+            if frame.name == "a.png":
+                raise MemoryError
+
+        yield write
+
+    summary = predict_all(predictor, find_sources([str(tmp_path)]), [greedy(), sink])
+    assert [frame.name for frame, _ in pairs] == ["a.png", "b.png"]
+    assert summary.faults == [f"{tmp_path}/a.png: there is not enough memory for it"]
+
+
 def test_an_image_whose_drawn_name_is_too_long_is_skipped(predictor, gray, tmp_path: Path):
     names = ["a" * 251 + ".tif", "b.tif"]
     for name in names:

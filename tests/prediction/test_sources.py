@@ -53,6 +53,12 @@ def test_names_of_a_pattern_begin_where_its_wildcards_begin(photos: Path, patter
     assert names(f"{photos}/{pattern}") == wanted
 
 
+@pytest.mark.parametrize("text", ["~/*.jpg", "~/b.jpg"])
+def test_home_is_expanded(photos: Path, monkeypatch, text: str):
+    monkeypatch.setenv("HOME", str(photos))
+    assert names(text) == ["b.jpg"]
+
+
 def test_a_pattern_in_the_current_folder(photos: Path, monkeypatch):
     monkeypatch.chdir(photos)
     assert names("*.jpg") == ["b.jpg"]

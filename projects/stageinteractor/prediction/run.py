@@ -34,11 +34,13 @@ class Summary:
     pictures: int = 0
     detections: int = 0
     faults: list[str] = field(default_factory=list)  # of what could not be used, each once
+    _known: set[str] = field(default_factory=set, repr=False)  # the same: there may be many
 
     def add_fault(self, fault: str) -> None:
         """Print a fault, unless it is known, as of another frame of a video."""
-        if fault not in self.faults:
+        if fault not in self._known:
             tqdm.write(f"skipped: {printable(fault)}", file=sys.stderr)
+            self._known.add(fault)
             self.faults.append(fault)
 
 
@@ -69,15 +71,22 @@ def predict_all(
                 if found is None:
                     summary.add_fault(frame.fault)
                     continue
-                for write in writes:
-                    try:
-                        write(frame, found)
-                    except DataError as error:  # the other sinks may take it
-                        summary.add_fault(str(error))
+                _hand_over(frame, found, writes, summary)
                 summary.pictures += 1
                 summary.detections += len(found)
             bar.update(len(batch))
     return summary
+
+
+def _hand_over(frame: Frame, found: Instances, writes: Sequence[Write], summary: Summary) -> None:
+    """Give a frame to every sink; where one cannot take it, the others may."""
+    for write in writes:
+        try:
+            write(frame, found)
+        except DataError as error:
+            summary.add_fault(str(error))
+        except MemoryError as error:
+            summary.add_fault(frame.unusable(_reason(error)).fault)
 
 
 def _detect(

@@ -83,6 +83,7 @@ def _webcam_number(text: str) -> int:
 
 def _files(text: str, leave_out: str | Path | None) -> list[tuple[str, Path]]:
     """Return name and path of the files that an input stands for."""
+    text = os.path.expanduser(text)  # a shell does not in a pattern in quotes
     path = Path(text)
     if path.is_file():
         return [(path.name, path)]
