@@ -21,7 +21,7 @@ def commands() -> list[tuple[str, str, str]]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in text.splitlines():
-            for tool, rest in re.findall(r"\btools/(\w+)\.py\b([^`|#]*)", line):
+            for tool, rest in re.findall(r"(?<!tests/)\btools/(\w+)\.py\b([^`|#]*)", line):
                 found.append((page.name, tool, rest))
     return found
 
