@@ -1,6 +1,7 @@
 """From the dataset node of a config to detectron2's catalogues."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,9 +275,12 @@ def test_a_quick_try_takes_images_with_objects_if_the_first_have_none(
     assert [each["image_id"] for each in training_images(dataset, filter_empty=True)] == [11]
 
 
-def test_backslashes_of_missing_images_are_told(content: Json, node: Callable[[], DictConfig]):
-    content["images"][0]["file_name"] = "sub\\a.png"
+@pytest.mark.parametrize("name", ["sub\\a.png", "C:/data/a.png"])
+def test_windows_paths_of_missing_images_are_told(
+    content: Json, node: Callable[[], DictConfig], name: str
+):
     dataset = node()
-    (Path(dataset.train.images) / "sub\\a.png").unlink()
+    content["images"][0]["file_name"] = name
+    Path(dataset.train.json).write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"check_dataset\.py --fix"):
         resolve_dataset(dataset)

@@ -20,6 +20,7 @@ from ..class_names import set_class_names
 from ..errors import DataError
 from .class_names import repeated_names
 from .coco_format import CocoSet, read_coco
+from .values import is_windows_path
 
 Record = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -107,18 +108,19 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
         if path.parent not in folders:
             folders[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
         if path.name not in folders[path.parent]:
-            missing.append((path, image["id"]))
+            missing.append((path, image))
     if missing:
-        path, image_id = missing[0]
+        path, image = missing[0]
+        advice = _advice(image["file_name"])
         raise DataError(
-            f"{path} (image id {image_id} of {coco_set.json_file}): no such file; "
-            f"{len(missing)} of {len(coco_set.images)} images are missing{_advice(path.name)}"
+            f"{path} (image id {image['id']} of {coco_set.json_file}): no such file; "
+            f"{len(missing)} of {len(coco_set.images)} images are missing{advice}"
         )
 
 
 def _advice(name: str) -> str:
     """Return what to do about a file name of Windows."""
-    if "\\" not in name:
+    if not is_windows_path(name):
         return ""
     return "; write it relative to the image folder with /, as tools/check_dataset.py --fix does"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import PureWindowsPath
 from typing import Any
 
 
@@ -12,6 +13,11 @@ def is_number(value: Any) -> bool:
         return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:
         return False
+
+
+def is_windows_path(name: str) -> bool:
+    r"""Tell whether a file name is a path of Windows, such as ``a\b.png`` or ``C:/a/b.png``."""
+    return "\\" in name or PureWindowsPath(name).is_absolute()
 
 
 def is_writable(value: Any) -> bool:

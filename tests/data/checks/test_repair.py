@@ -408,7 +408,9 @@ def test_backslashes_become_slashes_where_there_is_such_a_file(content, photos, 
     assert fixed.lines == ["image id 11 (sub\\a.png): renamed: file_name is now sub/a.png"]
 
 
-@pytest.mark.parametrize("name", ["C:\\data\\sub\\a.png", "\\\\host\\share\\sub\\a.png"])
+@pytest.mark.parametrize(
+    "name", ["C:\\data\\sub\\a.png", "C:/data/sub/a.png", "\\\\host\\share\\sub\\a.png"]
+)
 def test_a_windows_path_becomes_the_ending_that_exists(content, photos, fix, name):
     in_a_folder(content, photos)
     content["images"][0]["file_name"] = name

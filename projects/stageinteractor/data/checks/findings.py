@@ -49,7 +49,9 @@ KINDS = {
     "odd_area": Kind("impossible area", ERROR, "set it to the object's pixels, or leave it out"),
     # image files
     "missing_image": Kind("image missing", ERROR, "restore the file, or remove the image"),
-    "backslashes": Kind("file name with backslashes", ERROR, "write / instead"),
+    "backslashes": Kind(
+        "file name of Windows", ERROR, "write it relative to the image folder, with /"
+    ),
     "unreadable_image": Kind("image unreadable", ERROR, "repair the file, or remove the image"),
     "odd_size": Kind("image size that is none", ERROR, "set width and height to the file's"),
     "other_size": Kind("image size differs", ERROR, "set width and height to the file's"),

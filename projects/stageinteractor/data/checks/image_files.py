@@ -19,6 +19,7 @@ from tqdm.contrib.concurrent import thread_map
 from ...errors import DataError
 from ...regular_files import UnsuitableFileError, require_regular_file
 from ..pictures import MAX_BYTES, open_image, reason_of
+from ..values import is_windows_path
 from .entries import Entries, is_size
 from .findings import Finding, Json, Place
 
@@ -156,10 +157,10 @@ def read_images_of(names: Sequence[str], root: Path, progress: bool) -> dict[Pat
 def names_without_backslashes(name: str) -> list[str]:
     r"""Return what a file name of Windows may be here, most of it first.
 
-    Of a path with a drive, such as ``C:\data\train\a.png``, only an ending can lie in the image
-    folder: ``data/train/a.png``, ``train/a.png`` or ``a.png``.
+    Of a path with a drive, such as ``C:\data\train\a.png`` or ``C:/data/train/a.png``, only an
+    ending can lie in the image folder: ``data/train/a.png``, ``train/a.png`` or ``a.png``.
     """
-    if "\\" not in name:
+    if not is_windows_path(name):
         return []
     path = PureWindowsPath(name)
     if not path.anchor:
