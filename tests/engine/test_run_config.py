@@ -82,7 +82,11 @@ def test_what_no_resume_can_change_is_refused_by_name(tmp_path):
         refuse_what_no_resume_can_change(changes_since(cfg))
     cfg = config(tmp_path)
     cfg.dataset.class_names = ["bar", "disc"]
-    with pytest.raises(ConfigError, match=r"dataset\.class_names"):
+    with pytest.raises(ConfigError, match=r"dataset\.class_names.*train\.init_checkpoint"):
         refuse_what_no_resume_can_change(changes_since(cfg))
+    cfg.dataset.class_names = [f"class {number}" for number in range(999)]
+    with pytest.raises(ConfigError) as caught:
+        refuse_what_no_resume_can_change(changes_since(cfg))
+    assert len(str(caught.value)) < 600
     save_config(config(tmp_path, init_checkpoint="first.pth"), tmp_path / "config.yaml")
     refuse_what_no_resume_can_change(changes_since(config(tmp_path)))  # not needed any more

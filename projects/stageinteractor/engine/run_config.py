@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 FILE = "config.yaml"  # only compared here, so it need not be trusted
 ONLY_AT_THE_START = ("train.init_checkpoint", "train.backbone_weights")
 PART_OF_THE_WEIGHTS = ("dataset.class_names",)
+LONGEST = 120  # characters of a value in a message
 Changes = dict[str, tuple[Any, Any]]  # key: (in the folder's config.yaml, now)
 
 
@@ -52,9 +53,16 @@ def refuse_what_no_resume_can_change(changes: Changes) -> None:
         starts = key in ONLY_AT_THE_START and now
         if starts or key.startswith(PART_OF_THE_WEIGHTS):
             raise ConfigError(
-                f"{key}: {now!r} instead of {before!r}, which --resume cannot change; begin a new "
-                "training in another train.output_dir, or leave it as it was"
+                f"{key}: {_short(now)} instead of {_short(before)}, which --resume cannot change; "
+                "leave it as it was, or begin a new training in another train.output_dir, without "
+                "--resume; train.init_checkpoint=FILE lets that begin from weights of this one"
             )
+
+
+def _short(value: Any) -> str:
+    """Return a value's text; the classes of a large set would fill a screen."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def save_run_config(cfg: DictConfig) -> None:
