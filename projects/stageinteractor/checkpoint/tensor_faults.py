@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 
-def tensor_fault(value: Tensor) -> str | None:
-    """Return why weights cannot be taken from a tensor, or None."""
+def storage_fault(value: Tensor) -> str | None:
+    """Return why the values of a tensor are not plain numbers in memory, or None."""
     if value.is_meta:
         return "is without data (on the meta device)"
-    if value.layout != torch.strided or value.is_nested or value.is_quantized:
-        return "is sparse, nested or quantised"
+    if value.is_nested:
+        return "is a nested tensor"
+    if value.layout != torch.strided:
+        return f"is a {str(value.layout).removeprefix('torch.')} tensor"
+    return "is a quantised tensor" if value.is_quantized else None
+
+
+def tensor_fault(value: Tensor) -> str | None:
+    """Return why weights cannot be taken from a tensor, or None."""
+    if fault := storage_fault(value):
+        return fault
     if value.is_floating_point() and not value.to(torch.float64).isfinite().all():
         return "has values that are not finite"
     return None

@@ -169,12 +169,12 @@ def _apply(group: dict[str, Any], built: dict[str, Any]) -> None:
 
     ``initial_lr`` is what the schedule multiplies; it sets ``lr`` when training goes on.
     """
-    wanted = {k: v for k, v in built.items() if k not in OF_THE_SCHEDULE}
+    settings = {k: v for k, v in built.items() if k not in OF_THE_SCHEDULE}
     if "initial_lr" in group:
-        wanted["initial_lr"] = built["lr"]
+        settings["initial_lr"] = built["lr"]
     else:  # no schedule has run
-        wanted["lr"] = built["lr"]
-    for key, value in wanted.items():
+        settings["lr"] = built["lr"]
+    for key, value in settings.items():
         before = group.get(key)
         if _plain(before) != _plain(value):
             name = "lr" if key == "initial_lr" else key

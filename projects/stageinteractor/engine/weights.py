@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint.tensor_faults import storage_fault
 from ..checkpoint.tensors import why_unreadable
 from ..errors import DataError
 
@@ -104,21 +105,11 @@ def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLik
         UnusableTensorError: it is sparse, nested, quantised, complex or without data; it has NaN or
             infinite values.
     """
-    odd = [
-        kind
-        for kind, is_it in (
-            ("nested", value.is_nested),
-            (str(value.layout).removeprefix("torch."), value.layout != torch.strided),
-            ("meta (without data)", value.is_meta),
-            ("quantised", value.is_quantized),
-            ("complex", value.is_complex() and not own.is_complex()),
-        )
-        if is_it
-    ]
-    if odd:
-        raise UnusableTensorError(
-            f"{path}: {name} is a {odd[0]} tensor; save it as an ordinary dense one"
-        )
+    fault = storage_fault(value)
+    if fault is None and value.is_complex() and not own.is_complex():
+        fault = "is a complex tensor"
+    if fault:
+        raise UnusableTensorError(f"{path}: {name} {fault}; save it as an ordinary dense one")
     if not own.is_floating_point() or value.to(own.dtype).isfinite().all():
         return
     if own.isfinite().all():
