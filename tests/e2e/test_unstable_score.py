@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.engine.run import build_model
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
@@ -103,7 +103,6 @@ def test_several_weights_stand_beside_each_other(run, tool, tmp_path, capsys):
 def test_what_cannot_be_measured_is_told_in_one_line(run, tool, capsys):
     config = str(run / "config.yaml")
     for options, told in [
-        (["--images", "1"], "the images have no objects"),
         (["--images", "0"], "--images is 0: it must be at least 1"),
         (["--weights", "a", "--weights", "b"], "--weights is there 2 times and --config-file 1"),
         (["--weights", "nothing.pth"], "nothing.pth"),
@@ -112,6 +111,17 @@ def test_what_cannot_be_measured_is_told_in_one_line(run, tool, capsys):
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ") and told in error
     assert not (run / "unstable_score").exists()
+
+
+def test_a_set_without_boxes_cannot_be_measured(run, tool, shapes_set, tmp_path, capsys):
+    content = json.loads((shapes_set / "val.json").read_text())
+    (tmp_path / "val.json").write_text(json.dumps(content | {"annotations": []}))
+    cfg = load_config(run / "config.yaml")
+    cfg.dataset.val.json = str(tmp_path / "val.json")
+    save_config(cfg, tmp_path / "config.yaml")
+    weights = ["--weights", str(run / "model_final.pth")]
+    assert tool.main(["--config-file", str(tmp_path / "config.yaml"), *weights]) == 2
+    assert "have no objects" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("config", "overrides", "steps"), HOSTS, ids=["transformers", "detrex"])

@@ -68,7 +68,7 @@ def test_sizes_of_the_fusion_follow_those_of_the_encoder(tmp_path):
     use_memory_fusion(node)
     apply_overrides(node, ["layers=5", "encoder.embed_dim=6"])
     save_config(node, tmp_path / "config.yaml")
-    for each in (node, load_config(tmp_path / "config.yaml")):
+    for each in (node, load_config(tmp_path / "config.yaml", trust=True)):
         assert instantiate(each.encoder).memory_fusion.join.project.weight.shape == (6, 6 * 6)
 
 
@@ -98,7 +98,7 @@ def test_the_matcher_keeps_its_settings_and_gets_an_exponent(tmp_path):
     node = matcher(cost_class_type="focal_loss_cost")
     use_position_modulated_cost(node, exponent=0.75)
     save_config(node, tmp_path / "config.yaml")
-    for each in (node, load_config(tmp_path / "config.yaml")):
+    for each in (node, load_config(tmp_path / "config.yaml", trust=True)):
         found = instantiate(each)
         assert type(found) is PositionModulatedHostMatcher
         assert (found.cost_class, found.cost_bbox, found.cost_giou) == (2.0, 5.0, 3.0)
@@ -148,7 +148,7 @@ def test_assigner_and_class_loss_are_nodes_of_the_criterion(tmp_path):
     use_cross_stage(cfg.model.criterion, normalizer="host", assigner=assigner, class_loss=loss)
     apply_overrides(cfg, ["model.criterion.class_loss.target.decay.taus=[0.5]"])
     save_config(cfg, tmp_path / "config.yaml")
-    for each in (cfg, load_config(tmp_path / "config.yaml")):
+    for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
         found = instantiate(each.model).criterion
         assert type(found.assigner) is OneToOneAtLastStage
         assert found.assigner.assigner.iou_threshold == 0.6
