@@ -78,7 +78,9 @@ class OutputFolder:
         counts = Counter(names)
         for name, count in counts.items():
             if count > 1:
-                raise OutputError(f"{self.folder / name}: {count} results would have this name")
+                raise OutputError(
+                    f"{self.folder / name}: {count} results would have this name: rename an input"
+                )
             if name not in self._names and os.path.lexists(self.folder / name):
                 raise OutputError(
                     f"{self.folder / name}: exists and was not written by this tool: move it away "

@@ -118,6 +118,13 @@ def test_history_stands_below_the_panels(item, tmp_path, figures):
     assert rows[2] == [("1 one", "black"), ("q1", "black"), ("q0", "red")]
 
 
+def test_a_class_name_is_no_formula_in_the_panels(item, tmp_path, figures):
+    draw_panels(item, [r"$\notacommand$"] * 4, tmp_path / "a.png")
+    above, below = figures[0].subfigs
+    written = [text.get_text() for axes in (*above.axes, *below.axes) for text in axes.texts]
+    assert r"q1 \$\notacommand\$" in written and r"1 \$\notacommand\$" in written
+
+
 def test_an_image_without_objects_can_be_drawn(item, tmp_path):
     empty = dataclasses.replace(
         item,

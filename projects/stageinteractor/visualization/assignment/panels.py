@@ -95,7 +95,7 @@ def object_color(index: int) -> str:
 def _draw(axes: Any, mark: Mark, item: ImageAssignment, class_names: Sequence[str]) -> None:
     color = object_color(mark.object)
     rectangle(axes, mark.box, color=color, linewidth=1.6, linestyle=LINES[mark.kind])
-    text = f"q{mark.query} {class_names[int(item.object_labels[mark.object])]}"
+    text = as_written(f"q{mark.query} {class_names[int(item.object_labels[mark.object])]}")
     if mark.kind == ADDED:
         text += " <- " + ",".join(str(stage) for stage in mark.sources)
     x, y = max(mark.box[0], 0.0), max(mark.box[1], 0.0)
