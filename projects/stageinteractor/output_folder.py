@@ -66,6 +66,11 @@ class OutputFolder:
         self._record = self.folder / RECORD
         self._names = self._read_record()
 
+    @property
+    def results(self) -> list[Path]:
+        """Paths that have been recorded, whether or not there are still files."""
+        return [self.folder / name for name in sorted(self._names)]
+
     def check(self, names: Iterable[str]) -> None:
         """Refuse names that must not be written, before any work is done for them.
 

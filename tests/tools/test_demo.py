@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_json_and_csv_hold_the_predictors_detections(call, tiny_run, tiny_set, t
     x0, y0, x1, y1 = found.pred_boxes.tensor[0].tolist()
     sides = [float(rows[0][name]) for name in ("x_min", "y_min", "x_max", "y_max")]
     assert sides == pytest.approx([x0, y0, x1, y1], abs=0.01)
+
+
+@pytest.mark.parametrize("again", [".", "*", "**/*.png"])
+def test_into_the_folder_of_the_inputs_twice(call, tiny_set, tmp_path, capsys, again):
+    photos = tmp_path / "out"  # where results go, too
+    shutil.copytree(tiny_set / "images", photos)
+    for text in (photos, photos / again):
+        assert call(text, "--format", "pictures", "json") == 0
+        assert "in 4 images" in capsys.readouterr().out
+    drawn = [f"pictures/photo_{number}.png" for number in range(4)]
+    assert [name for name in files(photos) if "/" in name] == drawn
 
 
 def test_what_cannot_be_read_is_told_and_skipped(call, tiny_set, tmp_path, capsys):

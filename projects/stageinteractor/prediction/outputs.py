@@ -10,7 +10,15 @@ from ..errors import ConfigError
 from ..output_folder import OutputFolder
 from .classes import Classes
 from .frames import Source
-from .sinks import Write, csv_file, drawn_name, json_file, picture_folder
+from .sinks import (
+    DRAWN_PICTURES,
+    DRAWN_VIDEOS,
+    Write,
+    csv_file,
+    drawn_name,
+    json_file,
+    picture_folder,
+)
 from .video import video_folder, video_name
 
 FORMATS = ("pictures", "video", "json", "csv")
@@ -50,8 +58,8 @@ class Outputs:
         self.formats = formats
         read = [*inputs, *(path for source in sources for path in source.paths)]
         self.folder = OutputFolder(folder, read)
-        self.pictures = OutputFolder(self.folder.folder / "pictures", read)
-        self.drawn_videos = OutputFolder(self.folder.folder / "videos", read)
+        self.pictures = OutputFolder(self.folder.folder / DRAWN_PICTURES, read)
+        self.drawn_videos = OutputFolder(self.folder.folder / DRAWN_VIDEOS, read)
         self._check()
 
     def _check(self) -> None:

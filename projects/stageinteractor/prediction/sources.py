@@ -13,8 +13,10 @@ from pathlib import Path
 
 from ..data.pictures import open_picture
 from ..errors import DataError
+from ..output_folder import OutputFolder
 from ..regular_files import require_regular_file
 from .frames import Frame, Source
+from .sinks import DRAWN_PICTURES, DRAWN_VIDEOS
 from .video import VideoFile, Webcam
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".avif", ".gif")
@@ -53,8 +55,8 @@ def find_sources(inputs: Sequence[str], leave_out: str | Path | None = None) -> 
             patterns such as ``"photos/*.jpg"``; "webcam:0". A file that is named is taken for an
             image unless its suffix is that of a video; in folders and patterns, other files and
             hidden ones are passed over.
-        leave_out: folder whose files are not taken where it lies in a folder of ``inputs``: the
-            folder that results go to.
+        leave_out: the folder that results go to. Where it lies in a folder of ``inputs``, none of
+            its files is taken; where it is that folder, none that was drawn by an earlier call.
 
     Raises:
         DataError: an input does not exist, or has no images and videos in it.
@@ -96,10 +98,13 @@ def _files(text: str, leave_out: str | Path | None) -> list[tuple[str, Path]]:
         if path.exists():
             require_regular_file(path)
         raise DataError(f"{text}: no such file or folder")
+    drawn = _drawn_before(root, leave_out)
     files = [
         (file.relative_to(root).as_posix(), file)
         for file in found
-        if _is_wanted(file.relative_to(root), file) and not _is_inside(file, leave_out, root)
+        if _is_wanted(file.relative_to(root), file)
+        and not _is_inside(file, leave_out, root)
+        and not (drawn and os.path.realpath(file) in drawn)
     ]
     if not files:
         raise DataError(f"{text}: no images or videos there ({' '.join(IMAGES + VIDEOS)})")
@@ -128,6 +133,18 @@ def _is_inside(file: Path, folder: str | Path | None, root: Path) -> bool:
     inner = Path(os.path.abspath(folder))
     below_root = Path(os.path.abspath(root)) in inner.parents
     return below_root and inner in Path(os.path.abspath(file)).parents
+
+
+def _drawn_before(root: Path, folder: str | Path | None) -> set[str]:
+    """Return what earlier calls have drawn below a folder, if results go into the same one."""
+    if folder is None or os.path.realpath(folder) != os.path.realpath(root):
+        return set()
+    drawn = (
+        path
+        for name in (DRAWN_PICTURES, DRAWN_VIDEOS)
+        for path in OutputFolder(root / name).results
+    )
+    return set(map(os.path.realpath, drawn))
 
 
 def _is_video(path: Path) -> bool:
