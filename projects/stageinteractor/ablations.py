@@ -18,14 +18,14 @@ from .assigner import (
     PositionModulatedMatcher,
 )
 from .config import LazyCall, get_config
-from .modeling.adamixer import GroupInitialisedSampler, VanillaSampler
-from .modeling.postprocessing import TopKNms
-from .modeling.reuse import (
+from .modeling.decoders.adamixer import GroupInitialisedSampler, VanillaSampler
+from .modeling.mixing.ablations import (
     ChannelStaticMixing,
     NoStaticMixing,
     SpatialStaticMixing,
     StaticCascade,
 )
+from .modeling.postprocessing import TopKNms
 
 Figures = tuple[float | None, ...]
 FULL: Figures = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)

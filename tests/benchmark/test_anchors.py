@@ -5,7 +5,7 @@ import torch
 
 from stageinteractor.benchmark import anchors
 from stageinteractor.benchmark.report import anchor_table
-from stageinteractor.modeling.queries.anchor_head import AnchorHead
+from stageinteractor.modeling.anchors.anchor_head import AnchorHead
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from stageinteractor.modeling.adamixer import AdaMixerDecoder
-from stageinteractor.modeling.decoder import CascadeDecoder
-from stageinteractor.modeling.parallel import ParallelDecoder
+from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder
+from stageinteractor.modeling.decoders.cascade import CascadeDecoder
+from stageinteractor.modeling.decoders.parallel import ParallelDecoder
 
 ADAMIXER = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
 

@@ -21,9 +21,9 @@ from stageinteractor.modeling import (
     ParallelDecoder,
     StageInteractor,
 )
-from stageinteractor.modeling.adamixer import AdaMixerDecoder
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
-from stageinteractor.modeling.decoder import DecoderOutput
+from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder
+from stageinteractor.modeling.decoders.cascade import DecoderOutput
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.queries import Queries
 

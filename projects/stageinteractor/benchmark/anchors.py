@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..modeling import AdaMixerDecoder, AnchorGenerator, InitialQueries, RelationBlock
+from ..modeling.anchors.anchor_head import AnchorHead
 from ..modeling.box_coding import xyxy_to_xyzr
-from ..modeling.queries.anchor_head import AnchorHead
 from .inputs import move_parameters
 from .run import PRECISIONS
 from .timing import interleaved

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..modeling import adamixer, mixing
-from ..modeling.planes import mix_channels, plane_norm_relu
+from ..modeling.decoders import adamixer
+from ..modeling.mixing import dynamic
+from ..modeling.mixing.ops import mix_channels, plane_norm_relu
 from .recording import Answer, Call, Calls, Watched, detached, replaced
 
 CHANNEL, SPATIAL = "channel", "spatial"
@@ -37,7 +38,7 @@ def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, 
         return keep
 
     handles = [module.register_forward_hook(keep_for(name)) for name, module in mixings]
-    with replaced(mixing, in_blocks=Watched(mixing.in_blocks, pending)):
+    with replaced(dynamic, in_blocks=Watched(dynamic.in_blocks, pending)):
         try:
             yield found
         finally:

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..modeling.box_coding import xyzr_to_xyxy
-from ..modeling.decoder import DecoderOutput, StageInteractorDecoder
-from ..modeling.mixing import DynamicMixing
-from ..modeling.reuse import ChannelReuse, SpatialReuse, StaticMixing
-from ..modeling.sampling import GroupedSampler, level_weights, sample_levels
-from ..modeling.stage import DecoderStage
+from ..modeling.decoders.cascade import DecoderOutput
+from ..modeling.decoders.stage import DecoderStage
+from ..modeling.decoders.stageinteractor import StageInteractorDecoder
+from ..modeling.mixing.dynamic import DynamicMixing
+from ..modeling.mixing.reuse import ChannelReuse, SpatialReuse, StaticMixing
+from ..modeling.sampling.points import GroupedSampler, level_weights
+from ..modeling.sampling.reference import sample_levels
 
 
 class BankEntry(NamedTuple):

@@ -1,13 +1,14 @@
 """The detector and its parts, in the order data flows through them."""
 
-from .adamixer import AdaMixerDecoder
-from .decoder import DecoderOutput, StageInteractorDecoder
+from .anchors.relation_block import RelationBlock
+from .decoders.adamixer import AdaMixerDecoder
+from .decoders.cascade import DecoderOutput
+from .decoders.parallel import ParallelDecoder
+from .decoders.sparse_rcnn import DynamicHeadDecoder
+from .decoders.stageinteractor import StageInteractorDecoder
 from .detector import StageInteractor
-from .dynamic_head import DynamicHeadDecoder
-from .neck import ChannelMapper, FeaturePyramid
-from .parallel import ParallelDecoder
+from .necks import ChannelMapper, FeaturePyramid
 from .queries import AnchorGenerator, GeneratedQueries, InitialQueries
-from .relation import RelationBlock
 
 __all__ = [
     "AdaMixerDecoder",

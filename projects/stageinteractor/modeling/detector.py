@@ -9,7 +9,8 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..assigner.targets import Target
-from .decoder import DecoderOutput, StageInteractorDecoder, chained
+from .decoders.cascade import DecoderOutput, chained
+from .decoders.stageinteractor import StageInteractorDecoder
 from .meta_architecture import MetaArchitecture
 from .queries.interface import Queries
 

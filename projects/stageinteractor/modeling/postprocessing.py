@@ -13,7 +13,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from .suppression import suppress_in_groups
+from .nms import suppress_in_groups
 
 
 class Detections(NamedTuple):

@@ -1,69 +1,253 @@
+"""A detector whose queries are found in the image: shapes, losses, gradients, batches."""
+
+from typing import Any
+
+import pytest
 import torch
+from torch import Tensor
+from toy_backbone import ToyBackbone
 
-from stageinteractor.modeling.queries.anchors import (
-    Anchors,
-    anchors_of,
-    count_in_images,
-    join,
-    rank_in_image,
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
+from stageinteractor.modeling import (
+    AdaMixerDecoder,
+    AnchorGenerator,
+    FeaturePyramid,
+    GeneratedQueries,
+    ParallelDecoder,
+    RelationBlock,
+    StageInteractor,
 )
-from stageinteractor.modeling.queries.patches import quarters, square_patches
+from stageinteractor.modeling.anchors.anchors import Anchors
+from stageinteractor.modeling.box_coding import xyzr_to_xyxy
+from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.queries import NoisedObjects, Probing
+from stageinteractor.modeling.queries.anchors import padded
 
-SIZES = torch.tensor([[40.0, 80.0], [64.0, 32.0]])  # height and width
-
-
-def some(scores: list[float], images: list[int]) -> Anchors:
-    boxes = torch.arange(len(scores) * 4.0).view(-1, 4)
-    return Anchors(boxes, torch.tensor(scores), torch.tensor(images))
-
-
-def test_anchors_of_quarters_lie_in_their_quarters():
-    boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.0, 1.0, 0.25, 0.5]]).expand(8, 2, 4)
-    found = anchors_of(torch.zeros(8, 2), boxes, quarters(SIZES), SIZES)
-    assert found.images.tolist() == [0] * 8 + [1] * 8
-    # top right of 80 x 40: centre (60, 10) and size (20, 10); centre (40, 20) and size (10, 10)
-    assert found.boxes[2:4].tolist() == [[50, 5, 70, 15], [35, 15, 45, 25]]
-    assert (found.scores == 0.5).all()
+SIZES = torch.tensor([[64.0, 96.0], [50.0, 40.0]])
 
 
-def test_tiny_anchors_and_centres_outside_have_no_score():
-    square = square_patches(torch.tensor([1]), torch.tensor([[2, 5]]), side=4, stride=8)
-    # from (16, 40) on, 32 x 32 pixels, of an image that is 32 wide and 64 high
-    boxes = torch.tensor(
-        [
-            [0.5, 0.75, 0.1, 0.1],  # centre (32, 64), 3.2 wide and high
-            [0.51, 0.5, 0.1, 0.1],  # right of the image
-            [0.5, 0.76, 0.1, 0.1],  # below it
-            [0.4, 0.5, 0.09, 0.5],  # 2.88 wide
-            [0.4, 0.5, 0.5, 0.09],  # 2.88 high
-        ]
+def build_queries(noised: NoisedObjects | None = None, **probing: Any) -> GeneratedQueries:
+    torch.manual_seed(0)
+    return GeneratedQueries(
+        generator=AnchorGenerator(
+            embed_dim=32,
+            side=3,
+            channels=2,
+            hidden_dim=16,
+            fixed_anchors=3,
+            square_anchors=2,
+            probing=Probing(side=3, **({"min_anchors": 4, "max_anchors": 12} | probing)),
+            first_steps=0,
+        ),
+        relation=RelationBlock(
+            embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3, grid=3
+        ),
+        loss=AnchorLoss(),
+        noised=noised,
     )
-    found = anchors_of(torch.zeros(1, 5), boxes[None], square, SIZES)
-    assert found.scores.tolist() == [0.5, 0, 0, 0, 0]
-    torch.testing.assert_close(found.boxes[3, 2] - found.boxes[3, 0], torch.tensor(3.0))
 
 
-def test_anchors_have_no_gradient():
-    logits = torch.zeros(8, 1, requires_grad=True)
-    boxes = torch.full((8, 1, 4), 0.5, requires_grad=True)
-    found = anchors_of(logits, boxes, quarters(SIZES), SIZES)
-    assert not found.boxes.requires_grad and not found.scores.requires_grad
+@pytest.fixture
+def make_detector(make_decoder, randomise):
+    def build(parallel: bool, noised: NoisedObjects | None = None) -> StageInteractor:
+        sizes = dict(num_stages=2, embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48)
+        if parallel:
+            stages = AdaMixerDecoder(**sizes, num_classes=3, points=4, out_points=4)
+            decoder = ParallelDecoder(decoder=stages, embed_dim=32)
+        else:
+            decoder = make_decoder(num_stages=2)
+        model = StageInteractor(
+            backbone=ToyBackbone(),
+            neck=FeaturePyramid(in_channels=(8, 8, 8, 8), out_channels=32),
+            queries=build_queries(noised),
+            decoder=decoder,
+            criterion=SetCriterion(
+                HungarianMatcher(), CrossStageAssigner(), FocalLoss(), noised_queries=8
+            ),
+            postprocessing=TopK(max_detections=6),
+        )
+        return randomise(model)
+
+    return build
 
 
-def test_ranks_are_counted_in_every_image_by_itself():
-    anchors = some([0.1, 0.9, 0.5, 0.5, 0.8], [1, 0, 1, 1, 0])
-    assert rank_in_image(anchors).tolist() == [2, 0, 0, 1, 1]
-    assert rank_in_image(some([], [])).tolist() == []
+def pixels(height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(3, height, width, generator=generator) * 4 - 2
 
 
-def test_counts_are_those_of_every_image():
-    images = torch.tensor([2, 0, 2, 2])
-    mask = torch.tensor([True, False, True, False])
-    assert count_in_images(images, mask, 4).tolist() == [0, 0, 2, 0]
+IMAGES = [pixels(64, 96), pixels(50, 40, seed=1)]
+OBJECTS = [
+    {"boxes": torch.tensor([[8.0, 8, 20, 16], [0, 0, 90, 60]]), "labels": torch.tensor([0, 2])},
+    {"boxes": torch.tensor([[10.0, 10, 16, 30]]), "labels": torch.tensor([1])},
+]
+NOTHING = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
 
 
-def test_anchors_are_picked_and_joined():
-    first, second = some([0.1, 0.2], [0, 1]), some([0.3], [0])
-    both = join([first, second])
-    assert both.scores.tolist() == torch.tensor([0.1, 0.2, 0.3]).tolist()
-    assert both.where(both.images == 0).boxes.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
+def test_anchors_are_padded_with_boxes_of_the_whole_image():
+    boxes = torch.tensor([[0.0, 0, 5, 5], [1, 1, 2, 2], [0, 0, 9, 9], [3, 3, 4, 4]])
+    anchors = Anchors(boxes, torch.tensor([0.2, 0.5, 0.9, 0.1]), torch.tensor([0, 1, 0, 0]))
+    found, valid = padded(anchors, SIZES)
+    whole = [0.0, 0, 40, 50]
+    wanted = [boxes[[2, 0, 3]].tolist(), [boxes[1].tolist(), whole, whole]]
+    assert found.tolist() == wanted
+    assert valid.tolist() == [[True] * 3, [True, False, False]]
+    _, valid = padded(anchors.where(torch.tensor([0, 1])), SIZES)
+    assert valid is None
+
+
+def test_boxes_are_the_proposals_without_gradient(make_maps, randomise):
+    queries = randomise(build_queries()).train()
+    found = queries(SIZES, make_maps(), OBJECTS)
+    assert torch.equal(found.boxes, found.proposals.boxes_xyzr[0])
+    assert not found.boxes.requires_grad and found.proposals.boxes.requires_grad
+    assert torch.equal(found.content, found.proposals.content[0])
+    assert found.content.requires_grad
+    torch.testing.assert_close(found.proposals.boxes[0], xyzr_to_xyxy(found.boxes))
+    assert sorted(found.losses) == ["loss_anchor_bbox", "loss_anchor_class", "loss_anchor_giou"]
+    assert queries.eval()(SIZES, make_maps()).losses is None
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_everything_learns(make_detector, parallel: bool):
+    model = make_detector(parallel).train()
+    losses = model.losses(IMAGES, OBJECTS)
+    # anchors, proposals and two stages
+    names = [f"loss_{kind}_{stage}" for kind in ("bbox", "class", "giou") for stage in range(3)]
+    names += [f"loss_anchor_{kind}" for kind in ("bbox", "class", "giou")]
+    assert sorted(losses) == sorted(names)
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
+    assert [name for name in unused if "bias" not in name] == []
+
+
+@pytest.mark.parametrize("first_steps", [0, 1])
+@pytest.mark.parametrize("objects", [OBJECTS, NOTHING], ids=["objects", "no objects"])
+def test_every_parameter_takes_part_in_every_step(make_detector, objects, first_steps: int):
+    """Several processes would wait for each other otherwise."""
+    model = make_detector(True, NoisedObjects(num_queries=3)).train()
+    model.queries.generator.first_steps = first_steps
+    sum(model.losses(IMAGES, objects).values()).backward()
+    assert [name for name, x in model.named_parameters() if x.grad is None] == []
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_batch_without_objects_learns_that_there_are_none(make_detector, parallel: bool):
+    losses = make_detector(parallel).train().losses(IMAGES, NOTHING)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert losses["loss_anchor_class"] > 0
+    assert losses["loss_anchor_giou"] == losses["loss_giou_1"] == 0
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
+    model = make_detector(parallel).eval()
+    images = [pixels(64, 96, seed) * (1 + seed) for seed in range(4)]
+    generator, limits = model.queries.generator, dict(side=3, min_anchors=2, max_anchors=99)
+    generator.probing = Probing(keep=0.0, **limits)
+    with torch.no_grad():
+        maps = model.neck(model.backbone(model.pad(images)))
+        scores = generator(maps, model.image_sizes(images)).anchors.scores.sort().values
+    between = scores[len(scores) // 2 - 1 : len(scores) // 2 + 1].mean().item()  # no score's own
+    generator.probing = Probing(keep=between, **limits)
+    with torch.no_grad():
+        together = model.detect(images)
+        output, _ = model.decode(model.pad(images), images)
+    assert output.valid is not None  # otherwise nothing is tested
+    assert len(output.logits) == (2 if parallel else 3)
+    for image, found in zip(images, together, strict=True):
+        with torch.no_grad():
+            (alone,) = model.detect([image])
+        torch.testing.assert_close(found.scores, alone.scores, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found.pred_boxes.tensor, alone.pred_boxes.tensor, rtol=1e-3, atol=1e-2
+        )
+
+
+def test_noised_objects_come_behind_the_anchors_in_training(make_maps, randomise):
+    queries = randomise(build_queries(NoisedObjects(num_queries=5))).train().double()
+    maps = make_maps(dtype=torch.float64)
+    torch.manual_seed(0)
+    found = queries(SIZES, maps, OBJECTS)
+    assert found.known.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
+    torch.manual_seed(0)
+    queries.noised = None
+    alone = queries(SIZES, maps, OBJECTS)
+    assert alone.known is alone.visible is None
+    count = alone.boxes.shape[1]
+    assert found.boxes.shape == (2, count + 5, 4)
+    assert found.content.shape == (2, count + 5, 32)
+    assert found.proposals.logits.shape == (1, 2, count + 5, 3)
+    assert found.visible.shape == (2, count + 5, count + 5)
+    assert found.valid[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
+    valid = torch.ones(2, count).bool() if alone.valid is None else alone.valid
+    assert torch.equal(found.valid[:, :count], valid)
+    # anchors, and what becomes of them, are the same
+    torch.testing.assert_close(found.content[:, :count], alone.content)
+    torch.testing.assert_close(found.boxes[:, :count], alone.boxes)
+
+
+def test_there_are_no_noised_objects_at_inference(make_maps, randomise, make_detector):
+    queries = randomise(build_queries(NoisedObjects())).eval()
+    found = queries(SIZES, make_maps(), OBJECTS)
+    assert found.known is found.visible is None
+    model = make_detector(True, NoisedObjects()).eval()
+    state = model.state_dict()
+    with torch.no_grad():
+        (with_them,) = model.detect(IMAGES[:1])
+        model.queries.noised = None
+        (without,) = model.detect(IMAGES[:1])
+    assert torch.equal(with_them.scores, without.scores)
+    assert state.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_anchors_learn_the_same_beside_noised_objects(make_detector, parallel: bool):
+    losses, gradients = [], []
+    model = make_detector(parallel).double().train()
+    for noised in (NoisedObjects(num_queries=6), None):
+        model.queries.noised = noised
+        model.zero_grad()
+        torch.manual_seed(1)
+        found = model.losses([x.double() for x in IMAGES], OBJECTS)
+        losses.append(found)
+        sum(loss for name, loss in found.items() if "noised" not in name).backward()
+        gradients.append({name: x.grad for name, x in model.named_parameters()})
+    names = {f"loss_noised_{k}_{s}" for k in ("class", "bbox", "giou") for s in range(3)}
+    assert set(losses[0]) - set(losses[1]) == names
+    for name, loss in losses[1].items():
+        torch.testing.assert_close(losses[0][name], loss)
+    assert all(losses[0][name] > 0 for name in names)
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_everything_but_the_generator_learns_from_noised_objects(make_detector, parallel: bool):
+    model = make_detector(parallel, NoisedObjects(num_queries=6)).train()
+    losses = model.losses(IMAGES, OBJECTS)
+    sum(loss for name, loss in losses.items() if "noised" in name).backward()
+    unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
+    unused = [name for name in unused if "bias" not in name]
+    assert unused and all(name.startswith("queries.generator.") for name in unused)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_nothing_is_learnt_from_noised_objects_where_there_are_none(make_detector, parallel: bool):
+    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
+    model = make_detector(parallel, NoisedObjects(num_queries=6)).train()
+    losses = model.losses(IMAGES, nothing)
+    noised = [loss for name, loss in losses.items() if "noised" in name]
+    assert len(noised) == 9 and not any(noised)
+    sum(losses.values()).backward()
+    gradients = [x.grad for x in model.parameters() if x.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_steps_are_counted_and_kept_in_checkpoints():
+    queries = build_queries()
+    assert queries.generator.steps == 0
+    state = queries.state_dict()
+    assert "generator.steps" in state

@@ -9,10 +9,10 @@ from torch import nn
 
 from stageinteractor.criterion import AnchorLoss
 from stageinteractor.modeling import AnchorGenerator, GeneratedQueries, RelationBlock
+from stageinteractor.modeling.anchors.anchors import Anchors
+from stageinteractor.modeling.anchors.patches import square_patches
+from stageinteractor.modeling.anchors.search import GeneratedAnchors
 from stageinteractor.modeling.queries import Probing
-from stageinteractor.modeling.queries.anchors import Anchors
-from stageinteractor.modeling.queries.patches import square_patches
-from stageinteractor.modeling.queries.search import GeneratedAnchors
 from stageinteractor.visualization.assignment import (
     ImageAnchors,
     anchors,

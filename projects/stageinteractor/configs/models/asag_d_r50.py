@@ -5,8 +5,8 @@ Needs `pip install 'stageinteractor[transformers]'`.
 
 from detectron2.config import LazyCall as L
 
-from stageinteractor.integrations.deformable_encoder import DeformableEncoder
-from stageinteractor.integrations.deformable_stage import DeformableDecoder
+from stageinteractor.modeling.decoders.deformable import DeformableDecoder
+from stageinteractor.modeling.necks.deformable_encoder import DeformableEncoder
 
 from .asag_a_r50 import model
 

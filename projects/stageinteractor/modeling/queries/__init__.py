@@ -1,11 +1,11 @@
 """What the decoder begins with: learned queries, or anchors found in the image at hand."""
 
-from .generated import GeneratedQueries
-from .generator import AnchorGenerator
+from ..anchors.generator import AnchorGenerator
+from ..anchors.probing import Probing
+from .anchors import GeneratedQueries
+from .denoising import NoisedObjects
 from .interface import Queries
 from .learned import InitialQueries
-from .noised import NoisedObjects
-from .probing import Probing
 
 __all__ = [
     "AnchorGenerator",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..decoder import DecoderOutput
+from ..decoders.cascade import DecoderOutput
 
 
 class Queries(NamedTuple):

@@ -1,0 +1,1 @@
+"""ASAG's anchors: patches of an image, the network that predicts anchors in them, probing."""

@@ -1,0 +1,185 @@
+"""The dynamic head of Sparse R-CNN, as a stage: attention -> features of the box -> two filters.
+
+In and out: as of `DecoderStage`. The features that lie in a query's box are filtered by two
+matrices that the query generates. Source: Sun et al., "Sparse R-CNN", CVPR 2021, section 3.2;
+ASAG-S (Fu et al., ICCV 2023) has one such stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..anchors.relation_block import BoxFeatures
+from ..attention import attended_to
+from ..box_coding import box_sizes, xyzr_to_xyxy
+from ..heads import expect_rare_objects, feed_forward, keep_boxes, prediction_head, xavier
+from ..mixing.dynamic import FilterBank
+from ..sampling.dispatch import Features
+from .cascade import CascadeDecoder
+from .stage import StageOutput
+
+CENTER_WEIGHT = 2.0  # predicted for the centre is twice its shift in widths and heights
+LARGEST = math.log(100_000.0 / 16.0)  # of the logarithm by which a box grows
+
+
+def refine_boxes_by_deltas(boxes_xyzr: Tensor, deltas: Tensor) -> Tensor:
+    """Move boxes (..., 4) by deltas (..., 4), those of R-CNN with the weights 2, 2, 1, 1.
+
+    The centre moves by half a delta times width and height; these grow by the exponential of a
+    delta.
+    """
+    center = boxes_xyzr[..., :2] + deltas[..., :2] / CENTER_WEIGHT * box_sizes(boxes_xyzr)
+    width, height = (deltas[..., 2:].clamp(max=LARGEST) / math.log(2.0)).unbind(-1)
+    z, r = boxes_xyzr[..., 2] + (width + height) / 2, boxes_xyzr[..., 3] + height - width
+    return torch.cat([center, z.unsqueeze(-1), r.unsqueeze(-1)], dim=-1)
+
+
+class DynamicConv(nn.Module):
+    """Filter the features of boxes by two matrices generated from the queries.
+
+    Args:
+        embed_dim: D.
+        filter_dim: d, the width in between.
+        cells: of the features of a box.
+    """
+
+    def __init__(self, *, embed_dim: int = 256, filter_dim: int = 64, cells: int = 49) -> None:
+        super().__init__()
+        self.shape = embed_dim, filter_dim
+        self.filters = nn.Linear(embed_dim, 2 * embed_dim * filter_dim)
+        self.first_norm = nn.LayerNorm(filter_dim)
+        self.second_norm = nn.LayerNorm(embed_dim)
+        self.project = nn.Linear(cells * embed_dim, embed_dim)
+        self.project_norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, features: Tensor, content: Tensor) -> Tensor:
+        """Return (B, N, D) of features (B, N, cells, D) and content (B, N, D)."""
+        first, second = self.filters(content).chunk(2, dim=-1)
+        x = features @ first.unflatten(-1, self.shape)
+        x = F.relu(self.first_norm(x)) @ second.unflatten(-1, self.shape[::-1])
+        x = self.project(F.relu(self.second_norm(x)).flatten(2))
+        return F.relu(self.project_norm(x))
+
+
+class DynamicHead(nn.Module):
+    """Refine queries once.
+
+    Args:
+        embed_dim: D.
+        num_heads: of the self-attention.
+        feedforward_dim: hidden width of the feed-forward network.
+        num_classes: C.
+        filter_dim: d, of the generated filters.
+        grid: rows and columns of the features of a box.
+        strides: of the feature maps.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        num_classes: int = 80,
+        filter_dim: int = 64,
+        grid: int = 7,
+        strides: Sequence[int] = (4, 8, 16, 32),
+    ) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(embed_dim, num_heads, batch_first=True)
+        self.attention_norm = nn.LayerNorm(embed_dim)
+        self.box_features = BoxFeatures(strides=strides, size=grid)
+        self.dynamic_conv = DynamicConv(
+            embed_dim=embed_dim, filter_dim=filter_dim, cells=grid * grid
+        )
+        self.dynamic_norm = nn.LayerNorm(embed_dim)
+        self.ffn = feed_forward(embed_dim, feedforward_dim)
+        self.ffn_norm = nn.LayerNorm(embed_dim)
+        self.class_head = prediction_head(embed_dim, num_classes, layers=1)
+        self.box_head = prediction_head(embed_dim, 4, layers=3)
+        self.reset_parameters()
+
+    def reset_parameters(self, prior_probability: float = 0.01) -> None:
+        """Xavier weights; no refinement, rare foreground."""
+        xavier(self)
+        expect_rare_objects(self.class_head, prior_probability)
+        keep_boxes(self.box_head)
+
+    def forward(
+        self,
+        features: Features,
+        content: Tensor,
+        boxes_xyzr: Tensor,
+        bank: FilterBank,
+        *valid: Tensor,
+    ) -> StageOutput:
+        """Run the stage; the filter bank is handed on as it is.
+
+        Where queries are padded there is one more argument, (B, N) bool: those that are not; or
+        (B, N, N) bool: those that every query (row) attends to.
+        """
+        masks = self._masks(*valid)
+        attended, _ = self.attention(content, content, content, need_weights=False, **masks)
+        content = self.attention_norm(content + attended)
+        read = self.box_features(features, xyzr_to_xyxy(boxes_xyzr))  # (B, N, D, grid, grid)
+        cells = read.flatten(3).transpose(2, 3)
+        content = self.dynamic_norm(content + self.dynamic_conv(cells, content))
+        content = self.ffn_norm(content + self.ffn(content))
+        deltas = self.box_head(content).to(boxes_xyzr.dtype)
+        with torch.autocast(content.device.type, enabled=False):
+            refined = refine_boxes_by_deltas(boxes_xyzr, deltas)
+        return StageOutput(self.class_head(content), refined, content, bank, features)
+
+    def _masks(self, *valid: Tensor) -> dict[str, Tensor]:
+        """Return what the attention ignores, by the name of its argument."""
+        if not valid:
+            return {}
+        ignored = ~attended_to(valid[0])
+        if ignored.dim() == 2:
+            return {"key_padding_mask": ignored}
+        return {"attn_mask": ignored.repeat_interleave(self.attention.num_heads, dim=0)}
+
+
+class DynamicHeadDecoder(CascadeDecoder):
+    """Dynamic heads in order; the arguments are those of `DynamicHead`.
+
+    Args:
+        num_stages: S.
+        checkpoint_stages: as of `CascadeDecoder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_stages: int = 6,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        num_classes: int = 80,
+        filter_dim: int = 64,
+        grid: int = 7,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        checkpoint_stages: bool = False,
+    ) -> None:
+        stages = [
+            DynamicHead(
+                embed_dim=embed_dim,
+                num_heads=num_heads,
+                feedforward_dim=feedforward_dim,
+                num_classes=num_classes,
+                filter_dim=filter_dim,
+                grid=grid,
+                strides=strides,
+            )
+            for _ in range(num_stages)
+        ]
+        super().__init__(stages, num_classes, checkpoint_stages)
+
+    def maps(self, features: Sequence[Tensor], boxes: Tensor) -> Features:
+        """Return the maps as they are: boxes are read from one level each."""
+        return features

@@ -1,0 +1,149 @@
+"""Reuse of filters that earlier stages generated, through light adapters.
+
+An adapter blends a stage's own filter with a reused one, entry by entry: the share of the reused
+filter is the product of a gate for the row and a gate for the column, both sigmoids of the query's
+content. Between two channel mixings, static mixing (two plain linear layers) adds what is common to
+all queries. Paper: section 3.3 and code 1; the adapter is the one of the published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from .chunked import in_blocks
+from .ops import mix_channels_blended, mix_points_blended
+
+
+def zero_linear(width: int) -> nn.Linear:
+    """Return a square linear layer that starts at zero."""
+    layer = nn.Linear(width, width)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class StaticMixing(nn.Module):
+    """Mix channels and points with weights that all queries and channel groups share.
+
+    Args:
+        width: Dc.
+        point_groups: K.
+        points_per_group: J.
+    """
+
+    def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
+        super().__init__()
+        self.shape = point_groups, points_per_group, width
+        self.within_group = zero_linear(points_per_group * width)
+        self.across_groups = zero_linear(point_groups * width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k slow."""
+        grid = h.unflatten(1, self.shape[:2])  # (M, K, J, Dc)
+        within = self.within_group(grid.flatten(2)).view_as(grid)
+        across = self.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
+        across = across.unflatten(2, (self.shape[0], self.shape[2])).transpose(1, 2)
+        return (within + across).flatten(1, 2)
+
+
+class ChannelReuse(nn.Module):
+    """Mix the channels again with every reused channel filter, oldest first.
+
+    Args:
+        embed_dim: D.
+        num_groups: G.
+        point_groups: K.
+        points_per_group: J.
+        num_reused: n, number of reused filters.
+        static_mixing: what is built between two channel mixings.
+    """
+
+    reuses_filters = True
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        num_groups: int,
+        point_groups: int,
+        points_per_group: int,
+        num_reused: int,
+        static_mixing: Callable[..., nn.Module] = StaticMixing,
+    ) -> None:
+        super().__init__()
+        self.width = width = embed_dim // num_groups
+        self.num_reused = num_reused
+        self.gates = nn.Linear(embed_dim, num_groups * width * 2 * num_reused)
+        self.biases = nn.Linear(embed_dim, num_groups * num_reused * width)
+        self.static = nn.ModuleList(
+            static_mixing(width=width, point_groups=point_groups, points_per_group=points_per_group)
+            for _ in range(num_reused)
+        )
+        nn.init.zeros_(self.gates.weight)
+        nn.init.zeros_(self.gates.bias)
+        nn.init.zeros_(self.biases.weight)
+
+    def forward(
+        self, x: Tensor, h: Tensor, content: Tensor, own: Tensor, reused: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the features (M, P, Dc) after n more channel mixings, M = B N G.
+
+        Args:
+            x: (M, P, Dc), the raw sampled features: the skip path, never normalised.
+            h: (M, P, Dc), the features after the stage's own channel mixing.
+            content: (B, N, D).
+            own: (M, Dc, Dc), the stage's own channel filter.
+            reused: n filters (M, Dc, Dc).
+        """
+        if len(reused) != self.num_reused:
+            raise ValueError(f"expected {self.num_reused} reused filters, got {len(reused)}")
+        gates = self.gates(content).view(-1, self.width, 2, self.num_reused).sigmoid()
+        column, row = gates.unbind(2)  # each (M, Dc, n)
+        biases = self.biases(content).view(-1, self.num_reused, self.width)
+        z = x
+        for step, (static, earlier) in enumerate(zip(self.static, reused, strict=True)):
+            z = z + static(h)
+            gate_pair = row[:, :, step, None], column[:, None, :, step]
+            bias = biases[:, step, None]
+            h = in_blocks(mix_channels_blended, z, bias, own, earlier, *gate_pair)
+        return h
+
+
+class SpatialReuse(nn.Module):
+    """Mix the points by a stage's own rows of the spatial filter and by blends with earlier ones.
+
+    Args:
+        embed_dim: D.
+        num_groups: G.
+        rows: O', rows that the stage generates itself.
+        points: P.
+    """
+
+    def __init__(self, *, embed_dim: int, num_groups: int, rows: int, points: int) -> None:
+        super().__init__()
+        self.rows = rows
+        self.points = points
+        self.row_gates = nn.Linear(embed_dim, num_groups * rows)
+        self.column_gates = nn.Linear(embed_dim, num_groups * points)
+        for layer in (self.row_gates, self.column_gates):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, h: Tensor, content: Tensor, own: Tensor, previous: Tensor, bias: Tensor
+    ) -> Tensor:
+        """Return planes (M, 2 O', Dc), mixed by own rows, then by blended ones.
+
+        Args:
+            h: (M, P, Dc), the features after channel mixing.
+            content: (B, N, D).
+            own: (M, O', P), the rows that the stage generated.
+            previous: (M, >= O', P), those of the stage before; the first O' are reused.
+            bias: (M, 2 O', 1).
+        """
+        row = self.row_gates(content).view(-1, self.rows, 1).sigmoid()
+        column = self.column_gates(content).view(-1, 1, self.points).sigmoid()
+        reused = previous[:, : self.rows]
+        return in_blocks(mix_points_blended, h, bias, own, reused, row, column)

@@ -1,0 +1,1 @@
+"""Sampling of multi-scale features: where to sample, and one function that chooses how."""

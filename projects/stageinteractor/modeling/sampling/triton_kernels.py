@@ -1,0 +1,224 @@
+"""The Triton kernels behind `triton.py`: sampling of a feature table, and its gradients.
+
+A program handles BLOCK points of one image (queries, groups and points run flat) with the Dc
+channels of each: a tile with a row for each point. It takes the four cells about a point on each
+level in turn and keeps the sums in registers, so that memory sees each cell read (or added to),
+and each result written once. The channels of a group lie side by side in the table: neighbouring
+threads read neighbouring addresses, 128 bytes for 64 channels in bfloat16, 16 by each thread, and
+the points of a query, which lie close together, meet in the caches.
+
+The way back is two kernels: one only reads the table, the other only adds to its gradient, by
+atomic operations on 16 bytes where the GPU has them (Hopper). In one kernel reads would wait for
+additions, and the tiles would pass through shared memory, as the two want different layouts.
+
+Positions are clamped to just outside the map, so that they can be converted to integers however
+far away they are; a NaN stays one and reads no cell outside the map. Images are told apart by
+64-bit offsets. Import this module only where a kernel is about to run: it imports triton.
+"""
+
+from __future__ import annotations
+
+import os
+
+import triton
+import triton.language as tl
+
+# Points and warps of a program. Best are as many points as rows that the warps read at once: four
+# a warp for 64 channels in bfloat16, two in float32.
+SHAPES = [(8, 2), (16, 2), (16, 4), (32, 4), (32, 8), (8, 4), (16, 8)]
+if os.environ.get("TRITON_INTERPRET") == "1":
+    SHAPES = [(64, 4)]  # no measuring; fast with many points at a time
+CONFIGS = [triton.Config({"BLOCK": n}, num_warps=warps, num_stages=1) for n, warps in SHAPES]
+# A new image size, batch size or number of queries must not compile a kernel anew.
+UNSPECIALISED = ["cells", "points"]
+
+
+def encoded(number: int) -> int:
+    """Return an odd number for one that is not negative.
+
+    Triton compiles anew for every tuple that has a 1 or a multiple of 16 at another place.
+    """
+    return 2 * number + 3
+
+
+@triton.jit
+def _decoded(number: tl.tensor) -> tl.tensor:
+    return (number >> 1) - 1
+
+
+@triton.autotune(CONFIGS, key=["L", "DC"])
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def sample_kernel(
+    table: tl.tensor,  # (B, cells, G DC)
+    positions: tl.tensor,  # (B, points, 2)
+    weights: tl.tensor,  # (B, points, L)
+    sampled: tl.tensor,  # (B, points, DC), written
+    levels: tl.tuple,  # L of (first, height, width, stride), encoded
+    cells: tl.tensor,
+    points: tl.tensor,
+    G: tl.constexpr,
+    P: tl.constexpr,
+    L: tl.constexpr,
+    DC: tl.constexpr,
+    TILE: tl.constexpr,  # columns of the tile: the power of two that holds DC
+    BLOCK: tl.constexpr,
+) -> None:
+    """Sample all levels."""
+    place, wanted, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, place, wanted)
+    read = table + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
+    total = tl.zeros((BLOCK, TILE), x.dtype)
+    for level in tl.static_range(L):
+        weight = tl.load(weights + place * L + level, mask=wanted, other=0.0).to(x.dtype)
+        for corner in tl.static_range(4):
+            row, inside, share_x, share_y = _corner(levels[level], x, y, corner)
+            mask = inside_tile & inside[:, None]
+            cell = tl.load(read + row[:, None] * (G * DC), mask=mask, other=0.0).to(x.dtype)
+            total += (weight * share_x * share_y)[:, None] * cell
+    tl.store(sampled + place[:, None] * DC + tl.arange(0, TILE)[None, :], total, mask=inside_tile)
+
+
+@triton.autotune(CONFIGS, key=["L", "DC"])
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def points_backward_kernel(
+    grad: tl.tensor,  # (B, points, DC)
+    table: tl.tensor,  # (B, cells, G DC)
+    positions: tl.tensor,  # (B, points, 2)
+    weights: tl.tensor,  # (B, points, L)
+    positions_grad: tl.tensor,  # like positions, written
+    weights_grad: tl.tensor,  # like weights, written
+    levels: tl.tuple,
+    cells: tl.tensor,
+    points: tl.tensor,
+    G: tl.constexpr,
+    P: tl.constexpr,
+    L: tl.constexpr,
+    DC: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Work out the gradients of positions and weights."""
+    place, wanted, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, place, wanted)
+    above = _load_grad(grad, place, inside_tile, DC, TILE).to(x.dtype)
+    read = table + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
+    x_grad = tl.zeros((BLOCK,), x.dtype)
+    y_grad = tl.zeros((BLOCK,), x.dtype)
+    for level in tl.static_range(L):
+        weight = tl.load(weights + place * L + level, mask=wanted, other=0.0).to(x.dtype)
+        slope = weight / _decoded(levels[level][3])
+        weight_grad = tl.zeros((BLOCK,), x.dtype)
+        for corner in tl.static_range(4):
+            row, inside, share_x, share_y = _corner(levels[level], x, y, corner)
+            mask = inside_tile & inside[:, None]
+            cell = tl.load(read + row[:, None] * (G * DC), mask=mask, other=0.0).to(x.dtype)
+            share_grad = tl.sum(cell * above, 1)
+            weight_grad += share_x * share_y * share_grad
+            # the share of a right or lower cell grows with the position, the other's shrinks
+            x_grad += (corner % 2 * 2 - 1) * slope * share_y * share_grad
+            y_grad += (corner // 2 * 2 - 1) * slope * share_x * share_grad
+        tl.store(weights_grad + place * L + level, weight_grad, mask=wanted)
+    tl.store(positions_grad + 2 * place, x_grad, mask=wanted)
+    tl.store(positions_grad + 2 * place + 1, y_grad, mask=wanted)
+
+
+# Tuning runs add to the gradient, too: it is put back after each of them.
+@triton.autotune(CONFIGS, key=["L", "DC"], restore_value=["table_grad"])
+@triton.jit(do_not_specialize=UNSPECIALISED)
+def table_backward_kernel(
+    grad: tl.tensor,  # (B, points, DC)
+    positions: tl.tensor,  # (B, points, 2)
+    weights: tl.tensor,  # (B, points, L)
+    table_grad: tl.tensor,  # (B, cells, G DC), added to
+    levels: tl.tuple,
+    cells: tl.tensor,
+    points: tl.tensor,
+    G: tl.constexpr,
+    P: tl.constexpr,
+    L: tl.constexpr,
+    DC: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Add the gradient of the table."""
+    place, wanted, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, place, wanted)
+    above = _load_grad(grad, place, inside_tile, DC, TILE).to(x.dtype)
+    add = table_grad + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
+    for level in tl.static_range(L):
+        weight = tl.load(weights + place * L + level, mask=wanted, other=0.0).to(x.dtype)
+        for corner in tl.static_range(4):
+            row, inside, share_x, share_y = _corner(levels[level], x, y, corner)
+            term = (weight * share_x * share_y)[:, None] * above
+            mask = inside_tile & inside[:, None]
+            tl.atomic_add(add + row[:, None] * (G * DC), term, mask=mask, sem="relaxed")
+
+
+@triton.jit
+def _tile(
+    points: tl.tensor,
+    G: tl.constexpr,
+    P: tl.constexpr,
+    DC: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, ...]:
+    """Return what this program's points are.
+
+    Returns:
+        Their places among those of all images, which of them exist, which elements of the tile
+        exist, and the channels (BLOCK, TILE) of the table that the points' groups see.
+    """
+    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    column = tl.arange(0, TILE)[None, :]
+    wanted = point < points
+    channel = (point // P % G)[:, None] * DC + column
+    place = tl.program_id(1).to(tl.int64) * points + point
+    return place, wanted, wanted[:, None] & (column < DC), channel
+
+
+@triton.jit
+def _load_positions(
+    positions: tl.tensor, place: tl.tensor, wanted: tl.tensor
+) -> tuple[tl.tensor, ...]:
+    """Return x and y (BLOCK,) in pixels."""
+    x = tl.load(positions + 2 * place, mask=wanted, other=0.0)
+    return x, tl.load(positions + 2 * place + 1, mask=wanted, other=0.0)
+
+
+@triton.jit
+def _load_grad(
+    grad: tl.tensor, place: tl.tensor, mask: tl.tensor, DC: tl.constexpr, TILE: tl.constexpr
+) -> tl.tensor:
+    """Return the gradient (BLOCK, TILE) of what was sampled."""
+    return tl.load(grad + place[:, None] * DC + tl.arange(0, TILE)[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def _corner(
+    level: tl.tuple, x: tl.tensor, y: tl.tensor, corner: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Return rows, insideness and shares along x and y of one of the four cells about each point.
+
+    Corners are upper left, upper right, lower left, lower right.
+    """
+    first, height, width = _decoded(level[0]), _decoded(level[1]), _decoded(level[2])
+    stride = _decoded(level[3])
+    column, share_x = _side(x, width, stride, corner % 2)
+    line, share_y = _side(y, height, stride, corner // 2)
+    inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
+    return (first + line * width + column).to(tl.int64), inside, share_x, share_y
+
+
+@triton.jit
+def _side(
+    position: tl.tensor, size: tl.tensor, stride: tl.tensor, after: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Return the cell before or after a position (pixels) along one axis, and its share."""
+    place = tl.maximum(position / stride - 0.5, -2.0, propagate_nan=tl.PropagateNan.ALL)
+    place = tl.minimum(place, size + 1.0, propagate_nan=tl.PropagateNan.ALL)
+    low = tl.floor(place)
+    if after:
+        return low.to(tl.int32) + 1, place - low
+    else:
+        return low.to(tl.int32), 1.0 - (place - low)

@@ -1,0 +1,96 @@
+import torch
+
+from stageinteractor.assigner.targets import pad_targets
+from stageinteractor.modeling.anchors.probing import Squares
+from stageinteractor.modeling.anchors.training_patches import anywhere, around_objects, filled
+
+CELLS = torch.tensor([[40, 60], [40, 60]])  # 640 x 960 pixels at stride 16
+
+
+def objects(*images: list[list[float]]):
+    targets = [
+        {"boxes": torch.tensor(boxes).view(-1, 4), "labels": torch.zeros(len(boxes))}
+        for boxes in images
+    ]
+    return pad_targets(targets, like=torch.zeros(0))
+
+
+def squares(images: list[int], first: int = 0) -> Squares:
+    images = torch.tensor(images, dtype=torch.long)
+    return Squares(images, torch.arange(first, first + len(images))[:, None].expand(-1, 2))
+
+
+def test_an_object_stays_inside_of_its_patch_wherever_it_is_put():
+    torch.manual_seed(0)
+    box = [401.0, 300, 440, 350]
+    corners = torch.cat([around_objects(objects([box]), 15, 16, CELLS).corners for _ in range(300)])
+    # columns 25.1 to 27.5 and rows 18.75 to 21.9: corners from 28 - 15 to 25 and 22 - 15 to 18
+    assert corners.amin(dim=0).tolist() == [13, 7]
+    assert corners.amax(dim=0).tolist() == [25, 18]
+    assert len(corners.unique(dim=0)) > 90  # of 13 x 12
+
+
+def test_patches_stay_inside_of_the_image():
+    torch.manual_seed(0)
+    boxes = [[0.0, 0, 20, 20], [940, 620, 960, 640]]
+    for _ in range(20):
+        corners = around_objects(objects(boxes), 15, 16, CELLS).corners
+        assert sorted(corners.tolist()) == [[0, 0], [45, 25]]
+
+
+def test_objects_of_half_a_patch_have_none():
+    boxes = [[0.0, 0, 120, 20], [300, 300, 320, 419], [600, 0, 620, 120]]
+    found = around_objects(objects([], boxes), 15, 16, CELLS)
+    assert found.images.tolist() == [1]
+    assert around_objects(objects([], boxes), 15, 8, CELLS).images.tolist() == []
+
+
+def test_objects_near_each_other_share_the_patch_of_the_one_in_the_middle():
+    torch.manual_seed(0)
+    # centres 110, 210 and 310: squares of 240, shifted by 100: IoU 140 / 340 = 0.41
+    boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
+    found = around_objects(objects(boxes, boxes[:1]), 15, 16, CELLS)
+    assert sorted(found.images.tolist()) == [0, 1]
+    column = found.corners[found.images == 0][0, 0] * 16
+    assert column <= 200 and column + 240 >= 220
+    # the outer two are 200 apart: 40 / 440
+    found = around_objects(objects([boxes[0], boxes[2]]), 15, 16, CELLS)
+    assert found.images.tolist() == [0, 0]
+
+
+def test_objects_of_other_images_do_not_matter():
+    # as above, beside an image of ten: were padding an object, the first of three would be taken
+    boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
+    found = around_objects(objects(boxes, boxes[:1] * 10), 15, 16, CELLS)
+    assert found.images.tolist().count(0) == 1
+
+
+def test_all_objects_have_a_chance():
+    torch.manual_seed(0)
+    boxes = [[x, 300.0, x + 20, 320] for x in (0.0, 300, 600)]  # no two share a patch
+    shown = set()
+    for _ in range(60):
+        left = around_objects(objects(boxes), 15, 16, CELLS).corners[0, 0] * 16
+        shown |= {x for x, _, end, _ in boxes if left <= x and end <= left + 240}
+    assert shown == {0, 300, 600}
+
+
+def test_random_patches_lie_anywhere_inside():
+    torch.manual_seed(0)
+    cells = torch.tensor([[18, 15], [10, 17]])
+    found = anywhere(torch.tensor([200, 100]), 15, cells)
+    assert found.images.bincount().tolist() == [200, 100]
+    first, second = (found.corners[found.images == image] for image in (0, 1))
+    assert first.unique(dim=0).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
+    assert second.unique(dim=0).tolist() == [[0, 0], [1, 0], [2, 0]]
+    assert anywhere(torch.tensor([0, 0]), 15, cells).corners.shape == (0, 2)
+
+
+def test_every_image_is_filled_up_by_itself():
+    # image 0 has three and is given one of two, image 1 five and none, image 2 none and all it has
+    first = squares([0, 1, 0, 1, 1, 0, 1, 1])
+    more = squares([2, 0, 1, 0, 2], first=100)
+    found = filled(first, more, 4, 3)
+    assert found.images.tolist() == [*first.images.tolist(), 2, 0, 2]
+    assert found.corners[8:, 0].tolist() == [100, 101, 104]
+    assert filled(squares([]), squares([]), 4, 2).images.tolist() == []

@@ -1,0 +1,257 @@
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.modeling.box_coding import xyzr_to_xyxy
+from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
+
+SIZES = torch.tensor([[64.0, 96.0], [60.0, 90.0]])
+
+
+def objects(*counts: int) -> list[dict[str, Tensor]]:
+    boxes = torch.tensor([[10.0, 10, 40, 50], [30, 5, 80, 60], [50, 20, 60, 30]])
+    return [{"boxes": boxes[:count], "labels": torch.arange(count)} for count in counts]
+
+
+def gradient_size(parameters: Iterable[nn.Parameter]) -> float:
+    """Sum of the absolute gradients; a parameter that the graph does not reach counts as zero."""
+    return sum(p.grad.abs().sum().item() for p in parameters if p.grad is not None)
+
+
+@pytest.mark.parametrize("num_stages", [1, 2, 4])
+def test_shapes(num_stages: int, make_decoder, make_maps, make_queries):
+    found = make_decoder(num_stages=num_stages)(make_maps(), *make_queries())
+    assert found.logits.shape == (num_stages, 2, 5, 3)
+    assert found.boxes.shape == (num_stages, 2, 5, 4)
+    assert found.boxes_xyzr.shape == (num_stages, 2, 5, 4)
+    assert found.content.shape == (num_stages, 2, 5, 32)
+
+
+def test_boxes_of_both_forms_are_the_same(make_decoder, make_maps, make_queries, randomise):
+    found = randomise(make_decoder())(make_maps(), *make_queries())
+    assert torch.equal(found.boxes, xyzr_to_xyxy(found.boxes_xyzr))
+
+
+def test_a_fresh_decoder_leaves_the_boxes(make_decoder, make_maps, make_queries):
+    content, boxes = make_queries()
+    found = make_decoder()(make_maps(), content, boxes)
+    assert torch.equal(found.boxes_xyzr, boxes.expand(4, -1, -1, -1))
+
+
+def test_every_stage_starts_from_the_last_ones_result(
+    make_decoder, make_maps, make_queries, randomise
+):
+    decoder, maps = randomise(make_decoder(num_stages=2)), make_maps()
+    content, boxes = make_queries()
+    found = decoder(maps, content, boxes)
+    shorter = randomise(make_decoder(num_stages=1))
+    shorter.load_state_dict(
+        {key: value for key, value in decoder.state_dict().items() if key.startswith("stages.0.")}
+    )
+    first = shorter(maps, content, boxes)
+    for name in ("logits", "boxes_xyzr", "content"):
+        assert torch.equal(getattr(first, name)[0], getattr(found, name)[0])
+    second = decoder.stages[1](maps, found.content[0], found.boxes_xyzr[0], EMPTY_BANK)
+    torch.testing.assert_close(second.logits, found.logits[1])
+    torch.testing.assert_close(second.boxes_xyzr, found.boxes_xyzr[1])
+
+
+@pytest.mark.parametrize(
+    ("first_reuse_stage", "reused"),
+    [(2, [0, 0, 1, 2, 3]), (3, [0, 0, 0, 1, 2]), (5, [0] * 5), (None, [0] * 5)],
+)
+def test_first_reuse_stage_sets_who_reuses_how_many(first_reuse_stage, reused, make_decoder):
+    decoder = make_decoder(num_stages=5, first_reuse_stage=first_reuse_stage)
+    found = [
+        stage.mixing.channel_reuse.num_reused if stage.mixing.channel_reuse is not None else 0
+        for stage in decoder.stages
+    ]
+    assert found == reused
+    assert [stage.mixing.spatial_reuse is not None for stage in decoder.stages] == [
+        number > 0 for number in reused
+    ]
+
+
+def test_stages_reuse_the_filters_from_the_one_before_the_first_reuse(
+    make_decoder, make_maps, make_queries, randomise
+):
+    decoder = randomise(make_decoder(num_stages=5))
+    banks = []
+    for stage in decoder.stages:
+        stage.mixing.register_forward_hook(lambda _, args, out: banks.append((args[2], out[1])))
+    decoder(make_maps(), *make_queries())
+    handed, returned = zip(*banks, strict=True)
+    assert handed[1:] == returned[:-1]
+    assert handed[0].channel == ()
+    own = [bank.channel[-1] for bank in returned]
+    # stage 1 begins anew, so stages 2, 3 and 4 get the filters of 1; 1, 2; and 1, 2, 3
+    assert [len(bank.channel) for bank in handed] == [0, 1, 1, 2, 3]
+    for number in (2, 3, 4):
+        for position, channel in enumerate(handed[number].channel):
+            assert channel is own[1 + position]
+
+
+def test_first_stage_samples_its_own_number_of_points(make_decoder):
+    decoder = make_decoder(num_stages=3, point_groups=2, first_point_groups=6)
+    groups = [stage.sampler.point_groups for stage in decoder.stages]
+    assert groups == [6, 2, 2]
+    assert [stage.mixing.filter_shape for stage in decoder.stages] == [(8, 12), (8, 4), (4, 4)]
+
+
+def test_boxes_of_a_stage_have_no_gradient_through_the_boxes_before(
+    make_decoder, make_maps, make_queries, randomise
+):
+    decoder = randomise(make_decoder(num_stages=3))
+    found = decoder(make_maps(), *make_queries())
+    (found.boxes[2].square().mean() + found.logits[2].square().mean()).backward()
+    for earlier in decoder.stages[:2]:
+        assert gradient_size(earlier.box_head.parameters()) == 0
+        assert gradient_size(earlier.class_head.parameters()) == 0
+    assert gradient_size(decoder.stages[2].box_head.parameters()) > 0
+
+
+def test_content_and_filters_have_a_gradient_through_the_stages(
+    make_decoder, make_maps, make_queries, randomise
+):
+    decoder = randomise(make_decoder(num_stages=3))
+    content, boxes = make_queries()
+    found = decoder(make_maps(), content.requires_grad_(), boxes.requires_grad_())
+    found.logits[2].square().mean().backward()
+    assert content.grad.abs().sum() > 0
+    for stage in decoder.stages:
+        for part in (stage.attention, stage.sampler, stage.mixing, stage.ffn):
+            assert gradient_size(part.parameters()) > 0
+
+
+def test_filters_have_a_gradient_where_the_content_has_none(
+    make_decoder, make_maps, make_queries, randomise
+):
+    decoder = randomise(make_decoder(num_stages=3))
+    # cut the content between stages 1 and 2, so that only the bank joins them
+    decoder.stages[2].register_forward_pre_hook(
+        lambda _, args: (args[0], args[1].detach(), *args[2:])
+    )
+    decoder(make_maps(), *make_queries()).logits[2].square().mean().backward()
+    assert gradient_size(decoder.stages[1].mixing.filters.parameters()) > 0
+    assert gradient_size(decoder.stages[1].ffn.parameters()) == 0
+
+
+@pytest.mark.parametrize("first_reuse_stage", [2, None])
+def test_every_parameter_takes_part(
+    first_reuse_stage, make_decoder, make_maps, make_queries, randomise
+):
+    decoder = randomise(make_decoder(first_reuse_stage=first_reuse_stage))
+    found = decoder(make_maps(), *make_queries())
+    (found.logits.square().mean() + found.boxes.square().mean()).backward()
+    unused = [name for name, p in decoder.named_parameters() if p.grad is None]
+    assert unused == []
+    zero = [name for name, p in decoder.named_parameters() if not p.grad.any()]
+    assert zero == []
+
+
+def test_images_of_a_batch_do_not_mix(make_decoder, make_maps, make_queries, randomise):
+    decoder = randomise(make_decoder()).double()
+    maps, queries = make_maps(dtype=torch.float64), make_queries(dtype=torch.float64)
+    both = decoder(maps, *queries)
+    for image in range(2):
+        part = slice(image, image + 1)
+        one = decoder([x[part] for x in maps], *(x[part] for x in queries))
+        for found, wanted in zip(one[:4], both[:4], strict=True):
+            torch.testing.assert_close(found, wanted[:, part])
+
+
+def test_the_order_of_queries_does_not_matter(make_decoder, make_maps, make_queries, randomise):
+    decoder, maps = randomise(make_decoder()).double(), make_maps(dtype=torch.float64)
+    content, boxes = make_queries(dtype=torch.float64)
+    order = torch.tensor([4, 1, 3, 0, 2])
+    found = decoder(maps, content[:, order], boxes[:, order])
+    for moved, wanted in zip(found[:4], decoder(maps, content, boxes)[:4], strict=True):
+        torch.testing.assert_close(moved, wanted[:, :, order])
+
+
+def test_numerical_gradient_of_one_stage(make_decoder, make_maps, make_queries, randomise):
+    decoder = randomise(make_decoder(num_stages=1)).double()
+    maps = make_maps(images=1, size=(32, 32), dtype=torch.float64)
+    content, boxes = make_queries(images=1, queries=2, dtype=torch.float64)
+    content.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda content: decoder(maps, content, boxes)[:2], content, fast_mode=True
+    )
+
+
+def criterion() -> SetCriterion:
+    return SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (2, 0), (0, 0)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_has_finite_losses_and_gradients(
+    dtype, counts, make_decoder, make_maps, make_queries
+):
+    decoder = make_decoder()
+    with torch.autocast("cpu", dtype=dtype):
+        found = decoder(make_maps(), *make_queries())
+        losses = criterion()(found.logits, found.boxes, objects(*counts), SIZES)
+    assert found.boxes.dtype == torch.float32
+    assert len(losses) == 3 * 4
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    box_heads = [stage.box_head[3].weight for stage in decoder.stages]
+    assert (gradient_size(box_heads) > 0) == (sum(counts) > 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_losses_are_near_those_of_float32(dtype, make_decoder, make_maps, make_queries):
+    decoder = make_decoder()
+    full = decoder(make_maps(), *make_queries())
+    wanted = criterion()(full.logits, full.boxes, objects(3, 1), SIZES)
+    with torch.autocast("cpu", dtype=dtype):
+        half = decoder(make_maps(), *make_queries())
+        found = criterion()(half.logits, half.boxes, objects(3, 1), SIZES)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("num_stages", [1, 3])
+def test_more_objects_than_queries_can_be_trained(
+    num_stages, make_decoder, make_maps, make_queries
+):
+    decoder = make_decoder(num_stages=num_stages)
+    found = decoder(make_maps(), *make_queries(queries=2))
+    losses = criterion()(found.logits, found.boxes, objects(3, 3), SIZES)
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert gradient_size(decoder.stages[-1].box_head.parameters()) > 0
+
+
+@pytest.mark.parametrize("first_reuse_stage", [-1, 0, 1])
+def test_reuse_before_stage_two_is_refused(first_reuse_stage: int, make_decoder):
+    with pytest.raises(ValueError, match=f"must be at least 2, got {first_reuse_stage}"):
+        make_decoder(first_reuse_stage=first_reuse_stage)
+
+
+def test_reuse_at_the_only_stage_is_refused(make_decoder):
+    with pytest.raises(ValueError, match="must be at least 2, got 0"):
+        make_decoder(num_stages=1, first_reuse_stage=0)
+
+
+@pytest.mark.parametrize("changes", [dict(num_groups=3), dict(out_points=7)])
+def test_sizes_that_do_not_divide_are_refused(changes: dict[str, int], make_decoder):
+    with pytest.raises(ValueError, match=r"must be a multiple of num_groups.*must be even"):
+        make_decoder(**changes)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(make_decoder):
+    with pytest.raises(ValueError, match="of num_heads 5"):
+        make_decoder(num_heads=5)
+
+
+def test_the_number_of_maps_must_be_that_of_the_strides(make_decoder, make_maps, make_queries):
+    with pytest.raises(ValueError, match="zip"):
+        make_decoder(strides=(4, 8))(make_maps(), *make_queries())

@@ -1,0 +1,373 @@
+"""Deformable DETR's encoder and decoder layers as neck and stages: shapes, values, gradients."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toy_backbone import ToyBackbone
+
+import stageinteractor
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
+from stageinteractor.errors import MissingDependencyError
+from stageinteractor.modeling import (
+    AnchorGenerator,
+    GeneratedQueries,
+    ParallelDecoder,
+    RelationBlock,
+    StageInteractor,
+)
+from stageinteractor.modeling.decoders.deformable import (
+    DeformableDecoder,
+    DeformableStage,
+    reference_boxes,
+)
+from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
+from stageinteractor.modeling.necks.deformable_encoder import (
+    DeformableEncoder,
+    flattened,
+    unflattened,
+)
+from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.queries import Probing
+
+CONFIG = Path(stageinteractor.__file__).parent / "configs/asag_d_r50_crop_3x.py"
+STRIDES = (8, 16, 32, 64)
+SIZES = dict(num_heads=4, feedforward_dim=48, points=2)
+VALID = torch.tensor([[True, True, False, True, False], [True] * 5])
+DOUBLE = torch.float64
+WITHOUT_EFFECT = "self_attn.k_proj.bias"  # adds the same to all keys of a query
+
+
+def build_neck(**changes: Any) -> DeformableEncoder:
+    torch.manual_seed(0)
+    arguments = dict(in_channels=(8, 8, 8), out_channels=32, num_layers=2, num_groups=4)
+    return DeformableEncoder(**(arguments | SIZES | changes))
+
+
+def build_decoder(**changes: Any) -> DeformableDecoder:
+    torch.manual_seed(0)
+    arguments = dict(num_stages=3, embed_dim=32, num_classes=3)
+    return DeformableDecoder(**(arguments | SIZES | changes))
+
+
+def backbone_maps(height: int = 64, width: int = 96) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        f"res{3 + level}": torch.randn(2, 8, height // s, width // s, generator=generator)
+        for level, s in enumerate(STRIDES[:3])
+    }
+
+
+def make_maps(width: int = 32) -> list[Tensor]:
+    """P3 to P6 of 64 x 96 pixels, of which P6 covers 64 x 128."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(2, width, 64 // s, -(-96 // s), generator=generator, dtype=DOUBLE)
+        for s in STRIDES
+    ]
+
+
+def make_queries(width: int = 32) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    content = torch.randn(2, 5, width, generator=generator, dtype=DOUBLE)
+    noise = torch.rand(2, 5, 4, generator=generator, dtype=DOUBLE)
+    spread = torch.tensor([40.0, 30.0, 2.0, 1.0])
+    return content, torch.tensor([28.0, 17.0, 4.0, -0.5]) + noise * spread
+
+
+def ramps(shapes: list[tuple[int, int]], width: int) -> list[Tensor]:
+    """Maps whose first two channels say where in the image, in pixels, a cell lies."""
+    maps = []
+    for (rows, columns), stride in zip(shapes, STRIDES, strict=True):
+        ramp = torch.zeros(1, width, rows, columns)
+        ramp[:, 0] = (torch.arange(columns) + 0.5) * stride
+        ramp[:, 1] = ((torch.arange(rows) + 0.5) * stride)[:, None]
+        maps.append(ramp)
+    return maps
+
+
+def read_at_the_reference(attention: nn.Module) -> list[Tensor]:
+    """Let deformable attention return the mean, over the levels, of what lies at the reference."""
+    with torch.no_grad():
+        for name in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
+            layer = getattr(attention, name)
+            layer.weight.zero_()
+            layer.bias.zero_()
+            if layer.out_features == layer.in_features and name.endswith("proj"):
+                nn.init.eye_(layer.weight)
+    found: list[Tensor] = []
+    attention.register_forward_hook(lambda module, args, output: found.append(output[0]))
+    return found
+
+
+def test_encoder_gives_four_maps_of_one_width():
+    shapes = [tuple(x.shape) for x in build_neck()(backbone_maps())]
+    assert shapes == [(2, 32, 8, 12), (2, 32, 4, 6), (2, 32, 2, 3), (2, 32, 1, 2)]
+
+
+def test_every_map_of_the_encoder_sees_every_map_of_the_backbone(randomise):
+    neck, maps = randomise(build_neck()), backbone_maps()
+    found = neck(maps)
+    for name in maps:
+        changed = neck({**maps, name: torch.randn_like(maps[name])})
+        assert all((new != old).any() for new, old in zip(changed, found, strict=True))
+
+
+def test_cells_of_the_encoder_read_their_own_place_in_all_levels():
+    """P6 has 3 x 3 cells of 64 pixels for 160 x 160: they must not be squeezed into the image."""
+    neck = build_neck(num_layers=1)
+    shapes = [(20, 20), (10, 10), (5, 5), (3, 3)]
+    for index, ramp in enumerate(ramps(shapes, width=32)):
+        neck.projections[index] = Constant(ramp)
+    (layer,) = neck.encoder.layers
+    found = read_at_the_reference(layer.self_attn)
+    neck(backbone_maps(160, 160))
+    first, second, *_ = found[0].mT.split([size[0] * size[1] for size in shapes], dim=-1)
+    for maps, side, stride in ((first, 20, 8), (second, 10, 16)):
+        across = maps[0, 0].view(side, side)
+        down = maps[0, 1].view(side, side)
+        wanted = (torch.arange(side) + 0.5) * stride
+        inner = (wanted > 32) & (wanted < 128)  # all levels have cells on both sides
+        torch.testing.assert_close(across[inner][:, inner], wanted[inner].expand(inner.sum(), -1))
+        torch.testing.assert_close(down[inner][:, inner], wanted[inner].expand(inner.sum(), -1).mT)
+
+
+class Constant(nn.Module):
+    """Gives the same map for every image."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output.expand(len(features), -1, -1, -1)
+
+
+def test_maps_are_laid_out_cell_after_cell():
+    maps = [torch.arange(6.0).view(1, 1, 2, 3), 10 + torch.arange(2.0).view(1, 1, 1, 2)]
+    flat = flattened(maps, (8, 16))
+    assert flat.values.flatten().tolist() == [0, 1, 2, 3, 4, 5, 10, 11]
+    assert flat.shapes == ((2, 3), (1, 2))
+    assert flat.sizes.tolist() == [[24, 16], [32, 16]]
+    for found, wanted in zip(unflattened(flat.values, flat.shapes), maps, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_references_are_parts_of_what_a_map_covers():
+    box = torch.tensor([[[24.0, 32.0, 4.0, 2.0]]])  # 8 wide, 32 high about (24, 32)
+    found = reference_boxes(box, torch.tensor([[96, 64], [128, 64]]))
+    wanted = torch.tensor([[24 / 96, 32 / 64, 8 / 96, 0.5], [24 / 128, 0.5, 8 / 128, 0.5]])
+    torch.testing.assert_close(found, wanted[None, None])
+
+
+def test_queries_read_where_their_box_lies_in_all_levels():
+    stage = DeformableStage(embed_dim=8, num_classes=3, **SIZES)
+    found = read_at_the_reference(stage.layer.encoder_attn)
+    maps = ramps([(20, 20), (10, 10), (5, 5), (3, 3)], width=8)
+    boxes = torch.tensor([[[100.0, 70.0, 5.0, 0.0], [64.0, 90.0, 3.0, 1.0]]])
+    stage(flattened(maps, STRIDES), torch.randn(1, 2, 8), boxes, EMPTY_BANK)
+    torch.testing.assert_close(found[0][..., :2], boxes[..., :2])
+
+
+def test_points_begin_on_a_ring_in_the_box():
+    layer = DeformableStage(embed_dim=32, num_classes=3, **SIZES).layer
+    assert not layer.encoder_attn.sampling_offsets.weight.any()
+    assert not layer.encoder_attn.attention_weights.weight.any()
+    offsets = layer.encoder_attn.sampling_offsets.bias.view(4, 4, 2, 2)  # heads, levels, points
+    wanted = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    for point in range(2):
+        for level in range(4):
+            found = offsets[:, level, point]
+            torch.testing.assert_close(found, (point + 1) * wanted, rtol=0, atol=1e-6)
+
+
+def test_boxes_stay_and_foreground_is_rare_in_the_beginning():
+    content, boxes = make_queries()
+    found = build_decoder().double()(make_maps(), content, boxes)
+    assert torch.equal(found.boxes_xyzr, boxes.expand(3, -1, -1, -1))
+    head = build_decoder().stages[0].class_head
+    torch.testing.assert_close(head[-1].bias.sigmoid(), torch.full((3,), 0.01))
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_gradients_reach_all_parameters(randomise, parallel: bool):
+    neck, decoder = randomise(build_neck()), randomise(build_decoder())
+    if parallel:
+        decoder = ParallelDecoder(decoder=decoder, embed_dim=32).train()
+    maps = {name: x.requires_grad_() for name, x in backbone_maps().items()}
+    content, boxes = (x.float() for x in make_queries())
+    found = decoder(neck(maps), content.requires_grad_(), boxes)
+    assert found.logits.shape == (3, 2, 5, 3)
+    (found.logits.square().sum() + found.boxes_xyzr.square().mean()).backward()
+    for name, parameter in [*neck.named_parameters(), *decoder.named_parameters()]:
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.any() or name.endswith(WITHOUT_EFFECT), name
+    assert all(x.grad.any() for x in maps.values()) and content.grad.any()
+
+
+def test_a_decoder_gives_what_it_gives_without_padding(randomise):
+    decoder = randomise(build_decoder().double())
+    maps, (content, boxes) = make_maps(), make_queries()
+    found = decoder(maps, content, boxes, VALID)
+    alone = decoder([x[:1] for x in maps], content[:1, VALID[0]], boxes[:1, VALID[0]])
+    together = decoder(maps, content, boxes)
+    assert found.masks == (VALID,)
+    for padded, wanted, without_mask in zip(found[:4], alone[:4], together[:4], strict=True):
+        torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
+        assert (padded[:, :1, VALID[0]] - without_mask[:, :1, VALID[0]]).abs().max() > 1e-3
+
+
+def test_what_a_query_sees_can_be_told_pair_by_pair(randomise):
+    stage = randomise(build_decoder(num_stages=1).double()).stages[0]
+    (content, boxes), flat = make_queries(), flattened(make_maps(), STRIDES)
+    visible = torch.ones(2, 5, 5, dtype=torch.bool)
+    visible[:, :3, 3:] = False  # the first three do not see the last two
+    found = stage(flat, content, boxes, EMPTY_BANK, visible)
+    first = stage(flat, content[:, :3], boxes[:, :3], EMPTY_BANK)
+    everyone = stage(flat, content, boxes, EMPTY_BANK)
+    torch.testing.assert_close(found.content[:, :3], first.content)
+    torch.testing.assert_close(found.content[:, 3:], everyone.content[:, 3:])
+
+
+def test_queries_of_an_image_that_has_padding_only_see_each_other(randomise):
+    decoder = randomise(build_decoder().double())
+    maps, (content, boxes) = make_maps(), make_queries()
+    found = decoder(maps, content, boxes, torch.zeros(2, 5).bool())
+    torch.testing.assert_close(found.logits, decoder(maps, content, boxes).logits)
+
+
+def test_stages_do_not_depend_on_the_size_of_the_padding(randomise):
+    decoder = randomise(build_decoder().double())
+    for stage in decoder.stages:
+        nn.init.zeros_(stage.layer.encoder_attn.value_proj.bias)  # zeros of the maps stay zeros
+    maps, (content, boxes) = make_maps(), make_queries()
+    larger = [
+        nn.functional.pad(x, (0, 128 // s, 0, 64 // s)) for x, s in zip(maps, STRIDES, strict=True)
+    ]
+    found, wanted = decoder(larger, content, boxes), decoder(maps, content, boxes)
+    torch.testing.assert_close(found.logits, wanted.logits)
+    torch.testing.assert_close(found.boxes, wanted.boxes)
+
+
+def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):
+    gradients = []
+    for again in (False, True):
+        decoder = randomise(build_decoder(checkpoint_stages=again).double()).train()
+        content, boxes = make_queries()
+        decoder(make_maps(), content, boxes).logits.square().sum().backward()
+        gradients.append([x.grad for x in decoder.parameters()])
+    for found, wanted in zip(*gradients, strict=True):
+        assert torch.equal(found, wanted) if found is not None else wanted is None
+
+
+def test_half_precision_leaves_boxes_and_positions_in_full_precision(randomise):
+    neck, decoder = randomise(build_neck()), build_decoder()
+    content, boxes = (x.float() for x in make_queries())
+    seen: list[Tensor] = []
+    neck.encoder.register_forward_pre_hook(
+        lambda _, args, inputs: seen.append(inputs["spatial_position_embeddings"]),
+        with_kwargs=True,
+    )
+    neck(backbone_maps())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = decoder(neck(backbone_maps()), content, boxes)
+    assert torch.equal(seen[1], seen[0])
+    assert torch.equal(found.boxes_xyzr, boxes.expand(3, -1, -1, -1))
+    assert found.logits.isfinite().all()
+
+
+def test_names_and_channels_must_agree():
+    with pytest.raises(ValueError, match="must have the same length"):
+        build_neck(in_channels=(8, 8))
+
+
+@pytest.mark.parametrize("build", [build_neck, build_decoder])
+def test_without_transformers_it_says_what_to_install(monkeypatch, build):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match=r"stageinteractor\[transformers\]"):
+        build()
+
+
+def test_transformers_is_imported_by_those_that_build_its_layers_only():
+    code = (
+        "import sys, stageinteractor.modeling, stageinteractor.modeling.decoders.deformable\n"
+        "from stageinteractor.config import load_config\n"
+        f"load_config({str(CONFIG)!r})\n"
+        "assert 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def build_detector() -> StageInteractor:
+    torch.manual_seed(0)
+    return StageInteractor(
+        backbone=ToyBackbone(first=3),
+        neck=build_neck(),
+        queries=GeneratedQueries(
+            generator=AnchorGenerator(
+                embed_dim=32,
+                side=3,
+                channels=2,
+                hidden_dim=16,
+                fixed_anchors=3,
+                square_anchors=2,
+                probing=Probing(side=3, min_anchors=4, max_anchors=12),
+                first_steps=0,
+                feature_strides=STRIDES,
+            ),
+            relation=RelationBlock(
+                embed_dim=32,
+                num_heads=4,
+                feedforward_dim=48,
+                num_classes=3,
+                grid=3,
+                strides=STRIDES,
+            ),
+            loss=AnchorLoss(),
+        ),
+        decoder=ParallelDecoder(decoder=build_decoder(num_stages=2), embed_dim=32),
+        criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
+        postprocessing=TopK(max_detections=6),
+    )
+
+
+def pixels(height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(3, height, width, generator=generator) * 4 - 2
+
+
+def test_a_detector_with_it_learns_everything(randomise):
+    model = randomise(build_detector()).train()
+    objects = [
+        {"boxes": torch.tensor([[8.0, 8, 20, 16], [0, 0, 90, 60]]), "labels": torch.tensor([0, 2])},
+        {"boxes": torch.tensor([[10.0, 10, 16, 30]]), "labels": torch.tensor([1])},
+    ]
+    losses = model.losses([pixels(64, 96), pixels(50, 40, seed=1)], objects)
+    assert len(losses) == 3 + 3 * 3  # anchors; proposals and two stages
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
+    assert [name for name in unused if "bias" not in name] == []
+
+
+def test_detections_do_not_depend_on_the_batch(randomise):
+    model = randomise(build_detector()).eval()
+    images = [pixels(64, 96, seed) * (1 + seed) for seed in range(4)]
+    model.queries.generator.probing = Probing(side=3, keep=0.5, min_anchors=2, max_anchors=99)
+    with torch.no_grad():
+        output, _ = model.decode(model.pad(images), images)
+        together = model.detect(images)
+        alone = [model.detect([image])[0] for image in images]
+    assert output.valid is not None  # otherwise nothing is tested
+    assert len(output.logits) == 2  # proposals and the first stage
+    for found, wanted in zip(together, alone, strict=True):
+        assert len(found) > 0
+        torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found.pred_boxes.tensor, wanted.pred_boxes.tensor, rtol=1e-3, atol=1e-2
+        )

@@ -1,0 +1,143 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stageinteractor.modeling.attention import OverlapAttention
+from stageinteractor.modeling.decoders.stage import DecoderStage
+from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK, DynamicMixing, FilterBank
+from stageinteractor.modeling.sampling.points import GroupedSampler
+
+BANK = FilterBank((torch.zeros(1),), torch.ones(1))
+
+
+class DoubledAttention(nn.Module):
+    def forward(self, content: Tensor, boxes: Tensor) -> Tensor:
+        return 2 * content + boxes[..., :1]
+
+
+class ContentSampler(nn.Module):
+    def forward(self, maps: list[Tensor], content: Tensor, boxes: Tensor):
+        return content * maps[0], maps
+
+
+class SampledMixing(nn.Module):
+    def forward(self, sampled: Tensor, content: Tensor, bank: FilterBank):
+        return sampled - content, FilterBank((*bank.channel, content), sampled)
+
+
+def stub_stage(randomise) -> DecoderStage:
+    parts = dict(attention=DoubledAttention(), sampler=ContentSampler(), mixing=SampledMixing())
+    stage = DecoderStage(**parts, embed_dim=8, feedforward_dim=12, num_classes=3)
+    return randomise(stage).double()
+
+
+def build(num_classes: int = 3) -> DecoderStage:
+    torch.manual_seed(0)
+    sizes = dict(embed_dim=32, num_groups=2, point_groups=2, points_per_group=2)
+    return DecoderStage(
+        attention=OverlapAttention(embed_dim=32, num_heads=4),
+        sampler=GroupedSampler(**sizes),
+        mixing=DynamicMixing(**sizes, out_points=6),
+        embed_dim=32,
+        feedforward_dim=48,
+        num_classes=num_classes,
+    )
+
+
+def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    return scaled * norm.weight + norm.bias
+
+
+def test_parts_follow_each_other_with_residuals_and_norms(randomise, make_queries):
+    stage = stub_stage(randomise)
+    content, boxes = make_queries(width=8, dtype=torch.float64)
+    scale = torch.tensor(3.0, dtype=torch.float64)
+    found = stage([scale], content, boxes, BANK)
+    attended = layer_norm(2 * content + boxes[..., :1], stage.attention_norm)
+    mixed = layer_norm(attended + (3 * attended - attended), stage.mixing_norm)
+    hidden = stage.ffn[0](mixed).clamp(min=0)
+    wanted = layer_norm(mixed + stage.ffn[2](hidden), stage.ffn_norm)
+    torch.testing.assert_close(found.content, wanted)
+    torch.testing.assert_close(found.bank.channel[1], attended)
+    torch.testing.assert_close(found.bank.spatial, 3 * attended)
+    assert found.bank.channel[0] is BANK.channel[0]
+
+
+def test_heads_read_the_new_content(randomise, make_queries):
+    stage = stub_stage(randomise)
+    content, boxes = make_queries(width=8, dtype=torch.float64)
+    found = stage([torch.ones(1).double()], content, boxes, BANK)
+
+    def head(layers: nn.Sequential) -> Tensor:
+        hidden = layer_norm(layers[0](found.content), layers[1]).clamp(min=0)
+        return hidden @ layers[3].weight.T + layers[3].bias
+
+    torch.testing.assert_close(found.logits, head(stage.class_head))
+    deltas = head(stage.box_head)
+    size = torch.exp2(boxes[..., 2:3] + boxes[..., 3:] * torch.tensor([-0.5, 0.5]))
+    wanted = boxes + torch.cat([deltas[..., :2] * size, deltas[..., 2:]], dim=-1)
+    torch.testing.assert_close(found.boxes_xyzr, wanted)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_shapes(num_classes: int, make_maps, make_queries):
+    found = build(num_classes)(make_maps(), *make_queries(), EMPTY_BANK)
+    assert found.logits.shape == (2, 5, num_classes)
+    assert found.boxes_xyzr.shape == (2, 5, 4)
+    assert found.content.shape == (2, 5, 32)
+    assert len(found.bank.channel) == 1
+
+
+def test_a_fresh_stage_leaves_the_boxes_and_expects_background(make_maps, make_queries):
+    stage, (content, boxes) = build(), make_queries()
+    assert torch.equal(stage(make_maps(), content, boxes, EMPTY_BANK).boxes_xyzr, boxes)
+    prior = stage.class_head[3].bias.sigmoid()
+    torch.testing.assert_close(prior, torch.full((3,), 0.01))
+    assert stage.class_head[3].bias[0].item() == pytest.approx(-math.log(99.0))
+    assert stage.class_head[3].weight.abs().sum() > 0
+
+
+def test_prior_probability_sets_the_class_bias():
+    stage = build()
+    stage.reset_parameters(prior_probability=0.2)
+    torch.testing.assert_close(stage.class_head[3].bias.sigmoid(), torch.full((3,), 0.2))
+
+
+def test_boxes_carry_the_gradient_of_their_refinement_only(randomise, make_maps, make_queries):
+    stage = randomise(build())
+    content, boxes = make_queries()
+    stage(make_maps(), content, boxes, EMPTY_BANK).boxes_xyzr.sum().backward()
+    assert stage.box_head[3].weight.grad.abs().sum() > 0
+    assert stage.ffn[0].weight.grad.abs().sum() > 0
+    assert stage.class_head[3].weight.grad is None
+
+
+def test_gradient_is_the_numerical_one(randomise, make_queries):
+    stage = stub_stage(randomise)
+    content, boxes = make_queries(images=1, queries=2, width=8, dtype=torch.float64)
+    maps = [torch.ones(1).double()]
+
+    def run(content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return stage(maps, content, boxes, BANK)[:3]
+
+    assert torch.autograd.gradcheck(run, (content.requires_grad_(), boxes.requires_grad_()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_boxes_stay_float32_under_autocast(dtype, randomise, make_maps, make_queries):
+    stage = randomise(build())
+    with torch.autocast("cpu", dtype=dtype):
+        found = stage(make_maps(), *make_queries(), EMPTY_BANK)
+    assert found.logits.dtype == dtype
+    assert found.boxes_xyzr.dtype == torch.float32
+    wanted = stage(make_maps(), *make_queries(), EMPTY_BANK).boxes_xyzr
+    torch.testing.assert_close(found.boxes_xyzr, wanted, rtol=0.05, atol=0.5)
+
+
+def test_content_of_another_width_is_refused(make_maps, make_queries):
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        build()(make_maps(), *make_queries(width=24), EMPTY_BANK)

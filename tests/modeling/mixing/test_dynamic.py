@@ -1,0 +1,167 @@
+import pytest
+import torch
+from torch import Tensor
+
+from stageinteractor.modeling.mixing.dynamic import (
+    EMPTY_BANK,
+    DynamicMixing,
+    FilterBank,
+)
+from stageinteractor.modeling.mixing.ops import plane_norm_relu
+
+# B = 2, N = 3, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, O = 10
+SIZES = dict(embed_dim=8, num_groups=2, point_groups=3, points_per_group=2, out_points=10)
+ROWS = 2 * 3 * 2  # B N G
+
+
+def build(num_reused: int = 0) -> DynamicMixing:
+    torch.manual_seed(0)
+    return DynamicMixing(**SIZES, num_reused=num_reused).double()
+
+
+def inputs(seed: int = 1) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(seed)
+    sampled = torch.randn(2, 3, 2, 6, 4, dtype=torch.float64)
+    return sampled, torch.randn(2, 3, 8, dtype=torch.float64)
+
+
+def filters_of(count: int, seed: int = 2) -> FilterBank:
+    torch.manual_seed(seed)
+    channel = [torch.randn(ROWS, 4, 4, dtype=torch.float64) for _ in range(count)]
+    return FilterBank(tuple(channel), torch.randn(ROWS, 10, 6, dtype=torch.float64))
+
+
+def plane_norm(x: Tensor) -> Tensor:
+    return ((x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt()).clamp(min=0)
+
+
+def test_plane_norm_by_hand():
+    # 1, 3, 5, 7 have mean 4 and variance 5; what lies below the mean becomes 0
+    x = torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])
+    wanted = torch.tensor([[[0.0, 0.0], [1.0, 3.0]]]) / (5 + 1e-5) ** 0.5
+    torch.testing.assert_close(plane_norm_relu(x), wanted)
+
+
+def test_planes_are_normalised_one_by_one():
+    x = inputs()[0].view(-1, 6, 4)[:3]
+    found = plane_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
+    for index in range(3):
+        torch.testing.assert_close(found[index], plane_norm(x[index]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_reused", [0, 1, 3])
+def test_shapes(num_reused: int):
+    mixed, bank = build(num_reused)(*inputs(), filters_of(num_reused))
+    assert mixed.shape == (2, 3, 8)
+    assert [x.shape for x in bank.channel] == [(ROWS, 4, 4)] * (num_reused + 1)
+    rows = 5 if num_reused else 10  # those that the stage generated itself
+    assert bank.spatial.shape == (ROWS, rows, 6)
+
+
+def test_mixing_without_reuse_equals_plain_loops(randomise):
+    mixing = randomise(build())
+    sampled, content = inputs()
+    found, bank = mixing(sampled, content, EMPTY_BANK)
+    generated = mixing.filters(content).view(2, 3, 2, 4 * 4 + 10 * 6)
+    biases = mixing.biases(content).view(2, 3, 2, 4 + 10)
+    for image in range(2):
+        for query in range(3):
+            flat = []
+            for group in range(2):
+                place = image, query, group
+                channel = generated[place][:16].view(4, 4)
+                spatial = generated[place][16:].view(10, 6)
+                h = plane_norm(sampled[place] @ channel + biases[place][:4])
+                y = plane_norm(spatial @ h + biases[place][4:, None])
+                flat += [y[point] for point in range(10)]
+                row = (image * 3 + query) * 2 + group
+                torch.testing.assert_close(bank.channel[0][row], channel)
+                torch.testing.assert_close(bank.spatial[row], spatial)
+            wanted = mixing.out_proj(torch.cat(flat))
+            torch.testing.assert_close(found[image, query], wanted)
+
+
+def test_mixing_with_reuse_puts_the_reuse_between_its_steps(randomise):
+    mixing, bank = randomise(build(2)), filters_of(2)
+    sampled, content = inputs()
+    found, after = mixing(sampled, content, bank)
+    generated = mixing.filters(content).view(ROWS, 4 * 4 + 5 * 6)
+    channel = generated[:, :16].view(ROWS, 4, 4)
+    spatial = generated[:, 16:].view(ROWS, 5, 6)
+    biases = mixing.biases(content).view(ROWS, 1, 14)
+    x = sampled.view(ROWS, 6, 4)
+    h = torch.stack([plane_norm(plane) for plane in x @ channel + biases[..., :4]])
+    h = mixing.channel_reuse(x, h, content, channel, bank.channel)
+    y = mixing.spatial_reuse(h, content, spatial, bank.spatial, biases[..., 4:].transpose(1, 2))
+    wanted = mixing.out_proj(y.view(2, 3, -1))
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(after.spatial, spatial)
+
+
+def test_a_stage_without_reuse_restarts_the_bank():
+    bank = filters_of(1)
+    _, after = build()(*inputs(), bank)
+    assert len(after.channel) == 1
+    assert after.channel[0] is not bank.channel[0]
+
+
+def test_a_stage_with_reuse_appends_to_the_bank():
+    bank = filters_of(2)
+    _, after = build(2)(*inputs(), bank)
+    assert after.channel[:2] == bank.channel
+    assert len(after.channel) == 3
+    assert len(bank.channel) == 2  # the bank that came in is what it was
+
+
+def test_filters_begin_as_biases_and_the_output_as_one_bias():
+    mixing = build()
+    (sampled, content), (other, _) = inputs(), inputs(seed=9)
+    mixed, bank = mixing(sampled, content, EMPTY_BANK)
+    assert torch.equal(mixed, mixing.out_proj.bias.expand_as(mixed))
+    assert torch.equal(mixing(other, content, EMPTY_BANK)[0], mixed)
+    per_group = bank.channel[0].view(6, 2, 4, 4)
+    assert torch.equal(per_group, per_group[:1].expand_as(per_group))
+    assert not torch.equal(per_group[0, 0], per_group[0, 1])
+
+
+def test_empty_bank_is_empty():
+    assert EMPTY_BANK.channel == ()
+    assert EMPTY_BANK.spatial is None
+
+
+def test_half_of_the_rows_are_generated_where_filters_are_reused():
+    # G (Dc^2 + O P) and G (Dc^2 + O P / 2)
+    assert build(0).filters.out_features == 2 * (16 + 60)
+    assert build(1).filters.out_features == 2 * (16 + 30)
+
+
+def test_reused_filters_get_a_gradient(randomise):
+    mixing, bank = randomise(build(2)), filters_of(2)
+    for tensor in (*bank.channel, bank.spatial):
+        tensor.requires_grad_()
+    mixed, _ = mixing(*inputs(), bank)
+    mixed.square().sum().backward()
+    for channel in bank.channel:
+        assert channel.grad.abs().sum(dim=(1, 2)).min() > 0
+    rows = bank.spatial.grad.abs().sum(dim=(0, 2))
+    assert rows[:5].min() > 0
+    assert rows[5:].tolist() == [0.0] * 5  # the second half of the rows is not reused
+
+
+@pytest.mark.parametrize("num_reused", [0, 2])
+def test_gradient_is_the_numerical_one(num_reused: int, randomise):
+    mixing, bank = randomise(build(num_reused)), filters_of(num_reused)
+    sampled, content = inputs()
+    small = FilterBank(tuple(x[:2] for x in bank.channel), bank.spatial[:2])
+
+    def mix(sampled: Tensor, content: Tensor) -> Tensor:
+        return mixing(sampled, content, small)[0]
+
+    pair = sampled[:1, :1].requires_grad_(), content[:1, :1].requires_grad_()
+    assert torch.autograd.gradcheck(mix, pair)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_bank_of_another_length_is_refused(count: int):
+    with pytest.raises(ValueError, match=f"expected 2 reused filters, got {count}"):
+        build(2)(*inputs(), filters_of(count))
