@@ -42,7 +42,7 @@ demo-deformable: $(STAMP) ## Hugging Face's Deformable DETR with the assigner an
 	$(BIN)/python tools/report.py output/demo_deformable_per_stage output/demo_deformable
 
 benchmark: $(STAMP) ## time and memory of every part, beside this machine's limits: output/benchmark
-	$(BIN)/python tools/benchmark.py --published --anchors --scaling output/benchmark/scaling.png \
+	$(BIN)/python -m benchmarks --reference --anchors --scaling output/benchmark/scaling.png \
 		--json output/benchmark/result.json
 
 define prepare

@@ -12,10 +12,10 @@ from os.path import expanduser
 import torch
 from tabulate import tabulate
 
-from stageinteractor.benchmark.inputs import Batch, synthetic_batch, untrained_model
 from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling.complexity import model_cost, training_bytes
+from stageinteractor.synthetic import Batch, synthetic_batch, untrained_model
 
 
 @command

@@ -8,10 +8,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..engine.run import build_optimizer
-from .floors import size_of
-from .inputs import Batch
+from stageinteractor.engine.run import build_optimizer
+from stageinteractor.synthetic import Batch
+
 from .recording import Mixed
+from .roofline import size_of
 from .rows import INFERENCE, TRAINING, Job
 
 

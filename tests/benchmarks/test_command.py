@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stageinteractor.benchmark.run import prepare
+from benchmarks.__main__ import main
+from benchmarks.run import prepare
 
 DEMO = Path(__file__).parents[2] / "projects/stageinteractor/configs/demo"
 SMALL = [
@@ -29,17 +30,12 @@ INFERENCE = ["backbone", "neck", "queries", "decoder", *STAGE_PARTS, "postproces
 TRAINING = ["data loading", *INFERENCE[:-1], "matcher", "assigner", "losses", "criterion"]
 
 
-@pytest.fixture(scope="module")
-def main(load_tool):
-    return load_tool("benchmark").main
-
-
 def small(*more: str) -> list[str]:
     return ["--config-file", str(DEMO / "digits_in_photos.py"), *SMALL, *more]
 
 
 @pytest.fixture(scope="module")
-def run(main, tmp_path_factory):
+def run(tmp_path_factory):
     """What one run wrote and printed."""
     import contextlib
     import io
@@ -100,12 +96,12 @@ def test_settings_and_machine_are_in_the_result(run):
 
 
 @pytest.fixture
-def quick(main, monkeypatch):
+def quick(monkeypatch):
     """The tool without the measurement, whose rows are those of an old result."""
     namespace = main.__wrapped__.__globals__
-    from stageinteractor.benchmark.floors import Rates
-    from stageinteractor.benchmark.rows import Row
-    from stageinteractor.benchmark.timing import Timing
+    from benchmarks.roofline import Rates
+    from benchmarks.rows import Row
+    from benchmarks.timing import Timing
 
     row = Row("neck", "inference", None, True, 1, Timing((0.5, 0.5)), 10, 10, 10, 0.1)
     monkeypatch.setitem(namespace, "measure_subject", lambda *_: (Rates(1e9, 1e9), [row]))
@@ -128,19 +124,19 @@ def test_a_result_of_other_settings_is_refused_before_anything_is_measured(quick
     assert "objects 3 instead of 4" in capsys.readouterr().err
 
 
-def test_the_ratios_to_the_published_arrangement(quick, tmp_path, monkeypatch, capsys):
-    from stageinteractor.benchmark import ratios
+def test_ratios_to_the_reference_implementation(quick, tmp_path, monkeypatch, capsys):
+    from benchmarks import ratios
 
     row = ratios.Row("decoder forward", 30.0, 20.0, "ms", 1.5, 1.3)
     monkeypatch.setattr(ratios, "ratio_rows", lambda **_: [row])
-    assert quick(small("--published", "--json", str(tmp_path / "new.json"))) == 0
+    assert quick(small("--reference", "--json", str(tmp_path / "new.json"))) == 0
     told = capsys.readouterr().out
     assert re.search(r"decoder forward +30 ms +20 ms +1.50 +1.30", told)
-    assert json.loads((tmp_path / "new.json").read_text())["published"][0]["ratio"] == 1.5
+    assert json.loads((tmp_path / "new.json").read_text())["reference"][0]["ratio"] == 1.5
 
 
 def test_what_it_costs_to_find_queries(quick, tmp_path, monkeypatch, capsys):
-    from stageinteractor.benchmark import anchors
+    from benchmarks import anchors
 
     asked = []
     row = anchors.AnchorRow("anchors", 100, (5, 4), 30.0, 0.25)
@@ -158,7 +154,7 @@ def test_found_queries_have_no_number_among_the_settings():
     assert len(subject.batch) == 1 and subject.model.decoder.num_classes == 10
 
 
-def test_bf16_runs_on_a_cpu(main, tmp_path):
+def test_bf16_runs_on_a_cpu(tmp_path):
     path = tmp_path / "bf16.json"
     assert main(small("--precision", "bf16", "--json", str(path))) == 0
     result = json.loads(path.read_text())
@@ -176,13 +172,13 @@ def test_bf16_runs_on_a_cpu(main, tmp_path):
         (["model.decoder.stages=3"], "config key 'model.decoder.stages' does not exist"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(main, capsys, more, told):
+def test_what_cannot_be_used_is_told_in_one_line(capsys, more, told):
     assert main(small(*more)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and told in error
 
 
-def test_another_kind_of_model_is_refused(main, capsys):
+def test_another_kind_of_model_is_refused(capsys):
     config = DEMO / "digits_in_photos_deformable_detr.py"
     assert main(["--config-file", str(config), "--device", "cpu"]) == 2
     assert "only StageInteractor's parts" in capsys.readouterr().err

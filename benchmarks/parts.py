@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .floors import size_of
-from .inputs import Batch
+from stageinteractor.synthetic import Batch
+
 from .mixing_parts import block_calls, split_mixing
 from .recording import (
     Answer,
@@ -25,6 +25,7 @@ from .recording import (
     recorded,
     replaced,
 )
+from .roofline import size_of
 
 STAGE = r"decoder\.(?:decoder\.)?stages\.(\d+)\."  # in order, or side by side
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from stageinteractor.benchmark import anchors
-from stageinteractor.benchmark.report import anchor_table
+from benchmarks import anchors
+from benchmarks.report import anchor_table
 from stageinteractor.modeling.anchors.anchor_head import AnchorHead
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..modeling.complexity import UNKNOWN_TO_TORCH
+from stageinteractor.modeling.complexity import UNKNOWN_TO_TORCH
+
 from .timing import interleaved
 
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices

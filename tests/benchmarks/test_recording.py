@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from stageinteractor.benchmark.recording import (
+from benchmarks.recording import (
     Answer,
     Call,
     Watched,

@@ -1,9 +1,9 @@
-"""The published arrangement of the decoder gives what ours gives."""
+"""The reference implementation of the decoder gives what ours gives."""
 
 import pytest
 import torch
 
-from stageinteractor.benchmark.published import PublishedDecoder
+from benchmarks.reference_decoder import ReferenceDecoder
 from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
 
 STRIDES = (4, 8, 16, 32)
@@ -44,7 +44,7 @@ def assert_close(found, wanted):
 
 
 def test_all_outputs_are_equal(decoder, inputs):
-    for found, wanted in zip(PublishedDecoder(decoder)(*inputs), decoder(*inputs), strict=True):
+    for found, wanted in zip(ReferenceDecoder(decoder)(*inputs), decoder(*inputs), strict=True):
         assert_close(found, wanted)
 
 
@@ -59,16 +59,16 @@ def test_all_gradients_are_equal(decoder, inputs):
         loss = (output.logits * weights + output.boxes * weights / 10).sum()
         return torch.autograd.grad(loss, list(leaves.values()))
 
-    pairs = zip(gradients(PublishedDecoder(decoder)), gradients(decoder), strict=True)
+    pairs = zip(gradients(ReferenceDecoder(decoder)), gradients(decoder), strict=True)
     for name, (found, wanted) in zip(leaves, pairs, strict=True):
         scale = 1 + wanted.abs().max()
         assert ((found - wanted).abs() / scale).max() < 1e-9, name
 
 
 def test_layers_without_effect_take_no_gradient(decoder, inputs):
-    published = PublishedDecoder(decoder)
-    assert [len(layers) for layers in published.scores] == [0, 0, 1, 2, 3]
-    output = published(*inputs)
+    reference = ReferenceDecoder(decoder)
+    assert [len(layers) for layers in reference.scores] == [0, 0, 1, 2, 3]
+    output = reference(*inputs)
     (output.logits.sum() + output.boxes.sum()).backward()
-    for parameter in published.scores.parameters():
+    for parameter in reference.scores.parameters():
         assert parameter.grad.abs().max() == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stageinteractor.benchmark import scaling
+from benchmarks import scaling
 from stageinteractor.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "projects/stageinteractor/configs"

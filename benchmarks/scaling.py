@@ -23,12 +23,13 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
-from ..config import instantiate
-from ..modeling import InitialQueries
-from ..visualization.figures import new_figure, save_figure
-from .floors import count_flops
-from .inputs import move_parameters, random_boxes
+from stageinteractor.config import instantiate
+from stageinteractor.modeling import InitialQueries
+from stageinteractor.synthetic import move_parameters, random_boxes
+from stageinteractor.visualization.figures import new_figure, save_figure
+
 from .recording import forget_gradients
+from .roofline import count_flops
 from .timing import interleaved
 
 BASE = {"stages": 6, "images": 1, "queries": 100, "objects": 20}

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..modeling import AdaMixerDecoder, AnchorGenerator, InitialQueries, RelationBlock
-from ..modeling.anchors.anchor_head import AnchorHead
-from ..modeling.box_coding import xyxy_to_xyzr
-from .inputs import move_parameters
+from stageinteractor.modeling import AdaMixerDecoder, AnchorGenerator, InitialQueries, RelationBlock
+from stageinteractor.modeling.anchors.anchor_head import AnchorHead
+from stageinteractor.modeling.box_coding import xyxy_to_xyzr
+from stageinteractor.synthetic import move_parameters
+
 from .run import PRECISIONS
 from .timing import interleaved
 

@@ -1,10 +1,10 @@
-"""The published arrangement of the criterion gives what ours gives."""
+"""The reference implementation of the criterion gives what ours gives."""
 
 import pytest
 import torch
 
+from benchmarks.reference_criterion import ReferenceCriterion
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
-from stageinteractor.benchmark.published_criterion import PublishedCriterion
 from stageinteractor.criterion import FocalLoss, SetCriterion
 
 COUNTS = {
@@ -33,12 +33,12 @@ def as_matches(pairs, shape):
 @objects
 def test_matches_and_class_targets_are_equal(criterion, make_case, counts):
     logits, boxes, targets, sizes = make_case(12, counts)
-    published = PublishedCriterion(criterion)
-    pairs = published.match(logits, boxes, targets, sizes)
+    reference = ReferenceCriterion(criterion)
+    pairs = reference.match(logits, boxes, targets, sizes)
     matches = criterion.matcher(logits, boxes, targets, sizes)
     assert torch.equal(as_matches(pairs, matches.shape), matches)
     wanted = criterion.assigner(boxes, matches, targets, 3)
-    assert torch.equal(torch.stack(published.class_targets(boxes, pairs, targets, 3)), wanted)
+    assert torch.equal(torch.stack(reference.class_targets(boxes, pairs, targets, 3)), wanted)
     assert (counts == (0, 0)) or wanted.sum() > (matches >= 0).sum()  # labels are gathered
 
 
@@ -52,7 +52,7 @@ def test_losses_and_their_gradients_are_equal(criterion, make_case, counts):
         weighted = sum((1 + place) * losses[name] for place, name in enumerate(sorted(losses)))
         return losses, torch.autograd.grad(weighted, leaves)
 
-    (found, gradients), (wanted, expected) = run(PublishedCriterion(criterion)), run(criterion)
+    (found, gradients), (wanted, expected) = run(ReferenceCriterion(criterion)), run(criterion)
     assert set(found) == set(wanted)
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12)

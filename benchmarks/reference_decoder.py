@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..modeling.box_coding import xyzr_to_xyxy
-from ..modeling.decoders.cascade import DecoderOutput
-from ..modeling.decoders.stage import DecoderStage
-from ..modeling.decoders.stageinteractor import StageInteractorDecoder
-from ..modeling.mixing.dynamic import DynamicMixing
-from ..modeling.mixing.reuse import ChannelReuse, SpatialReuse, StaticMixing
-from ..modeling.sampling.points import GroupedSampler, level_weights
-from ..modeling.sampling.reference import sample_levels
+from stageinteractor.modeling.box_coding import xyzr_to_xyxy
+from stageinteractor.modeling.decoders.cascade import DecoderOutput
+from stageinteractor.modeling.decoders.stage import DecoderStage
+from stageinteractor.modeling.decoders.stageinteractor import StageInteractorDecoder
+from stageinteractor.modeling.mixing.dynamic import DynamicMixing
+from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse, StaticMixing
+from stageinteractor.modeling.sampling.points import GroupedSampler, level_weights
+from stageinteractor.modeling.sampling.reference import sample_levels
 
 
 class BankEntry(NamedTuple):
@@ -37,8 +37,8 @@ class BankEntry(NamedTuple):
 Bank = tuple[BankEntry, ...]
 
 
-class PublishedDecoder(nn.Module):
-    """Run a decoder in the published arrangement.
+class ReferenceDecoder(nn.Module):
+    """Run a decoder in the reference implementation.
 
     Args:
         decoder: with reuse and static mixing as published; its parameters are used, not copied.

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from stageinteractor.benchmark.inputs import move_parameters, synthetic_batch, untrained_model
-from stageinteractor.benchmark.parts import (
+from benchmarks.parts import (
     inference_calls,
     least_bytes,
     select_parts,
     training_calls,
 )
-from stageinteractor.benchmark.recording import training_run
+from benchmarks.recording import training_run
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling import AdaMixerDecoder
+from stageinteractor.synthetic import move_parameters, synthetic_batch, untrained_model
 
 STAGES = 4
 SMALL = [

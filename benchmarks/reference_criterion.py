@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..assigner import CrossStageAssigner, HungarianMatcher
-from ..assigner.boxes import box_giou, box_iou, cxcywh_to_xyxy, xyxy_to_cxcywh
-from ..assigner.targets import Target
-from ..criterion import FocalLoss, SetCriterion
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.assigner.boxes import box_giou, box_iou, cxcywh_to_xyxy, xyxy_to_cxcywh
+from stageinteractor.assigner.targets import Target
+from stageinteractor.criterion import FocalLoss, SetCriterion
 
 
 class Pairs(NamedTuple):
@@ -32,8 +32,8 @@ class Pairs(NamedTuple):
 Matches = list[list[Pairs]]  # by stage and image
 
 
-class PublishedCriterion:
-    """Compute the losses of a criterion in the published arrangement.
+class ReferenceCriterion:
+    """Compute the losses of a criterion in the reference implementation.
 
     Args:
         criterion: ours, with the matcher, assigner and class loss of the published model.

@@ -9,9 +9,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..errors import DataError
-from ..files import atomic_write_text
-from .floors import Rates
+from stageinteractor.errors import DataError
+from stageinteractor.files import atomic_write_text
+
+from .roofline import Rates
 from .rows import INFERENCE, TRAINING, Row, sum_over_stages
 
 Result = dict[str, Any]
@@ -206,7 +207,7 @@ def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         [
             row["name"],
-            f"{_ms(row['published'])} {row['unit']}",
+            f"{_ms(row['reference'])} {row['unit']}",
             f"{_ms(row['ours'])} {row['unit']}",
             f"{row['ratio']:.2f}",
             f"{row['target']:.2f}",
@@ -214,7 +215,7 @@ def ratio_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     return _aligned(
-        lines, ["against the published arrangement", "published", "ours", "ratio", "target"]
+        lines, ["against the reference implementation", "reference", "ours", "ratio", "target"]
     )
 
 

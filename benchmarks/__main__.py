@@ -1,10 +1,9 @@
 """Measure time and peak memory of every part of a model, beside the least they could be here.
 
-tools/benchmark.py --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py \\
-    --json output/benchmark.json
-tools/benchmark.py --against output/benchmark.json     # the same again, after a change
-tools/benchmark.py --published --scaling output/scaling.png
-tools/benchmark.py --anchors    # what ASAG's anchor generator costs beside a decoder stage, too
+python -m benchmarks --json output/benchmark.json       # StageInteractor R50
+python -m benchmarks --against output/benchmark.json    # the same again, after a change
+python -m benchmarks --config-file CONFIG --reference --scaling output/scaling.png
+python -m benchmarks --anchors    # also the cost of ASAG's anchor generator beside a decoder stage
 """
 
 from __future__ import annotations
@@ -15,8 +14,12 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from stageinteractor.benchmark import anchors, ratios
-from stageinteractor.benchmark.report import (
+from stageinteractor.command_line import add_trust_option, command
+from stageinteractor.output_folder import refuse_overwriting_inputs
+
+
+from . import anchors, ratios
+from .report import (
     anchor_table,
     as_result,
     differing_machine,
@@ -26,15 +29,14 @@ from stageinteractor.benchmark.report import (
     tables,
     write_result,
 )
-from stageinteractor.benchmark.run import PRECISIONS, Subject, machine, measure_subject, prepare
-from stageinteractor.benchmark.scaling import measure_scaling, plot_scaling
-from stageinteractor.command_line import add_trust_option, command
-from stageinteractor.output_folder import refuse_overwriting_inputs
+from .run import PRECISIONS, Subject, machine, measure_subject, prepare
+from .scaling import measure_scaling, plot_scaling
 
 CONFIGS = Path(__file__).resolve().parents[1] / "projects/stageinteractor/configs"
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options of a command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -62,7 +64,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--scaling", metavar="PNG", help="draw the cost over stages, images, queries and objects"
     )
     parser.add_argument(
-        "--published", action="store_true", help="time the published arrangement too: ratios"
+        "--reference", action="store_true", help="time the reference implementation too: ratios"
     )
     parser.add_argument(
         "--anchors", action="store_true", help="time ASAG's anchor generator too, probing or not"
@@ -88,6 +90,7 @@ def _at_least(text: str, least: int) -> int:
 
 @command
 def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the tables and write the result; return the exit code."""
     args = parse_args(arguments)
     outputs, inputs = (args.json, args.scaling), (args.config_file, args.against)
     refuse_overwriting_inputs(filter(None, outputs), filter(None, inputs))
@@ -122,15 +125,15 @@ def add_comparisons(result: dict[str, Any], subject: Subject, args: argparse.Nam
         result["scaling"] = measure_scaling(subject.cfg, subject.device)
         plot_scaling(result["scaling"], args.scaling)
         print(f"\n{scaling_table(result['scaling'])}\nwritten: {args.scaling}")
-    if args.published:
+    if args.reference:
         rows = ratios.ratio_rows(
             queries=subject.settings["queries"],
             device=subject.device,
             precision=subject.precision,
             repeats=args.repeats,
         )
-        result["published"] = [row._asdict() for row in rows]
-        print(f"\n{ratio_table(result['published'])}")
+        result["reference"] = [row._asdict() for row in rows]
+        print(f"\n{ratio_table(result['reference'])}")
     if args.anchors:
         found = anchors.anchor_rows(
             device=subject.device, precision=subject.precision, repeats=args.repeats

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stageinteractor.benchmark.timing import Timing, interleaved, peak_memory
+from benchmarks.timing import Timing, interleaved, peak_memory
 
 MIB = 2**20
 

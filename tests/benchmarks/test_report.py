@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from stageinteractor.benchmark.floors import Rates
-from stageinteractor.benchmark.report import (
+from benchmarks.report import (
     as_result,
     differing_machine,
     read_result,
     tables,
     write_result,
 )
-from stageinteractor.benchmark.rows import INFERENCE, TRAINING, Row
-from stageinteractor.benchmark.timing import Timing
+from benchmarks.roofline import Rates
+from benchmarks.rows import INFERENCE, TRAINING, Row
+from benchmarks.timing import Timing
 from stageinteractor.errors import DataError
 
 SETTINGS = {"config": "x.py", "overrides": [], "precision": "float32", "batch": 1, "threads": 2}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .floors import Rates, count_flops
+from .roofline import Rates, count_flops
 from .timing import Timing, interleaved, peak_memory
 
 INFERENCE, TRAINING = "inference", "training"

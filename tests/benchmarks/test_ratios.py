@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from benchmarks import ratios
+from benchmarks.ratios import predictions_near_objects
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
-from stageinteractor.benchmark import ratios
-from stageinteractor.benchmark.ratios import predictions_near_objects
 from stageinteractor.modeling import StageInteractorDecoder
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def test_every_target_has_a_row(rows):
     assert {name: row.target for name, row in rows.items()} == {
         "decoder forward": 1.3,
         "decoder forward and backward": 1.4,
-        "memory kept for backward (ours / published)": 0.7,
+        "memory kept for backward (ours / reference)": 0.7,
         "matching and class targets": 6.0,
         "criterion forward and backward": 2.5,
     }
@@ -44,8 +44,8 @@ def test_every_target_has_a_row(rows):
 
 def test_ratios_are_of_both_sides(rows):
     for row in rows.values():
-        assert row.published > 0 and row.ours > 0
-        fewer = row.ours / row.published if row.unit == "MiB" else row.published / row.ours
+        assert row.reference > 0 and row.ours > 0
+        fewer = row.ours / row.reference if row.unit == "MiB" else row.reference / row.ours
         assert row.ratio == fewer
 
 

@@ -1,17 +1,17 @@
-"""The published arrangement in the benchmark gives what the published implementation gave."""
+"""The reference implementation in the benchmark gives what the published implementation gave."""
 
 import torch
 
+from benchmarks.reference_criterion import ReferenceCriterion
+from benchmarks.reference_decoder import ReferenceDecoder
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
-from stageinteractor.benchmark.published import PublishedDecoder
-from stageinteractor.benchmark.published_criterion import PublishedCriterion
 from stageinteractor.criterion import FocalLoss, SetCriterion
 
 
 def test_outputs_of_the_decoder(recording):
     content, boxes = recording.queries()(recording.image_sizes())
     with torch.no_grad():
-        output = PublishedDecoder(recording.decoder())(recording.features(), content, boxes)
+        output = ReferenceDecoder(recording.decoder())(recording.features(), content, boxes)
     for found, kind in ((output.logits, "logits"), (output.boxes, "boxes")):
         wanted = recording.stacked(f"out_f64/{{}}/{kind}")
         assert ((found - wanted).abs() / (1 + wanted.abs())).max() < 1e-6, kind
@@ -19,13 +19,13 @@ def test_outputs_of_the_decoder(recording):
 
 def test_class_targets_and_losses_of_the_assigner_cases(assigner_case):
     logits, boxes, targets, sizes, _, class_targets, wanted = assigner_case
-    published = PublishedCriterion(
+    reference = ReferenceCriterion(
         SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
     )
-    matches = published.match(logits, boxes, targets, sizes)
-    found = published.class_targets(boxes, matches, targets, logits.shape[-1])
+    matches = reference.match(logits, boxes, targets, sizes)
+    found = reference.class_targets(boxes, matches, targets, logits.shape[-1])
     assert torch.equal(torch.stack(found), class_targets)
-    losses = published(logits, boxes, targets, sizes)
+    losses = reference(logits, boxes, targets, sizes)
     for column, name in enumerate(("class", "bbox", "giou")):
         stages = torch.stack([losses[f"loss_{name}_{stage}"] for stage in range(len(wanted))])
         torch.testing.assert_close(stages, wanted[:, column], rtol=5e-6, atol=0)

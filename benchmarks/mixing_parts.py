@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..modeling.decoders import adamixer
-from ..modeling.mixing import dynamic
-from ..modeling.mixing.ops import mix_channels, plane_norm_relu
+from stageinteractor.modeling.decoders import adamixer
+from stageinteractor.modeling.mixing import dynamic
+from stageinteractor.modeling.mixing.ops import mix_channels, plane_norm_relu
+
 from .recording import Answer, Call, Calls, Watched, detached, replaced
 
 CHANNEL, SPATIAL = "channel", "spatial"

@@ -14,18 +14,19 @@ from omegaconf import DictConfig
 from torch import nn
 from tqdm import tqdm
 
-from ..config import apply_overrides, load_config
-from ..engine.run import place
-from ..engine.setup import find_device
-from ..errors import ConfigError
-from ..modeling import StageInteractor
-from .floors import Rates, measure_rates
-from .inputs import Batch, move_parameters, synthetic_batch, untrained_model
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine.run import place
+from stageinteractor.engine.setup import find_device
+from stageinteractor.errors import ConfigError
+from stageinteractor.modeling import StageInteractor
+from stageinteractor.synthetic import Batch, move_parameters, synthetic_batch, untrained_model
+
+from .input_pipeline import evaluation_job, loading_job
 from .parts import WHOLES, inference_calls, least_bytes, select_parts, training_calls
 from .recording import Calls, Mixed, forward_run, training_run
+from .roofline import Rates, measure_rates
 from .rows import INFERENCE, TRAINING, Job, Row, measure
 from .step import TrainingStep, inference_job, to_device
-from .surroundings import evaluation_job, loading_job
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LONGEST = 10.0  # seconds for the repeats of one row, unless two take longer

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ..config import instantiate
+from .config import instantiate
 
 Batch = list[dict[str, Any]]
 

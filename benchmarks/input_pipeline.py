@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from pycocotools.coco import COCO
 
-from ..config import instantiate
-from ..data.registration import resolve_dataset
-from ..evaluation.coco import choose_backend, evaluate_boxes
-from .floors import size_of
-from .inputs import random_boxes
+from stageinteractor.config import instantiate
+from stageinteractor.data.registration import resolve_dataset
+from stageinteractor.evaluation.coco import choose_backend, evaluate_boxes
+from stageinteractor.synthetic import random_boxes
+
+from .roofline import size_of
 from .rows import INFERENCE, TRAINING, Job
 
 PHOTO = 480, 640  # height and width of an image file, about COCO's

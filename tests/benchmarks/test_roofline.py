@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stageinteractor.benchmark.floors import Rates, count_flops, measure_rates, size_of
+from benchmarks.roofline import Rates, count_flops, measure_rates, size_of
 
 
 def test_a_matrix_product_has_two_operations_for_each_term():
@@ -39,9 +39,9 @@ def test_bytes_of_nested_tensors_count_shared_memory_once():
 
 
 def test_rates_are_those_of_a_machine(monkeypatch):
-    from stageinteractor.benchmark import floors
+    from benchmarks import roofline
 
-    monkeypatch.setitem(floors.SIDE, "cpu", 64)
-    monkeypatch.setitem(floors.BUFFER, "cpu", 2**20)
+    monkeypatch.setitem(roofline.SIDE, "cpu", 64)
+    monkeypatch.setitem(roofline.BUFFER, "cpu", 2**20)
     rates = measure_rates(torch.device("cpu"), torch.float32, repeats=2)
     assert 1e6 < rates.flops < 1e15 and 1e6 < rates.bytes < 1e13

@@ -1,4 +1,4 @@
-"""How much faster and smaller than the published arrangement ours is: both measured in one run.
+"""How much faster and smaller than the reference implementation ours is: both measured in one run.
 
 In: number of queries, device and precision. Out: a row for each thing compared, with what both
 sides take, the ratio and the target. The decoder is the paper's (D 256, G 4, 6 stages, O 128) on
@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..assigner import CrossStageAssigner, HungarianMatcher
-from ..assigner.targets import SharedTargets
-from ..criterion import FocalLoss, SetCriterion
-from ..modeling import InitialQueries, StageInteractorDecoder
-from ..modeling.complexity import kept_for_backward
-from .inputs import move_parameters
-from .published import PublishedDecoder
-from .published_criterion import PublishedCriterion
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.assigner.targets import SharedTargets
+from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling.complexity import kept_for_backward
+from stageinteractor.synthetic import move_parameters
+
+from .reference_criterion import ReferenceCriterion
+from .reference_decoder import ReferenceDecoder
 from .run import PRECISIONS
 from .timing import interleaved
 
@@ -36,10 +37,10 @@ class Row(NamedTuple):
     """One comparison."""
 
     name: str
-    published: float
+    reference: float
     ours: float
     unit: str  # "ms" or "MiB"
-    ratio: float  # of times: published / ours; of memory: ours / published
+    ratio: float  # of times: reference / ours; of memory: ours / reference
     target: float  # at least that, for memory at most
 
 
@@ -53,7 +54,7 @@ def ratio_rows(
     precision: str = "float32",
     repeats: int = 5,
 ) -> list[Row]:
-    """Compare decoder and criterion with the published arrangement.
+    """Compare decoder and criterion with the reference implementation.
 
     Args:
         queries: N of the decoder.
@@ -79,14 +80,14 @@ def decoder_rows(
     Gradients are those of maps, content and all parameters. ``image`` is the padded height and
     width; the other arguments are those of `ratio_rows`.
     """
-    published = PublishedDecoder(decoder).to(device)
+    reference = ReferenceDecoder(decoder).to(device)
     first: Any = decoder.stages[0]
     width = first.mixing.filters.in_features
     maps = [torch.randn(1, width, image[0] // s, image[1] // s, device=device) for s in STRIDES]
     start = InitialQueries(num_queries=queries, embed_dim=width).to(device)
     content, boxes = start(torch.tensor([image], dtype=torch.float32, device=device))
     content = content.detach().requires_grad_()
-    learned = [content, *(feature.requires_grad_() for feature in maps), *published.parameters()]
+    learned = [content, *(feature.requires_grad_() for feature in maps), *reference.parameters()]
 
     def decode(side: nn.Module) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32"):
@@ -103,26 +104,26 @@ def decoder_rows(
         for tensor in learned:
             tensor.grad = None
 
-    sides = published, decoder
+    sides = reference, decoder
     theirs, ours = (
         kept_for_backward(functools.partial(decode, side), learned) / 2**20 for side in sides
     )
     return [
         _compare("decoder forward", forward, sides, device, repeats, target=1.3),
         _compare("decoder forward and backward", step, sides, device, repeats, target=1.4),
-        Row("memory kept for backward (ours / published)", theirs, ours, "MiB", ours / theirs, 0.7),
+        Row("memory kept for backward (ours / reference)", theirs, ours, "MiB", ours / theirs, 0.7),
     ]
 
 
 def criterion_rows(device: torch.device, repeats: int) -> list[Row]:
     """Compare matching with class targets, and the whole criterion with its backward pass."""
     criterion = SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
-    published = PublishedCriterion(criterion)
+    reference = ReferenceCriterion(criterion)
     logits, boxes, targets, sizes = predictions_near_objects(device)
 
-    def assign_published() -> None:
-        matches = published.match(logits, boxes, targets, sizes)
-        published.class_targets(boxes, matches, targets, CLASSES)
+    def assign_reference() -> None:
+        matches = reference.match(logits, boxes, targets, sizes)
+        reference.class_targets(boxes, matches, targets, CLASSES)
 
     def assign() -> None:
         shared = SharedTargets(targets)  # as in the criterion
@@ -140,10 +141,10 @@ def criterion_rows(device: torch.device, repeats: int) -> list[Row]:
         for _ in range(CALLS):
             run()
 
-    steps = [functools.partial(step, side) for side in (published, criterion)]
+    steps = [functools.partial(step, side) for side in (reference, criterion)]
     compare = functools.partial(_compare, device=device, repeats=repeats, calls=CALLS)
     return [
-        compare("matching and class targets", repeat, [assign_published, assign], target=6.0),
+        compare("matching and class targets", repeat, [assign_reference, assign], target=6.0),
         compare("criterion forward and backward", repeat, steps, target=2.5),
     ]
 
@@ -189,7 +190,7 @@ def _compare(
 ) -> Row:
     """Time both sides; ``run`` makes so many calls of what it is given."""
     runs = [functools.partial(run, side) for side in sides]
-    published, ours = (
+    reference, ours = (
         1e3 * timing.median / calls for timing in interleaved(runs, device, repeats=repeats)
     )
-    return Row(name, published, ours, "ms", published / ours, target)
+    return Row(name, reference, ours, "ms", reference / ours, target)
