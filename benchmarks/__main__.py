@@ -17,7 +17,6 @@ from typing import Any
 from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.output_folder import refuse_overwriting_inputs
 
-
 from . import anchors, ratios
 from .report import (
     anchor_table,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stageinteractor.modeling import AdaMixerDecoder, AnchorGenerator, InitialQueries, RelationBlock
+from stageinteractor.modeling import AdaMixerDecoder, AnchorGenerator, LearnedQueries, RelationBlock
 from stageinteractor.modeling.anchors.anchor_head import AnchorHead
 from stageinteractor.modeling.box_coding import xyxy_to_xyzr
 from stageinteractor.synthetic import move_parameters
@@ -38,7 +38,7 @@ class AnchorRow(NamedTuple):
 
     name: str
     queries: int  # that it makes, or gets
-    squares: tuple[int, int] | None  # patches of P4 and of P3 that were looked at
+    crops: tuple[int, int] | None  # patches of P4 and of P3 that were looked at
     milliseconds: float
     decoders: float  # the time, in those of a decoder of one stage
 
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
     name: str
     fixed: tuple[int, int]  # anchors in quarters and in the whole image: sure, and unsure
-    finer: tuple[int, int]  # in squares of P4 and P3
+    finer: tuple[int, int]  # in crops of P4 and P3
 
 
 # 100 anchors: 5 x 20; and 5 x 5, then 5 x 5 of P4, then 5 x (5 + 5) of P3, the last level
@@ -75,17 +75,17 @@ def anchor_rows(
         for s in STRIDES
     ]
     sizes = torch.tensor([IMAGE], dtype=torch.float32, device=device)
-    learned = InitialQueries(num_queries=QUERIES, embed_dim=WIDTH).to(device)
+    learned = LearnedQueries(num_queries=QUERIES, embed_dim=WIDTH).to(device)
     found: list[tuple[str, int, tuple[int, int] | None, Callable[[], object]]] = [
         ("learned queries", QUERIES, None, functools.partial(learned, sizes))
     ]
     boxes = maps[0].new_zeros(1, 0, 4)
     for case in CASES:
         generator = generator_of(case).to(device)
-        anchors, squares = looked_for(generator, maps, sizes)
+        anchors, crops = looked_for(generator, maps, sizes)
         boxes = anchors[None]
         run = functools.partial(generator, maps, sizes)
-        found.append((case.name, len(anchors), squares, run))
+        found.append((case.name, len(anchors), crops, run))
     relation, decoder = (module.to(device).eval() for module in blocks())
     start = torch.zeros(1, boxes.shape[1], WIDTH, device=device), xyxy_to_xyzr(boxes)
     count = boxes.shape[1]
@@ -96,8 +96,8 @@ def anchor_rows(
     runs = [functools.partial(_run, run, device.type, precision) for *_, run in found]
     times = [1e3 * timing.median for timing in interleaved(runs, device, repeats=repeats)]
     return [
-        AnchorRow(name, queries, squares, time, time / times[-1])
-        for (name, queries, squares, _), time in zip(found, times, strict=True)
+        AnchorRow(name, queries, crops, time, time / times[-1])
+        for (name, queries, crops, _), time in zip(found, times, strict=True)
     ]
 
 
@@ -141,9 +141,9 @@ def blocks() -> tuple[RelationBlock, AdaMixerDecoder]:
 def looked_for(
     generator: AnchorGenerator, maps: list[Tensor], sizes: Tensor
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return the anchors (N, 4) of one image, and how many squares of P4 and of P3 were needed."""
+    """Return the anchors (N, 4) of one image, and how many crops of P4 and of P3 were needed."""
     result = generator(maps, sizes)
-    (counts,) = result.num_squares(1).tolist()
+    (counts,) = result.num_crops(1).tolist()
     return result.anchors.boxes, (counts[0], counts[1])
 
 

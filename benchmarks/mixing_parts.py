@@ -1,6 +1,6 @@
 """Calls of channel and of spatial mixing in a decoder stage, which are not modules of their own.
 
-The mixing of a stage hands its own matrices to `in_blocks`, once for the channels and, without
+The mixing of a stage hands its own matrices to `chunked_apply`, once for the channels and, without
 reuse, once for the points; what it reuses goes through modules. Channel mixing is the own one and
 the cascade with its gates, without static mixing; spatial mixing is blend, product and norm.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stageinteractor.modeling.decoders import adamixer
 from stageinteractor.modeling.mixing import dynamic
-from stageinteractor.modeling.mixing.ops import mix_channels, plane_norm_relu
+from stageinteractor.modeling.mixing.ops import joint_norm_relu, mix_channels
 
 from .recording import Answer, Call, Calls, Watched, detached, replaced
 
@@ -27,7 +27,7 @@ REUSE = {"channel_reuse": CHANNEL, "spatial_reuse": SPATIAL}
 
 @contextlib.contextmanager
 def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, list[Call]]]:
-    """Record what the forward passes of named mixings hand to `in_blocks`, by their names."""
+    """Record what the forward passes of named mixings hand to `chunked_apply`, by their names."""
     pending: list[Call] = []
     found: dict[str, list[Call]] = {}
 
@@ -39,7 +39,7 @@ def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, 
         return keep
 
     handles = [module.register_forward_hook(keep_for(name)) for name, module in mixings]
-    with replaced(dynamic, in_blocks=Watched(dynamic.in_blocks, pending)):
+    with replaced(dynamic, chunked_apply=Watched(dynamic.chunked_apply, pending)):
         try:
             yield found
         finally:
@@ -53,7 +53,7 @@ def split_mixing(calls: Calls, name: str, blocks: Sequence[Call]) -> None:
     Args:
         calls: of the mixing and of the modules within it, by their names in the model.
         name: of the mixing.
-        blocks: what it handed to `in_blocks`.
+        blocks: what it handed to `chunked_apply`.
     """
     (whole,) = calls.pop(name)
     parts: dict[str, list[Call]] = {CHANNEL: [], SPATIAL: []}
@@ -91,7 +91,7 @@ def _plain_calls(whole: Call, filters: Tensor) -> dict[str, list[Call]]:
     spatial = flat[:, area:].unflatten(1, plain.filter_shape)
 
     def mix(left: Tensor, right: Tensor) -> Tensor:
-        return plane_norm_relu(left @ right)
+        return joint_norm_relu(left @ right)
 
     h = _call(mix, x, channel)
     return {CHANNEL: [h], SPATIAL: [_call(mix, spatial, h.output)]}

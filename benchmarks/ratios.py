@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.assigner.targets import SharedTargets
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 from stageinteractor.modeling.complexity import kept_for_backward
 from stageinteractor.synthetic import move_parameters
 
@@ -84,7 +84,7 @@ def decoder_rows(
     first: Any = decoder.stages[0]
     width = first.mixing.filters.in_features
     maps = [torch.randn(1, width, image[0] // s, image[1] // s, device=device) for s in STRIDES]
-    start = InitialQueries(num_queries=queries, embed_dim=width).to(device)
+    start = LearnedQueries(num_queries=queries, embed_dim=width).to(device)
     content, boxes = start(torch.tensor([image], dtype=torch.float32, device=device))
     content = content.detach().requires_grad_()
     learned = [content, *(feature.requires_grad_() for feature in maps), *reference.parameters()]

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stageinteractor.config import instantiate
-from stageinteractor.modeling import InitialQueries
+from stageinteractor.modeling import LearnedQueries
 from stageinteractor.synthetic import move_parameters, random_boxes
 from stageinteractor.visualization.figures import new_figure, save_figure
 
@@ -116,7 +116,7 @@ def decoder_run(
         for s in node.get("strides", (4, 8, 16, 32))
     ]
     sizes = torch.tensor([SIZE] * images, dtype=torch.float32, device=device)
-    start = InitialQueries(num_queries=queries, embed_dim=width).to(device)
+    start = LearnedQueries(num_queries=queries, embed_dim=width).to(device)
 
     def run() -> None:
         output = decoder(maps, *start(sizes))

@@ -98,7 +98,7 @@ def test_queries_without_any_match_have_no_label(case: Case, assigner: CrossStag
 @given(cases(), assigners)
 def test_ranked_objects_are_the_labels_best_first(case: Case, assigner: CrossStageAssigner):
     boxes, matches, targets = drawn(case)
-    ranked = assigner.ranked_objects(boxes, matches, targets)
+    ranked = assigner.assigned_gt_indices(boxes, matches, targets)
     assert ranked.shape == (*matches.shape, case.stages)
     wanted = with_loops(assigner, case)
     classes = {}
@@ -120,12 +120,12 @@ def test_ranked_objects_are_the_labels_best_first(case: Case, assigner: CrossSta
 def test_an_image_is_assigned_as_if_it_were_alone(case: Case, assigner: CrossStageAssigner):
     boxes, matches, targets = drawn(case)
     together = assigner(boxes, matches, targets, case.classes)
-    ranked = assigner.ranked_objects(boxes, matches, targets)
+    ranked = assigner.assigned_gt_indices(boxes, matches, targets)
     for image in range(len(targets)):
         one = slice(image, image + 1)
         alone = boxes[:, one], matches[:, one], targets[one]
         assert torch.equal(assigner(*alone, case.classes), together[:, one])
-        assert torch.equal(assigner.ranked_objects(*alone), ranked[:, one])
+        assert torch.equal(assigner.assigned_gt_indices(*alone), ranked[:, one])
 
 
 @given(cases(), assigners)

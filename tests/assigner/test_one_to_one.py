@@ -22,10 +22,10 @@ def test_the_last_stage_learns_its_own_matches_and_the_others_gather():
 
 def test_objects_are_those_behind_the_classes():
     assigner = OneToOneAtLastStage(CrossStageAssigner())
-    objects = assigner.ranked_objects(BOXES, MATCHES, TARGETS)
+    objects = assigner.assigned_gt_indices(BOXES, MATCHES, TARGETS)
     assert objects.shape == (3, 1, 3, 3)
     assert objects[2, 0].tolist() == [[0, -1, -1], [-1, -1, -1], [1, -1, -1]]
-    before = CrossStageAssigner().ranked_objects(BOXES, MATCHES, TARGETS)
+    before = CrossStageAssigner().assigned_gt_indices(BOXES, MATCHES, TARGETS)
     assert torch.equal(objects[:2], before[:2])
 
 
@@ -47,4 +47,4 @@ def test_no_object_has_no_target():
     none = torch.full_like(MATCHES, -1)
     assigner = OneToOneAtLastStage(CrossStageAssigner())
     assert not assigner(BOXES, none, nothing, 3).any()
-    assert (assigner.ranked_objects(BOXES, none, nothing) == -1).all()
+    assert (assigner.assigned_gt_indices(BOXES, none, nothing) == -1).all()

@@ -18,7 +18,7 @@ def rows(monkeypatch) -> dict[str, anchors.AnchorRow]:
 
 
 def test_there_are_as_many_queries_whether_patches_are_probed_or_not(rows):
-    assert {name: (row.queries, row.squares) for name, row in rows.items()} == {
+    assert {name: (row.queries, row.crops) for name, row in rows.items()} == {
         "learned queries": (100, None),
         "anchors, no patch probed": (100, (0, 0)),
         "anchors, 5 patches of a level": (100, (5, 5)),
@@ -38,10 +38,10 @@ def test_times_are_shares_of_the_decoder_of_the_same_run(rows):
 def test_the_published_size_has_the_same_patches():
     """Their places follow from the image's size alone, so that flat maps are enough."""
     maps = [torch.zeros(1, anchors.WIDTH, 800 // s, 1344 // s) for s in anchors.STRIDES]
-    found, squares = anchors.looked_for(
+    found, crops = anchors.looked_for(
         anchors.generator_of(anchors.CASES[1]), maps, torch.tensor([[800.0, 1333.0]])
     )
-    assert squares == (5, 5) and found.shape == (100, 4)
+    assert crops == (5, 5) and found.shape == (100, 4)
 
 
 def test_a_head_predicts_what_it_is_told_in_every_patch():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.reference_decoder import ReferenceDecoder
-from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 
 STRIDES = (4, 8, 16, 32)
 SIZES = torch.tensor([[60.0, 90.0], [64.0, 70.0]]).double()
@@ -35,7 +35,7 @@ def inputs() -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     """Maps, content and boxes of two images with seven queries; the first two take gradients."""
     torch.manual_seed(1)
     maps = [torch.randn(2, 16, 64 // s, 96 // s).double().requires_grad_() for s in STRIDES]
-    content, boxes = InitialQueries(num_queries=7, embed_dim=16).double()(SIZES)
+    content, boxes = LearnedQueries(num_queries=7, embed_dim=16).double()(SIZES)
     return maps, content.detach().requires_grad_(), boxes
 
 

@@ -74,8 +74,8 @@ def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
     cfg = load(name)
     few = ("min_anchors=5", "max_anchors=10")
     apply_overrides(cfg, [f"model.queries.generator.probing.{limit}" for limit in few])
-    if "noised" in cfg.model.queries:
-        apply_overrides(cfg, ["model.queries.noised.num_queries=10"])
+    if "denoising" in cfg.model.queries:
+        apply_overrides(cfg, ["model.queries.denoising.num_queries=10"])
     model = instantiate(cfg.model, "model").eval()
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     (output,) = model([{"image": image, "height": 128, "width": 64}])
@@ -84,11 +84,11 @@ def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
     assert found.pred_boxes.tensor.isfinite().all()
     objects = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[4.0, 8.0, 50.0, 60.0]])))
     objects.gt_classes = torch.tensor([2])
-    for first_steps in (1, 0):  # in the first epoch and later
-        model.queries.generator.first_steps = first_steps
+    for warmup_steps in (1, 0):  # in the first epoch and later
+        model.queries.generator.warmup_steps = warmup_steps
         losses = model.train()([{"image": image, "instances": objects}])
-        # those of the anchors, of the proposals and of every stage, and again with noised objects
-        kinds = 1 if model.queries.noised is None else 2
+        # of the anchors, of the proposals and of every stage, and again with denoising queries
+        kinds = 1 if model.queries.denoising is None else 2
         assert len(losses) == 3 + 3 * kinds * (1 + len(model.decoder.stages))
         sum(losses.values()).backward()
         trained = [p for p in model.parameters() if p.requires_grad and p.grad is not None]

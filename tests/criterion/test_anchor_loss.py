@@ -85,12 +85,12 @@ def test_the_whole_image_weighs_large_objects_and_squares_of_an_image_count_as_o
     )
     padded = torch.zeros(4, 1) - 50, none[1], objects([small], [], [], [])
     padded[0][0] = 0
-    for quarters, whole, squares, weight in [
+    for quarters, whole, crops, weight in [
         (padded, none, none, 3.7),
         (none, patch, none, 1.3),
-        (none, none, patch, 3.7),  # one square of one image
+        (none, none, patch, 3.7),  # one crop of one image
     ]:
-        found = loss(quarters, whole, squares, num_objects=2)
+        found = loss(quarters, whole, crops, num_objects=2)
         assert list(found) == ["loss_anchor_class", "loss_anchor_bbox", "loss_anchor_giou"]
         assert found["loss_anchor_class"].item() == pytest.approx(0, abs=1e-6)
         assert found["loss_anchor_bbox"].item() == pytest.approx(4 * weight * up * 0.05 / 2)
@@ -99,7 +99,7 @@ def test_the_whole_image_weighs_large_objects_and_squares_of_an_image_count_as_o
     found = loss(none, none, eight, num_objects=2)
     assert found["loss_anchor_giou"].item() == pytest.approx(2 * 3.7 * up * 0.5 / 2)
     two_images = tuple(torch.cat([x] * 2) for x in none[:2]) + (objects(*[[]] * 8),)
-    found = loss(two_images, none, eight, num_objects=2)  # four squares of each
+    found = loss(two_images, none, eight, num_objects=2)  # four crops of each
     assert found["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
 
 
@@ -122,7 +122,7 @@ def test_matching_and_what_is_ignored_follow_the_settings_of_the_part():
 def test_negatives_have_the_class_weight():
     empty = torch.zeros(4, 1), anchors(OBJECT).expand(4, 1, 4), objects(*[[]] * 4)
     found = AnchorLoss()(empty, empty, empty, num_objects=0)
-    # p^2 ln 2 in four quarters, in four flips of the whole image, and in four squares as in one
+    # p^2 ln 2 in four quarters, in four flips of the whole image, and in four crops as in one
     assert found["loss_anchor_class"].item() == pytest.approx(8 * (4 + 4 + 1) * LN2 / 4)
     assert found["loss_anchor_bbox"] == found["loss_anchor_giou"] == 0
 

@@ -11,7 +11,7 @@ from stageinteractor.criterion import (
     AreaWeightedMatcher,
     ClassLoss,
     EqualWeight,
-    Positives,
+    MatchedPairs,
     Power,
     ScoreWeight,
     SoftTarget,
@@ -24,10 +24,10 @@ BOXES = torch.tensor([[0.0, 0, 100, 50], [0, 0, 50, 25], [0, 0, 5, 10]])
 TARGETS = [{"boxes": BOXES, "labels": torch.tensor([0, 0, 0])}]
 
 
-def positives(sizes=SIZES) -> Positives:
+def positives(sizes=SIZES) -> MatchedPairs:
     matches = torch.tensor([[[0, 1, 2, -1]]])
     boxes = torch.zeros(1, 1, 4, 4)
-    return Positives(matches.unsqueeze(-1), boxes, matches, TARGETS, image_sizes=sizes)
+    return MatchedPairs(matches.unsqueeze(-1), boxes, matches, TARGETS, image_sizes=sizes)
 
 
 def test_small_objects_count_four_times():

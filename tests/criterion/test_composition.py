@@ -12,7 +12,7 @@ from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
 from stageinteractor.criterion import (
     ClassLoss,
     DistanceWeight,
-    Positives,
+    MatchedPairs,
     Power,
     RankDecay,
     RescalePerImage,
@@ -77,8 +77,8 @@ def crowded(seed: int):
 
 def found_targets(rule: Rule, boxes, matches, targets, logits) -> torch.Tensor:
     """Targets (S, B, N, C) of the package, -1 where nothing is learnt."""
-    objects = assigner_of(rule).ranked_objects(boxes, matches, targets)
-    positives = Positives(objects, boxes, matches, targets)
+    objects = assigner_of(rule).assigned_gt_indices(boxes, matches, targets)
+    positives = MatchedPairs(objects, boxes, matches, targets)
     values = target_of(rule)(positives, torch.full_like(positives.iou, 0.5))
     result = torch.full(logits.shape, -1.0, dtype=values.dtype)
     for s, b, q, r in positives.valid.nonzero().tolist():
@@ -96,8 +96,8 @@ def test_targets_of_crowded_objects_equal_the_slow_reference(rule: Rule, seed: i
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
     losses = loss_of(rule).forward(
         logits,
-        Positives(
-            assigner_of(rule).ranked_objects(boxes, matches, targets), boxes, matches, targets
+        MatchedPairs(
+            assigner_of(rule).assigned_gt_indices(boxes, matches, targets), boxes, matches, targets
         ),
     )
     torch.testing.assert_close(losses.sum(dim=(1, 2, 3)), slow.class_loss(logits, wanted))

@@ -10,7 +10,7 @@ from transformers.loss.loss_rt_detr import RTDetrLoss
 from stageinteractor import get_config
 from stageinteractor.assigner import PerStageAssigner
 from stageinteractor.assigner.boxes import cxcywh_to_xyxy
-from stageinteractor.criterion import FocalLoss, Positives
+from stageinteractor.criterion import FocalLoss, MatchedPairs
 from stageinteractor.criterion.class_loss import ClassLoss
 
 CLASSES = 4
@@ -50,8 +50,8 @@ def ours(loss: ClassLoss, logits, boxes, targets, pairs) -> torch.Tensor:
         matches[0, image, queries] = objects
     boxes = cxcywh_to_xyxy(boxes)[None] * 1024
     known = [{"boxes": cxcywh_to_xyxy(t["boxes"]) * 1024, "labels": t["labels"]} for t in targets]
-    objects = PerStageAssigner().ranked_objects(boxes, matches, known)
-    return loss(logits[None], Positives(objects, boxes, matches, known)).sum()
+    objects = PerStageAssigner().assigned_gt_indices(boxes, matches, known)
+    return loss(logits[None], MatchedPairs(objects, boxes, matches, known)).sum()
 
 
 class Config:

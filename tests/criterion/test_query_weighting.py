@@ -8,7 +8,7 @@ import torch
 from stageinteractor.assigner import HungarianMatcher, PerStageAssigner
 from stageinteractor.criterion import (
     ClassLoss,
-    Positives,
+    MatchedPairs,
     QueryBoxWeight,
     QueryWeight,
     QueryWeightTarget,
@@ -65,11 +65,13 @@ def test_a_box_begins_to_fit_where_iou_to_the_0_6_is_a_half():
     assert negative_weight(number(0.5), number(0.32)) < negative_weight(number(0.5), number(0.3))
 
 
-def one_query(iou: float) -> Positives:
+def one_query(iou: float) -> MatchedPairs:
     wanted = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
     boxes = torch.tensor([0.0, 0, 10 * iou, 10], dtype=torch.float64).view(1, 1, 1, 4)
     zero = torch.zeros(1, 1, 1, dtype=torch.long)
-    return Positives(zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([0])}])
+    return MatchedPairs(
+        zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([0])}]
+    )
 
 
 @pytest.mark.parametrize(("logit", "iou"), [(0.0, 0.5), (-2.0, 0.2), (1.5, 0.95)])
@@ -97,7 +99,7 @@ def test_following_the_gradient_ends_at_a_score_near_the_iou(iou: float, score: 
 def test_negatives_have_the_square_of_their_score():
     none = torch.full((1, 1, 1, 1), -1)
     targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}]
-    positives = Positives(none, torch.zeros(1, 1, 1, 4), none[..., 0], targets)
+    positives = MatchedPairs(none, torch.zeros(1, 1, 1, 4), none[..., 0], targets)
     found = LOSS(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
     assert found.item() == pytest.approx(9 / 16 * math.log(4))
 

@@ -12,7 +12,7 @@ from stageinteractor.criterion import (
     DistanceWeight,
     EqualWeight,
     FocalLoss,
-    Positives,
+    MatchedPairs,
     Power,
     RankDecay,
     RescalePerImage,
@@ -29,12 +29,14 @@ def focal(iou: float = 0.0, alpha: float = 0.25) -> ClassLoss:
     return ClassLoss(SoftTarget(Power(iou)), DistanceWeight(alpha), ScoreWeight(1 - alpha))
 
 
-def one_query(shift: float = 10 / 3) -> Positives:
+def one_query(shift: float = 10 / 3) -> MatchedPairs:
     """One query that learns class 1 with an IoU of (10 - shift) / (10 + shift)."""
     wanted = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
     boxes = (wanted + torch.tensor([shift, 0, shift, 0])).view(1, 1, 1, 4)
     zero = torch.zeros(1, 1, 1, dtype=torch.long)
-    return Positives(zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([1])}])
+    return MatchedPairs(
+        zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([1])}]
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def random_case(classes: int = 4, stages: int = 3, queries: int = 12):
     objects[:, 0, 0] = torch.tensor([2, 0, -1])  # two classes
     objects[:, 0, 1:4, 0] = torch.arange(3)
     logits = torch.randn(stages, 2, queries, classes, generator=generator) * 3
-    positives = Positives(objects, boxes, objects[..., 0], targets)
+    positives = MatchedPairs(objects, boxes, objects[..., 0], targets)
     dense = torch.zeros_like(logits)
     dense[:, 0, 0, 2] = dense[:, 0, 0, 0] = 1
     dense[:, 0, 1, 0] = dense[:, 0, 2, 1] = dense[:, 0, 3, 2] = 1

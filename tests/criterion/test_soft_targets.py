@@ -7,7 +7,7 @@ import torch
 
 from stageinteractor.criterion import (
     Exponential,
-    Positives,
+    MatchedPairs,
     Power,
     RankDecay,
     RescalePerImage,
@@ -44,7 +44,7 @@ def test_the_exponential_is_convex_and_the_sine_is_concave():
     assert (Exponential()(line, line) < line).all() and (Sine()(line, line) > line).all()
 
 
-def positives_of(*shifts: float, objects: tuple[int, ...], stages: int = 1) -> Positives:
+def positives_of(*shifts: float, objects: tuple[int, ...], stages: int = 1) -> MatchedPairs:
     """One image with two objects of 10 x 10, far apart, and queries shifted from their objects.
 
     A shift of s leaves an IoU of (10 - s) / (10 + s).
@@ -55,7 +55,7 @@ def positives_of(*shifts: float, objects: tuple[int, ...], stages: int = 1) -> P
     index = torch.tensor(objects).view(1, 1, -1, 1).expand(stages, 1, -1, 1)
     targets = [{"boxes": wanted, "labels": torch.tensor([0, 1])}]
     none = torch.full((stages, 1, len(objects)), -1)
-    return Positives(index, boxes.expand(stages, 1, -1, 4), none, targets)
+    return MatchedPairs(index, boxes.expand(stages, 1, -1, 4), none, targets)
 
 
 def test_rescaling_per_image_lifts_the_best_target_to_one_and_keeps_the_ratios():
@@ -69,7 +69,7 @@ def test_rescaling_per_image_lifts_the_best_target_to_one_and_keeps_the_ratios()
 def test_rescaling_to_the_best_iou_of_the_image_looks_at_queries_without_a_match_too():
     # query 2 fits object 1 exactly, but learns object 0: the best IoU of the image is 1
     positives = positives_of(2, 5, 0, objects=(0, 0, 1))
-    positives = Positives(
+    positives = MatchedPairs(
         torch.tensor([0, 0, -1]).view(1, 1, 3, 1),
         positives.boxes,
         positives.matches,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 SETTINGS = [
-    "model.queries.noised.num_queries=6",
-    "model.queries.generator.first_steps=2",  # probing begins within the run
+    "model.queries.denoising.num_queries=6",
+    "model.queries.generator.warmup_steps=2",  # probing begins within the run
     "model.postprocessing.max_detections=12",
     "train.checkpointer.period=2",
     "train.checkpointer.max_to_keep=10",

@@ -38,7 +38,7 @@ LEARNED = ["model.queries.num_queries=20", "model.decoder.num_stages=4"]
 OVERRIDES = {
     "digits_in_photos.py": [*LEARNED, "model.decoder.feedforward_dim=256"],
     "digits_in_photos_stable.py": [*LEARNED, "model.decoder.feedforward_dim=256"],
-    "digits_in_photos_asag.py": ["model.queries.generator.first_steps=50"],
+    "digits_in_photos_asag.py": ["model.queries.generator.warmup_steps=50"],
 }
 
 

@@ -14,7 +14,7 @@ from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.modeling import (
     AdaMixerDecoder,
     ChannelMapper,
-    InitialQueries,
+    LearnedQueries,
     StageInteractor,
     StageInteractorDecoder,
 )
@@ -46,7 +46,7 @@ def make_detector() -> Callable[..., StageInteractor]:
         parts: dict[str, Any] = dict(
             backbone=backbone,
             neck=ChannelMapper(in_channels=channels, out_channels=32, num_groups=4),
-            queries=InitialQueries(num_queries=8, embed_dim=32),
+            queries=LearnedQueries(num_queries=8, embed_dim=32),
             decoder=decoder,
             criterion=SetCriterion(HungarianMatcher(), PerStageAssigner(), FocalLoss()),
             postprocessing=TopK(max_detections=10),

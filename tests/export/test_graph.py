@@ -12,12 +12,12 @@ from stageinteractor.errors import ConfigError
 from stageinteractor.export import DetectionGraph, trace
 from stageinteractor.modeling import (
     AnchorGenerator,
+    AnchorQueries,
     ChannelMapper,
-    GeneratedQueries,
     RelationBlock,
-    decoder,
 )
 from stageinteractor.modeling.backbones import TimmBackbone
+from stageinteractor.modeling.decoders import cascade
 from stageinteractor.modeling.postprocessing import TopKNms
 
 NAMES = ["boxes", "scores", "labels", "logits", "query_boxes"]
@@ -49,7 +49,7 @@ def test_the_graph_finds_what_the_model_finds(make_detector):
 
 def test_queries_of_every_image_are_refused_by_their_name(make_detector):
     sizes = dict(embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3)
-    queries = GeneratedQueries(
+    queries = AnchorQueries(
         generator=AnchorGenerator(embed_dim=32, side=5, channels=2, hidden_dim=8),
         relation=RelationBlock(**sizes),
         loss=AnchorLoss(),
@@ -57,14 +57,14 @@ def test_queries_of_every_image_are_refused_by_their_name(make_detector):
     with pytest.raises(ConfigError) as caught:
         trace(make_detector(queries=queries), (64, 64))
     told = str(caught.value)
-    assert told.startswith("config key 'model.queries': GeneratedQueries cannot be exported")
+    assert told.startswith("config key 'model.queries': AnchorQueries cannot be exported")
     assert "\n" not in told
 
 
 @pytest.fixture
 def plain_sampling(monkeypatch):
     """Sampling as it is traced: that of a table differs in the last digits of the positions."""
-    monkeypatch.setattr(decoder, "as_table", lambda *_: None)
+    monkeypatch.setattr(cascade, "prepare_features", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict
-from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 
 HERE = Path(__file__).parent / "data"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "golden"
@@ -66,9 +66,9 @@ class Recording(NamedTuple):
         decoder.load_state_dict(state)
         return decoder
 
-    def queries(self, dtype: torch.dtype = torch.float64) -> InitialQueries:
+    def queries(self, dtype: torch.dtype = torch.float64) -> LearnedQueries:
         weight = self.parameters(dtype)["rpn_head.init_content_features.weight"]
-        queries = InitialQueries(num_queries=len(weight), embed_dim=weight.shape[1]).to(dtype)
+        queries = LearnedQueries(num_queries=len(weight), embed_dim=weight.shape[1]).to(dtype)
         queries.load_state_dict({"content.weight": weight})
         return queries
 

@@ -5,16 +5,16 @@ import torch
 from torch import nn
 
 from stageinteractor.modeling.attention import (
-    OverlapAttention,
+    IoFBiasedSelfAttention,
     pairwise_iof,
     position_embedding,
 )
 from stageinteractor.modeling.box_coding import xyxy_to_xyzr, xyzr_to_xyxy
 
 
-def build(width: int = 16, heads: int = 4) -> OverlapAttention:
+def build(width: int = 16, heads: int = 4) -> IoFBiasedSelfAttention:
     torch.manual_seed(0)
-    return OverlapAttention(embed_dim=width, num_heads=heads).double()
+    return IoFBiasedSelfAttention(embed_dim=width, num_heads=heads).double()
 
 
 def test_iof_is_the_covered_share_of_the_row_box():
@@ -138,7 +138,7 @@ def test_gradient_is_the_numerical_one(make_queries):
 
 
 def test_initial_values():
-    attention = OverlapAttention(embed_dim=64, num_heads=8)
+    attention = IoFBiasedSelfAttention(embed_dim=64, num_heads=8)
     assert attention.tau.min() >= 0
     assert 1 < attention.tau.max() <= 4
     bound = (6 / (64 + 192)) ** 0.5
@@ -150,7 +150,7 @@ def test_initial_values():
 @pytest.mark.parametrize(("width", "heads"), [(12, 4), (16, 3)])
 def test_widths_that_do_not_divide_are_refused(width: int, heads: int):
     with pytest.raises(ValueError, match=f"{width} must be a multiple of 8 and of num_heads"):
-        OverlapAttention(embed_dim=width, num_heads=heads)
+        IoFBiasedSelfAttention(embed_dim=width, num_heads=heads)
 
 
 def test_content_of_another_width_is_refused(make_queries):

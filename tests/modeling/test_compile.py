@@ -17,7 +17,7 @@ from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.modeling import (
     ChannelMapper,
-    InitialQueries,
+    LearnedQueries,
     ParallelDecoder,
     StageInteractor,
 )
@@ -45,7 +45,7 @@ class FoundQueries(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.learned = InitialQueries(num_queries=12, embed_dim=32)
+        self.learned = LearnedQueries(num_queries=12, embed_dim=32)
         self.calls = 0
 
     def forward(self, image_sizes: Tensor, features: Any, targets: Any) -> Queries:
@@ -66,7 +66,7 @@ def detector(decoder: nn.Module, queries: nn.Module | None = None) -> StageInter
     return StageInteractor(
         backbone=Maps(),
         neck=ChannelMapper(in_channels=(3, 3, 3, 3), out_channels=32, num_groups=4),
-        queries=queries or InitialQueries(num_queries=5, embed_dim=32),
+        queries=queries or LearnedQueries(num_queries=5, embed_dim=32),
         decoder=decoder,
         criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
         postprocessing=TopK(6),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.ops import deform_conv2d
 
-from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 from stageinteractor.modeling.complexity import (
     flop_counter,
     kept_for_backward,
@@ -29,7 +29,7 @@ class Decode(nn.Module):
 
     def __init__(self, num_queries: int):
         super().__init__()
-        self.queries = InitialQueries(num_queries=num_queries)
+        self.queries = LearnedQueries(num_queries=num_queries)
         self.decoder = StageInteractorDecoder()
 
     def forward(self, _inputs):

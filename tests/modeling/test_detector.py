@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.modeling import ChannelMapper, InitialQueries, StageInteractor
+from stageinteractor.modeling import ChannelMapper, LearnedQueries, StageInteractor
 from stageinteractor.modeling.postprocessing import TopK
 
 
@@ -39,7 +39,7 @@ def make_detector(make_decoder, randomise):
         model = StageInteractor(
             backbone=TinyBackbone(),
             neck=ChannelMapper(in_channels=(8, 8, 8, 8), out_channels=32, num_groups=4),
-            queries=InitialQueries(num_queries=num_queries, embed_dim=32),
+            queries=LearnedQueries(num_queries=num_queries, embed_dim=32),
             decoder=make_decoder(**({"num_stages": 3} | decoder)),
             criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
             postprocessing=TopK(max_detections=6),

@@ -69,9 +69,9 @@ def test_a_decoder_gives_what_it_gives_without_padding(
     decoder = randomise(make_decoder() if kind == "cascade" else small_adamixer()).double()
     maps, (content, boxes) = make_maps(dtype=DOUBLE), make_queries(dtype=DOUBLE)
     found = decoder(maps, content, boxes, VALID)
-    assert found.masks == (VALID,)
+    assert found.query_mask is VALID
     alone = decoder([x[:1] for x in maps], content[:1, VALID[0]], boxes[:1, VALID[0]])
-    assert alone.masks == ()
+    assert alone.query_mask is None
     for padded, wanted in zip(found[:4], alone[:4], strict=True):
         torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
 
@@ -92,7 +92,7 @@ def test_queries_that_others_do_not_see_change_nothing_of_them(
     visible = valid.unsqueeze(1).repeat(1, 5, 1)
     visible[:, :3, 3:] = False
     found = decoder(maps, content, boxes, valid, visible)
-    assert found.masks == (valid,)
+    assert found.query_mask is valid
     alone = decoder(maps, content[:, :3], boxes[:, :3], valid[:, :3])
     for both, wanted in zip(found[:4], alone[:4], strict=True):
         torch.testing.assert_close(both[:, :, :3], wanted)

@@ -8,7 +8,7 @@ from reference import losses as slow_losses
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.checkpoint import to_mmdet_state_dict
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.modeling import InitialQueries, StageInteractorDecoder
+from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 
 SIZES = [
     dict(embed_dim=16, num_groups=2, num_heads=4, point_groups=2, points_per_group=2, out_points=4),
@@ -29,7 +29,7 @@ def test_decoder_assigner_losses_and_gradients(sizes, counts):
     torch.manual_seed(sum(counts))
     extra = dict(feedforward_dim=12, num_classes=4, first_point_groups=2 * sizes["point_groups"])
     decoder = randomised(StageInteractorDecoder(**sizes, **extra))
-    queries = randomised(InitialQueries(num_queries=5, embed_dim=sizes["embed_dim"]))
+    queries = randomised(LearnedQueries(num_queries=5, embed_dim=sizes["embed_dim"]))
     image_sizes = torch.tensor([[60.0, 90.0], [64.0, 70.0]]).double()
     maps = [torch.randn(2, sizes["embed_dim"], 64 // s, 96 // s).double() for s in slow.STRIDES]
     targets = []

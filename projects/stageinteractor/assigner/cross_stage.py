@@ -69,7 +69,9 @@ class CrossStageAssigner:
         return scatter_labels(labels, valid.movedim(1, -1), num_classes).to(boxes.dtype)
 
     @torch.no_grad()
-    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+    def assigned_gt_indices(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
+    ) -> Tensor:
         """Name the object behind every class that a query is given, best IoU first.
 
         For losses that need the object and not only its class, such as those whose target is the

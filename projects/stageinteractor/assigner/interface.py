@@ -18,7 +18,9 @@ class Assigner(Protocol):
     ) -> Tensor:
         """Return class targets (S, B, N, C)."""
 
-    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+    def assigned_gt_indices(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
+    ) -> Tensor:
         """Return the objects behind them (S, B, N, R), -1 where there are no more."""
 
     def scope_mask(self, num_stages: int) -> Tensor:

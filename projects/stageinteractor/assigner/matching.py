@@ -54,7 +54,7 @@ class HungarianMatcher:
         boxes: Tensor,
         targets: Sequence[Target],
         image_sizes: Tensor,
-        valid: Tensor | None = None,
+        query_mask: Tensor | None = None,
     ) -> Tensor:
         """Match every stage and image by itself.
 
@@ -63,7 +63,7 @@ class HungarianMatcher:
             boxes: (S, B, N, 4), xyxy pixels.
             targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
             image_sizes: (B, 2), (height, width) of the images without padding.
-            valid: (B, N) bool: queries that are no padding; the others are not matched.
+            query_mask: (B, N) bool: True for real queries; padding is not matched.
 
         Returns:
             (S, B, N) long: index of the matched object in its image, -1 for background. With
@@ -78,7 +78,7 @@ class HungarianMatcher:
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             padded = pad_targets(targets, like=boxes.to(dtype))
             costs = self.costs(logits.to(dtype), boxes.to(dtype), padded, image_sizes.to(dtype))
-        rows = None if valid is None else valid.cpu().numpy()
+        rows = None if query_mask is None else query_mask.cpu().numpy()
         matches = solve(costs.cpu().numpy(), padded.counts, rows)
         return matches.to(boxes.device, non_blocking=True)
 
@@ -111,23 +111,23 @@ class HungarianMatcher:
         return negative - positive
 
 
-def solve(costs: np.ndarray, counts: list[int], valid: np.ndarray | None = None) -> Tensor:
+def solve(costs: np.ndarray, counts: list[int], query_mask: np.ndarray | None = None) -> Tensor:
     """Solve the assignment of costs (S, B, N, T), image b having ``counts[b]`` objects.
 
-    With ``valid`` (B, N) bool, its other queries take no part.
+    With ``query_mask`` (B, N) bool, padding takes no part.
     """
     matches = np.full(costs.shape[:3], -1, dtype=np.int64)
     finite = np.isfinite(costs).all()
     for stage, image in np.ndindex(*costs.shape[:2]):
         cost = costs[stage, image, :, : counts[image]]
-        cost = cost if valid is None else cost[valid[image]]
+        cost = cost if query_mask is None else cost[query_mask[image]]
         if not finite and not np.isfinite(cost).all():
             raise FloatingPointError(
                 f"matching costs of stage {stage}, image {image} of the batch are not finite: "
                 "the logits or boxes of this stage have become NaN or infinite"
             )
         queries, objects = linear_sum_assignment(cost)
-        queries = queries if valid is None else np.flatnonzero(valid[image])[queries]
+        queries = queries if query_mask is None else np.flatnonzero(query_mask[image])[queries]
         matches[stage, image, queries] = objects
     return torch.from_numpy(matches)
 

@@ -39,9 +39,11 @@ class OneToOneAtLastStage:
         return torch.cat([before, self.last(boxes[-1:], matches[-1:], targets, num_classes)])
 
     @torch.no_grad()
-    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+    def assigned_gt_indices(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
+    ) -> Tensor:
         """Return the objects behind them (S, B, N, R), -1 where there are no more."""
-        before = self.assigner.ranked_objects(boxes, matches, targets)[:-1]
+        before = self.assigner.assigned_gt_indices(boxes, matches, targets)[:-1]
         last = matches.new_full((1, *matches.shape[1:], before.shape[-1]), -1)
         last[..., 0] = matches[-1]
         return torch.cat([before, last])

@@ -23,7 +23,9 @@ class PerStageAssigner:
         labels = matched_labels(pad_targets(targets, like=boxes), matches).unsqueeze(-1)
         return scatter_labels(labels, (matches >= 0).unsqueeze(-1), num_classes).to(boxes.dtype)
 
-    def ranked_objects(self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> Tensor:
+    def assigned_gt_indices(
+        self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
+    ) -> Tensor:
         """Return (S, B, N, 1) long: the matched object of every query, -1 without a match."""
         check_matches(boxes, matches)
         return matches.unsqueeze(-1)

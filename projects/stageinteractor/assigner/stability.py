@@ -54,7 +54,7 @@ def assignment_statistics(
     """Count what an assigner did at every stage, over all images of the batch.
 
     Args:
-        objects: (S, B, N, R) long: the assigner's ``ranked_objects``, -1 where there is none.
+        objects: (S, B, N, R) long: the assigner's ``assigned_gt_indices``, -1 where there is none.
         matches: (S, B, N) long: index of the matched object or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
 

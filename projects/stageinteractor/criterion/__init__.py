@@ -4,7 +4,7 @@ from .anchor_loss import AnchorLoss
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
 from .class_loss import ClassLoss, FocalLoss
 from .class_weights import Detached, DistanceWeight, EqualWeight, ScoreWeight, TargetWeight
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 from .query_weighting import QueryBoxWeight, QueryWeight, QueryWeightTarget
 from .set_criterion import SetCriterion
 from .soft_targets import (
@@ -28,7 +28,7 @@ __all__ = [
     "EqualWeight",
     "Exponential",
     "FocalLoss",
-    "Positives",
+    "MatchedPairs",
     "Power",
     "QueryBoxWeight",
     "QueryWeight",

@@ -17,13 +17,13 @@ from ..assigner.targets import PaddedTargets, SharedTargets
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
 from .class_loss import ClassLoss
 from .class_weights import DistanceWeight, ScoreWeight
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 from .query_weighting import QueryBoxWeight
 from .set_criterion import box_losses
 from .soft_targets import Power, SoftTarget
 
 QUARTERS = 4  # of an image
-SIDE = 1024.0  # patches are scaled to squares of so many pixels: overlaps have floors in pixels
+SIDE = 1024.0  # patches are scaled to crops of so many pixels: overlaps have floors in pixels
 # logits (n, A); boxes (n, A, 4) and objects (n, T, 4), xyxy in parts of their patch
 Patches = tuple[Tensor, Tensor, PaddedTargets]
 
@@ -56,14 +56,14 @@ class PatchLoss(nn.Module):
         targets = SharedTargets.of_padded(padded)
         sizes = boxes.new_full((len(targets), 2), SIDE)
         matches = self.matcher(logits.detach(), boxes.detach(), targets, sizes)
-        positives = Positives(matches.unsqueeze(-1), boxes, matches, targets, image_sizes=sizes)
+        positives = MatchedPairs(matches.unsqueeze(-1), boxes, matches, targets, image_sizes=sizes)
         entries = self.class_loss(logits, positives)[..., 0]
         entries = torch.where(self._ignored(positives), 0.0, entries)
         weights = self.box_weight(logits.detach(), positives.iou, positives)[..., 0]
         l1, giou = box_losses(boxes, matches, targets, sizes, weights)
         return torch.stack([entries.sum(), l1.sum(), giou.sum()])
 
-    def _ignored(self, positives: Positives) -> Tensor:
+    def _ignored(self, positives: MatchedPairs) -> Tensor:
         """Return (1, n, A) bool: anchors on objects that other anchors are matched to."""
         if not positives.padded.boxes.shape[1]:
             return torch.zeros_like(positives.valid[..., 0])
@@ -72,10 +72,10 @@ class PatchLoss(nn.Module):
 
 
 class AnchorLoss(nn.Module):
-    """The losses of anchors of quarters, of whole images, and of squares cut out of them.
+    """The losses of anchors of quarters, of whole images, and of crops cut out of them.
 
-    All are divided by the number of objects in the batch. Squares show an object more often: all
-    those of an image count as one. The published factor, 4 over the number of squares in the batch
+    All are divided by the number of objects in the batch. Crops show an object more often: all
+    those of an image count as one. The published factor, 4 over the number of crops in the batch
     of a process, is the same for 4 images a process; this one depends neither on their number nor
     on that of the processes.
 
@@ -97,22 +97,22 @@ class AnchorLoss(nn.Module):
         self.whole = PatchLoss(AreaWeight(small=1.0, large=4.0), ignored_iou)
 
     def forward(
-        self, quarters: Patches, whole: Patches, squares: Patches, num_objects: int
+        self, quarters: Patches, whole: Patches, crops: Patches, num_objects: int
     ) -> dict[str, Tensor]:
         """Return {"loss_anchor_class": ..., "loss_anchor_bbox": ..., "loss_anchor_giou": ...}.
 
         Args:
             quarters: logits, boxes and objects of the 4 quarters of every image.
             whole: those of the whole images, as they are and flipped.
-            squares: those of the squares of all finer levels.
+            crops: those of the crops of all finer levels.
             num_objects: of all images.
         """
         with torch.autocast(quarters[0].device.type, enabled=False):
-            quarters, whole, squares = (_single(each) for each in (quarters, whole, squares))
-            counts = num_objects, len(quarters[0]) // QUARTERS, len(squares[0])
+            quarters, whole, crops = (_single(each) for each in (quarters, whole, crops))
+            counts = num_objects, len(quarters[0]) // QUARTERS, len(crops[0])
             objects, images, patches = _averages(quarters[0], *counts)
             fixed = self.parts(quarters) + self.whole(whole)
-            sums = (fixed + self.parts(squares) * (images / patches)) / objects
+            sums = (fixed + self.parts(crops) * (images / patches)) / objects
         weighted = (weight * x for weight, x in zip(self.weights, sums.unbind(), strict=True))
         names = ("class", "bbox", "giou")
         return {f"loss_anchor_{name}": x for name, x in zip(names, weighted, strict=True)}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..assigner.boxes import box_area
 from ..assigner.matching import HungarianMatcher
 from ..assigner.targets import PaddedTargets
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 
 
 class AreaWeight:
@@ -78,6 +78,6 @@ class AreaWeighted(nn.Module):
         self.weight = weight
         self.area = area or AreaWeight()
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the weights."""
         return self.weight(logits, targets, positives) * self.area(positives.relative_size)

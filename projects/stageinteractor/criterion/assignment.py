@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..assigner.interface import Assigner
 from ..assigner.targets import Target
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 
 
 class Assignment:
@@ -22,7 +22,7 @@ class Assignment:
         targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         num_classes: C.
         image_sizes: (B, 2), (height, width).
-        competing: whether queries of one object are ranked.
+        rank_queries: whether queries of one object are ranked.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Assignment:
         targets: Sequence[Target],
         num_classes: int,
         image_sizes: Tensor | None = None,
-        competing: bool = True,
+        rank_queries: bool = True,
     ) -> None:
         self.assigner = assigner
         self.boxes = boxes
@@ -41,7 +41,7 @@ class Assignment:
         self.targets = targets
         self.num_classes = num_classes
         self.image_sizes = image_sizes
-        self.competing = competing
+        self.rank_queries = rank_queries
 
     @cached_property
     def class_targets(self) -> Tensor:
@@ -49,19 +49,19 @@ class Assignment:
         return self.assigner(self.boxes, self.matches, self.targets, self.num_classes)
 
     @cached_property
-    def positives(self) -> Positives:
+    def positives(self) -> MatchedPairs:
         """The pairs of query and object behind the class targets."""
-        objects = self.assigner.ranked_objects(self.boxes, self.matches, self.targets)
+        objects = self.assigner.assigned_gt_indices(self.boxes, self.matches, self.targets)
         return self._positives(objects)
 
     @cached_property
-    def own_matches(self) -> Positives:
+    def own_matches(self) -> MatchedPairs:
         """The pairs that the box losses learn from: the stages' own matches."""
         return self._positives(self.matches.unsqueeze(-1))
 
-    def _positives(self, objects: Tensor) -> Positives:
+    def _positives(self, objects: Tensor) -> MatchedPairs:
         known = self.boxes, self.matches, self.targets
-        return Positives(objects, *known, self.competing, self.image_sizes)
+        return MatchedPairs(objects, *known, self.rank_queries, self.image_sizes)
 
     def num_labels(self) -> Tensor:
         """Return (S,), the number of classes that queries learn, from what is there already."""

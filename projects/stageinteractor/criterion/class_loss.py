@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .assignment import Assignment
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 
-TargetRule = Callable[[Positives, Tensor], Tensor]
+TargetRule = Callable[[MatchedPairs, Tensor], Tensor]
 
 
 class FocalLoss(nn.Module):
@@ -75,7 +75,7 @@ class ClassLoss(nn.Module):
         self.positive_weight = positive_weight
         self.negative_weight = negative_weight
 
-    def forward(self, logits: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the loss (S, B, N, C) of every entry of logits of that shape."""
         logits = logits.float() if logits.element_size() < 4 else logits
         labels, valid = positives.labels, positives.valid

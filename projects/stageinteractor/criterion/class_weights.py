@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 
 
 class DistanceWeight(nn.Module):
@@ -25,7 +25,7 @@ class DistanceWeight(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the weights; t - p = t (1 - p) - (1 - t) p, each from the logit, is exact."""
         gap = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
         return self.alpha * gap.abs() ** self.gamma
@@ -34,7 +34,7 @@ class DistanceWeight(nn.Module):
 class TargetWeight(nn.Module):
     """Weight t of a positive with target t."""
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the weights."""
         return targets
 
@@ -42,7 +42,7 @@ class TargetWeight(nn.Module):
 class EqualWeight(nn.Module):
     """Weight 1 of every positive."""
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the weights."""
         return torch.ones_like(targets)
 

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 
 SCORE_POWER, IOU_POWER = 0.4, 0.6
 CENTER, SLOPE = 1 / 3, 4.5
@@ -41,7 +41,7 @@ class QueryWeightTarget:
     """Targets w+ / (w+ + w-) of positives."""
 
     @torch.no_grad()
-    def __call__(self, positives: Positives, scores: Tensor) -> Tensor:
+    def __call__(self, positives: MatchedPairs, scores: Tensor) -> Tensor:
         """Return targets; ``scores`` (S, B, N, R) are the probabilities of the objects' classes."""
         up, down = positive_weight(scores, positives.iou), negative_weight(scores, positives.iou)
         return up / (up + down)
@@ -51,7 +51,7 @@ class QueryWeight(nn.Module):
     """Weight w+ + w- of positives."""
 
     @torch.no_grad()
-    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the weights."""
         scores = logits.sigmoid()
         return positive_weight(scores, positives.iou) + negative_weight(scores, positives.iou)
@@ -61,7 +61,7 @@ class QueryBoxWeight(nn.Module):
     """Weight w+ of the box losses of matches."""
 
     @torch.no_grad()
-    def forward(self, logits: Tensor, targets: Tensor, positives: Positives) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the weights."""
         return positive_weight(logits.sigmoid(), positives.iou)
 

@@ -8,7 +8,6 @@ ever see the stage's own matches. Paper: section 3.2 and appendix; weights 2, 5,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,8 +19,8 @@ from ..assigner.interface import Assigner
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
 from .class_loss import ClassLoss, FocalLoss
-from .noised import Predictions, known_assignment, split
-from .positives import Positives
+from .denoising import Predictions, denoising_assignment, split
+from .matched_pairs import MatchedPairs
 from .statistics import statistics_are_due, write_statistics
 
 Matcher = Callable[..., Tensor]
@@ -31,8 +30,7 @@ class SetCriterion(nn.Module):
     """Compute the losses of all decoder stages in one pass, without a loop over stages.
 
     Args:
-        matcher: logits, boxes, targets, image sizes -> matches (S, B, N); where queries are padded
-            also with (B, N) bool, those that are not.
+        matcher: logits, boxes, targets, image sizes, query mask -> matches (S, B, N).
         assigner: boxes, matches, targets, C -> class targets (S, B, N, C), and the objects behind.
         class_loss: `FocalLoss` or `ClassLoss`: what is learnt -> loss of every entry.
         weight_class, weight_bbox, weight_giou: weights of the three terms.
@@ -40,8 +38,8 @@ class SetCriterion(nn.Module):
             and of class labels, as published; or "matches", which more labels do not change.
         log_statistics: write what the assigner did to detectron2's training metrics.
         box_weight: logits and IoU of matches, positives -> weights of their box losses; 1 without.
-        noised_queries: what the losses of queries whose objects are known are divided by, for every
-            image: how many were asked for.
+        denoising_queries: of an image, as many as were asked for; the losses of denoising queries
+            are divided by it.
     """
 
     def __init__(
@@ -55,7 +53,7 @@ class SetCriterion(nn.Module):
         normalizer: str = "max",
         log_statistics: bool = False,
         box_weight: nn.Module | None = None,
-        noised_queries: int | None = None,
+        denoising_queries: int | None = None,
     ) -> None:
         super().__init__()
         if normalizer not in ("max", "matches"):
@@ -69,7 +67,7 @@ class SetCriterion(nn.Module):
         self.normalizer = normalizer
         self.log_statistics = log_statistics
         self.box_weight = box_weight
-        self.noised_queries = noised_queries
+        self.denoising_queries = denoising_queries
 
     def forward(
         self,
@@ -77,39 +75,40 @@ class SetCriterion(nn.Module):
         boxes: Tensor,
         targets: Sequence[Target],
         image_sizes: Tensor,
-        valid: Tensor | None = None,
-        known: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        dn_gt_indices: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return {"loss_class_0": ..., "loss_bbox_0": ..., "loss_giou_0": ..., ...}, weighted.
 
-        With queries whose objects are known also {"loss_noised_class_0": ..., ...}.
+        With denoising queries also {"loss_class_dn_0": ..., ...}.
 
         Args:
             logits: (S, B, N, C).
             boxes: (S, B, N, 4), xyxy pixels, with gradient.
             targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
             image_sizes: (B, 2), (height, width) without padding.
-            valid: (B, N) bool: queries that are no padding; the others learn nothing.
-            known: (B, M) long: the objects of the last M queries, -1 for padding. They are not
-                matched, and the losses of the other queries are as if they were not there.
+            query_mask: (B, N) bool: True for real queries; padding has no loss.
+            dn_gt_indices: (B, M) long: the last M queries are denoising queries of these
+                ground-truth boxes, -1 for padding. They are not matched, and the losses of the
+                other queries are as if they were not there.
         """
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
-            seen = Predictions(logits.to(dtype), boxes.to(dtype), valid)
+            seen = Predictions(logits.to(dtype), boxes.to(dtype), query_mask)
             targets = SharedTargets(targets)
-            if known is None:
+            if dn_gt_indices is None:
                 return self._matched_losses(seen, targets, image_sizes)
-            seen, noised = split(seen, known)
+            seen, denoising = split(seen, dn_gt_indices)
             losses = self._matched_losses(seen, targets, image_sizes)
-            return losses | self._known_losses(noised, known, targets, image_sizes)
+            return losses | self._denoising_losses(denoising, dn_gt_indices, targets, image_sizes)
 
     def _matched_losses(
         self, seen: Predictions, targets: Sequence[Target], image_sizes: Tensor
     ) -> dict[str, Tensor]:
         """Match, assign, and return the losses."""
-        logits, boxes, valid = seen
+        logits, boxes, query_mask = seen
         predicted = logits.detach(), boxes.detach()
-        matches = self.matcher(*predicted, targets, image_sizes, *masks_of(valid))
+        matches = self.matcher(*predicted, targets, image_sizes, query_mask=query_mask)
         assignment = Assignment(
             self.assigner, seen.fixed_boxes(), matches, targets, logits.shape[-1], image_sizes
         )
@@ -118,27 +117,31 @@ class SetCriterion(nn.Module):
         if self.log_statistics and statistics_are_due():
             objects = assignment.positives.objects
             write_statistics(assignment_statistics(objects, matches, targets))
-        return self._weighted("loss", sums, *averages)
+        return self._weighted("", sums, *averages)
 
-    def _known_losses(
-        self, seen: Predictions, known: Tensor, targets: Sequence[Target], image_sizes: Tensor
+    def _denoising_losses(
+        self,
+        seen: Predictions,
+        gt_indices: Tensor,
+        targets: Sequence[Target],
+        image_sizes: Tensor,
     ) -> dict[str, Tensor]:
-        """Return the losses of queries with known objects."""
-        if self.noised_queries is None:
-            raise ValueError("queries with known objects need noised_queries, which is None")
-        assignment = known_assignment(seen, known, targets, image_sizes)
+        """Return the losses of denoising queries."""
+        if self.denoising_queries is None:
+            raise ValueError("denoising queries need denoising_queries, which is None")
+        assignment = denoising_assignment(seen, gt_indices, targets, image_sizes)
         sums = self._sums(seen, assignment, image_sizes)
-        average = self.noised_queries * len(known)
-        return self._weighted("loss_noised", sums, average, average)
+        average = self.denoising_queries * len(gt_indices)
+        return self._weighted("_dn", sums, average, average)
 
     def _sums(
         self, seen: Predictions, assignment: Assignment, image_sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sums (S,) of class, L1 and GIoU losses."""
-        logits, boxes, valid = seen
+        logits, boxes, query_mask = seen
         entries = self.class_loss.entries(logits, assignment)
-        if valid is not None:
-            entries = entries.masked_fill(~valid.unsqueeze(-1), 0.0)
+        if query_mask is not None:
+            entries = entries.masked_fill(~query_mask.unsqueeze(-1), 0.0)
         weights = self._box_weights(logits.detach(), assignment.own_matches)
         matches, targets = assignment.matches, assignment.targets
         box_sums = box_losses(boxes, matches, targets, image_sizes, weights)
@@ -146,7 +149,7 @@ class SetCriterion(nn.Module):
 
     def _weighted(
         self,
-        prefix: str,
+        suffix: str,
         sums: tuple[Tensor, Tensor, Tensor],
         class_average: Tensor | int,
         box_average: Tensor | int,
@@ -159,12 +162,12 @@ class SetCriterion(nn.Module):
             "giou": self.weight_giou * giou_sum / box_average,
         }
         return {
-            f"{prefix}_{name}_{stage}": value
+            f"loss_{name}{suffix}_{stage}": value
             for name, values in losses.items()
             for stage, value in enumerate(values.unbind())
         }
 
-    def _box_weights(self, logits: Tensor, matches: Positives) -> Tensor | None:
+    def _box_weights(self, logits: Tensor, matches: MatchedPairs) -> Tensor | None:
         """Return the weights (S, B, N) of the box losses of the stages' own matches."""
         if self.box_weight is None:
             return None
@@ -189,11 +192,6 @@ class SetCriterion(nn.Module):
         if self.normalizer == "max":
             return torch.maximum(num_labels, num_matches) / ranks, num_matches / ranks
         return num_matches / ranks, num_matches / ranks
-
-
-def masks_of(valid: Tensor | None) -> tuple[Any, ...]:
-    """Return the mask as a last argument, none where no query is padding."""
-    return () if valid is None else (valid,)
 
 
 def box_losses(

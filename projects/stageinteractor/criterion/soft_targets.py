@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .positives import Positives
+from .matched_pairs import MatchedPairs
 
 Quality = Callable[[Tensor, Tensor], Tensor]  # IoU, probability -> quality in [0, 1]
-Change = Callable[[Tensor, Positives], Tensor]  # targets, positives -> targets
+Change = Callable[[Tensor, MatchedPairs], Tensor]  # targets, positives -> targets
 EPS = 1e-8  # of the released code
 
 
@@ -47,7 +47,7 @@ class SoftTarget:
         self.floor = floor
 
     @torch.no_grad()
-    def __call__(self, positives: Positives, scores: Tensor) -> Tensor:
+    def __call__(self, positives: MatchedPairs, scores: Tensor) -> Tensor:
         """Return targets; ``scores`` (S, B, N, R) are the probabilities of the objects' classes."""
         targets = self.quality(positives.iou, scores)
         if self.rescale is not None:
@@ -97,7 +97,7 @@ class RescalePerImage:
     def __init__(self, to: str = "one") -> None:
         self.to = _checked(to)
 
-    def __call__(self, targets: Tensor, positives: Positives) -> Tensor:
+    def __call__(self, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return targets * max(1, goal / largest target of the image)."""
         goal = 1.0 if self.to == "one" else positives.best_iou_of_images()
         return _scaled(targets, goal, positives.largest_of_images(targets))
@@ -113,7 +113,7 @@ class RescalePerObject:
     def __init__(self, to: str = "best_iou") -> None:
         self.to = _checked(to)
 
-    def __call__(self, targets: Tensor, positives: Positives) -> Tensor:
+    def __call__(self, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return targets * max(1, goal / largest target of the object)."""
         goal = 1.0 if self.to == "one" else positives.best_iou_of_objects()
         return _scaled(targets, goal, positives.largest_of_objects(targets))
@@ -131,7 +131,7 @@ class RankDecay:
             raise ValueError(f"every tau must be positive or None, got {list(taus)}")
         self.taus = list(taus)
 
-    def __call__(self, targets: Tensor, positives: Positives) -> Tensor:
+    def __call__(self, targets: Tensor, positives: MatchedPairs) -> Tensor:
         """Return the targets (S, B, N, R) of lower ranks turned down."""
         stages = len(targets)
         taus = ([None] * stages + self.taus)[-stages:]

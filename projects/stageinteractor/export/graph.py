@@ -40,7 +40,7 @@ def require_exportable(model: Any) -> None:
         raise ConfigError(
             f"config key 'model.queries': {type(model.queries).__name__} cannot be exported, "
             "because the number of queries and the work to find them depend on the image; "
-            "InitialQueries can"
+            "LearnedQueries can"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..assigner.boxes import cxcywh_to_xyxy
 from ..criterion.class_loss import ClassLoss
-from ..criterion.positives import Positives
+from ..criterion.matched_pairs import MatchedPairs
 from .outputs import Outputs, labels_of, logits_of
 from .pairs import SIDE, Pairs
 
@@ -59,7 +59,7 @@ class HostClassLoss(nn.Module):
         )
         objects = matches.new_full((*matches.shape, ranks), -1)
         objects.scatter_(2, queries.unsqueeze(-1).expand_as(ranked), ranked)
-        return self._sums(logits, boxes, targets, objects, matches, competing=True)
+        return self._sums(logits, boxes, targets, objects, matches, rank_queries=True)
 
     def of_pairs(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> Tensor:
         """Return the sum of anything else, such as denoising queries or the encoder's proposals.
@@ -81,7 +81,7 @@ class HostClassLoss(nn.Module):
         matches[image, query] = index
         matches = matches.unsqueeze(0)
         return self._sums(
-            logits[None], boxes[None], targets, matches.unsqueeze(-1), matches, competing=False
+            logits[None], boxes[None], targets, matches.unsqueeze(-1), matches, rank_queries=False
         )[0]
 
     def _sums(
@@ -91,7 +91,7 @@ class HostClassLoss(nn.Module):
         targets: Targets,
         objects: Tensor,
         matches: Tensor,
-        competing: bool,
+        rank_queries: bool,
     ) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
             boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
@@ -101,5 +101,5 @@ class HostClassLoss(nn.Module):
             ]
             boxes = cxcywh_to_xyxy(boxes) * SIDE
             sizes = boxes.new_full((len(known), 2), SIDE)
-            positives = Positives(objects, boxes, matches, known, competing, sizes)
+            positives = MatchedPairs(objects, boxes, matches, known, rank_queries, sizes)
             return self.loss(logits, positives).sum(dim=(1, 2, 3))

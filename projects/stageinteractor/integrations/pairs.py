@@ -94,7 +94,7 @@ def assign(
     queries = active_queries(matches)
     index = queries.expand(len(matches), -1, -1)
     chosen = boxes.gather(2, index.unsqueeze(-1).expand(-1, -1, -1, 4))
-    objects = assigner.ranked_objects(
+    objects = assigner.assigned_gt_indices(
         cxcywh_to_xyxy(chosen) * SIDE,
         matches.gather(2, index),
         [{"boxes": cxcywh_to_xyxy(t["boxes"]) * SIDE, "labels": t["labels"]} for t in targets],

@@ -8,7 +8,7 @@ from .decoders.sparse_rcnn import DynamicHeadDecoder
 from .decoders.stageinteractor import StageInteractorDecoder
 from .detector import StageInteractor
 from .necks import ChannelMapper, FeaturePyramid
-from .queries import AnchorGenerator, GeneratedQueries, InitialQueries
+from .queries import AnchorGenerator, AnchorQueries, LearnedQueries
 
 __all__ = [
     "AdaMixerDecoder",
@@ -17,8 +17,8 @@ __all__ = [
     "DecoderOutput",
     "DynamicHeadDecoder",
     "FeaturePyramid",
-    "GeneratedQueries",
-    "InitialQueries",
+    "AnchorQueries",
+    "LearnedQueries",
     "ParallelDecoder",
     "RelationBlock",
     "StageInteractor",

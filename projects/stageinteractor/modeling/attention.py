@@ -16,7 +16,7 @@ from ..assigner.boxes import box_area, box_intersection
 from .box_coding import xyzr_to_xyxy
 
 
-class OverlapAttention(nn.Module):
+class IoFBiasedSelfAttention(nn.Module):
     """Multi-head self-attention with the intersection-over-foreground bias.
 
     Args:
@@ -43,14 +43,15 @@ class OverlapAttention(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.uniform_(self.tau, 0.0, 4.0)
 
-    def forward(self, content: Tensor, boxes_xyzr: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self, content: Tensor, boxes_xyzr: Tensor, attn_mask: Tensor | None = None
+    ) -> Tensor:
         """Return the attended content (B, N, D), the residual included.
 
         Args:
             content: (B, N, D).
             boxes_xyzr: (B, N, 4).
-            valid: (B, N) bool: queries that are no padding; the others are not attended to. Or
-                (B, N, N) bool: those that every query (row) attends to. All, where it is None.
+            attn_mask: (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
         """
         images, queries, width = content.shape
         x = content + position_embedding(boxes_xyzr, width)
@@ -58,21 +59,20 @@ class OverlapAttention(nn.Module):
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
         overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()
         bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
-        if valid is not None:
-            seen = attended_to(valid if valid.dim() == 3 else valid.unsqueeze(1))
-            bias = bias.masked_fill(~seen.unsqueeze(1), -torch.inf)
+        if attn_mask is not None:
+            bias = bias.masked_fill(~attended_to(attn_mask).unsqueeze(1), -torch.inf)
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
         # a copy: the kernels lay their output out differently, and an exported view would fix one
         heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         return x + self.out_proj(heads.view(images, queries, width))
 
 
-def attended_to(valid: Tensor) -> Tensor:
-    """Return (..., N) bool: the keys; where there is no valid one, all are attended to.
+def attended_to(attn_mask: Tensor) -> Tensor:
+    """Return the mask (..., N) with all keys in rows that have none.
 
-    So that no softmax is over nothing, which would be NaN.
+    A softmax over no key would be NaN.
     """
-    return valid | ~valid.any(dim=-1, keepdim=True)
+    return attn_mask | ~attn_mask.any(dim=-1, keepdim=True)
 
 
 @torch.no_grad()

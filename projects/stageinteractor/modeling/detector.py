@@ -14,8 +14,6 @@ from .decoders.stageinteractor import StageInteractorDecoder
 from .meta_architecture import MetaArchitecture
 from .queries.interface import Queries
 
-# each with one more argument where queries are padded: (B, N) bool, those that are not; and the
-# criterion with another one where the objects of the last M queries are known: (B, M) long
 Criterion = Callable[..., dict[str, Tensor]]
 Postprocessing = Callable[..., list[Instances]]
 
@@ -64,15 +62,22 @@ class StageInteractor(MetaArchitecture):
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of all stages."""
         queries, output, image_sizes = self._decode(self.pad(images), images, targets)
-        masks = output.masks if queries.known is None else (output.valid, queries.known)
-        losses = self.criterion(output.logits, output.boxes, targets, image_sizes, *masks)
+        losses = self.criterion(
+            output.logits,
+            output.boxes,
+            targets,
+            image_sizes,
+            query_mask=output.query_mask,
+            dn_gt_indices=queries.dn_gt_indices,
+        )
         return {**(queries.losses or {}), **losses}
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last stage."""
         output, _ = self.decode(self.pad(images), images)
-        found = output.logits[-1], output.boxes[-1], self.host_sizes(images)
-        return self.postprocessing(*found, *output.masks)
+        logits, boxes = output.logits[-1], output.boxes[-1]
+        sizes = self.host_sizes(images)
+        return self.postprocessing(logits, boxes, sizes, query_mask=output.query_mask)
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
@@ -85,7 +90,13 @@ class StageInteractor(MetaArchitecture):
         image_sizes = self.image_sizes(images)
         features = self.neck(self.backbone(batch))
         queries = Queries(*self.queries(image_sizes, features, targets))
-        output = self.decoder(features, queries.content, queries.boxes, *queries.masks)
+        output = self.decoder(
+            features,
+            queries.content,
+            queries.boxes,
+            query_mask=queries.query_mask,
+            attn_mask=queries.attn_mask,
+        )
         if queries.proposals is not None:  # they are stages before the first
             output = chained(queries.proposals, output)
         return queries, output, image_sizes
@@ -116,14 +127,14 @@ def _sizes_may_change(module: nn.Module, args: Any, features: Sequence[Tensor]) 
 
 
 def _number_may_change(module: nn.Module, args: Any, queries: Any) -> None:
-    """The same for the number of queries, where they are found in the images."""
-    found = Queries(*queries)
-    if found.proposals is None:
+    """The same for the number of queries, where it depends on the images."""
+    given = Queries(*queries)
+    if given.proposals is None:
         return
     import torch._dynamo
 
-    masks = [mask for mask in (found.valid, found.visible) if mask is not None]
-    for tensor in (found.content, found.boxes, *masks):
+    masks = [mask for mask in (given.query_mask, given.attn_mask) if mask is not None]
+    for tensor in (given.content, given.boxes, *masks):
         torch._dynamo.maybe_mark_dynamic(tensor, [1])
-    if found.visible is not None:
-        torch._dynamo.maybe_mark_dynamic(found.visible, [2])
+    if given.attn_mask is not None:
+        torch._dynamo.maybe_mark_dynamic(given.attn_mask, [2])

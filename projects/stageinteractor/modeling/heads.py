@@ -29,7 +29,7 @@ def prediction_head(embed_dim: int, out_features: int, layers: int) -> nn.Sequen
     return nn.Sequential(*hidden, nn.Linear(embed_dim, out_features))
 
 
-def xavier(*modules: nn.Module) -> None:
+def xavier_init_(*modules: nn.Module) -> None:
     """Give all matrices Xavier's uniform values."""
     for module in modules:
         for parameter in module.parameters():
@@ -37,13 +37,13 @@ def xavier(*modules: nn.Module) -> None:
                 nn.init.xavier_uniform_(parameter)
 
 
-def expect_rare_objects(class_head: nn.Module, probability: float) -> None:
+def init_focal_bias(class_head: nn.Module, probability: float) -> None:
     """Let the scores that a head begins with be this probability (Lin et al., ICCV 2017)."""
     *_, bias = class_head.parameters()
     nn.init.constant_(bias, -math.log((1 - probability) / probability))
 
 
-def keep_boxes(box_head: nn.Module) -> None:
+def zero_init_last_layer(box_head: nn.Module) -> None:
     """Let a head begin with no refinement at all."""
     *_, weight, bias = box_head.parameters()
     nn.init.zeros_(weight)

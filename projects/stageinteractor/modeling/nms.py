@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 
-def suppress_in_groups(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
     """Return the indices of boxes that no better one of their group overlaps more, best first.
 
     torchvision tells groups apart by shifts, which works right of and below 0 only: boxes are moved

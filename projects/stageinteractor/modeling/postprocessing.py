@@ -13,7 +13,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from .nms import suppress_in_groups
+from .nms import grouped_nms
 
 
 class Detections(NamedTuple):
@@ -41,7 +41,7 @@ class TopK:
         logits: Tensor,
         boxes: Tensor,
         image_sizes: Sequence[Sequence[float]],
-        valid: Tensor | None = None,
+        query_mask: Tensor | None = None,
     ) -> list[Instances]:
         """Return the detections of every image, best first, on the device of the logits.
 
@@ -49,12 +49,12 @@ class TopK:
             logits: (B, N, C).
             boxes: (B, N, 4), xyxy pixels.
             image_sizes: B times (height, width), on the host: a device would have to be waited for.
-            valid: (B, N) bool: queries that are no padding; the others are no detections.
+            query_mask: (B, N) bool: True for real queries; padding gives no detections.
         """
-        if valid is not None:
-            logits = logits.float().masked_fill(~valid.unsqueeze(-1), -torch.inf)
+        if query_mask is not None:
+            logits = logits.float().masked_fill(~query_mask.unsqueeze(-1), -torch.inf)
         found = self.select(logits, boxes)
-        if valid is not None:
+        if query_mask is not None:
             found = [_scored(item) for item in found]
         return [
             _instances(item, int(height), int(width))
@@ -89,7 +89,7 @@ class TopKNms(TopK):
         return [self._suppress(found) for found in super().select(logits, boxes)]
 
     def _suppress(self, found: Detections) -> Detections:
-        kept = suppress_in_groups(*found, self.iou_threshold)
+        kept = grouped_nms(*found, self.iou_threshold)
         return Detections(*(field[kept] for field in found))
 
 

@@ -8,7 +8,7 @@ from stageinteractor.modeling.anchors.anchor_head import (
     PatchEmbedding,
     WholeImage,
 )
-from stageinteractor.modeling.anchors.patch_features import cut_squares
+from stageinteractor.modeling.anchors.patch_features import cut_crops
 
 
 def count(module: nn.Module) -> int:
@@ -26,9 +26,14 @@ def test_parameters_are_as_many_as_published():
 
 def test_shapes():
     assert Compress(embed_dim=16, channels=2)(torch.zeros(2, 16, 5, 7)).shape == (2, 2, 5, 7)
-    for side in (5, 15):
-        assert WholeImage()(torch.zeros(2, 8, 2 * side, 2 * side)).shape == (2, 8, side, side)
-    assert PatchEmbedding(side=3, channels=2)(torch.zeros(4, 2, 3, 3)).shape == (4, 18)
+    for patch_size in (5, 15):
+        assert WholeImage()(torch.zeros(2, 8, 2 * patch_size, 2 * patch_size)).shape == (
+            2,
+            8,
+            patch_size,
+            patch_size,
+        )
+    assert PatchEmbedding(patch_size=3, channels=2)(torch.zeros(4, 2, 3, 3)).shape == (4, 18)
     logits, boxes = AnchorHead(in_features=18, num_anchors=7, hidden_dim=6)(torch.zeros(4, 18))
     assert logits.shape == (4, 7)
     assert boxes.shape == (4, 7, 4)
@@ -42,13 +47,13 @@ def test_squares_are_those_cut_out_of_the_reduced_map():
     features = torch.randn(2, 6, 5, 7, dtype=torch.double)
     images = torch.tensor([0, 1, 1])
     corners = torch.tensor([[0, 0], [4, 2], [2, 1]])  # two at the edges of the map
-    found = compress.squares(features, images, corners, 3)
-    torch.testing.assert_close(found, cut_squares(compress(features), images, corners, 3))
-    assert compress.squares(features, images[:0], corners[:0], 3).shape == (0, 2, 3, 3)
+    found = compress.crops(features, images, corners, 3)
+    torch.testing.assert_close(found, cut_crops(compress(features), images, corners, 3))
+    assert compress.crops(features, images[:0], corners[:0], 3).shape == (0, 2, 3, 3)
 
 
 def test_cells_and_channels_are_normalised_together():
-    embedding = PatchEmbedding(side=2, channels=2)
+    embedding = PatchEmbedding(patch_size=2, channels=2)
     assert not embedding.position.any()
     # channel 0 is 0 everywhere and channel 1 is 2: mean 1, deviation 1
     patch = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
@@ -56,7 +61,7 @@ def test_cells_and_channels_are_normalised_together():
 
 
 def test_every_cell_has_its_own_scale_and_position():
-    embedding = PatchEmbedding(side=2, channels=1)
+    embedding = PatchEmbedding(patch_size=2, channels=1)
     with torch.no_grad():
         embedding.norm.weight.copy_(torch.tensor([[1.0], [2], [3], [4]]))
         embedding.position.copy_(torch.tensor([[10.0], [20], [30], [40]]))
@@ -99,7 +104,7 @@ def test_gradient_is_the_numerical_one():
     parts = nn.Sequential(
         Compress(embed_dim=4, channels=2),
         WholeImage(channels=2),
-        PatchEmbedding(side=2, channels=2),
+        PatchEmbedding(patch_size=2, channels=2),
         AnchorHead(in_features=8, num_anchors=2, hidden_dim=3),
     ).double()
     features = torch.randn(1, 4, 4, 4, dtype=torch.float64, requires_grad=True)

@@ -7,7 +7,7 @@ from stageinteractor.modeling.anchors.anchors import (
     join,
     rank_in_image,
 )
-from stageinteractor.modeling.anchors.patches import quarters, square_patches
+from stageinteractor.modeling.anchors.patches import crop_patches, quarters
 
 SIZES = torch.tensor([[40.0, 80.0], [64.0, 32.0]])  # height and width
 
@@ -27,7 +27,7 @@ def test_anchors_of_quarters_lie_in_their_quarters():
 
 
 def test_tiny_anchors_and_centres_outside_have_no_score():
-    square = square_patches(torch.tensor([1]), torch.tensor([[2, 5]]), side=4, stride=8)
+    crop = crop_patches(torch.tensor([1]), torch.tensor([[2, 5]]), size=4, stride=8)
     # from (16, 40) on, 32 x 32 pixels, of an image that is 32 wide and 64 high
     boxes = torch.tensor(
         [
@@ -38,7 +38,7 @@ def test_tiny_anchors_and_centres_outside_have_no_score():
             [0.4, 0.5, 0.5, 0.09],  # 2.88 high
         ]
     )
-    found = anchors_of(torch.zeros(1, 5), boxes[None], square, SIZES)
+    found = anchors_of(torch.zeros(1, 5), boxes[None], crop, SIZES)
     assert found.scores.tolist() == [0.5, 0, 0, 0, 0]
     torch.testing.assert_close(found.boxes[3, 2] - found.boxes[3, 0], torch.tensor(3.0))
 

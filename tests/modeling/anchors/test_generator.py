@@ -18,9 +18,11 @@ TARGETS = [
 
 def build(probing: Probing | None = None, **changes) -> AnchorGenerator:
     torch.manual_seed(0)
-    sizes = dict(embed_dim=8, side=SIDE, channels=CHANNELS, hidden_dim=6)
-    counts = dict(fixed_anchors=FIXED, square_anchors=SQUARE, first_steps=0)
-    return AnchorGenerator(**(sizes | counts | changes), probing=probing or Probing(side=SIDE))
+    sizes = dict(embed_dim=8, patch_size=SIDE, channels=CHANNELS, hidden_dim=6)
+    counts = dict(global_anchors=FIXED, crop_anchors=SQUARE, warmup_steps=0)
+    return AnchorGenerator(
+        **(sizes | counts | changes), probing=probing or Probing(patch_size=SIDE)
+    )
 
 
 def maps(images: int = 2, seed: int = 1) -> list[Tensor]:
@@ -67,8 +69,8 @@ def test_training_looks_at_every_kind_of_patch():
     found = result.predictions
     assert found.num_objects == 2
     assert found.quarters.logits.shape == (8, FIXED) and found.whole.boxes.shape == (8, FIXED, 4)
-    assert found.squares.logits.shape[1:] == (SQUARE,)
-    assert len(found.squares.logits) >= 2 * 2 * 4  # two levels, two images, four patches
+    assert found.crops.logits.shape[1:] == (SQUARE,)
+    assert len(found.crops.logits) >= 2 * 2 * 4  # two levels, two images, four patches
     assert found.quarters.objects.counts[4:] == found.whole.objects.counts[4:] == [0] * 4
     assert sum(found.quarters.objects.counts) == 2 and found.whole.objects.counts[:4] == [2] * 4
     counts = torch.bincount(result.anchors.images, minlength=2)
@@ -79,7 +81,7 @@ def test_training_looks_at_every_kind_of_patch():
 def test_everything_learns():
     generator = build().train()
     found = generator(maps(), SIZES, TARGETS).predictions
-    for part in (found.quarters, found.whole, found.squares):
+    for part in (found.quarters, found.whole, found.crops):
         assert ((part.boxes >= -1) & (part.boxes <= 2)).all()
     values = [(p.logits.square().sum() + p.boxes.square().sum()) for p in found[:3]]
     sum(values).backward()
@@ -87,86 +89,88 @@ def test_everything_learns():
 
 
 def test_an_image_without_small_objects_stops_early():
-    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
     generator.head = small_objects_in_image_0()
     result = generator(maps(), SIZES)
     assert result.predictions is None
-    # the three lie within 5 pixels: one square of P4, and none of P3 unless it finds them again
-    assert result.num_squares(2)[:, 0].tolist() == [1, 0]
-    assert result.num_squares(2)[1].tolist() == [0, 0]
+    # the three lie within 5 pixels: one crop of P4, and none of P3 unless it finds them again
+    assert result.num_crops(2)[:, 0].tolist() == [1, 0]
+    assert result.num_crops(2)[1].tolist() == [0, 0]
     scores = result.anchors.scores[result.anchors.images == 1]
     torch.testing.assert_close(scores, torch.tensor([0.9]))
 
 
 def test_fewer_than_three_are_kept_and_nothing_is_looked_at():
-    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
     told = small_objects_in_image_0()
     told.found[0, 2] = torch.tensor(NOTHING)
     generator.head = told
     result = generator(maps(), SIZES)
-    assert not result.num_squares(2).any()
+    assert not result.num_crops(2).any()
     scores = result.anchors.scores[result.anchors.images == 0]
     torch.testing.assert_close(scores, torch.tensor([0.4, 0.5]))
 
 
 def test_unsure_anchors_are_replaced_by_those_of_squares():
-    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
     generator.head = small_objects_in_image_0()
     generator.finer_head = Told(
         [[0.8, 0.5, 0.25, 0.5, 0.5], [0.01] * 5, [0.05, 0.5, 0.5, 0.5, 0.5]]
     )
     result = generator(maps(), SIZES)
-    assert result.num_squares(2).tolist() == [[1, 0], [0, 0]]  # at P3 nothing is unsure any more
+    assert result.num_crops(2).tolist() == [[1, 0], [0, 0]]  # at P3 nothing is unsure any more
     mine = result.anchors.images == 0
     # all of the fixed patches' are replaced, so that the best of the others stands in: at least one
     torch.testing.assert_close(result.anchors.scores[mine], torch.tensor([0.01, 0.8]))
     # the best anchor: 0.25 * 48 = 12, 0.3 * 64 = 19.2; 12 / 16 - 2.5 < 0, 19.2 / 16 - 2.5 < 0:
-    # the square begins at (0, 0) and is 80 x 80 pixels
+    # the crop begins at (0, 0) and is 80 x 80 pixels
     box = torch.tensor([[20.0, 0, 60, 40]])
     torch.testing.assert_close(result.anchors.boxes[mine][1:], box)
 
 
 def test_probing_goes_on_where_small_anchors_stay_unsure():
-    generator = build(Probing(side=SIDE, min_anchors=1)).eval()
+    generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
     generator.head = small_objects_in_image_0()
-    # of 80 pixels: 12 x 12, at 16 and at 64, so that P3 has two squares of 40
+    # of 80 pixels: 12 x 12, at 16 and at 64, so that P3 has two crops of 40
     generator.finer_head = Told([[0.5, 0.2, 0.2, 0.15, 0.15]] * 2 + [[0.4, 0.8, 0.8, 0.15, 0.15]])
     result = generator(maps(), SIZES)
-    assert result.num_squares(2).tolist() == [[1, 2], [0, 0]]
-    # what P3 finds is put out, sure or not: three of each square; and one of the fixed patches
+    assert result.num_crops(2).tolist() == [[1, 2], [0, 0]]
+    # what P3 finds is put out, sure or not: three of each crop; and one of the fixed patches
     assert (result.anchors.images == 0).sum() == 1 + 2 * 3
 
 
 @pytest.mark.parametrize(("levels", "wanted"), [("P5-P6", 0), ("P4-P6", 1), ("P3-P6", 2)])
 def test_probing_can_be_stopped_by_hand(levels: str, wanted: int):
-    generator = build(Probing(side=SIDE, min_anchors=1), used_levels=levels).eval()
+    generator = build(Probing(patch_size=SIDE, min_anchors=1), probing_levels=levels).eval()
     generator.head = small_objects_in_image_0()
     generator.finer_head = Told([[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(3)])
-    patches = generator(maps(), SIZES).num_squares(2)
+    patches = generator(maps(), SIZES).num_crops(2)
     assert (patches[0] > 0).sum() == wanted
     generator.train().head = Told([[0.5, 0.2, 0.3, 0.2, 0.2]] * 4)
-    assert (generator(maps(), SIZES, TARGETS).num_squares(2) > 0).all()  # training uses all of them
+    assert (generator(maps(), SIZES, TARGETS).num_crops(2) > 0).all()  # training uses all of them
 
 
 def test_in_the_first_epoch_objects_say_where_to_look_and_nothing_is_replaced():
-    generator = build(Probing(side=SIDE, min_anchors=1), first_steps=2).train()
+    generator = build(Probing(patch_size=SIDE, min_anchors=1), warmup_steps=2).train()
     generator.head = Told(*[[[0.5, 0.2 + 0.1 * i, 0.3, 0.2, 0.2] for i in range(4)]] * 16)
     for step in range(2):
         assert generator.steps == step
         result = generator(maps(), SIZES, TARGETS)
         # the object of 16 x 12 is small at P4 (40 pixels) and at P3 (20)
-        assert result.num_squares(2).tolist() == [[1, 1], [0, 0]]
+        assert result.num_crops(2).tolist() == [[1, 1], [0, 0]]
         counts = torch.bincount(result.anchors.images)
-        # 5 fixed patches of 4 anchors, 2 squares of at most 3
+        # 5 fixed patches of 4 anchors, 2 crops of at most 3
         assert 20 <= counts[0] <= 26 and counts[1] == 20
     result = generator(maps(), SIZES, TARGETS)
-    assert (result.num_squares(2)[:, 0] > 0).all()
+    assert (result.num_crops(2)[:, 0] > 0).all()
 
 
 def test_the_number_of_anchors_is_limited():
-    generator = build(Probing(side=SIDE, min_anchors=7, max_anchors=9, keep=0.999)).eval()
+    generator = build(Probing(patch_size=SIDE, min_anchors=7, max_anchors=9, keep=0.999)).eval()
     assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [7, 7]
-    generator.probing = Probing(side=SIDE, min_anchors=7, max_anchors=9, keep=0.0, low=1, high=1)
+    generator.probing = Probing(
+        patch_size=SIDE, min_anchors=7, max_anchors=9, keep=0.0, low=1, high=1
+    )
     assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [9, 9]
 
 
@@ -178,7 +182,7 @@ def test_the_rest_of_the_batch_does_not_matter():
         own = slice(image, image + 1)
         alone = generator([x[own] for x in features], SIZES[own])
         mine = together.anchors.images == image
-        assert torch.equal(alone.num_squares(1), together.num_squares(2)[own])
+        assert torch.equal(alone.num_crops(1), together.num_crops(2)[own])
         order, other = (
             x.scores.argsort(descending=True, stable=True)
             for x in (alone.anchors, together.anchors.where(mine))
@@ -208,8 +212,8 @@ def test_half_precision_maps_are_read_in_float32():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="used_levels must be one of P5-P6, P4-P6, P3-P6"):
-        build(used_levels="P2-P6")
+    with pytest.raises(ValueError, match="probing_levels must be one of P5-P6, P4-P6, P3-P6"):
+        build(probing_levels="P2-P6")
     with pytest.raises(ValueError, match="5 cells here and 15 in probing"):
         build(Probing())
     with pytest.raises(ValueError, match="the objects are needed"):
@@ -217,14 +221,14 @@ def test_wrong_arguments_are_refused():
 
 
 def looked_at(generator: AnchorGenerator, monkeypatch) -> list[tuple]:
-    """Keep what `in_squares` is asked for."""
-    seen, look = [], generator.in_squares
+    """Keep what `predict_crops` is asked for."""
+    seen, look = [], generator.predict_crops
 
     def keep(*asked):
         seen.append(asked)
         return look(*asked)
 
-    monkeypatch.setattr(generator, "in_squares", keep)
+    monkeypatch.setattr(generator, "predict_crops", keep)
     return seen
 
 
@@ -240,26 +244,28 @@ def test_in_training_one_unsure_anchor_is_replaced():
     generator = build().train()
     generator.head = Told(*[[[0.5, 0.2, 0.3, 0.2, 0.2], *[NOTHING] * 3]], *[[NOTHING] * 4] * 15)
     generator.finer_head = Told([NOTHING] * 3)
-    assert generator(maps(), SIZES, TARGETS).num_squares(2).tolist() == [[1, 0], [0, 0]]
+    assert generator(maps(), SIZES, TARGETS).num_crops(2).tolist() == [[1, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("levels", ["P5-P6", "P4-P6", "P3-P6"])
 def test_an_image_has_enough_anchors_wherever_probing_stops(levels: str):
-    generator = build(Probing(side=SIDE, keep=0.999, min_anchors=7), used_levels=levels).eval()
+    generator = build(
+        Probing(patch_size=SIDE, keep=0.999, min_anchors=7), probing_levels=levels
+    ).eval()
     assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [7, 7]
 
 
 def far_apart() -> list[dict[str, Tensor]]:
-    """Nine small objects in image 0; squares of 40 pixels around them do not meet."""
+    """Nine small objects in image 0; crops of 40 pixels around them do not meet."""
     corners = [(x, y) for x in (2.0, 46, 88) for y in (2.0, 60, 120)]
     boxes = torch.tensor([[x, y, x + 4, y + 4] for x, y in corners])
     return [{"boxes": boxes, "labels": torch.zeros(9).long()}, TARGETS[1]]
 
 
 def test_all_object_patches_are_used_in_the_first_epoch():
-    generator = build(first_steps=1).train()
+    generator = build(warmup_steps=1).train()
     result = generator(maps(), SIZES, far_apart())
-    assert result.num_squares(2)[0, 1] == 9
+    assert result.num_crops(2)[0, 1] == 9
 
 
 def test_afterwards_four_of_them_are_learnt_from():
@@ -267,26 +273,26 @@ def test_afterwards_four_of_them_are_learnt_from():
     generator.head = Told(*[[NOTHING] * 4] * 16)
     generator.finer_head = Told([NOTHING] * 3)
     result = generator(maps(), SIZES, far_apart())
-    assert not result.num_squares(2).any()
-    assert len(result.predictions.squares.logits) == 2 * 2 * 4  # levels, images
+    assert not result.num_crops(2).any()
+    assert len(result.predictions.crops.logits) == 2 * 2 * 4  # levels, images
 
 
 def test_in_the_first_epoch_no_object_patch_is_learnt_from_twice(monkeypatch):
-    generator = build(first_steps=1).train()
+    generator = build(warmup_steps=1).train()
     seen = looked_at(generator, monkeypatch)
     generator(maps(), SIZES, TARGETS)
-    _, (_, _, squares, _) = seen  # of P3: 8 x 12 places
-    corners = squares.corners[squares.images == 0].tolist()
+    _, (_, _, crops, _) = seen  # of P3: 8 x 12 places
+    corners = crops.corners[crops.images == 0].tolist()
     assert len(corners) == 4 and corners[0] not in corners[1:]
 
 
 @pytest.mark.parametrize(("overlap", "wanted"), [(0.25, 1), (0.9, 2)])
 def test_objects_share_a_patch_as_anchors_do(overlap: float, wanted: int):
-    generator = build(Probing(side=SIDE, overlap=overlap), first_steps=1).train()
-    # 10 pixels apart: squares of 40 have an IoU of 30 / 50
+    generator = build(Probing(patch_size=SIDE, overlap=overlap), warmup_steps=1).train()
+    # 10 pixels apart: crops of 40 have an IoU of 30 / 50
     near = torch.tensor([[30.0, 30, 34, 34], [40, 30, 44, 34]])
     targets = [{"boxes": near, "labels": torch.zeros(2).long()}, TARGETS[1]]
-    assert generator(maps(), SIZES, targets).num_squares(2)[0, 1] == wanted
+    assert generator(maps(), SIZES, targets).num_crops(2)[0, 1] == wanted
 
 
 def test_large_objects_are_targets_of_whole_images_and_not_of_squares():
@@ -297,11 +303,11 @@ def test_large_objects_are_targets_of_whole_images_and_not_of_squares():
     ).predictions
     assert found.whole.objects.counts == [1] * 4 + [0] * 4
     assert sum(found.quarters.objects.counts) == 1
-    assert sum(found.squares.objects.counts) == 0
+    assert sum(found.crops.objects.counts) == 0
 
 
 def test_what_lies_beyond_an_image_is_not_read():
-    generator = build(Probing(side=SIDE, most=99, low=0.0, high=1.0)).eval()
+    generator = build(Probing(patch_size=SIDE, max_crops=99, low=0.0, high=1.0)).eval()
     unsure = [[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(4)]
     generator.head = Told(*[unsure] * 10)
     sizes = torch.tensor([[40.0, 128.0], [128.0, 40.0]])
@@ -310,5 +316,5 @@ def test_what_lies_beyond_an_image_is_not_read():
         end = -(-40 // stride) + 1  # the second convolution sees one cell more
         x[0, :, end:], x[1, :, :, end:] = 9.0, 9.0
     found = generator(features, sizes)
-    assert found.num_squares(2)[:, 0].all()
+    assert found.num_crops(2)[:, 0].all()
     torch.testing.assert_close(generator(changed, sizes).anchors, found.anchors)

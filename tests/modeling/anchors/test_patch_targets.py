@@ -2,7 +2,7 @@ import torch
 
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.modeling.anchors.patch_targets import patch_targets
-from stageinteractor.modeling.anchors.patches import quarters, square_patches, whole_images
+from stageinteractor.modeling.anchors.patches import crop_patches, quarters, whole_images
 
 SIZES = torch.tensor([[40.0, 80.0], [64.0, 32.0]])  # height and width
 
@@ -41,7 +41,7 @@ def test_every_object_is_a_target_of_all_flips_of_its_image():
 
 
 def test_a_square_has_the_objects_whose_centre_it_shows():
-    square = square_patches(torch.tensor([0]), torch.tensor([[1, 0]]), side=3, stride=8)
+    crop = crop_patches(torch.tensor([0]), torch.tensor([[1, 0]]), size=3, stride=8)
     # x from 8 to 32 and y from 0 to 24
     boxes = [
         [0.0, 0, 14, 8],  # centre 7
@@ -51,11 +51,11 @@ def test_a_square_has_the_objects_whose_centre_it_shows():
         [8, 0, 33, 24],  # wider than the patch
         [8, 0, 32, 25],  # higher than the patch
     ]
-    found = patch_targets(square, objects(boxes, []), fit=True)
+    found = patch_targets(crop, objects(boxes, []), fit=True)
     assert found.counts == [2]
     wanted = torch.tensor([[0.0, 0, 1 / 3, 1 / 3], [0, 0, 1, 1]])
     torch.testing.assert_close(found.boxes[0], wanted)
-    assert patch_targets(square, objects(boxes, []), fit=False).counts == [4]
+    assert patch_targets(crop, objects(boxes, []), fit=False).counts == [4]
 
 
 def test_no_objects_and_no_patches_have_no_targets():
@@ -63,7 +63,7 @@ def test_no_objects_and_no_patches_have_no_targets():
     assert found.counts == [0] * 8
     assert found.boxes.shape == (8, 0, 4)
     none = torch.zeros(0, dtype=torch.long)
-    square = square_patches(none, none.view(0, 2), side=3, stride=8)
-    found = patch_targets(square, objects([[0.0, 0, 8, 8]]), fit=True)
+    crop = crop_patches(none, none.view(0, 2), size=3, stride=8)
+    found = patch_targets(crop, objects([[0.0, 0, 8, 8]]), fit=True)
     assert found.counts == []
     assert found.boxes.shape == (0, 0, 4)

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from stageinteractor.modeling.anchors.patch_features import (
     covered_cells,
+    cut_crops,
     cut_quarters,
-    cut_squares,
     flipped,
     push_back,
     resize_valid,
@@ -14,9 +14,9 @@ from stageinteractor.modeling.anchors.patch_features import (
 )
 from stageinteractor.modeling.anchors.patches import (
     FLIPS,
+    crop_patches,
     flip_boxes,
     quarters,
-    square_patches,
     to_image,
     to_patch,
     whole_images,
@@ -107,8 +107,8 @@ def test_anchors_in_a_patch_have_their_place_in_the_image():
     found = to_image(anchor.expand(4, 1, 4), patches)
     torch.testing.assert_close(found[3, 0], torch.tensor([60.0, 25, 4, 8]))
     # 15 cells of 8 pixels, from column 2 and row 1 on
-    square = square_patches(torch.tensor([0]), torch.tensor([[2, 1]]), side=15, stride=8)
-    found = to_image(anchor, square)
+    crop = crop_patches(torch.tensor([0]), torch.tensor([[2, 1]]), size=15, stride=8)
+    found = to_image(anchor, crop)
     torch.testing.assert_close(found[0, 0], torch.tensor([16.0 + 60, 8 + 30, 12, 48]))
 
 
@@ -139,7 +139,7 @@ def test_padding_is_neither_resized_nor_cut_out():
 def test_squares_are_zero_outside_of_the_map():
     features = torch.arange(6.0).view(1, 1, 2, 3)
     corners = torch.tensor([[-1, -1], [2, 1], [0, 0]])
-    found = cut_squares(features, torch.zeros(3, dtype=torch.long), corners, 2)
+    found = cut_crops(features, torch.zeros(3, dtype=torch.long), corners, 2)
     assert found[:, 0].tolist() == [[[0, 0], [0, 0]], [[5, 0], [0, 0]], [[0, 1], [3, 4]]]
 
 
@@ -154,14 +154,14 @@ def test_squares_are_pushed_back_into_the_image():
 def test_squares_pass_gradients_to_their_cells_only():
     features = torch.zeros(1, 1, 4, 4, requires_grad=True)
     images, corners = torch.tensor([0, 0]), torch.tensor([[0, 0], [1, 1]])
-    cut_squares(features, images, corners, 2).sum().backward()
+    cut_crops(features, images, corners, 2).sum().backward()
     assert features.grad[0, 0].tolist() == [[1, 1, 0, 0], [1, 2, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
 
 
 def test_nothing_is_cut_where_nothing_is_asked_for():
     none = torch.zeros(0, dtype=torch.long)
     corners = none.view(0, 2)
-    found = cut_squares(torch.zeros(1, 3, 4, 4), none, corners, 2)
+    found = cut_crops(torch.zeros(1, 3, 4, 4), none, corners, 2)
     assert found.shape == (0, 3, 2, 2)
-    patches = square_patches(none, corners, side=2, stride=8)
+    patches = crop_patches(none, corners, size=2, stride=8)
     assert to_image(torch.zeros(0, 5, 4), patches).shape == (0, 5, 4)

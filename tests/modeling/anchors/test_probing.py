@@ -20,21 +20,21 @@ def sized(sizes: list[tuple[float, float]], score: float = 0.5) -> Anchors:
 
 def test_anchors_are_chosen_between_two_scores():
     anchors = around([[50.0, 50]] * 5, [0.1, 0.11, 0.4, 0.69, 0.7])
-    chosen = Probing().select(anchors, stride=16, num_images=1, least=3)
+    chosen = Probing().select(anchors, stride=16, num_images=1, min_replaced=3)
     assert chosen.tolist() == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize(("stride", "limit"), [(16, 120), (8, 60)])
 def test_anchors_are_chosen_below_half_a_patch(stride: int, limit: int):
     anchors = sized([(limit - 1, limit - 1), (limit, 10), (10, limit)])
-    chosen = Probing().select(anchors, stride=stride, num_images=1, least=1)
+    chosen = Probing().select(anchors, stride=stride, num_images=1, min_replaced=1)
     assert chosen.tolist() == [True, False, False]
 
 
 def test_an_image_with_fewer_than_three_stops_and_the_others_go_on():
     scores, images = [0.5] * 6 + [0.9], [0, 0, 1, 1, 1, 2, 2]
     anchors = around([[50.0, 50]] * 7, scores, images)
-    chosen = Probing().select(anchors, stride=16, num_images=4, least=3)
+    chosen = Probing().select(anchors, stride=16, num_images=4, min_replaced=3)
     assert chosen.tolist() == [False, False, True, True, True, False, False]
 
 
@@ -42,29 +42,29 @@ def test_patches_begin_half_a_patch_before_the_centre():
     anchors = around([[200.0, 300.0]], [0.5])
     cells = torch.tensor([[40, 50]])
     # 200 / 16 - 7.5 = 5, 300 / 16 - 7.5 = 11.25; 200 / 8 - 7.5 = 17.5, 300 / 8 - 7.5 = 30
-    assert Probing().squares(anchors, 16, cells).corners.tolist() == [[5, 11]]
-    assert Probing().squares(anchors, 8, cells).corners.tolist() == [[17, 25]]  # 40 - 15 rows
+    assert Probing().crops(anchors, 16, cells).corners.tolist() == [[5, 11]]
+    assert Probing().crops(anchors, 8, cells).corners.tolist() == [[17, 25]]  # 40 - 15 rows
     corner = around([[4.0, 4.0]], [0.5])
-    assert Probing().squares(corner, 16, cells).corners.tolist() == [[0, 0]]
+    assert Probing().crops(corner, 16, cells).corners.tolist() == [[0, 0]]
 
 
 def test_of_patches_that_overlap_by_more_than_a_quarter_the_better_stays():
-    # squares of 240: shifted by 144 the IoU is 96 / 384 = 1 / 4, by 143 a little more
+    # crops of 240: shifted by 144 the IoU is 96 / 384 = 1 / 4, by 143 a little more
     exact = around([[200.0, 200], [344, 200]], [0.4, 0.5])
     closer = around([[200.0, 200], [343, 200]], [0.4, 0.5])
     other_image = around([[200.0, 200], [343, 200]], [0.4, 0.5], images=[0, 1])
     cells = torch.tensor([[100, 100], [100, 100]])
-    assert len(Probing().squares(exact, 16, cells).images) == 2
-    found = Probing().squares(closer, 16, cells)
+    assert len(Probing().crops(exact, 16, cells).images) == 2
+    found = Probing().crops(closer, 16, cells)
     assert found.corners.tolist() == [[13, 5]]  # floor(343 / 16 - 7.5), of the score 0.5
-    found = Probing().squares(other_image, 16, cells)
+    found = Probing().crops(other_image, 16, cells)
     assert sorted(found.images.tolist()) == [0, 1]
 
 
 def test_an_image_has_no_more_patches_than_allowed_and_the_best():
     centers = [[300.0 * i, 300.0] for i in range(1, 21)]
     anchors = around(centers * 2, [0.2 + 0.01 * i for i in range(20)] * 2, [0] * 20 + [1] * 20)
-    found = Probing().squares(anchors, 16, torch.tensor([[500, 500]] * 2))
+    found = Probing().crops(anchors, 16, torch.tensor([[500, 500]] * 2))
     assert found.images.bincount().tolist() == [15, 15]
     columns = found.corners[found.images == 0, 0].sort().values
     assert columns[0] == int(300 * 6 / 16 - 7.5)  # the five weakest are left out
@@ -100,7 +100,7 @@ def test_nothing_comes_of_nothing():
     none = around([], [], size=1.0)._replace(images=torch.zeros(0).long())
     probing = Probing()
     assert probing.select(none, 16, 2, 3).shape == (0,)
-    found = probing.squares(none, 16, torch.tensor([[9, 9], [9, 9]]))
+    found = probing.crops(none, 16, torch.tensor([[9, 9], [9, 9]]))
     assert found.corners.shape == (0, 2)
     assert probing.at_most(none).boxes.shape == (0, 4)
     assert suppress(none.boxes[:, :2], none.scores, none.images, 9.0, 0.5).tolist() == []

@@ -92,8 +92,8 @@ def test_padding_changes_nothing(make_maps, randomise):
     block = randomise(build())
     maps = make_maps()
     padding = torch.tensor([0.0, 0, 96, 64]).expand(2, 2, 4)
-    valid = torch.tensor([[True] * 3 + [False] * 2]).expand(2, -1)
-    found = block(maps, torch.cat([BOXES, padding], dim=1), valid)
+    attn_mask = torch.tensor([[[True] * 3 + [False] * 2]]).expand(2, -1, -1)
+    found = block(maps, torch.cat([BOXES, padding], dim=1), attn_mask)
     for padded, alone in zip(found, block(maps, BOXES), strict=True):
         torch.testing.assert_close(padded[:, :3], alone, rtol=1e-4, atol=1e-5)
 

@@ -1,7 +1,7 @@
 import torch
 
 from stageinteractor.assigner.targets import pad_targets
-from stageinteractor.modeling.anchors.probing import Squares
+from stageinteractor.modeling.anchors.probing import Crops
 from stageinteractor.modeling.anchors.training_patches import anywhere, around_objects, filled
 
 CELLS = torch.tensor([[40, 60], [40, 60]])  # 640 x 960 pixels at stride 16
@@ -15,9 +15,9 @@ def objects(*images: list[list[float]]):
     return pad_targets(targets, like=torch.zeros(0))
 
 
-def squares(images: list[int], first: int = 0) -> Squares:
+def crops(images: list[int], first: int = 0) -> Crops:
     images = torch.tensor(images, dtype=torch.long)
-    return Squares(images, torch.arange(first, first + len(images))[:, None].expand(-1, 2))
+    return Crops(images, torch.arange(first, first + len(images))[:, None].expand(-1, 2))
 
 
 def test_an_object_stays_inside_of_its_patch_wherever_it_is_put():
@@ -47,7 +47,7 @@ def test_objects_of_half_a_patch_have_none():
 
 def test_objects_near_each_other_share_the_patch_of_the_one_in_the_middle():
     torch.manual_seed(0)
-    # centres 110, 210 and 310: squares of 240, shifted by 100: IoU 140 / 340 = 0.41
+    # centres 110, 210 and 310: crops of 240, shifted by 100: IoU 140 / 340 = 0.41
     boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
     found = around_objects(objects(boxes, boxes[:1]), 15, 16, CELLS)
     assert sorted(found.images.tolist()) == [0, 1]
@@ -88,9 +88,9 @@ def test_random_patches_lie_anywhere_inside():
 
 def test_every_image_is_filled_up_by_itself():
     # image 0 has three and is given one of two, image 1 five and none, image 2 none and all it has
-    first = squares([0, 1, 0, 1, 1, 0, 1, 1])
-    more = squares([2, 0, 1, 0, 2], first=100)
+    first = crops([0, 1, 0, 1, 1, 0, 1, 1])
+    more = crops([2, 0, 1, 0, 2], first=100)
     found = filled(first, more, 4, 3)
     assert found.images.tolist() == [*first.images.tolist(), 2, 0, 2]
     assert found.corners[8:, 0].tolist() == [100, 101, 104]
-    assert filled(squares([]), squares([]), 4, 2).images.tolist() == []
+    assert filled(crops([]), crops([]), 4, 2).images.tolist() == []

@@ -7,14 +7,14 @@ from strategies import Case, cases, examples
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.modeling import InitialQueries
+from stageinteractor.modeling import LearnedQueries
 
 
 def build(make_decoder, randomise, case: Case):
     """A decoder and its queries, of the stages, queries and classes of a case."""
     reuse = dict(num_stages=case.stages, num_classes=case.classes)
     return randomise(make_decoder(**reuse)), randomise(
-        InitialQueries(num_queries=case.queries, embed_dim=32)
+        LearnedQueries(num_queries=case.queries, embed_dim=32)
     )
 
 

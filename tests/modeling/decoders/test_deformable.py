@@ -16,7 +16,7 @@ from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
 from stageinteractor.errors import MissingDependencyError
 from stageinteractor.modeling import (
     AnchorGenerator,
-    GeneratedQueries,
+    AnchorQueries,
     ParallelDecoder,
     RelationBlock,
     StageInteractor,
@@ -216,7 +216,7 @@ def test_a_decoder_gives_what_it_gives_without_padding(randomise):
     found = decoder(maps, content, boxes, VALID)
     alone = decoder([x[:1] for x in maps], content[:1, VALID[0]], boxes[:1, VALID[0]])
     together = decoder(maps, content, boxes)
-    assert found.masks == (VALID,)
+    assert found.query_mask is VALID
     for padded, wanted, without_mask in zip(found[:4], alone[:4], together[:4], strict=True):
         torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
         assert (padded[:, :1, VALID[0]] - without_mask[:, :1, VALID[0]]).abs().max() > 1e-3
@@ -308,16 +308,16 @@ def build_detector() -> StageInteractor:
     return StageInteractor(
         backbone=ToyBackbone(first=3),
         neck=build_neck(),
-        queries=GeneratedQueries(
+        queries=AnchorQueries(
             generator=AnchorGenerator(
                 embed_dim=32,
                 side=3,
                 channels=2,
                 hidden_dim=16,
-                fixed_anchors=3,
-                square_anchors=2,
+                global_anchors=3,
+                crop_anchors=2,
                 probing=Probing(side=3, min_anchors=4, max_anchors=12),
-                first_steps=0,
+                warmup_steps=0,
                 feature_strides=STRIDES,
             ),
             relation=RelationBlock(
@@ -363,7 +363,7 @@ def test_detections_do_not_depend_on_the_batch(randomise):
         output, _ = model.decode(model.pad(images), images)
         together = model.detect(images)
         alone = [model.detect([image])[0] for image in images]
-    assert output.valid is not None  # otherwise nothing is tested
+    assert output.query_mask is not None  # otherwise nothing is tested
     assert len(output.logits) == 2  # proposals and the first stage
     for found, wanted in zip(together, alone, strict=True):
         assert len(found) > 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stageinteractor.modeling.attention import OverlapAttention
+from stageinteractor.modeling.attention import IoFBiasedSelfAttention
 from stageinteractor.modeling.decoders.stage import DecoderStage
 from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK, DynamicMixing, FilterBank
 from stageinteractor.modeling.sampling.points import GroupedSampler
@@ -37,7 +37,7 @@ def build(num_classes: int = 3) -> DecoderStage:
     torch.manual_seed(0)
     sizes = dict(embed_dim=32, num_groups=2, point_groups=2, points_per_group=2)
     return DecoderStage(
-        attention=OverlapAttention(embed_dim=32, num_heads=4),
+        attention=IoFBiasedSelfAttention(embed_dim=32, num_heads=4),
         sampler=GroupedSampler(**sizes),
         mixing=DynamicMixing(**sizes, out_points=6),
         embed_dim=32,

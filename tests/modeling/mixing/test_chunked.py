@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stageinteractor.modeling.mixing import chunked as blocks
-from stageinteractor.modeling.mixing.chunked import in_blocks
+from stageinteractor.modeling.mixing import chunked
+from stageinteractor.modeling.mixing.chunked import chunked_apply
 from stageinteractor.modeling.mixing.ops import (
     mix_channels,
     mix_channels_blended,
@@ -11,12 +11,12 @@ from stageinteractor.modeling.mixing.ops import (
     mix_points_blended,
 )
 
-M, P, D, Q = 7, 6, 4, 5  # planes, points, channels, points out
+M, P, D, Q = 7, 6, 4, 5  # matrices, points, channels, points out
 
 
 @pytest.fixture(autouse=True)
 def blocks_of_three_planes(monkeypatch):
-    monkeypatch.setattr(blocks, "ENTRIES_AT_ONCE", 3 * P * Q)
+    monkeypatch.setattr(chunked, "CHUNK_ENTRIES", 3 * P * Q)
 
 
 def noise(*shape: int, seed: int) -> Tensor:
@@ -46,7 +46,7 @@ def case(request):
 
 def test_values_and_gradients_are_those_of_the_function(case):
     function, operands = case
-    wanted, found = function(*operands), in_blocks(function, *operands)
+    wanted, found = function(*operands), chunked_apply(function, *operands)
     torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
     above = torch.randn_like(wanted)
     pairs = zip(
@@ -60,7 +60,7 @@ def test_values_and_gradients_are_those_of_the_function(case):
 
 def test_gradient_is_the_numerical_one(case):
     function, operands = case
-    assert torch.autograd.gradcheck(lambda *x: in_blocks(function, *x), operands)
+    assert torch.autograd.gradcheck(lambda *x: chunked_apply(function, *x), operands)
 
 
 def test_the_function_sees_no_more_planes_than_fit():
@@ -71,33 +71,33 @@ def test_the_function_sees_no_more_planes_than_fit():
         return 2 * x
 
     operands = noise(M, 2, 2, seed=0), noise(M, P, Q, seed=1)
-    assert torch.equal(in_blocks(doubled, *operands), 2 * operands[0])
+    assert torch.equal(chunked_apply(doubled, *operands), 2 * operands[0])
     assert seen == [(3, 3), (3, 3), (1, 1)]
 
 
 def test_a_plane_larger_than_a_block_is_a_block():
     operand = noise(3, 2 * P * Q, seed=0)
-    assert torch.equal(in_blocks(torch.neg, operand), -operand)
+    assert torch.equal(chunked_apply(torch.neg, operand), -operand)
 
 
 def test_nothing_but_the_operands_is_kept(case):
     function, operands = case
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
-        in_blocks(function, *operands)
+        chunked_apply(function, *operands)
     assert [x.data_ptr() for x in kept] == [x.data_ptr() for x in operands]
 
 
 def test_operands_that_need_no_gradient_get_none():
     x, filters, bias = (noise(M, *shape, seed=1) for shape in [(P, D), (D, D), (1, D)])
-    in_blocks(mix_channels, x.detach(), filters, bias.detach()).sum().backward()
+    chunked_apply(mix_channels, x.detach(), filters, bias.detach()).sum().backward()
     assert filters.grad is not None
     assert x.grad is None
 
 
 def test_no_planes_at_all():
     operands = [noise(0, *shape, seed=1) for shape in [(P, D), (D, D), (1, D)]]
-    found = in_blocks(mix_channels, *operands)
+    found = chunked_apply(mix_channels, *operands)
     assert found.shape == (0, P, D)
     found.sum().backward()
     assert operands[1].grad.shape == (0, D, D)
@@ -107,7 +107,7 @@ def test_filters_may_be_slices_of_a_larger_tensor():
     generated = noise(M, D * D + 9, seed=3)
     channel, rest = generated.split([D * D, 9], dim=1)
     x, bias = noise(M, P, D, seed=1), noise(M, 1, D, seed=2)
-    in_blocks(mix_channels, x, channel.unflatten(1, (D, D)), bias).square().sum().backward()
+    chunked_apply(mix_channels, x, channel.unflatten(1, (D, D)), bias).square().sum().backward()
     assert generated.grad[:, : D * D].abs().sum() > 0
     assert not generated.grad[:, D * D :].any()
 
@@ -116,7 +116,7 @@ def test_filters_may_be_slices_of_a_larger_tensor():
 def test_under_autocast_values_gradients_and_types_are_those_of_the_function(dtype, case):
     function, operands = case
     results = []
-    for call in (function, lambda *x: in_blocks(function, *x)):
+    for call in (function, lambda *x: chunked_apply(function, *x)):
         leaves = [x.detach().float().requires_grad_() for x in operands]
         with torch.autocast("cpu", dtype):
             result = call(*leaves)

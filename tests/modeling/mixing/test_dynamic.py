@@ -7,7 +7,7 @@ from stageinteractor.modeling.mixing.dynamic import (
     DynamicMixing,
     FilterBank,
 )
-from stageinteractor.modeling.mixing.ops import plane_norm_relu
+from stageinteractor.modeling.mixing.ops import joint_norm_relu
 
 # B = 2, N = 3, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, O = 10
 SIZES = dict(embed_dim=8, num_groups=2, point_groups=3, points_per_group=2, out_points=10)
@@ -39,12 +39,12 @@ def test_plane_norm_by_hand():
     # 1, 3, 5, 7 have mean 4 and variance 5; what lies below the mean becomes 0
     x = torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])
     wanted = torch.tensor([[[0.0, 0.0], [1.0, 3.0]]]) / (5 + 1e-5) ** 0.5
-    torch.testing.assert_close(plane_norm_relu(x), wanted)
+    torch.testing.assert_close(joint_norm_relu(x), wanted)
 
 
 def test_planes_are_normalised_one_by_one():
     x = inputs()[0].view(-1, 6, 4)[:3]
-    found = plane_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
+    found = joint_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
     for index in range(3):
         torch.testing.assert_close(found[index], plane_norm(x[index]), rtol=1e-4, atol=1e-4)
 

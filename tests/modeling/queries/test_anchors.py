@@ -12,8 +12,8 @@ from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
 from stageinteractor.modeling import (
     AdaMixerDecoder,
     AnchorGenerator,
+    AnchorQueries,
     FeaturePyramid,
-    GeneratedQueries,
     ParallelDecoder,
     RelationBlock,
     StageInteractor,
@@ -21,36 +21,36 @@ from stageinteractor.modeling import (
 from stageinteractor.modeling.anchors.anchors import Anchors
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
 from stageinteractor.modeling.postprocessing import TopK
-from stageinteractor.modeling.queries import NoisedObjects, Probing
+from stageinteractor.modeling.queries import DenoisingQueries, Probing
 from stageinteractor.modeling.queries.anchors import padded
 
 SIZES = torch.tensor([[64.0, 96.0], [50.0, 40.0]])
 
 
-def build_queries(noised: NoisedObjects | None = None, **probing: Any) -> GeneratedQueries:
+def build_queries(denoising: DenoisingQueries | None = None, **probing: Any) -> AnchorQueries:
     torch.manual_seed(0)
-    return GeneratedQueries(
+    return AnchorQueries(
         generator=AnchorGenerator(
             embed_dim=32,
-            side=3,
+            patch_size=3,
             channels=2,
             hidden_dim=16,
-            fixed_anchors=3,
-            square_anchors=2,
-            probing=Probing(side=3, **({"min_anchors": 4, "max_anchors": 12} | probing)),
-            first_steps=0,
+            global_anchors=3,
+            crop_anchors=2,
+            probing=Probing(patch_size=3, **({"min_anchors": 4, "max_anchors": 12} | probing)),
+            warmup_steps=0,
         ),
         relation=RelationBlock(
             embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3, grid=3
         ),
         loss=AnchorLoss(),
-        noised=noised,
+        denoising=denoising,
     )
 
 
 @pytest.fixture
 def make_detector(make_decoder, randomise):
-    def build(parallel: bool, noised: NoisedObjects | None = None) -> StageInteractor:
+    def build(parallel: bool, denoising: DenoisingQueries | None = None) -> StageInteractor:
         sizes = dict(num_stages=2, embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48)
         if parallel:
             stages = AdaMixerDecoder(**sizes, num_classes=3, points=4, out_points=4)
@@ -60,10 +60,10 @@ def make_detector(make_decoder, randomise):
         model = StageInteractor(
             backbone=ToyBackbone(),
             neck=FeaturePyramid(in_channels=(8, 8, 8, 8), out_channels=32),
-            queries=build_queries(noised),
+            queries=build_queries(denoising),
             decoder=decoder,
             criterion=SetCriterion(
-                HungarianMatcher(), CrossStageAssigner(), FocalLoss(), noised_queries=8
+                HungarianMatcher(), CrossStageAssigner(), FocalLoss(), denoising_queries=8
             ),
             postprocessing=TopK(max_detections=6),
         )
@@ -123,12 +123,12 @@ def test_everything_learns(make_detector, parallel: bool):
     assert [name for name in unused if "bias" not in name] == []
 
 
-@pytest.mark.parametrize("first_steps", [0, 1])
+@pytest.mark.parametrize("warmup_steps", [0, 1])
 @pytest.mark.parametrize("objects", [OBJECTS, NOTHING], ids=["objects", "no objects"])
-def test_every_parameter_takes_part_in_every_step(make_detector, objects, first_steps: int):
+def test_every_parameter_takes_part_in_every_step(make_detector, objects, warmup_steps: int):
     """Several processes would wait for each other otherwise."""
-    model = make_detector(True, NoisedObjects(num_queries=3)).train()
-    model.queries.generator.first_steps = first_steps
+    model = make_detector(True, DenoisingQueries(num_queries=3)).train()
+    model.queries.generator.warmup_steps = warmup_steps
     sum(model.losses(IMAGES, objects).values()).backward()
     assert [name for name, x in model.named_parameters() if x.grad is None] == []
 
@@ -145,7 +145,7 @@ def test_a_batch_without_objects_learns_that_there_are_none(make_detector, paral
 def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
     model = make_detector(parallel).eval()
     images = [pixels(64, 96, seed) * (1 + seed) for seed in range(4)]
-    generator, limits = model.queries.generator, dict(side=3, min_anchors=2, max_anchors=99)
+    generator, limits = model.queries.generator, dict(patch_size=3, min_anchors=2, max_anchors=99)
     generator.probing = Probing(keep=0.0, **limits)
     with torch.no_grad():
         maps = model.neck(model.backbone(model.pad(images)))
@@ -155,7 +155,7 @@ def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
     with torch.no_grad():
         together = model.detect(images)
         output, _ = model.decode(model.pad(images), images)
-    assert output.valid is not None  # otherwise nothing is tested
+    assert output.query_mask is not None  # otherwise nothing is tested
     assert len(output.logits) == (2 if parallel else 3)
     for image, found in zip(images, together, strict=True):
         with torch.no_grad():
@@ -166,56 +166,56 @@ def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
         )
 
 
-def test_noised_objects_come_behind_the_anchors_in_training(make_maps, randomise):
-    queries = randomise(build_queries(NoisedObjects(num_queries=5))).train().double()
+def test_denoising_queries_come_behind_the_anchors_in_training(make_maps, randomise):
+    queries = randomise(build_queries(DenoisingQueries(num_queries=5))).train().double()
     maps = make_maps(dtype=torch.float64)
     torch.manual_seed(0)
     found = queries(SIZES, maps, OBJECTS)
-    assert found.known.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
+    assert found.dn_gt_indices.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
     torch.manual_seed(0)
-    queries.noised = None
+    queries.denoising = None
     alone = queries(SIZES, maps, OBJECTS)
-    assert alone.known is alone.visible is None
+    assert alone.dn_gt_indices is alone.attn_mask is None
     count = alone.boxes.shape[1]
     assert found.boxes.shape == (2, count + 5, 4)
     assert found.content.shape == (2, count + 5, 32)
     assert found.proposals.logits.shape == (1, 2, count + 5, 3)
-    assert found.visible.shape == (2, count + 5, count + 5)
-    assert found.valid[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
-    valid = torch.ones(2, count).bool() if alone.valid is None else alone.valid
-    assert torch.equal(found.valid[:, :count], valid)
+    assert found.attn_mask.shape == (2, count + 5, count + 5)
+    assert found.query_mask[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
+    valid = torch.ones(2, count).bool() if alone.query_mask is None else alone.query_mask
+    assert torch.equal(found.query_mask[:, :count], valid)
     # anchors, and what becomes of them, are the same
     torch.testing.assert_close(found.content[:, :count], alone.content)
     torch.testing.assert_close(found.boxes[:, :count], alone.boxes)
 
 
-def test_there_are_no_noised_objects_at_inference(make_maps, randomise, make_detector):
-    queries = randomise(build_queries(NoisedObjects())).eval()
+def test_there_are_no_denoising_queries_at_inference(make_maps, randomise, make_detector):
+    queries = randomise(build_queries(DenoisingQueries())).eval()
     found = queries(SIZES, make_maps(), OBJECTS)
-    assert found.known is found.visible is None
-    model = make_detector(True, NoisedObjects()).eval()
+    assert found.dn_gt_indices is found.attn_mask is None
+    model = make_detector(True, DenoisingQueries()).eval()
     state = model.state_dict()
     with torch.no_grad():
         (with_them,) = model.detect(IMAGES[:1])
-        model.queries.noised = None
+        model.queries.denoising = None
         (without,) = model.detect(IMAGES[:1])
     assert torch.equal(with_them.scores, without.scores)
     assert state.keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_anchors_learn_the_same_beside_noised_objects(make_detector, parallel: bool):
+def test_anchors_learn_the_same_beside_denoising_queries(make_detector, parallel: bool):
     losses, gradients = [], []
     model = make_detector(parallel).double().train()
-    for noised in (NoisedObjects(num_queries=6), None):
-        model.queries.noised = noised
+    for denoising in (DenoisingQueries(num_queries=6), None):
+        model.queries.denoising = denoising
         model.zero_grad()
         torch.manual_seed(1)
         found = model.losses([x.double() for x in IMAGES], OBJECTS)
         losses.append(found)
-        sum(loss for name, loss in found.items() if "noised" not in name).backward()
+        sum(loss for name, loss in found.items() if "_dn_" not in name).backward()
         gradients.append({name: x.grad for name, x in model.named_parameters()})
-    names = {f"loss_noised_{k}_{s}" for k in ("class", "bbox", "giou") for s in range(3)}
+    names = {f"loss_{k}_dn_{s}" for k in ("class", "bbox", "giou") for s in range(3)}
     assert set(losses[0]) - set(losses[1]) == names
     for name, loss in losses[1].items():
         torch.testing.assert_close(losses[0][name], loss)
@@ -225,22 +225,22 @@ def test_anchors_learn_the_same_beside_noised_objects(make_detector, parallel: b
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_everything_but_the_generator_learns_from_noised_objects(make_detector, parallel: bool):
-    model = make_detector(parallel, NoisedObjects(num_queries=6)).train()
+def test_everything_but_the_generator_learns_from_denoising_queries(make_detector, parallel: bool):
+    model = make_detector(parallel, DenoisingQueries(num_queries=6)).train()
     losses = model.losses(IMAGES, OBJECTS)
-    sum(loss for name, loss in losses.items() if "noised" in name).backward()
+    sum(loss for name, loss in losses.items() if "_dn_" in name).backward()
     unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
     unused = [name for name in unused if "bias" not in name]
     assert unused and all(name.startswith("queries.generator.") for name in unused)
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_nothing_is_learnt_from_noised_objects_where_there_are_none(make_detector, parallel: bool):
+def test_padding_of_denoising_queries_has_no_loss(make_detector, parallel: bool):
     nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
-    model = make_detector(parallel, NoisedObjects(num_queries=6)).train()
+    model = make_detector(parallel, DenoisingQueries(num_queries=6)).train()
     losses = model.losses(IMAGES, nothing)
-    noised = [loss for name, loss in losses.items() if "noised" in name]
-    assert len(noised) == 9 and not any(noised)
+    denoising = [loss for name, loss in losses.items() if "_dn_" in name]
+    assert len(denoising) == 9 and not any(denoising)
     sum(losses.values()).backward()
     gradients = [x.grad for x in model.parameters() if x.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)

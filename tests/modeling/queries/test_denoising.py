@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stageinteractor.modeling.queries import NoisedObjects
-from stageinteractor.modeling.queries.denoising import Noised, inside
+from stageinteractor.modeling.queries import DenoisingQueries
+from stageinteractor.modeling.queries.denoising import DenoisingBoxes, inside
 
 SIZES = torch.tensor([[200.0, 400.0], [100.0, 100.0]])
 
@@ -27,28 +27,28 @@ def seeded():
 
 
 def test_as_many_groups_as_fit():
-    found = NoisedObjects(num_queries=7)(objects([ONE, TWO], [TWO]), SIZES)
+    found = DenoisingQueries(num_queries=7)(objects([ONE, TWO], [TWO]), SIZES)
     # 7 // 2 = 3 groups of 2; 7 of the second image's one object
     assert found.boxes.shape == (2, 7, 4)
-    assert found.known.tolist() == [[0, 1, 0, 1, 0, 1, -1], [0] * 7]
+    assert found.gt_indices.tolist() == [[0, 1, 0, 1, 0, 1, -1], [0] * 7]
     assert found.groups.tolist() == [[0, 0, 1, 1, 2, 2, 3], list(range(7))]
 
 
 def test_there_is_one_group_if_there_are_more_objects_than_queries():
-    found = NoisedObjects(num_queries=2)(objects([ONE, TWO, ONE], []), SIZES)
-    assert found.known.tolist() == [[0, 1, 2], [-1, -1, -1]]
+    found = DenoisingQueries(num_queries=2)(objects([ONE, TWO, ONE], []), SIZES)
+    assert found.gt_indices.tolist() == [[0, 1, 2], [-1, -1, -1]]
     assert found.groups[0].tolist() == [0, 0, 0]
 
 
 def test_without_noise_copies_are_the_objects():
-    found = NoisedObjects(num_queries=4, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
+    found = DenoisingQueries(num_queries=4, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
     assert found.boxes.tolist() == [[ONE, TWO] * 2, [TWO] * 4]
-    found = NoisedObjects(num_queries=3, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
+    found = DenoisingQueries(num_queries=3, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
     assert found.boxes[0].tolist() == [ONE, TWO, [0.0, 0, 400, 200]]  # padding
 
 
 def test_noise_is_uniform_within_its_bounds():
-    boxes = NoisedObjects(num_queries=4000)(objects([ONE]), SIZES[:1]).boxes[0]
+    boxes = DenoisingQueries(num_queries=4000)(objects([ONE]), SIZES[:1]).boxes[0]
     center, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     # 0.4 x 40 / 2 = 8 about 120, 0.4 x 20 / 2 = 4 about 60, 40 x (1 -+ 0.4), 20 x (1 -+ 0.4)
     bounds = [(112.0, 128.0), (56.0, 64.0), (24.0, 56.0), (12.0, 28.0)]
@@ -64,7 +64,7 @@ def test_noise_is_uniform_within_its_bounds():
 
 def test_copies_stay_inside_of_the_image():
     edge = [[0.0, 0, 400, 200], [380.0, 190, 400, 200], [0.0, 0, 20, 2]]
-    found = NoisedObjects(num_queries=300, box_noise=1.0)(objects(edge), SIZES[:1])
+    found = DenoisingQueries(num_queries=300, box_noise=1.0)(objects(edge), SIZES[:1])
     assert found.boxes.min() >= 0
     assert (found.boxes[..., 2:] <= torch.tensor([400.0, 200.0])).all()
     assert (found.boxes[..., 2:] - found.boxes[..., :2] >= 3 - 1e-4).all()
@@ -79,20 +79,20 @@ def test_clipping_by_hand():
 
 
 def test_an_object_without_extent_has_copies():
-    found = NoisedObjects(num_queries=3)(objects([[50.0, 50, 50, 50]]), SIZES[1:])
+    found = DenoisingQueries(num_queries=3)(objects([[50.0, 50, 50, 50]]), SIZES[1:])
     assert found.boxes.tolist() == [[[48.5, 48.5, 51.5, 51.5]] * 3]
 
 
 def test_a_batch_without_objects_has_padding_alone():
-    found = NoisedObjects(num_queries=3)(objects([], []), SIZES)
-    assert found.known.tolist() == [[-1]] * 2
+    found = DenoisingQueries(num_queries=3)(objects([], []), SIZES)
+    assert found.gt_indices.tolist() == [[-1]] * 2
     assert found.boxes.tolist() == [[[0.0, 0, 400, 200]], [[0.0, 0, 100, 100]]]
 
 
 def test_every_group_sees_itself_and_the_others_see_no_copy():
     known = torch.tensor([[0, 1, 0, 1], [0, -1, 0, -1]])
-    noised = Noised(torch.zeros(2, 4, 4), known, torch.tensor([[0, 0, 1, 1]] * 2))
-    found = noised.visible(torch.tensor([[True, True], [True, False]]))
+    copies = DenoisingBoxes(torch.zeros(2, 4, 4), known, torch.tensor([[0, 0, 1, 1]] * 2))
+    found = copies.attn_mask(torch.tensor([[True, True], [True, False]]))
     rows = ["110000", "110000", "111100", "111100", "110011", "110011"]
     assert found[0].tolist() == [[x == "1" for x in row] for row in rows]
     # query 1 and copies 1 and 3 are padding, which nothing sees
@@ -103,4 +103,4 @@ def test_every_group_sees_itself_and_the_others_see_no_copy():
 @pytest.mark.parametrize("wrong", [dict(num_queries=0), dict(box_noise=-0.1), dict(box_noise=1.5)])
 def test_wrong_settings_are_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match="num_queries must be at least 1"):
-        NoisedObjects(**wrong)
+        DenoisingQueries(**wrong)

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from stageinteractor.modeling import InitialQueries
+from stageinteractor.modeling import LearnedQueries
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
 
 SIZES = torch.tensor([[32.0, 128.0], [64.0, 64.0]])  # height and width
 
 
-def build() -> InitialQueries:
+def build() -> LearnedQueries:
     torch.manual_seed(0)
-    return InitialQueries(num_queries=3, embed_dim=8)
+    return LearnedQueries(num_queries=3, embed_dim=8)
 
 
 def test_shapes():

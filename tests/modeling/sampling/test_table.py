@@ -3,10 +3,10 @@ import torch
 from torch import Tensor
 
 from stageinteractor.modeling.sampling import table as table_sampling
-from stageinteractor.modeling.sampling.dispatch import as_table, sample, sample_table
-from stageinteractor.modeling.sampling.flattened import Level, build_table
+from stageinteractor.modeling.sampling.dispatch import prepare_features, sample, sample_flattened
+from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
-from stageinteractor.modeling.sampling.table import taps
+from stageinteractor.modeling.sampling.table import bilinear_corners
 
 STRIDES = 4, 8
 SIZES = (5, 7), (3, 4)  # height, width: an image of 20 x 28 pixels, the second level padded
@@ -30,13 +30,13 @@ def build_points(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
 
 def test_rows_are_cells_level_by_level():
     maps = [torch.arange(6.0).view(1, 1, 2, 3), torch.tensor([7.0, 8.0]).view(1, 1, 1, 2)]
-    table = build_table(maps, torch.float32)
+    table = flatten_maps(maps, torch.float32)
     assert table.rows.flatten().tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
     assert table.levels((4, 8)) == (Level(0, 2, 3, 4), Level(6, 1, 2, 8))
 
 
 def test_channels_of_a_cell_lie_side_by_side():
-    table = build_table(build_maps(), torch.float32)
+    table = flatten_maps(build_maps(), torch.float32)
     assert table.rows.shape == (B, 5 * 7 + 3 * 4, D)
     assert table.rows.is_contiguous()
     assert table.rows.dtype == torch.float32
@@ -44,27 +44,27 @@ def test_channels_of_a_cell_lie_side_by_side():
 
 def test_a_table_of_other_levels_than_strides_is_refused():
     with pytest.raises(ValueError):
-        build_table(build_maps(), torch.float64).levels((4, 8, 16))
+        flatten_maps(build_maps(), torch.float64).levels((4, 8, 16))
 
 
 def test_taps_by_hand():
     levels = (Level(10, 2, 3, 4),)
     # x = 7: between cells 1 and 2, a quarter of the way; y = 0: half outside above row 0
     positions = torch.tensor([7.0, 0.0]).view(1, 1, 1, 1, 2)
-    cells, shares = taps(positions, torch.full((1, 1, 1, 1, 1), 2.0), levels, 16)
+    cells, shares = bilinear_corners(positions, torch.full((1, 1, 1, 1, 1), 2.0), levels, 16)
     assert shares.tolist() == [[0.0, 0.0, 2 * 0.5 * 0.75, 2 * 0.5 * 0.25]]
     assert cells[0, 2:].tolist() == [11, 12]
 
 
 def test_taps_of_images_and_groups_follow_each_other():
     positions = torch.full((2, 1, 3, 1, 2), 2.0)  # cell (0, 0) of the level
-    cells, _ = taps(positions, torch.ones(2, 1, 3, 1, 1), (Level(0, 2, 2, 4),), 4)
+    cells, _ = bilinear_corners(positions, torch.ones(2, 1, 3, 1, 1), (Level(0, 2, 2, 4),), 4)
     assert cells[:, 0].tolist() == [0, 1, 2, 12, 13, 14]  # 4 cells of 3 groups an image
 
 
 def test_values_and_gradients_are_those_of_the_plain_sampling():
     maps, points = build_maps(), build_points()
-    found, _ = sample_table(build_table(maps, torch.float64), *points, STRIDES)
+    found, _ = sample_flattened(flatten_maps(maps, torch.float64), *points, STRIDES)
     wanted = sample_levels(maps, *points, STRIDES)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
     above = torch.randn_like(wanted)
@@ -82,8 +82,8 @@ def test_gradient_is_the_numerical_one():
     near = positions.detach().clamp(1.3, 17.7).requires_grad_()
 
     def run(first: Tensor, second: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
-        return sample_table(
-            build_table([first, second], torch.float64), positions, weights, STRIDES
+        return sample_flattened(
+            flatten_maps([first, second], torch.float64), positions, weights, STRIDES
         )[0]
 
     assert torch.autograd.gradcheck(run, (*maps, near, weights))
@@ -91,9 +91,9 @@ def test_gradient_is_the_numerical_one():
 
 @pytest.mark.parametrize("points_at_once", [1, 5, 512])
 def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, monkeypatch):
-    monkeypatch.setattr(table_sampling, "POINTS_AT_ONCE", points_at_once)
+    monkeypatch.setattr(table_sampling, "CHUNK_POINTS", points_at_once)
     maps, points = build_maps(), build_points()
-    features, total = build_table(maps, torch.float64), 0.0
+    features, total = flatten_maps(maps, torch.float64), 0.0
     for stage in range(3):
         sampled, features = sample(features, *points, STRIDES)
         total = total + (stage + 1) * sampled.square().sum()
@@ -107,7 +107,7 @@ def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, mon
 
 def test_a_table_sampled_twice_side_by_side_has_the_right_gradient():
     maps, points = build_maps(), build_points()
-    table = build_table(maps, torch.float64)
+    table = flatten_maps(maps, torch.float64)
     total = sum(sample(table, *points, STRIDES)[0].sum() * factor for factor in (1.0, 2.0))
     wanted = torch.autograd.grad(3 * sample_levels(maps, *points, STRIDES).sum(), maps)
     for one, other in zip(torch.autograd.grad(total, maps), wanted, strict=True):
@@ -116,7 +116,7 @@ def test_a_table_sampled_twice_side_by_side_has_the_right_gradient():
 
 def test_a_sampling_whose_result_is_not_used_does_no_harm():
     maps, points = build_maps(), build_points()
-    _, table = sample(build_table(maps, torch.float64), *points, STRIDES)
+    _, table = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
     sampled, _ = sample(table, *points, STRIDES)
     wanted = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), maps)
     for one, other in zip(torch.autograd.grad(sampled.sum(), maps), wanted, strict=True):
@@ -125,7 +125,7 @@ def test_a_sampling_whose_result_is_not_used_does_no_harm():
 
 def test_maps_without_gradient():
     maps, points = [x.detach() for x in build_maps()], build_points()
-    sampled, _ = sample(build_table(maps, torch.float64), *points, STRIDES)
+    sampled, _ = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
     found = torch.autograd.grad(sampled.sum(), points)
     wanted = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), points)
     for one, other in zip(found, wanted, strict=True):
@@ -134,8 +134,8 @@ def test_maps_without_gradient():
 
 def test_no_queries():
     maps, (positions, weights) = build_maps(), build_points()
-    table = build_table(maps, torch.float64)
-    sampled, _ = sample_table(table, positions[:, :0], weights[:, :0], STRIDES)
+    table = flatten_maps(maps, torch.float64)
+    sampled, _ = sample_flattened(table, positions[:, :0], weights[:, :0], STRIDES)
     assert sampled.shape == (B, 0, G, P, D // G)
     sampled.sum().backward()
     assert not maps[0].grad.any()
@@ -146,8 +146,8 @@ def test_positions_that_are_not_finite_read_nothing_outside_the_map():
     broken = positions.detach().clone()
     broken[0, 0, 0] = torch.tensor([float("inf"), float("nan")])
     broken[1, 2, 1, 0, 1] = -float("inf")
-    table = build_table(maps, torch.float64)
-    sampled, _ = sample_table(table, broken.requires_grad_(), weights, STRIDES)
+    table = flatten_maps(maps, torch.float64)
+    sampled, _ = sample_flattened(table, broken.requires_grad_(), weights, STRIDES)
     sampled.sum().backward()
     sound = torch.ones(B, N, G, P, dtype=torch.bool)
     sound[0, 0, 0], sound[1, 2, 1, 0] = False, False
@@ -157,25 +157,25 @@ def test_positions_that_are_not_finite_read_nothing_outside_the_map():
 def test_half_precision_maps_are_sampled_in_the_type_of_the_boxes():
     maps = [x.detach().to(torch.bfloat16) for x in build_maps()]
     points = [x.detach().float() for x in build_points()]
-    table = as_table(maps, torch.float32)
+    table = prepare_features(maps, torch.float32)
     assert table.rows.dtype == torch.float32
-    found, _ = sample_table(table, *points, STRIDES)
+    found, _ = sample_flattened(table, *points, STRIDES)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, sample_levels(maps, *points, STRIDES), rtol=1e-4, atol=1e-4)
 
 
 def test_there_is_no_table_where_nothing_samples_it_fast():
     maps = [torch.empty(1, D, *size, device="meta") for size in SIZES]
-    assert as_table(maps, torch.float32) is None
+    assert prepare_features(maps, torch.float32) is None
     features = [torch.zeros(1, D, *size) for size in SIZES]
-    compiled = torch.compile(lambda x: as_table(x, torch.float32) is None, backend="eager")
+    compiled = torch.compile(lambda x: prepare_features(x, torch.float32) is None, backend="eager")
     assert compiled(features)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_gradients_of_the_maps_are_laid_out_as_the_maps_are(layout):
     maps = [x.detach().contiguous(memory_format=layout).requires_grad_() for x in build_maps()]
-    rows = build_table(maps, torch.float64).rows
+    rows = flatten_maps(maps, torch.float64).rows
     above = torch.randn_like(rows)
     plain = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
     assert torch.equal(rows, plain)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stageinteractor.modeling.sampling.flattened import Level, build_table
+from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
 from stageinteractor.modeling.sampling.triton import is_available, sample, sample_backward
 
@@ -56,7 +56,7 @@ def make_case(
 
 
 def table_of(maps: list[Tensor], strides: tuple[int, ...]) -> tuple[Tensor, tuple[Level, ...]]:
-    table = build_table(maps, maps[0].dtype)
+    table = flatten_maps(maps, maps[0].dtype)
     return table.rows.contiguous(), table.levels(strides)
 
 
@@ -84,7 +84,7 @@ def run_reference(case: Case) -> Found:
     *map_grads, positions_grad, weights_grad = torch.autograd.grad(
         sampled, [*maps, *points], case.grad.double()
     )
-    table_grad = build_table(map_grads, torch.float64).rows
+    table_grad = flatten_maps(map_grads, torch.float64).rows
     return Found(*(x.to(dtype) for x in (sampled, table_grad, positions_grad, weights_grad)))
 
 

@@ -8,7 +8,7 @@ from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.modeling import (
     ChannelMapper,
-    InitialQueries,
+    LearnedQueries,
     StageInteractor,
     StageInteractorDecoder,
 )
@@ -64,7 +64,7 @@ def ours():
             out_channels=32,
             num_groups=4,
         ),
-        queries=InitialQueries(num_queries=6, embed_dim=32),
+        queries=LearnedQueries(num_queries=6, embed_dim=32),
         decoder=StageInteractorDecoder(
             num_stages=3,
             embed_dim=32,

@@ -8,10 +8,10 @@ from PIL import Image
 from torch import nn
 
 from stageinteractor.criterion import AnchorLoss
-from stageinteractor.modeling import AnchorGenerator, GeneratedQueries, RelationBlock
+from stageinteractor.modeling import AnchorGenerator, AnchorQueries, RelationBlock
 from stageinteractor.modeling.anchors.anchors import Anchors
-from stageinteractor.modeling.anchors.patches import square_patches
-from stageinteractor.modeling.anchors.search import GeneratedAnchors
+from stageinteractor.modeling.anchors.patches import crop_patches
+from stageinteractor.modeling.anchors.predictions import GeneratedAnchors
 from stageinteractor.modeling.queries import Probing
 from stageinteractor.visualization.assignment import (
     ImageAnchors,
@@ -30,8 +30,8 @@ class Told(nn.Module):
     def forward(self, features, image_sizes, targets=None) -> GeneratedAnchors:
         boxes = torch.tensor([[10.0, 10, 30, 30], [40.0, 20, 60, 50], [0.0, 0, 20, 20]])
         images = torch.tensor([0, 1, 0])
-        coarse = square_patches(torch.tensor([1, 0]), torch.tensor([[0, 1], [2, 0]]), 3, 16)
-        fine = square_patches(torch.tensor([1]), torch.tensor([[5, 4]]), 3, 8)
+        coarse = crop_patches(torch.tensor([1, 0]), torch.tensor([[0, 1], [2, 0]]), 3, 16)
+        fine = crop_patches(torch.tensor([1]), torch.tensor([[5, 4]]), 3, 8)
         scores = torch.tensor([0.75, 0.5, 0.25])
         return GeneratedAnchors(Anchors(boxes, scores, images), (coarse, fine), None)
 
@@ -40,19 +40,19 @@ class Told(nn.Module):
 def told(ours):
     """The small detector with queries from what `Told` tells."""
     relation = RelationBlock(embed_dim=32, num_heads=4, feedforward_dim=32, num_classes=3)
-    ours.queries = GeneratedQueries(generator=Told(), relation=relation, loss=AnchorLoss())
+    ours.queries = AnchorQueries(generator=Told(), relation=relation, loss=AnchorLoss())
     return ours
 
 
 @pytest.fixture
 def found() -> ImageAnchors:
     """Two anchors; two patches of P4, one of which leaves the picture, and none of P3."""
-    squares = {
+    crops = {
         16: torch.tensor([[0.0, 0, 40, 40], [40.0, -8, 80, 32]]),
         8: torch.zeros(0, 4),
     }
     boxes = torch.tensor([[10.0, 10, 30, 30], [12.0, 10, 34, 32]])
-    return ImageAnchors(boxes, torch.tensor([0.75, 0.05]), squares)
+    return ImageAnchors(boxes, torch.tensor([0.75, 0.05]), crops)
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_anchors_and_patches_of_every_image_are_kept(told, inputs):
     first, second = seen
     assert first.boxes.tolist() == [[10, 10, 30, 30], [0, 0, 20, 20]]
     assert first.scores.tolist() == [0.75, 0.25]
-    assert {s: x.tolist() for s, x in first.squares.items()} == {16: [[32, 0, 80, 48]], 8: []}
+    assert {s: x.tolist() for s, x in first.crops.items()} == {16: [[32, 0, 80, 48]], 8: []}
     assert second.boxes.tolist() == [[40, 20, 60, 50]]
-    assert {s: x.tolist() for s, x in second.squares.items()} == {
+    assert {s: x.tolist() for s, x in second.crops.items()} == {
         16: [[0, 16, 48, 64]],
         8: [[40, 32, 64, 56]],
     }
@@ -105,17 +105,22 @@ def test_a_generator_at_work_is_observed_whatever_levels_it_uses():
     sizes = torch.tensor([[128.0, 128.0]])
     for level, strides in (("P5-P6", []), ("P4-P6", [16]), ("P3-P6", [16, 8])):
         torch.manual_seed(0)
-        probing = Probing(side=5, low=0.0, high=1.0, least=1)
+        probing = Probing(patch_size=5, low=0.0, high=1.0, min_replaced=1)
         model = nn.Module()
         model.queries = nn.Module()
         model.queries.generator = AnchorGenerator(
-            embed_dim=8, side=5, channels=2, hidden_dim=6, probing=probing, used_levels=level
+            embed_dim=8,
+            patch_size=5,
+            channels=2,
+            hidden_dim=6,
+            probing=probing,
+            probing_levels=level,
         ).eval()
         with observed_anchors(model) as seen:
             result = model.queries.generator(maps, sizes)
-        counts = [len(squares) for squares in seen[0].squares.values()]
-        assert list(seen[0].squares) == strides
-        assert counts == result.num_squares(1)[0, : len(strides)].tolist()
+        counts = [len(crops) for crops in seen[0].crops.values()]
+        assert list(seen[0].crops) == strides
+        assert counts == result.num_crops(1)[0, : len(strides)].tolist()
         assert not strides or counts[0] > 0
 
 

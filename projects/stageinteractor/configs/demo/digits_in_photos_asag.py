@@ -12,12 +12,12 @@ model.pixel_mean, model.pixel_std = _plain.pixel_mean, _plain.pixel_std
 # 128 x 128 pixels: the maps of half the published strides have 8 x 8, 16 x 16 and 32 x 32 cells, so
 # that patches of 5 x 5 show as much of the image as the published ones do.
 model.queries.generator.update(
-    side=5,
+    patch_size=5,
     strides=[4, 8, 16],
     hidden_dim=200,
-    fixed_anchors=10,
-    square_anchors=5,
-    first_steps=250,  # an epoch
+    global_anchors=10,
+    crop_anchors=5,
+    warmup_steps=250,  # an epoch
 )
 model.queries.generator.probing.update(min_anchors=5, max_anchors=30)
 model.queries.relation.feedforward_dim = model.decoder.decoder.feedforward_dim = 512

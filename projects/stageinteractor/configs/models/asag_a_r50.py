@@ -7,8 +7,8 @@ from stageinteractor.criterion import AnchorLoss
 from stageinteractor.modeling import (
     AdaMixerDecoder,
     AnchorGenerator,
+    AnchorQueries,
     FeaturePyramid,
-    GeneratedQueries,
     ParallelDecoder,
     RelationBlock,
 )
@@ -21,28 +21,28 @@ model.neck = L(FeaturePyramid)(
     in_features=["res2", "res3", "res4", "res5"],
     out_channels="${..decoder.embed_dim}",
 )
-model.queries = L(GeneratedQueries)(
+model.queries = L(AnchorQueries)(
     generator=L(AnchorGenerator)(
         embed_dim="${...decoder.embed_dim}",
-        side=15,
+        patch_size=15,
         channels=8,
         hidden_dim=1000,
-        fixed_anchors=50,  # 150 in the setting with 300 anchors
-        square_anchors=20,  # 50
+        global_anchors=50,  # 150 in the setting with 300 anchors
+        crop_anchors=20,  # 50
         probing=L(Probing)(
-            side="${..side}",
+            patch_size="${..patch_size}",
             low=0.1,
             high=0.7,
             keep=0.1,  # 0.05
             overlap=0.25,
-            least=3,
-            most=15,
+            min_replaced=3,
+            max_crops=15,
             min_anchors=5,  # 50
             max_anchors=200,  # 500
         ),
-        used_levels="P3-P6",
+        probing_levels="P3-P6",
         training_patches=4,
-        first_steps=7330,  # an epoch of 117,266 images at 16 a step
+        warmup_steps=7330,  # an epoch of 117,266 images at 16 a step
     ),
     relation=L(RelationBlock)(
         embed_dim="${...decoder.embed_dim}",

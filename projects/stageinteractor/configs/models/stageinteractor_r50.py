@@ -7,7 +7,7 @@ from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.modeling import (
     ChannelMapper,
-    InitialQueries,
+    LearnedQueries,
     StageInteractor,
     StageInteractorDecoder,
 )
@@ -29,7 +29,7 @@ model = L(StageInteractor)(
         out_channels="${..decoder.embed_dim}",
         num_groups=32,
     ),
-    queries=L(InitialQueries)(num_queries=100, embed_dim="${..decoder.embed_dim}"),
+    queries=L(LearnedQueries)(num_queries=100, embed_dim="${..decoder.embed_dim}"),
     decoder=L(StageInteractorDecoder)(
         num_stages=6,
         embed_dim=256,

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..heads import xavier
-from .patch_features import cut_squares, within
+from ..heads import xavier_init_
+from .patch_features import cut_crops, within
 
 
 class Compress(nn.Module):
@@ -27,25 +27,28 @@ class Compress(nn.Module):
         super().__init__()
         self.reduce = nn.Conv2d(embed_dim, embed_dim // 2, 1)
         self.conv = nn.Conv2d(embed_dim // 2, channels, 3, padding=1)
-        xavier(self)
+        xavier_init_(self)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, c, H, W) of maps (B, D, H, W)."""
         return self.conv(F.gelu(self.reduce(features)))
 
-    def squares(self, features: Tensor, images: Tensor, corners: Tensor, side: int) -> Tensor:
-        """Return squares (n, c, side, side) of the reduced maps, computing no more than these.
+    def crops(self, features: Tensor, images: Tensor, corners: Tensor, patch_size: int) -> Tensor:
+        """Return crops (n, c, P, P) of the reduced maps, computing no more than these.
 
         Args:
             features: (B, D, H, W).
             images: (n,) long.
             corners: (n, 2) long, column and row of the first cell.
-            side: cells.
+            patch_size: cells.
         """
-        corners, side = corners - 1, side + 2  # the second convolution sees the neighbours
-        hidden = F.gelu(self.reduce(cut_squares(features, images, corners, side)))
+        corners, patch_size = (
+            corners - 1,
+            patch_size + 2,
+        )  # the second convolution sees the neighbours
+        hidden = F.gelu(self.reduce(cut_crops(features, images, corners, patch_size)))
         size = corners.new_tensor([features.shape[-2:]])
-        hidden = hidden * within(corners, side, size).unsqueeze(1)  # and zeros around the map
+        hidden = hidden * within(corners, patch_size, size).unsqueeze(1)  # and zeros around the map
         return F.conv2d(hidden, self.conv.weight, self.conv.bias)
 
 
@@ -59,7 +62,7 @@ class WholeImage(nn.Sequential):
     def __init__(self, *, channels: int = 8) -> None:
         conv = nn.Conv2d(channels, channels, 3, stride=2, padding=2, dilation=2)
         super().__init__(nn.ReLU(), conv)
-        xavier(self)
+        xavier_init_(self)
 
 
 class PatchEmbedding(nn.Module):
@@ -68,14 +71,14 @@ class PatchEmbedding(nn.Module):
     All its numbers are normalised together, then every cell gets a learned position embedding.
 
     Args:
-        side: P.
+        patch_size: P.
         channels: c.
     """
 
-    def __init__(self, *, side: int = 15, channels: int = 8) -> None:
+    def __init__(self, *, patch_size: int = 15, channels: int = 8) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm((side * side, channels))
-        self.position = nn.Parameter(torch.zeros(side * side, channels))
+        self.norm = nn.LayerNorm((patch_size * patch_size, channels))
+        self.position = nn.Parameter(torch.zeros(patch_size * patch_size, channels))
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return the vectors."""
@@ -104,7 +107,7 @@ class AnchorHead(nn.Module):
             nn.GELU(),
             nn.Linear(hidden_dim, 5 * num_anchors),
         )
-        xavier(self)
+        xavier_init_(self)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (n, A) of an object's being there, and boxes (n, A, 4).

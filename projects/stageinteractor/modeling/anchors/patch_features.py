@@ -1,4 +1,4 @@
-"""The features of patches, squares of ``side`` x ``side`` cells, cut out of maps of B images."""
+"""The features of patches, crops of ``size`` x ``size`` cells, cut out of maps of B images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def resize_valid(features: Tensor, cells: Sequence[tuple[int, int]], size: int) 
     Args:
         features: (B, c, H, W).
         cells: (rows, columns) of every image that are no padding.
-        size: side of the result; the aspect ratio is not kept.
+        size: size of the result; the aspect ratio is not kept.
     """
     resized = [
         F.interpolate(item[None, :, :rows, :columns], (size, size), mode="bilinear")
@@ -44,8 +44,8 @@ def resize_valid(features: Tensor, cells: Sequence[tuple[int, int]], size: int) 
 
 def cut_quarters(features: Tensor) -> Tensor:
     """Cut maps (B, c, 2 P, 2 P) into quarters (4 B, c, P, P), those of an image together."""
-    side = features.shape[-1] // 2
-    rows = features.unflatten(-1, (2, side)).unflatten(-3, (2, side))  # (B, c, y, P, x, P)
+    size = features.shape[-1] // 2
+    rows = features.unflatten(-1, (2, size)).unflatten(-3, (2, size))  # (B, c, y, P, x, P)
     return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
@@ -58,53 +58,53 @@ def flipped(features: Tensor) -> Tensor:
     return torch.stack(versions, dim=1).flatten(0, 1)
 
 
-def cut_squares(features: Tensor, images: Tensor, corners: Tensor, side: int) -> Tensor:
-    """Cut squares (n, c, side, side) out of maps (B, c, H, W); zeros outside of the map.
+def cut_crops(features: Tensor, images: Tensor, corners: Tensor, size: int) -> Tensor:
+    """Cut crops (n, c, size, size) out of maps (B, c, H, W); zeros outside of the map.
 
     Args:
         features: (B, c, H, W).
         images: (n,) long.
         corners: (n, 2) long, column and row of the first cell, which may lie outside.
-        side: cells.
+        size: cells.
     """
     height, width = features.shape[-2:]
-    columns, rows = _cells(corners, side)
-    inside = within(corners, side, features.new_tensor([[height, width]]))
+    columns, rows = _cells(corners, size)
+    inside = within(corners, size, features.new_tensor([[height, width]]))
     rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
-    found = features[images[:, None, None], :, rows, columns]  # (n, side, side, c)
+    found = features[images[:, None, None], :, rows, columns]  # (n, size, size, c)
     return torch.where(inside.unsqueeze(-1), found, 0.0).movedim(-1, 1)
 
 
-def within(corners: Tensor, side: int, cells: Tensor) -> Tensor:
-    """Return (n, side, side) bool: the cells of squares that lie in their image.
+def within(corners: Tensor, size: int, cells: Tensor) -> Tensor:
+    """Return (n, size, size) bool: the cells of crops that lie in their image.
 
     Args:
         corners: (n, 2) long, column and row of the first cell.
-        side: cells.
+        size: cells.
         cells: (n, 2) or (1, 2), rows and columns of the images.
     """
-    columns, rows = _cells(corners, side)
+    columns, rows = _cells(corners, size)
     last_row, last_column = cells.unsqueeze(-1).unbind(1)  # (n, 1) each
     in_rows, in_columns = (rows >= 0) & (rows < last_row), (columns >= 0) & (columns < last_column)
     return in_rows[:, :, None] & in_columns[:, None, :]
 
 
-def _cells(corners: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return the columns and the rows (n, side) of squares."""
-    columns, rows = (corners[:, :, None] + torch.arange(side, device=corners.device)).unbind(1)
+def _cells(corners: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the columns and the rows (n, size) of crops."""
+    columns, rows = (corners[:, :, None] + torch.arange(size, device=corners.device)).unbind(1)
     return columns, rows
 
 
-def push_back(corners: Tensor, images: Tensor, side: int, cells: Tensor) -> Tensor:
-    """Move corners (n, 2) so that squares of ``side`` cells end with the image, where it is larger.
+def push_back(corners: Tensor, images: Tensor, size: int, cells: Tensor) -> Tensor:
+    """Move corners (n, 2) so that crops of ``size`` cells end with the image, where it is larger.
 
-    A square larger than its image begins where the image begins.
+    A crop larger than its image begins where the image begins.
 
     Args:
         corners: (n, 2) long, column and row of the first cell.
         images: (n,) long.
-        side: cells.
+        size: cells.
         cells: (B, 2) long, rows and columns of the images without padding.
     """
-    most = (cells[images].flip(-1) - side).clamp(min=0)
+    most = (cells[images].flip(-1) - size).clamp(min=0)
     return torch.minimum(corners, most).clamp(min=0)

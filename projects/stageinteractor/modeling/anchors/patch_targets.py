@@ -1,7 +1,7 @@
 """What the anchors of a patch learn: the objects whose centre lies in it, as far as it shows them.
 
 Every object is a target of one quarter of its image, of all versions of the whole image, and of any
-square that shows its centre and is not smaller than it. Paper: ASAG, section 3.4.
+crop that shows its centre and is not smaller than it. Paper: ASAG, section 3.4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Patches of an image, in whose coordinates anchors are predicted.
 
 A patch is a rectangle of the image: one of its quarters, all of it (in training also flipped), or a
-square cut out around small anchors. Anchors are boxes cxcywh in parts of their patch, [0, 1].
+crop cut out around small anchors. Anchors are boxes cxcywh in parts of their patch, [0, 1].
 Paper: ASAG (Fu et al., ICCV 2023), sections 3.2 and 3.3.
 """
 
@@ -45,18 +45,18 @@ def whole_images(image_sizes: Tensor, flips: bool) -> Patches:
     return found._replace(flips=flags.repeat(len(image_sizes), 1))
 
 
-def square_patches(images: Tensor, corners: Tensor, side: int, stride: int) -> Patches:
-    """Return patches of ``side`` x ``side`` cells of a map.
+def crop_patches(images: Tensor, corners: Tensor, size: int, stride: int) -> Patches:
+    """Return patches of ``size`` x ``size`` cells of a map.
 
     Args:
         images: (n,) long.
         corners: (n, 2) long, column and row of the first cell.
-        side: cells.
+        size: cells.
         stride: of the map, pixels a cell.
     """
     offsets = corners.to(torch.get_default_dtype()) * stride
     flips = torch.zeros_like(corners, dtype=torch.bool)
-    return Patches(images, offsets, torch.full_like(offsets, side * stride), flips)
+    return Patches(images, offsets, torch.full_like(offsets, size * stride), flips)
 
 
 def _patches(offsets: Tensor, extents: Tensor, of_an_image: int = len(QUARTERS)) -> Patches:

@@ -1,6 +1,6 @@
 """Adaptive probing: where to look again, at a finer level, and which anchors to keep.
 
-Small anchors that the generator is neither sure of nor sure against are replaced: squares are cut
+Small anchors that the generator is neither sure of nor sure against are replaced: crops are cut
 out of the next finer map around them, and what is predicted there comes in their place. Paper:
 ASAG, section 3.3; an image with few such anchors stops by itself, whatever else is in its batch
 (the released code stops the whole batch, and when there are many).
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..nms import suppress_in_groups
+from ..nms import grouped_nms
 from .anchors import Anchors, count_in_images, rank_in_image
 from .patch_features import push_back
 
 
-class Squares(NamedTuple):
+class Crops(NamedTuple):
     """Places of n patches in a map."""
 
     images: Tensor  # (n,) long
@@ -29,26 +29,26 @@ class Probing:
     """Choose anchors to replace, and patches to replace them in.
 
     Args:
-        side: of a patch, cells.
+        patch_size: of a patch, cells.
         low, high: anchors with a score in between are replaced, if they are small enough to be seen
             as a whole: at most half a patch wide and high.
         keep: least score of an anchor that is put out, exclusive.
         overlap: of two patches of an image with a larger IoU, that of the weaker anchor is dropped.
-        least: an image with fewer anchors to replace keeps them, and stops.
-        most: patches of an image at one level.
+        min_replaced: an image with fewer anchors to replace keeps them, and stops.
+        max_crops: of an image at one level.
         min_anchors, max_anchors: of an image.
     """
 
     def __init__(
         self,
         *,
-        side: int = 15,
+        patch_size: int = 15,
         low: float = 0.1,
         high: float = 0.7,
         keep: float = 0.1,
         overlap: float = 0.25,
-        least: int = 3,
-        most: int = 15,
+        min_replaced: int = 3,
+        max_crops: int = 15,
         min_anchors: int = 5,
         max_anchors: int = 200,
     ) -> None:
@@ -58,32 +58,32 @@ class Probing:
             raise ValueError(
                 f"1 <= min_anchors <= max_anchors must hold, got {min_anchors} and {max_anchors}"
             )
-        self.side = side
+        self.patch_size = patch_size
         self.low = low
         self.high = high
         self.keep = keep
         self.overlap = overlap
-        self.least = least
-        self.most = most
+        self.min_replaced = min_replaced
+        self.max_crops = max_crops
         self.min_anchors = min_anchors
         self.max_anchors = max_anchors
 
-    def select(self, anchors: Anchors, stride: int, num_images: int, least: int) -> Tensor:
+    def select(self, anchors: Anchors, stride: int, num_images: int, min_replaced: int) -> Tensor:
         """Return (m,) bool: the anchors to replace at a level.
 
         Args:
             anchors: those of the level before.
             stride: of the level.
             num_images: B.
-            least: an image with fewer of them has none.
+            min_replaced: an image with fewer of them has none.
         """
         size = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
-        small = (size < stride * self.side / 2).all(dim=-1)
+        small = (size < stride * self.patch_size / 2).all(dim=-1)
         chosen = small & (anchors.scores > self.low) & (anchors.scores < self.high)
         counts = count_in_images(anchors.images, chosen, num_images)
-        return chosen & (counts >= least)[anchors.images]
+        return chosen & (counts >= min_replaced)[anchors.images]
 
-    def squares(self, chosen: Anchors, stride: int, cells: Tensor) -> Squares:
+    def crops(self, chosen: Anchors, stride: int, cells: Tensor) -> Crops:
         """Return the patches around anchors, in order of their scores.
 
         Args:
@@ -92,11 +92,13 @@ class Probing:
             cells: (B, 2) long, rows and columns of the images in its map.
         """
         center = (chosen.boxes[:, :2] + chosen.boxes[:, 2:]) / 2
-        kept = suppress(center, chosen.scores, chosen.images, self.side * stride, self.overlap)
-        kept = kept[rank_in_image(chosen.where(kept)) < self.most]
-        corners = (center[kept] / stride - self.side / 2).floor().long()
+        kept = suppress(
+            center, chosen.scores, chosen.images, self.patch_size * stride, self.overlap
+        )
+        kept = kept[rank_in_image(chosen.where(kept)) < self.max_crops]
+        corners = (center[kept] / stride - self.patch_size / 2).floor().long()
         images = chosen.images[kept]
-        return Squares(images, push_back(corners, images, self.side, cells))
+        return Crops(images, push_back(corners, images, self.patch_size, cells))
 
     def output(self, anchors: Anchors, replaced: Tensor) -> Tensor:
         """Return (m,) bool: the anchors that are put out now."""
@@ -125,14 +127,14 @@ class Probing:
 def suppress(
     centers: Tensor, scores: Tensor, images: Tensor, size: float, overlap: float
 ) -> Tensor:
-    """Return the indices of centres (n, 2) whose squares no better one of the image overlaps.
+    """Return the indices of centres (n, 2) whose crops no better one of the image overlaps.
 
     Args:
-        centers: of squares, pixels.
+        centers: of crops, pixels.
         scores: (n,).
         images: (n,) long.
-        size: of every square, pixels.
-        overlap: the IoU from which on a square is dropped, exclusive.
+        size: of every crop, pixels.
+        overlap: the IoU from which on a crop is dropped, exclusive.
     """
-    squares = torch.cat([centers - size / 2, centers + size / 2], dim=-1)
-    return suppress_in_groups(squares, scores, images, overlap)
+    crops = torch.cat([centers - size / 2, centers + size / 2], dim=-1)
+    return grouped_nms(crops, scores, images, overlap)

@@ -15,9 +15,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from ..attention import OverlapAttention
+from ..attention import IoFBiasedSelfAttention
 from ..box_coding import refine_boxes_by_scale, xyxy_to_xyzr
-from ..heads import expect_rare_objects, feed_forward, keep_boxes, prediction_head, xavier
+from ..heads import (
+    feed_forward,
+    init_focal_bias,
+    prediction_head,
+    xavier_init_,
+    zero_init_last_layer,
+)
 
 CANONICAL_SIZE, CANONICAL_LEVEL = 224.0, 4  # boxes of 224 x 224 pixels are read from P4
 
@@ -105,7 +111,7 @@ class RelationBlock(nn.Module):
         self.box_features = BoxFeatures(strides=strides, size=grid)
         self.project = nn.Linear(grid * grid * embed_dim, embed_dim)
         self.project_norm = nn.LayerNorm(embed_dim)
-        self.attention = OverlapAttention(embed_dim=embed_dim, num_heads=num_heads)
+        self.attention = IoFBiasedSelfAttention(embed_dim=embed_dim, num_heads=num_heads)
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.ffn = feed_forward(embed_dim, feedforward_dim)
         self.ffn_norm = nn.LayerNorm(embed_dim)
@@ -115,24 +121,24 @@ class RelationBlock(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights; no refinement, rare foreground."""
-        xavier(self.project, self.ffn, self.class_head, self.box_head)
-        expect_rare_objects(self.class_head, prior_probability)
-        keep_boxes(self.box_head)
+        xavier_init_(self.project, self.ffn, self.class_head, self.box_head)
+        init_focal_bias(self.class_head, prior_probability)
+        zero_init_last_layer(self.box_head)
 
     def forward(
-        self, features: Sequence[Tensor], anchors: Tensor, valid: Tensor | None = None
+        self, features: Sequence[Tensor], anchors: Tensor, attn_mask: Tensor | None = None
     ) -> Proposals:
         """Return proposals.
 
         Args:
             features: L maps (B, D, H_l, W_l).
             anchors: (B, N, 4), xyxy pixels, without gradient.
-            valid: (B, N) bool: those that are no padding; or (B, N, N) bool: those that every one
-                (row) sees.
+            attn_mask: (B, N or 1, N) bool: whether an anchor (row) sees an anchor (column); None:
+                all.
         """
         boxes = xyxy_to_xyzr(anchors)
         content = self.project_norm(self.project(self.box_features(features, anchors).flatten(2)))
-        content = self.attention_norm(self.attention(content, boxes, valid))
+        content = self.attention_norm(self.attention(content, boxes, attn_mask))
         content = self.ffn_norm(content + self.ffn(content))
         deltas = self.box_head(content).to(boxes.dtype)
         with torch.autocast(content.device.type, enabled=False):

@@ -12,75 +12,75 @@ from torch import Tensor
 
 from ...assigner.targets import PaddedTargets
 from .patch_features import push_back
-from .probing import Squares, suppress
+from .probing import Crops, suppress
 
 
 @torch.no_grad()
 def around_objects(
-    objects: PaddedTargets, side: int, stride: int, cells: Tensor, overlap: float = 0.25
-) -> Squares:
+    objects: PaddedTargets, size: int, stride: int, cells: Tensor, overlap: float = 0.25
+) -> Crops:
     """Return patches at random places around objects that are less than half a patch wide and high.
 
-    Objects near each other share a patch: of squares around objects that overlap, that of the
+    Objects near each other share a patch: of crops around objects that overlap, that of the
     object nearest to all others (least sum of squared distances) is taken. It stays inside. The
     patches come in random order, so that all have a chance where there are too many.
 
     Args:
         objects: of all images.
-        side: of a patch, cells.
+        size: of a patch, cells.
         stride: of the map, pixels.
         cells: (B, 2) long, rows and columns of the images in it.
-        overlap: the IoU of squares from which on objects share a patch, exclusive.
+        overlap: the IoU of crops from which on objects share a patch, exclusive.
     """
     boxes = objects.boxes
-    size = boxes[..., 2:] - boxes[..., :2]
+    extent = boxes[..., 2:] - boxes[..., :2]
     real = _real(objects)
-    small = real & (size < side * stride / 2).all(dim=-1)
+    small = real & (extent < size * stride / 2).all(dim=-1)
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     distance = (center[:, :, None] - center[:, None]).square().sum(dim=-1)  # (B, T, T)
     score = -distance.masked_fill(~real[:, None], 0.0).sum(dim=-1)
     images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(small)
     boxes, score, images = boxes[small], score[small], images[small]
-    kept = suppress(center[small], score, images, side * stride, overlap)
+    kept = suppress(center[small], score, images, size * stride, overlap)
     kept = kept[torch.randperm(len(kept), device=kept.device)]
-    corners = _corners_around(boxes[kept], side, stride)
-    return Squares(images[kept], push_back(corners, images[kept], side, cells))
+    corners = _corners_around(boxes[kept], size, stride)
+    return Crops(images[kept], push_back(corners, images[kept], size, cells))
 
 
 @torch.no_grad()
-def anywhere(counts: Tensor, side: int, cells: Tensor) -> Squares:
+def anywhere(counts: Tensor, size: int, cells: Tensor) -> Crops:
     """Return patches at random places.
 
     Args:
         counts: (B,) long, how many of every image.
-        side: of a patch, cells.
+        size: of a patch, cells.
         cells: (B, 2) long, rows and columns of the images in the map.
     """
     images = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    places = (cells[images].flip(-1) - side + 1).clamp(min=1)
+    places = (cells[images].flip(-1) - size + 1).clamp(min=1)
     corners = (torch.rand_like(places, dtype=torch.float) * places).long()
-    return Squares(images, push_back(corners, images, side, cells))
+    return Crops(images, push_back(corners, images, size, cells))
 
 
-def filled(first: Squares, more: Squares, least: int, num_images: int) -> Squares:
-    """Return the first patches, and as many more of every image as it lacks to have ``least``."""
+def filled(first: Crops, more: Crops, min_crops: int, num_images: int) -> Crops:
+    """Return the first crops, and as many more of every image as it lacks to have ``min_crops``."""
     counts = torch.bincount(first.images, minlength=num_images)
     taken = F.one_hot(more.images, num_images).cumsum(dim=0)  # (n, B)
     number = taken.gather(1, more.images[:, None])[:, 0]  # 1 for the first more of an image
-    used = number <= (least - counts)[more.images]
-    return joined(first, Squares(more.images[used], more.corners[used]))
+    used = number <= (min_crops - counts)[more.images]
+    return joined(first, Crops(more.images[used], more.corners[used]))
 
 
-def joined(first: Squares, second: Squares) -> Squares:
+def joined(first: Crops, second: Crops) -> Crops:
     """Return the patches of both."""
-    return Squares(
+    return Crops(
         torch.cat([first.images, second.images]), torch.cat([first.corners, second.corners])
     )
 
 
-def _corners_around(boxes: Tensor, side: int, stride: int) -> Tensor:
-    """Return (n, 2) long: corners of squares that hold the boxes (n, 4), any with equal chance."""
-    first = (boxes[:, 2:] / stride).ceil() - side
+def _corners_around(boxes: Tensor, size: int, stride: int) -> Tensor:
+    """Return (n, 2) long: corners of crops that hold the boxes (n, 4), any with equal chance."""
+    first = (boxes[:, 2:] / stride).ceil() - size
     last = (boxes[:, :2] / stride).floor()
     return torch.minimum((first + torch.rand_like(first) * (last - first + 1)).floor(), last).long()
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..attention import OverlapAttention
+from ..attention import IoFBiasedSelfAttention
 from ..box_coding import box_sizes, refine_boxes_by_scale
 from ..mixing.dynamic import EMPTY_BANK, FilterBank
-from ..mixing.ops import plane_norm_relu
+from ..mixing.ops import joint_norm_relu
 from ..sampling.dispatch import Features, sample
 from ..sampling.points import FIRST_LEVEL_SCALE, GroupedSampler, level_weights
 from .cascade import CascadeDecoder
@@ -151,7 +151,7 @@ class PlainMixing(nn.Module):
         area = self.width * self.width
         channel = filters[:, :area].unflatten(1, (self.width, self.width))
         spatial = filters[:, area:].unflatten(1, self.filter_shape)
-        y = plane_norm_relu(spatial @ plane_norm_relu(x @ channel))
+        y = joint_norm_relu(spatial @ joint_norm_relu(x @ channel))
         return self.out_proj(y.view(*content.shape[:2], -1)), EMPTY_BANK
 
 
@@ -190,7 +190,7 @@ class AdaMixerDecoder(CascadeDecoder):
         sizes = dict(embed_dim=embed_dim, num_groups=num_groups, points=points)
         stages = [
             DecoderStage(
-                attention=OverlapAttention(embed_dim=embed_dim, num_heads=num_heads),
+                attention=IoFBiasedSelfAttention(embed_dim=embed_dim, num_heads=num_heads),
                 sampler=PlainSampler(**sizes, strides=strides),
                 mixing=PlainMixing(**sizes, out_points=out_points),
                 embed_dim=embed_dim,

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..box_coding import xyzr_to_xyxy
 from ..mixing.dynamic import EMPTY_BANK
-from ..sampling.dispatch import Features, as_table
+from ..sampling.dispatch import Features, prepare_features
 from .stage import StageOutput
 
 
@@ -26,12 +26,7 @@ class DecoderOutput(NamedTuple):
     boxes: Tensor  # (S, B, N, 4), xyxy pixels
     boxes_xyzr: Tensor  # (S, B, N, 4), the same boxes as (x, y, z, r)
     content: Tensor  # (S, B, N, D)
-    valid: Tensor | None = None  # (B, N) bool: queries that are no padding; None if all are none
-
-    @property
-    def masks(self) -> tuple[Tensor, ...]:
-        """The mask as a last argument, none where no query is padding."""
-        return () if self.valid is None else (self.valid,)
+    query_mask: Tensor | None = None  # (B, N) bool: True for real queries; None if none is padding
 
 
 class CascadeDecoder(nn.Module):
@@ -59,8 +54,8 @@ class CascadeDecoder(nn.Module):
         features: Sequence[Tensor],
         content: Tensor,
         boxes: Tensor,
-        valid: Tensor | None = None,
-        visible: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
     ) -> DecoderOutput:
         """Decode initial queries.
 
@@ -68,23 +63,23 @@ class CascadeDecoder(nn.Module):
             features: L maps (B, D, H_l, W_l).
             content: (B, N, D).
             boxes: (B, N, 4) xyzr in pixels of the input image.
-            valid: (B, N) bool: queries that are no padding; all, where it is None.
-            visible: (B, N, N) bool: the queries that every query (row) sees; those that are no
-                padding, where it is None.
+            query_mask: (B, N) bool: True for real queries; None if none is padding.
+            attn_mask: (B, N, N) bool: whether a query (row) sees a query (column); None: every
+                query sees the real ones.
         """
-        masks = stage_masks(valid, visible)
+        attn_mask = stage_attn_mask(query_mask, attn_mask)
         maps = self.maps(features, boxes)
         outputs: list[StageOutput] = []
         bank = EMPTY_BANK
         for stage in self.stages:
-            outputs.append(self.run_stage(stage, maps, content, boxes, bank, *masks))
+            outputs.append(self.run_stage(stage, maps, content, boxes, bank, attn_mask))
             _, boxes, content, bank, maps = outputs[-1]
             boxes = boxes.detach()
-        return stacked(outputs, valid)
+        return stacked(outputs, query_mask)
 
     def maps(self, features: Sequence[Tensor], boxes: Tensor) -> Features:
         """Return the maps in the form in which stages read them fastest."""
-        return as_table(features, boxes.dtype) or features
+        return prepare_features(features, boxes.dtype) or features
 
     def run_stage(self, stage: nn.Module, *inputs: Any) -> StageOutput:
         """Run a stage, in training again for its backward pass if stages are checkpointed."""
@@ -94,13 +89,14 @@ class CascadeDecoder(nn.Module):
         return stage(*inputs)
 
 
-def stage_masks(valid: Tensor | None, visible: Tensor | None) -> tuple[Tensor, ...]:
-    """Return the mask as a stage's last argument, none where all queries see each other."""
-    mask = valid if visible is None else visible
-    return () if mask is None else (mask,)
+def stage_attn_mask(query_mask: Tensor | None, attn_mask: Tensor | None) -> Tensor | None:
+    """Return the mask (B, N or 1, N) of a stage; None where all queries see each other."""
+    if attn_mask is None and query_mask is not None:
+        return query_mask.unsqueeze(1)  # every row sees the real queries
+    return attn_mask
 
 
-def stacked(outputs: Sequence[StageOutput], valid: Tensor | None) -> DecoderOutput:
+def stacked(outputs: Sequence[StageOutput], query_mask: Tensor | None) -> DecoderOutput:
     """Return the predictions of stages together."""
     boxes_xyzr = torch.stack([output.boxes_xyzr for output in outputs])
     return DecoderOutput(
@@ -108,7 +104,7 @@ def stacked(outputs: Sequence[StageOutput], valid: Tensor | None) -> DecoderOutp
         boxes=xyzr_to_xyxy(boxes_xyzr),
         boxes_xyzr=boxes_xyzr,
         content=torch.stack([output.content for output in outputs]),
-        valid=valid,
+        query_mask=query_mask,
     )
 
 
@@ -119,5 +115,5 @@ def chained(first: DecoderOutput, second: DecoderOutput) -> DecoderOutput:
         boxes=torch.cat([first.boxes, second.boxes]),
         boxes_xyzr=torch.cat([first.boxes_xyzr, second.boxes_xyzr]),
         content=torch.cat([first.content, second.content]),
-        valid=second.valid,
+        query_mask=second.query_mask,
     )

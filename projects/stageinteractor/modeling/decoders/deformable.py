@@ -15,9 +15,14 @@ from torch import Tensor, nn
 from ...integrations.transformers import require_transformers
 from ..attention import attended_to, position_embedding
 from ..box_coding import box_sizes, refine_boxes_by_scale
-from ..heads import expect_rare_objects, keep_boxes, prediction_head
+from ..heads import init_focal_bias, prediction_head, zero_init_last_layer
 from ..mixing.dynamic import FilterBank
-from ..necks.deformable_encoder import FlatMaps, deformable_config, deformable_xavier, flattened
+from ..necks.deformable_encoder import (
+    FlatMaps,
+    deformable_config,
+    deformable_xavier_init_,
+    flattened,
+)
 from .cascade import CascadeDecoder
 from .stage import StageOutput
 
@@ -69,9 +74,9 @@ class DeformableStage(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights; no refinement, rare foreground."""
-        deformable_xavier(self)
-        expect_rare_objects(self.class_head, prior_probability)
-        keep_boxes(self.box_head)
+        deformable_xavier_init_(self)
+        init_focal_bias(self.class_head, prior_probability)
+        zero_init_last_layer(self.box_head)
 
     def forward(
         self,
@@ -79,17 +84,13 @@ class DeformableStage(nn.Module):
         content: Tensor,
         boxes_xyzr: Tensor,
         bank: FilterBank,
-        *valid: Tensor,
+        attn_mask: Tensor | None = None,
     ) -> StageOutput:
         """Run the stage; the filter bank is handed on as it is.
 
-        Where queries are padded there is one more argument, (B, N) bool: those that are not; or
-        (B, N, N) bool: those that every query (row) attends to.
+        ``attn_mask`` (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
         """
-        seen = None
-        if valid:
-            seen = attended_to(valid[0] if valid[0].dim() == 3 else valid[0].unsqueeze(1))
-            seen = seen.unsqueeze(1)  # the same for all heads
+        seen = None if attn_mask is None else attended_to(attn_mask).unsqueeze(1)  # for all heads
         content = self.layer(
             content,
             attention_mask=seen,

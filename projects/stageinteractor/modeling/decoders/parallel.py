@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..mixing.dynamic import EMPTY_BANK
-from .cascade import CascadeDecoder, DecoderOutput, stacked, stage_masks
+from .cascade import CascadeDecoder, DecoderOutput, stacked, stage_attn_mask
 from .stage import StageOutput
 
 
@@ -47,8 +47,8 @@ class ParallelDecoder(nn.Module):
         features: Sequence[Tensor],
         content: Tensor,
         boxes: Tensor,
-        valid: Tensor | None = None,
-        visible: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
     ) -> DecoderOutput:
         """Return the predictions of all stages in training, the first one last; else its alone.
 
@@ -56,16 +56,14 @@ class ParallelDecoder(nn.Module):
             features: L maps (B, D, H_l, W_l).
             content: (B, N, D).
             boxes: (B, N, 4) xyzr in pixels.
-            valid: (B, N) bool: queries that are no padding; all, where it is None.
-            visible: (B, N, N) bool: the queries that every query (row) sees; those that are no
-                padding, where it is None.
+            query_mask, attn_mask: as in `CascadeDecoder`.
         """
         maps, boxes = self.decoder.maps(features, boxes), boxes.detach()
-        masks = stage_masks(valid, visible)
+        attn_mask = stage_attn_mask(query_mask, attn_mask)
         pairs = list(zip(self.stages, self.embeddings, strict=True))
         outputs: list[StageOutput] = []
         for stage, embedding in reversed(pairs if self.training else pairs[:1]):
             inputs = maps, content + embedding, boxes, EMPTY_BANK
-            outputs.append(self.decoder.run_stage(stage, *inputs, *masks))
+            outputs.append(self.decoder.run_stage(stage, *inputs, attn_mask))
             maps = outputs[-1].features  # the same maps: their gradients are added up in one place
-        return stacked(outputs, valid)
+        return stacked(outputs, query_mask)

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from ..anchors.relation_block import BoxFeatures
 from ..attention import attended_to
 from ..box_coding import box_sizes, xyzr_to_xyxy
-from ..heads import expect_rare_objects, feed_forward, keep_boxes, prediction_head, xavier
+from ..heads import (
+    feed_forward,
+    init_focal_bias,
+    prediction_head,
+    xavier_init_,
+    zero_init_last_layer,
+)
 from ..mixing.dynamic import FilterBank
 from ..sampling.dispatch import Features
 from .cascade import CascadeDecoder
@@ -106,9 +112,9 @@ class DynamicHead(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights; no refinement, rare foreground."""
-        xavier(self)
-        expect_rare_objects(self.class_head, prior_probability)
-        keep_boxes(self.box_head)
+        xavier_init_(self)
+        init_focal_bias(self.class_head, prior_probability)
+        zero_init_last_layer(self.box_head)
 
     def forward(
         self,
@@ -116,15 +122,16 @@ class DynamicHead(nn.Module):
         content: Tensor,
         boxes_xyzr: Tensor,
         bank: FilterBank,
-        *valid: Tensor,
+        attn_mask: Tensor | None = None,
     ) -> StageOutput:
         """Run the stage; the filter bank is handed on as it is.
 
-        Where queries are padded there is one more argument, (B, N) bool: those that are not; or
-        (B, N, N) bool: those that every query (row) attends to.
+        ``attn_mask`` (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
         """
-        masks = self._masks(*valid)
-        attended, _ = self.attention(content, content, content, need_weights=False, **masks)
+        hidden = None if attn_mask is None else self._hidden(attn_mask, content.shape[1])
+        attended, _ = self.attention(
+            content, content, content, need_weights=False, attn_mask=hidden
+        )
         content = self.attention_norm(content + attended)
         read = self.box_features(features, xyzr_to_xyxy(boxes_xyzr))  # (B, N, D, grid, grid)
         cells = read.flatten(3).transpose(2, 3)
@@ -135,14 +142,10 @@ class DynamicHead(nn.Module):
             refined = refine_boxes_by_deltas(boxes_xyzr, deltas)
         return StageOutput(self.class_head(content), refined, content, bank, features)
 
-    def _masks(self, *valid: Tensor) -> dict[str, Tensor]:
-        """Return what the attention ignores, by the name of its argument."""
-        if not valid:
-            return {}
-        ignored = ~attended_to(valid[0])
-        if ignored.dim() == 2:
-            return {"key_padding_mask": ignored}
-        return {"attn_mask": ignored.repeat_interleave(self.attention.num_heads, dim=0)}
+    def _hidden(self, attn_mask: Tensor, queries: int) -> Tensor:
+        """Return (B heads, N, N) bool: what torch's attention leaves out of a row."""
+        hidden = ~attended_to(attn_mask).expand(-1, queries, -1)
+        return hidden.repeat_interleave(self.attention.num_heads, dim=0)
 
 
 class DynamicHeadDecoder(CascadeDecoder):

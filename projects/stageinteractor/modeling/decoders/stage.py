@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..box_coding import refine_boxes
-from ..heads import expect_rare_objects, feed_forward, keep_boxes, xavier
+from ..heads import feed_forward, init_focal_bias, xavier_init_, zero_init_last_layer
 from ..mixing.dynamic import FilterBank
 from ..sampling.dispatch import Features
 
@@ -32,7 +32,7 @@ class DecoderStage(nn.Module):
     """Refine queries once.
 
     Args:
-        attention: (content, boxes) -> content.
+        attention: (content, boxes, mask) -> content.
         sampler: (features, content, boxes) -> sampled (B, N, G, P, Dc), features.
         mixing: (sampled, content, bank) -> (content to add, bank).
         embed_dim: D.
@@ -67,9 +67,9 @@ class DecoderStage(nn.Module):
 
     def reset_parameters(self, prior_probability: float = 0.01) -> None:
         """Xavier weights in feed-forward network and heads; no refinement, rare foreground."""
-        xavier(self.ffn, self.class_head, self.box_head)
-        expect_rare_objects(self.class_head, prior_probability)
-        keep_boxes(self.box_head)
+        xavier_init_(self.ffn, self.class_head, self.box_head)
+        init_focal_bias(self.class_head, prior_probability)
+        zero_init_last_layer(self.box_head)
 
     def forward(
         self,
@@ -77,14 +77,13 @@ class DecoderStage(nn.Module):
         content: Tensor,
         boxes_xyzr: Tensor,
         bank: FilterBank,
-        *valid: Tensor,
+        attn_mask: Tensor | None = None,
     ) -> StageOutput:
         """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels.
 
-        Where queries are padded there is one more argument, (B, N) bool: those that are not; or
-        (B, N, N) bool: those that every query (row) sees.
+        ``attn_mask`` (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
         """
-        content = self.attention_norm(self.attention(content, boxes_xyzr, *valid))
+        content = self.attention_norm(self.attention(content, boxes_xyzr, attn_mask))
         sampled, features = self.sampler(features, content, boxes_xyzr)
         mixed, bank = self.mixing(sampled, content, bank)
         content = self.mixing_norm(content + mixed)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from ..attention import OverlapAttention
+from ..attention import IoFBiasedSelfAttention
 from ..mixing.dynamic import DynamicMixing
 from ..mixing.reuse import ChannelReuse, StaticMixing
 from ..sampling.points import GroupedSampler
@@ -83,7 +83,7 @@ class StageInteractorDecoder(CascadeDecoder):
             reused = max(0, index - first_reuse_stage + 1)
             stages.append(
                 DecoderStage(
-                    attention=OverlapAttention(embed_dim=embed_dim, num_heads=num_heads),
+                    attention=IoFBiasedSelfAttention(embed_dim=embed_dim, num_heads=num_heads),
                     sampler=sampler(**sizes, strides=strides),
                     mixing=DynamicMixing(
                         **sizes,

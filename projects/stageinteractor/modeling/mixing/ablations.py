@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .chunked import in_blocks
+from .chunked import chunked_apply
 from .ops import mix_channels
 from .reuse import StaticMixing, zero_linear
 
@@ -87,5 +87,5 @@ class StaticCascade(nn.Module):
         z = x
         for step, static in enumerate(self.static):
             z = z + static(h)
-            h = in_blocks(mix_channels, z, own, biases[:, step, None])
+            h = chunked_apply(mix_channels, z, own, biases[:, step, None])
         return h

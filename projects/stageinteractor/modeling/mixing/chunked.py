@@ -1,9 +1,9 @@
-"""Functions of many small matrices, computed on CPUs a block of matrices at a time.
+"""Functions of many small matrices, computed on CPUs a chunk of matrices at a time.
 
 Between the linear layers of dynamic mixing every step works on each of B N G matrices by itself.
-All of them together pass through memory once for every operation; a block passes once, because what
-is made in between stays in a core's cache. Nothing made in between is kept for the backward pass,
-which makes it again, block by block: less memory, and less time than reading it would take.
+Computed at once, all matrices pass through memory for every operation; a chunk passes once, because
+its intermediate results stay in a core's cache. The backward pass recomputes them chunk by chunk:
+less memory, and less time than reading them would take.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ENTRIES_AT_ONCE = 2**18  # of the largest operand: a megabyte in float32
+CHUNK_ENTRIES = 2**18  # of the largest operand: a megabyte in float32
 
 
-def in_blocks(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+def chunked_apply(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """Return ``function(*operands)``.
 
     On other devices than CPUs, and under `torch.compile`, the function is just called.
@@ -29,20 +29,20 @@ def in_blocks(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """
     if operands[0].device.type != "cpu" or torch.compiler.is_compiling():
         return function(*operands)
-    return _InBlocks.apply(function, *operands)
+    return _ChunkedApply.apply(function, *operands)
 
 
-class _InBlocks(torch.autograd.Function):
-    """`in_blocks` on a CPU: keeps the operands and nothing else."""
+class _ChunkedApply(torch.autograd.Function):
+    """`chunked_apply` on a CPU: keeps the operands and nothing else."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
         ctx.function = function
         ctx.autocast = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
         ctx.save_for_backward(*operands)
-        result = _Rows(len(operands[0]))
-        for block in _blocks(operands):
-            result.append(function(*block))
+        result = _Output(len(operands[0]))
+        for chunk in _chunks(operands):
+            result.append(function(*chunk))
         return result.tensor
 
     @staticmethod
@@ -50,10 +50,10 @@ class _InBlocks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dtype, enabled = ctx.autocast
         needed = ctx.needs_input_grad[1:]
-        grads = [_Rows(len(grad)) for _ in needed]
-        for above, *block in _blocks([grad, *ctx.saved_tensors]):
+        grads = [_Output(len(grad)) for _ in needed]
+        for above, *chunk in _chunks([grad, *ctx.saved_tensors]):
             leaves = [
-                x.detach().requires_grad_(need) for x, need in zip(block, needed, strict=True)
+                x.detach().requires_grad_(need) for x, need in zip(chunk, needed, strict=True)
             ]
             with torch.enable_grad(), torch.autocast("cpu", dtype, enabled=enabled):
                 result = ctx.function(*leaves)
@@ -67,8 +67,8 @@ class _InBlocks(torch.autograd.Function):
         )
 
 
-class _Rows:
-    """A tensor that is filled block by block.
+class _Output:
+    """A tensor that is filled chunk by chunk.
 
     Args:
         count: its rows.
@@ -80,15 +80,15 @@ class _Rows:
         self.count = count
         self.filled = 0
 
-    def append(self, block: Tensor) -> None:
-        """Fill the next rows; the first block tells the type and the size of a row."""
+    def append(self, chunk: Tensor) -> None:
+        """Fill the next rows; the first chunk sets the type and the size of a row."""
         if not self.filled:
-            self.tensor = block.new_empty(self.count, *block.shape[1:])
-        self.tensor[self.filled : self.filled + len(block)] = block
-        self.filled += len(block)
+            self.tensor = chunk.new_empty(self.count, *chunk.shape[1:])
+        self.tensor[self.filled : self.filled + len(chunk)] = chunk
+        self.filled += len(chunk)
 
 
-def _blocks(operands: Sequence[Tensor]) -> Any:
+def _chunks(operands: Sequence[Tensor]) -> Any:
     entries = max(operand[:1].numel() for operand in operands)
-    rows = max(1, ENTRIES_AT_ONCE // max(1, entries))
+    rows = max(1, CHUNK_ENTRIES // max(1, entries))
     return zip(*(operand.split(rows) for operand in operands), strict=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .chunked import in_blocks
+from .chunked import chunked_apply
 from .ops import mix_channels, mix_points
 from .reuse import ChannelReuse, SpatialReuse, StaticMixing
 
@@ -98,14 +98,14 @@ class DynamicMixing(nn.Module):
         channel, spatial = self._generate(content)
         biases = self.biases(content).view(len(x), -1)
         channel_bias, spatial_bias = biases.split([self.width, self.out_points], dim=-1)
-        h = in_blocks(mix_channels, x, channel, channel_bias.unsqueeze(1))
+        h = chunked_apply(mix_channels, x, channel, channel_bias.unsqueeze(1))
         if self.channel_reuse is not None:
             h = self.channel_reuse(x, h, content, channel, bank.channel)
         bias = spatial_bias.unsqueeze(2)
         if self.spatial_reuse is not None and bank.spatial is not None:
             y = self.spatial_reuse(h, content, spatial, bank.spatial, bias)
         else:
-            y = in_blocks(mix_points, h, spatial, bias)
+            y = chunked_apply(mix_points, h, spatial, bias)
         mixed = self.out_proj(y.view(*content.shape[:2], -1))  # columns: group, point, channel
         kept = bank.channel if self.channel_reuse is not None else ()
         return mixed, FilterBank(channel=(*kept, channel), spatial=spatial)

@@ -1,7 +1,8 @@
-"""Products of a query's features with its filters, each followed by plane norm and ReLU.
+"""Products of a query's features with its filters, each followed by joint LayerNorm and ReLU.
 
-A plane is the matrix (points, channels) of one query and one channel group; M = B N G planes are
-mixed by M filters. On CPUs this is done in blocks of planes (see `blocks.py`).
+The M = B N G matrices (points, channels) of all queries and channel groups are mixed by M filters.
+Joint LayerNorm normalises a whole matrix, points and channels together. On CPUs this is done in
+chunks of matrices (see `chunked`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def plane_norm_relu(x: Tensor) -> Tensor:
-    """Normalise each plane (..., rows, columns) jointly, without parameters, then ReLU."""
+def joint_norm_relu(x: Tensor) -> Tensor:
+    """Apply LayerNorm over the last two dimensions jointly, without parameters, then ReLU."""
     return F.relu(F.layer_norm(x, x.shape[-2:]), inplace=True)
 
 
 def mix_channels(x: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
-    """Return the planes (M, P, Dc) of x (M, P, Dc), filters (M, Dc, Dc) and bias (M, 1, Dc)."""
-    return plane_norm_relu(torch.baddbmm(bias, x, filters))
+    """Return (M, P, Dc) from x (M, P, Dc), filters (M, Dc, Dc) and bias (M, 1, Dc)."""
+    return joint_norm_relu(torch.baddbmm(bias, x, filters))
 
 
 def mix_points(x: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
-    """Return the planes (M, O, Dc) of x (M, P, Dc), filters (M, O, P) and bias (M, O, 1)."""
-    return plane_norm_relu(torch.baddbmm(bias, filters, x))
+    """Return (M, O, Dc) from x (M, P, Dc), filters (M, O, P) and bias (M, O, 1)."""
+    return joint_norm_relu(torch.baddbmm(bias, filters, x))
 
 
 def blend_filters(own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from .chunked import in_blocks
+from .chunked import chunked_apply
 from .ops import mix_channels_blended, mix_points_blended
 
 
@@ -107,7 +107,7 @@ class ChannelReuse(nn.Module):
             z = z + static(h)
             gate_pair = row[:, :, step, None], column[:, None, :, step]
             bias = biases[:, step, None]
-            h = in_blocks(mix_channels_blended, z, bias, own, earlier, *gate_pair)
+            h = chunked_apply(mix_channels_blended, z, bias, own, earlier, *gate_pair)
         return h
 
 
@@ -134,7 +134,7 @@ class SpatialReuse(nn.Module):
     def forward(
         self, h: Tensor, content: Tensor, own: Tensor, previous: Tensor, bias: Tensor
     ) -> Tensor:
-        """Return planes (M, 2 O', Dc), mixed by own rows, then by blended ones.
+        """Return (M, 2 O', Dc): points mixed by own rows, then by blended ones.
 
         Args:
             h: (M, P, Dc), the features after channel mixing.
@@ -146,4 +146,4 @@ class SpatialReuse(nn.Module):
         row = self.row_gates(content).view(-1, self.rows, 1).sigmoid()
         column = self.column_gates(content).view(-1, 1, self.points).sigmoid()
         reused = previous[:, : self.rows]
-        return in_blocks(mix_points_blended, h, bias, own, reused, row, column)
+        return chunked_apply(mix_points_blended, h, bias, own, reused, row, column)

@@ -87,7 +87,7 @@ class DeformableEncoder(nn.Module):
             nn.init.xavier_uniform_(projection[0].weight)  # type: ignore[index]
             nn.init.zeros_(projection[0].bias)  # type: ignore[index]
         nn.init.normal_(self.level_embeddings)
-        deformable_xavier(self.encoder)
+        deformable_xavier_init_(self.encoder)
 
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
@@ -143,7 +143,7 @@ def deformable_config(
     )
 
 
-def deformable_xavier(module: nn.Module) -> None:
+def deformable_xavier_init_(module: nn.Module) -> None:
     """Give the matrices of deformable layers Xavier weights, as Deformable DETR begins with."""
     for name, parameter in module.named_parameters():
         if parameter.dim() > 1 and not name.endswith(FIXED_AT_FIRST):

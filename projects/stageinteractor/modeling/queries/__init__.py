@@ -2,16 +2,16 @@
 
 from ..anchors.generator import AnchorGenerator
 from ..anchors.probing import Probing
-from .anchors import GeneratedQueries
-from .denoising import NoisedObjects
+from .anchors import AnchorQueries
+from .denoising import DenoisingQueries
 from .interface import Queries
-from .learned import InitialQueries
+from .learned import LearnedQueries
 
 __all__ = [
     "AnchorGenerator",
-    "GeneratedQueries",
-    "InitialQueries",
-    "NoisedObjects",
+    "AnchorQueries",
+    "LearnedQueries",
+    "DenoisingQueries",
     "Probing",
     "Queries",
 ]

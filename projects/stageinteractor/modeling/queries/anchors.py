@@ -1,7 +1,7 @@
-"""Queries for the image at hand: anchors, read and refined once.
+"""ASAG's queries: anchors predicted from the image, read and refined once.
 
-Images have different numbers of them; those with fewer are padded with boxes of the whole image,
-and a mask tells. Paper: ASAG (Fu et al., ICCV 2023).
+Images have different numbers of anchors; images with fewer are padded with boxes of the whole
+image, which the query mask leaves out. Paper: ASAG (Fu et al., ICCV 2023).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..anchors.anchors import Anchors, rank_in_image
 from ..anchors.generator import AnchorGenerator
 from ..anchors.relation_block import RelationBlock
 from ..box_coding import xyzr_to_xyxy
-from ..decoders.cascade import DecoderOutput
-from .denoising import Noised, NoisedObjects
+from ..decoders.cascade import DecoderOutput, stage_attn_mask
+from .denoising import DenoisingBoxes, DenoisingQueries
 from .interface import Queries
 
 
-class GeneratedQueries(nn.Module):
+class AnchorQueries(nn.Module):
     """Give every image queries of its own.
 
     Args:
         generator: maps, image sizes and objects -> anchors, and what to learn from.
         relation: maps, anchors and mask -> proposals.
         loss: of the anchors, as `stageinteractor.criterion.AnchorLoss`.
-        noised: copies of the objects that are more queries in training, behind the anchors.
+        denoising: makes denoising queries, behind the anchors, in training.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class GeneratedQueries(nn.Module):
         generator: AnchorGenerator,
         relation: RelationBlock,
         loss: Callable[..., dict[str, Tensor]],
-        noised: NoisedObjects | None = None,
+        denoising: DenoisingQueries | None = None,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.relation = relation
         self.loss = loss
-        self.noised = noised
+        self.denoising = denoising
 
     def forward(
         self,
@@ -58,38 +58,42 @@ class GeneratedQueries(nn.Module):
             features: L maps (B, D, H_l, W_l).
             targets: in training, B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         """
-        found = self.generator(features, image_sizes, targets)
-        boxes, valid = padded(found.anchors, image_sizes)
-        known = visible = None
-        if self.noised is not None and self.training and targets is not None:
-            noised = self.noised(targets, image_sizes)
-            boxes, valid, visible = behind(boxes, valid, noised)
-            known = noised.known
-        proposals = self.relation(features, boxes, valid if visible is None else visible)
-        losses = None if found.predictions is None else self.loss(*found.predictions)
+        generated = self.generator(features, image_sizes, targets)
+        boxes, query_mask = padded(generated.anchors, image_sizes)
+        dn_gt_indices = attn_mask = None
+        if self.denoising is not None and self.training and targets is not None:
+            copies = self.denoising(targets, image_sizes)
+            boxes, query_mask, attn_mask = append_denoising(boxes, query_mask, copies)
+            dn_gt_indices = copies.gt_indices
+        seen = stage_attn_mask(query_mask, attn_mask)
+        proposals = self.relation(features, boxes, seen)
+        losses = None if generated.predictions is None else self.loss(*generated.predictions)
         stage = DecoderOutput(
             logits=proposals.logits[None],
             boxes=xyzr_to_xyxy(proposals.boxes_xyzr)[None],
             boxes_xyzr=proposals.boxes_xyzr[None],
             content=proposals.content[None],
-            valid=valid,
+            query_mask=query_mask,
         )
         initial = proposals.content, proposals.boxes_xyzr.detach()
-        return Queries(*initial, valid, stage, losses, known, visible)
+        return Queries(*initial, query_mask, stage, losses, dn_gt_indices, attn_mask)
 
 
-def behind(boxes: Tensor, valid: Tensor | None, noised: Noised) -> tuple[Tensor, Tensor, Tensor]:
-    """Return boxes, the mask of those not padded, and who sees whom, with noised objects behind.
+def append_denoising(
+    boxes: Tensor, query_mask: Tensor | None, copies: DenoisingBoxes
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes, query mask and attention mask with the denoising queries at the end.
 
     Args:
         boxes: (B, N, 4) xyxy pixels.
-        valid: (B, N) bool, or None if none is padded.
-        noised: M copies of objects.
+        query_mask: (B, N) bool, or None if none is padding.
+        copies: M noisy copies of ground-truth boxes.
     """
-    if valid is None:
-        valid = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-    boxes = torch.cat([boxes, noised.boxes.to(boxes)], dim=1)
-    return boxes, torch.cat([valid, noised.known >= 0], dim=1), noised.visible(valid)
+    if query_mask is None:
+        query_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    boxes = torch.cat([boxes, copies.boxes.to(boxes)], dim=1)
+    together = torch.cat([query_mask, copies.gt_indices >= 0], dim=1)
+    return boxes, together, copies.attn_mask(query_mask)
 
 
 def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -108,5 +112,5 @@ def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None
     boxes = whole.to(anchors.boxes)[:, None].repeat(1, most, 1).index_put(place, anchors.boxes)
     if min(counts, default=0) == most:
         return boxes, None
-    valid = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-    return boxes, valid.index_put(place, torch.ones_like(anchors.images, dtype=torch.bool))
+    query_mask = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    return boxes, query_mask.index_put(place, torch.ones_like(anchors.images, dtype=torch.bool))

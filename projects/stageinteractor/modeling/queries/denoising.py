@@ -1,10 +1,10 @@
-"""Noised copies of the objects as more queries in training: their objects are known, not matched.
+"""Denoising queries: noisy copies of ground-truth boxes as more queries in training.
 
-In: the objects. Out: boxes that are near them, behind the other queries, and what every query may
-see: the others see nothing of the copies, and these see the others and those of their own group,
-which has every object of the image once. Source: Li et al., "DN-DETR", CVPR 2022, section 4; with
-ASAG's settings (Fu et al., ICCV 2023, table A-1). Classes are not noised: content is read in the
-boxes, not embedded.
+In: the ground-truth boxes. Out: boxes near them, which go behind the other queries, and what every
+query sees: the other queries see no copy; a copy sees the other queries and its own group, which
+has every box of the image once. Source: Li et al., "DN-DETR", CVPR 2022, section 4; with ASAG's
+settings (Fu et al., ICCV 2023, table A-1). Classes get no noise: content is read in the boxes, not
+embedded.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from ...assigner.targets import PaddedTargets, Target, pad_targets
 from ..anchors.anchors import MIN_SIZE
 
 
-class Noised(NamedTuple):
-    """M noised copies of objects."""
+class DenoisingBoxes(NamedTuple):
+    """M noisy copies of ground-truth boxes."""
 
     boxes: Tensor  # (B, M, 4) xyxy pixels
-    known: Tensor  # (B, M) long: the object of every copy, -1 for padding
+    gt_indices: Tensor  # (B, M) long: the ground-truth box of every copy, -1 for padding
     groups: Tensor  # (B, M) long: the group of every copy
 
-    def visible(self, valid: Tensor) -> Tensor:
+    def attn_mask(self, query_mask: Tensor) -> Tensor:
         """Return (B, N + M, N + M) bool: whether a query (row) sees a query (column).
 
         Args:
-            valid: (B, N) bool: the other queries that are no padding.
+            query_mask: (B, N) bool: True for the real ones among the other queries.
         """
-        others, copies = valid.shape[1], self.groups.shape[1]
-        together = valid.new_zeros(len(valid), others + copies, others + copies)
+        others, copies = query_mask.shape[1], self.groups.shape[1]
+        together = query_mask.new_zeros(len(query_mask), others + copies, others + copies)
         together[:, :, :others] = True
         together[:, others:, others:] = self.groups.unsqueeze(2) == self.groups.unsqueeze(1)
-        return together & torch.cat([valid, self.known >= 0], dim=1).unsqueeze(1)
+        return together & torch.cat([query_mask, self.gt_indices >= 0], dim=1).unsqueeze(1)
 
 
-class NoisedObjects:
+class DenoisingQueries:
     """Copy all objects of an image as often as they fit, and move the copies.
 
     Centres move by up to ``box_noise`` times half the width and height, and these change by up to
@@ -62,8 +62,8 @@ class NoisedObjects:
         self.box_noise = box_noise
 
     @torch.no_grad()
-    def __call__(self, targets: Sequence[Target], image_sizes: Tensor) -> Noised:
-        """Return noised copies, inside of the images and at least 3 pixels wide and high.
+    def __call__(self, targets: Sequence[Target], image_sizes: Tensor) -> DenoisingBoxes:
+        """Return noisy copies, inside the images and at least 3 pixels wide and high.
 
         Boxes of padding are as large as the image. A batch without any object has padding alone.
 
@@ -74,11 +74,13 @@ class NoisedObjects:
         padded = pad_targets(targets, like=image_sizes)
         ends = image_sizes.flip(-1).unsqueeze(1)  # (B, 1, 2): width, height
         whole = torch.cat([torch.zeros_like(ends), ends], dim=-1)
-        known, groups = self._groups(padded)
+        gt_indices, groups = self._groups(padded)
         copied = padded.boxes if padded.boxes.shape[1] else whole
-        index = known.clamp(min=0).unsqueeze(-1).expand(-1, -1, 4)
+        index = gt_indices.clamp(min=0).unsqueeze(-1).expand(-1, -1, 4)
         boxes = inside(self._moved(copied.gather(1, index)), ends)
-        return Noised(torch.where((known >= 0).unsqueeze(-1), boxes, whole), known, groups)
+        return DenoisingBoxes(
+            torch.where((gt_indices >= 0).unsqueeze(-1), boxes, whole), gt_indices, groups
+        )
 
     def _groups(self, padded: PaddedTargets) -> tuple[Tensor, Tensor]:
         """Return the objects (B, M) of all copies, -1 for padding, and their groups (B, M)."""
@@ -86,9 +88,9 @@ class NoisedObjects:
         copies = counts * (self.num_queries // counts.clamp(min=1)).clamp(min=1)
         place = torch.arange(max(int(copies.max()), 1))
         groups, objects = place // counts.clamp(min=1), place % counts.clamp(min=1)
-        known = objects.masked_fill(place >= copies, -1)
+        gt_indices = objects.masked_fill(place >= copies, -1)
         device = padded.labels.device
-        return known.to(device, non_blocking=True), groups.to(device, non_blocking=True)
+        return gt_indices.to(device, non_blocking=True), groups.to(device, non_blocking=True)
 
     def _moved(self, boxes: Tensor) -> Tensor:
         """Add noise to boxes (..., 4), xyxy pixels."""

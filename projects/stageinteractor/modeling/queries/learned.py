@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..box_coding import xyxy_to_xyzr
 
 
-class InitialQueries(nn.Module):
+class LearnedQueries(nn.Module):
     """Give every image the same N queries to begin with.
 
     Args:

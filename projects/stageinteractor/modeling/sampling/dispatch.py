@@ -1,7 +1,7 @@
 """How features are sampled: flattened on CPUs and, by Triton, on GPUs; by the reference elsewhere.
 
-`as_table` chooses the form of the features once for all stages; `sample` reads either form. All of
-them compute what `reference.sample_levels` does.
+`prepare_features` chooses the form of the features once for all stages; `sample` reads either form.
+All of them compute what `reference.sample_levels` does.
 """
 
 from __future__ import annotations
@@ -14,54 +14,56 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import triton
-from .flattened import FeatureTable, Level, build_table
+from .flattened import FlattenedFeatures, Level, flatten_maps
 from .reference import sample_levels
 from .table import sample_rows, sample_rows_backward
 
-Features = Sequence[Tensor] | FeatureTable  # of all levels: L maps (B, D, H_l, W_l) or one table
+Features = (
+    Sequence[Tensor] | FlattenedFeatures
+)  # of all levels: L maps (B, D, H_l, W_l) or flattened
 
 
-def as_table(maps: Sequence[Tensor], dtype: torch.dtype) -> FeatureTable | None:
-    """Return L maps (B, D, H_l, W_l) as a table, if there is a fast sampling for them.
+def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> FlattenedFeatures | None:
+    """Flatten L maps (B, D, H_l, W_l) if there is a fast sampling for them here; else None.
 
-    The table is of type ``dtype``, that of the positions it is sampled at. Under `torch.compile`
-    and export there is none: the plain sampling can be traced, and runs wherever torch does.
+    The result is of type ``dtype``, that of the positions it is sampled at. Under `torch.compile`
+    and export it is None: the reference can be traced, and runs wherever torch does.
     """
     if torch.compiler.is_compiling():
         return None
     if maps[0].device.type != "cpu" and not triton.is_available(maps[0]):
         return None
-    return build_table(maps, dtype)
+    return flatten_maps(maps, dtype)
 
 
 def sample(
     features: Features, positions: Tensor, weights: Tensor, strides: Sequence[int]
 ) -> tuple[Tensor, Features]:
-    """Sample maps or a table as `sample_levels` does; return what to sample from next, too."""
-    if isinstance(features, FeatureTable):
-        return sample_table(features, positions, weights, strides)
+    """Sample features in either form as `sample_levels` does; also return those to sample next."""
+    if isinstance(features, FlattenedFeatures):
+        return sample_flattened(features, positions, weights, strides)
     return sample_levels(features, positions, weights, strides), features
 
 
-def sample_table(
-    table: FeatureTable, positions: Tensor, weights: Tensor, strides: Sequence[int]
-) -> tuple[Tensor, FeatureTable]:
-    """Sample all levels of a table bilinearly (zero outside) and add them up by weight.
+def sample_flattened(
+    features: FlattenedFeatures, positions: Tensor, weights: Tensor, strides: Sequence[int]
+) -> tuple[Tensor, FlattenedFeatures]:
+    """Sample all levels of flattened features bilinearly (zero outside), weighted and summed.
 
     Args:
-        table: of B images.
+        features: of B images.
         positions: (B, N, G, P, 2), x and y in pixels of the padded image.
         weights: (B, N, G, P, L).
         strides: pixels per cell of each level.
 
     Returns:
-        (B, N, G, P, Dc) in the type of ``positions``, and the table to sample from next: whoever
-        samples the same table twice spares a large sum of gradients by using it.
+        (B, N, G, P, Dc) in the type of ``positions``, and the features to sample next: their
+        gradients are then added in one buffer instead of one the size of the maps a stage.
     """
     sampled, rows = _Sampling.apply(
-        table.rows, positions.contiguous(), weights.contiguous(), table.levels(strides)
+        features.rows, positions.contiguous(), weights.contiguous(), features.levels(strides)
     )
-    return sampled, table._replace(rows=rows)
+    return sampled, features._replace(rows=rows)
 
 
 class _Sampling(torch.autograd.Function):

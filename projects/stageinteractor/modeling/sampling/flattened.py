@@ -1,9 +1,9 @@
-"""All feature maps as one table of cells, which every stage samples in one pass.
+"""Multi-scale features flattened into one tensor, which every stage samples in one pass.
 
-A row of the table is one cell of one level with all its channels, so that what a channel group
-reads at a point lies side by side in memory. The table flows through the stages as a value: each
-sampling hands it on, and on the way back each adds its gradient to the same buffer, instead of
-making a gradient as large as the maps for every stage and level.
+A row is one cell of one level with all its channels, so that what a channel group reads at a point
+lies side by side in memory. The flattened features flow through the stages as a value: each
+sampling hands them on, and in the backward pass each adds its gradient to the same buffer, instead
+of allocating a gradient as large as the maps for every stage and level.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 
 class Level(NamedTuple):
-    """Where a level lies in the table, and how large it is."""
+    """Where a level lies in the flattened features, and how large it is."""
 
     first: int  # row of its cell (0, 0); cells follow row-major
     height: int
@@ -25,7 +25,7 @@ class Level(NamedTuple):
     stride: int  # pixels per cell
 
 
-class FeatureTable(NamedTuple):
+class FlattenedFeatures(NamedTuple):
     """Feature maps of all levels, cell by cell."""
 
     rows: Tensor  # (B, R, D), R cells of all levels
@@ -44,10 +44,10 @@ class FeatureTable(NamedTuple):
         return tuple(levels)
 
 
-def build_table(maps: Sequence[Tensor], dtype: torch.dtype) -> FeatureTable:
-    """Lay L maps (B, D, H_l, W_l) out as a table of type ``dtype``."""
+def flatten_maps(maps: Sequence[Tensor], dtype: torch.dtype) -> FlattenedFeatures:
+    """Flatten L maps (B, D, H_l, W_l) and convert them to ``dtype``."""
     rows = _Rows.apply(*(feature.to(dtype) for feature in maps))
-    return FeatureTable(rows, tuple((x.shape[2], x.shape[3]) for x in maps))
+    return FlattenedFeatures(rows, tuple((x.shape[2], x.shape[3]) for x in maps))
 
 
 class _Rows(torch.autograd.Function):

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from .flattened import Level
 
-POINTS_AT_ONCE = 512  # in the backward pass: their 4 L rows stay in a core's cache
+CHUNK_POINTS = 512  # in the backward pass: their 4 L rows stay in a core's cache
 
 
 def sample_rows(
     rows: Tensor, positions: Tensor, weights: Tensor, levels: Sequence[Level]
 ) -> Tensor:
     """Return (B, N, G, P, Dc), sampled from rows (B, R, D)."""
-    cells, shares = taps(positions, weights, levels, rows.shape[1])
+    cells, corner_weights = bilinear_corners(positions, weights, levels, rows.shape[1])
     groups = positions.shape[2]
     flat = rows.reshape(-1, rows.shape[2] // groups)
-    sampled = F.embedding_bag(cells, flat, mode="sum", per_sample_weights=shares)
+    sampled = F.embedding_bag(cells, flat, mode="sum", per_sample_weights=corner_weights)
     return sampled.view(*positions.shape[:-1], flat.shape[1])
 
 
@@ -41,41 +41,41 @@ def sample_rows_backward(
     """Add the gradient of the rows to ``rows_grad``, and return those of positions and weights."""
     with torch.enable_grad():
         points = positions.detach().requires_grad_(), weights.detach().requires_grad_()
-        cells, shares = taps(*points, levels, rows.shape[1])
+        cells, corner_weights = bilinear_corners(*points, levels, rows.shape[1])
     width = grad.shape[-1]
-    flat = rows.view(-1, width)
+    flat = rows.view(-1, width)  # (B*R*G, Dc)
     flat_grad = None if rows_grad is None else rows_grad.view(-1, width)
-    shares_grad = []
-    for cell, share, above in zip(
-        cells.split(POINTS_AT_ONCE),
-        shares.detach().split(POINTS_AT_ONCE),
-        grad.view(-1, 1, width).split(POINTS_AT_ONCE),
+    corner_grads = []
+    for cell, weight, above in zip(
+        cells.split(CHUNK_POINTS),
+        corner_weights.detach().split(CHUNK_POINTS),
+        grad.view(-1, 1, width).split(CHUNK_POINTS),
         strict=True,
     ):
         cell = cell.flatten().long()  # index_add_ has no fast way for int32
-        read = flat.index_select(0, cell).view(*share.shape, width)
-        shares_grad.append((read * above).sum(-1))
+        read = flat.index_select(0, cell).view(*weight.shape, width)  # (points, 4 L, Dc)
+        corner_grads.append((read * above).sum(-1))
         if flat_grad is not None:
-            flat_grad.index_add_(0, cell, (share.unsqueeze(-1) * above).flatten(0, 1))
-    grads = torch.autograd.grad(shares, points, torch.cat(shares_grad))
+            flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * above).flatten(0, 1))
+    grads = torch.autograd.grad(corner_weights, points, torch.cat(corner_grads))
     return grads[0], grads[1]
 
 
-def taps(
+def bilinear_corners(
     positions: Tensor, weights: Tensor, levels: Sequence[Level], num_cells: int
 ) -> tuple[Tensor, Tensor]:
-    """Return which cells every point reads, and the share of each.
+    """Return the cells that every point reads and their weights.
 
     Args:
         positions: (B, N, G, P, 2), x and y in pixels.
         weights: (B, N, G, P, L).
-        levels: of the table.
+        levels: of the flattened features.
         num_cells: R.
 
     Returns:
-        Two (B N G P, 4 L), the corners slower than the levels: int32 indices into the table seen
-        as (B R G, Dc), and shares, which are zero for cells outside the map. Positions far outside
-        are moved to just outside.
+        Two (B N G P, 4 L), the corners slower than the levels: int32 indices into the rows seen
+        as (B R G, Dc), and weights, which are zero for cells outside the map. Positions far
+        outside are moved to just outside.
     """
     images, _, groups, _, _ = positions.shape
     integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
@@ -85,16 +85,16 @@ def taps(
     group = torch.arange(groups, **integers).view(-1, 1)
     begin = (image + group).expand(positions.shape[:-1]).flatten()  # (M,), M = B N G P
     x, y = positions.flatten(0, 3).unbind(-1)
-    x_cell, x_share = _sides(x, [(level.width, level.stride) for level in levels])
-    y_cell, y_share = _sides(y, [(level.height, level.stride) for level in levels])
+    x_cell, x_weight = _along_axis(x, [(level.width, level.stride) for level in levels])
+    y_cell, y_weight = _along_axis(y, [(level.height, level.stride) for level in levels])
     rows = (first + y_cell * width) * groups + begin  # (2, L, M): of the cell at the left end
     cells = rows.unsqueeze(1) + x_cell * groups  # (2, 2, L, M)
-    shares = (y_share * weights.flatten(0, 3).t()).unsqueeze(1) * x_share
-    return cells.flatten(0, 2).t().contiguous(), shares.flatten(0, 2).t().contiguous()
+    corner_weights = (y_weight * weights.flatten(0, 3).t()).unsqueeze(1) * x_weight  # (2, 2, L, M)
+    return cells.flatten(0, 2).t().contiguous(), corner_weights.flatten(0, 2).t().contiguous()
 
 
-def _sides(position: Tensor, levels: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Return the cells before and after positions (M,) along an axis, and their shares: (2, L, M).
+def _along_axis(position: Tensor, levels: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Return the cells before and after positions (M,) along an axis, and their weights: (2, L, M).
 
     Args:
         position: in pixels.
@@ -102,9 +102,9 @@ def _sides(position: Tensor, levels: Sequence[tuple[int, int]]) -> tuple[Tensor,
     """
     size, stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
     place = (position / stride - 0.5).clamp(size.new_tensor(-2.0), size + 1.0)
-    low = place.detach().floor()
-    after = place - low
-    cell = torch.stack([low, low + 1.0])
-    share = torch.stack([1.0 - after, after])
+    floor = place.detach().floor()
+    fraction = place - floor
+    cell = torch.stack([floor, floor + 1.0])
+    weight = torch.stack([1.0 - fraction, fraction])
     inside = (cell >= 0) & (cell < size)
-    return cell.masked_fill(~inside, 0.0).int(), share.masked_fill(~inside, 0.0)
+    return cell.masked_fill(~inside, 0.0).int(), weight.masked_fill(~inside, 0.0)

@@ -30,7 +30,7 @@ class ImageAnchors(NamedTuple):
 
     boxes: Tensor  # (N, 4) xyxy pixels
     scores: Tensor  # (N,) in [0, 1]
-    squares: Mapping[int, Tensor]  # stride of a map, coarsest first -> (n, 4) xyxy pixels
+    crops: Mapping[int, Tensor]  # stride of a map, coarsest first -> (n, 4) xyxy pixels
 
 
 @contextmanager
@@ -59,11 +59,11 @@ def observed_anchors(model: Any) -> Iterator[list[ImageAnchors]]:
 def _of_image(found: Any, strides: Sequence[int], index: int) -> ImageAnchors:
     """Return one image's part of `GeneratedAnchors`; ``strides`` are those of P3, P4 and P5."""
     mine = found.anchors.where(found.anchors.images == index)
-    squares = {}
-    for stride, patches in zip(strides[1::-1], found.squares, strict=False):
+    crops = {}
+    for stride, patches in zip(strides[1::-1], found.crops, strict=False):
         corners = torch.cat([patches.offsets, patches.offsets + patches.extents], dim=-1)
-        squares[stride] = corners[patches.images == index].float().cpu()
-    return ImageAnchors(mine.boxes.float().cpu(), mine.scores.float().cpu(), squares)
+        crops[stride] = corners[patches.images == index].float().cpu()
+    return ImageAnchors(mine.boxes.float().cpu(), mine.scores.float().cpu(), crops)
 
 
 def draw_anchors(item: ImageAssignment, found: ImageAnchors, path: str | Path) -> None:
@@ -89,7 +89,7 @@ def draw_anchors(item: ImageAssignment, found: ImageAnchors, path: str | Path) -
     boxes, scores = (x[-1, : len(found.boxes)] for x in (item.boxes, item.scores))
     _draw_by_score(after, boxes, scores.amax(dim=-1), color=BOXES)
     after.set_title(f"boxes of stage {len(item.boxes) - 1}", fontsize=10)
-    _write_legend(figure, [_level(stride) for stride in found.squares])
+    _write_legend(figure, [_level(stride) for stride in found.crops])
     figure.suptitle(as_written(item.name), fontsize=10)
     save_figure(figure, path)
 
@@ -98,10 +98,10 @@ def _draw_search(axes: Any, found: ImageAnchors, width: int, height: int) -> Non
     """Draw the anchors, and of the patches what lies in the picture."""
     _draw_by_score(axes, found.boxes, found.scores, color=ANCHORS)
     most = torch.tensor([width, height, width, height])
-    for color, squares in zip(PATCHES, found.squares.values(), strict=False):
-        for box in squares.clamp(min=0).minimum(most).tolist():
+    for color, crops in zip(PATCHES, found.crops.values(), strict=False):
+        for box in crops.clamp(min=0).minimum(most).tolist():
             rectangle(axes, box, color=color, linewidth=1.4, linestyle=DASHED)
-    told = [f"{len(squares)} patches of {_level(s)}" for s, squares in found.squares.items()]
+    told = [f"{len(crops)} patches of {_level(s)}" for s, crops in found.crops.items()]
     axes.set_title(", ".join([f"{len(found.boxes)} anchors", *told]), fontsize=10)
 
 

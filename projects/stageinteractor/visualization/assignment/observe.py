@@ -47,8 +47,10 @@ def observe_ours(model: Any, batch: Batch) -> Observed:
     output, sizes = model.decode(model.pad(images), images)
     targets = [model.target(item["instances"]) for item in batch]
     criterion = model.criterion
-    matches = criterion.matcher(output.logits, output.boxes, targets, sizes, *output.masks)
-    learnt = criterion.assigner.ranked_objects(output.boxes, matches, targets)
+    matches = criterion.matcher(
+        output.logits, output.boxes, targets, sizes, query_mask=output.query_mask
+    )
+    learnt = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
     return Observed(output.logits, output.boxes, targets, matches, learnt)
 
 

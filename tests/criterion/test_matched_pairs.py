@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stageinteractor.criterion import Positives
+from stageinteractor.criterion import MatchedPairs
 
 # Two stages, one image, four queries on a line; object 0 is (0, 0, 10, 10), object 1 the same far
 # away. Queries 0 to 2 are shifted from object 0 by 0, 2 and 5: IoU 1, 80 / 120 and 50 / 150.
@@ -19,18 +19,20 @@ MATCHES = torch.tensor([[[0, -1, -1, 1]], [[-1, -1, 0, 1]]])
 
 
 @pytest.fixture
-def positives() -> Positives:
-    return Positives(OBJECTS, BOXES, MATCHES, TARGETS)
+def positives() -> MatchedPairs:
+    return MatchedPairs(OBJECTS, BOXES, MATCHES, TARGETS)
 
 
-def test_labels_and_overlaps_are_those_of_the_objects(positives: Positives):
+def test_labels_and_overlaps_are_those_of_the_objects(positives: MatchedPairs):
     assert positives.labels[0, 0].tolist() == [[3, 0], [3, 1], [3, 0], [1, 0]]
     wanted = torch.tensor([[1, 0], [2 / 3, 0], [1 / 3, 0], [1 / 2, 0]])
     torch.testing.assert_close(positives.iou[0, 0], wanted)
     torch.testing.assert_close(positives.best_iou, torch.tensor([[[1.0, 0.5]]] * 2))
 
 
-def test_ranks_follow_the_overlap_and_the_last_stage_has_its_own_match_first(positives: Positives):
+def test_ranks_follow_the_overlap_and_the_last_stage_has_its_own_match_first(
+    positives: MatchedPairs,
+):
     ranks = positives.ranks[:, 0].masked_fill(OBJECTS[:, 0] < 0, -1)
     # of object 1 query 3 (1/2) is better than query 1 (0)
     assert ranks[0].tolist() == [[0, -1], [1, 1], [2, -1], [0, -1]]
@@ -39,10 +41,10 @@ def test_ranks_follow_the_overlap_and_the_last_stage_has_its_own_match_first(pos
 
 
 def test_queries_that_do_not_compete_have_rank_0():
-    assert not Positives(OBJECTS, BOXES, MATCHES, TARGETS, competing=False).ranks.any()
+    assert not MatchedPairs(OBJECTS, BOXES, MATCHES, TARGETS, rank_queries=False).ranks.any()
 
 
-def test_largest_values_of_objects_and_of_images(positives: Positives):
+def test_largest_values_of_objects_and_of_images(positives: MatchedPairs):
     values = torch.tensor([[0.1, 9.0], [0.3, 0.7], [0.2, 9.0], [0.5, 9.0]]).expand(2, 1, 4, 2)
     per_object = positives.largest_of_objects(values)[0, 0]
     assert per_object[positives.valid[0, 0]].tolist() == pytest.approx([0.3, 0.3, 0.7, 0.3, 0.7])
@@ -55,7 +57,7 @@ def test_padding_is_no_object_and_images_do_not_look_at_each_other():
     boxes = torch.zeros(1, 2, 1, 4)  # equal to the zeros that pad the second image
     boxes[0, 0, 0] = torch.tensor([100.0, 0, 110, 20])
     far = {"boxes": torch.tensor([[500.0, 0, 510, 10]]), "labels": torch.tensor([0])}
-    positives = Positives(
+    positives = MatchedPairs(
         torch.tensor([[[[1]], [[0]]]]), boxes, torch.tensor([[[1], [0]]]), [TARGETS[0], far]
     )
     assert positives.best_iou_of_images().flatten().tolist() == pytest.approx([0.5, 0.0])
@@ -64,7 +66,7 @@ def test_padding_is_no_object_and_images_do_not_look_at_each_other():
 def test_no_object_at_all_has_no_positives():
     nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}]
     none = torch.full((2, 1, 4, 1), -1)
-    positives = Positives(none, BOXES, none[..., 0], nothing)
+    positives = MatchedPairs(none, BOXES, none[..., 0], nothing)
     assert not positives.valid.any() and not positives.iou.any()
     assert positives.ranks.shape == none.shape
     assert positives.best_iou_of_images().tolist() == [[[[0.0]]], [[[0.0]]]]
@@ -77,5 +79,5 @@ def test_of_equal_boxes_the_earlier_query_comes_first():
     boxes = torch.tensor([half, box, half, box, half]).view(1, 1, 5, 4)
     none = torch.full((1, 1, 5), -1)
     targets = [{"boxes": torch.tensor([box]), "labels": torch.tensor([0])}]
-    ranks = Positives(torch.zeros(1, 1, 5, 1).long(), boxes, none, targets).ranks
+    ranks = MatchedPairs(torch.zeros(1, 1, 5, 1).long(), boxes, none, targets).ranks
     assert ranks.flatten().tolist() == [2, 0, 3, 1, 4]

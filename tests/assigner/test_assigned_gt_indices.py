@@ -86,14 +86,14 @@ def test_labels_of_the_objects_are_the_class_targets(scope, keep_own, seed):
     case = random_case(seed)
     wanted = assigner(*case, num_classes=3)
     assert wanted.any()
-    assert torch.equal(class_targets_of(assigner.ranked_objects(*case), case[2], 3), wanted)
+    assert torch.equal(class_targets_of(assigner.assigned_gt_indices(*case), case[2], 3), wanted)
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_labels_of_the_objects_are_the_class_targets_in_many_cases(seed):
     assigner = CrossStageAssigner(0.3 + 0.005 * seed, keep_own_match=seed % 2 == 0)
     case = random_case(seed, counts=(seed % 7, 8), stages=1 + seed % 6, classes=1 + seed % 4)
-    objects, wanted = assigner.ranked_objects(*case), assigner(*case, num_classes=4)
+    objects, wanted = assigner.assigned_gt_indices(*case), assigner(*case, num_classes=4)
     assert torch.equal(class_targets_of(objects, case[2], 4), wanted)
 
 
@@ -103,13 +103,13 @@ def test_the_best_object_of_a_class_is_named_and_the_best_class_comes_first(scop
     assigner = CrossStageAssigner(0.5, scope, keep_own)
     for seed in range(3):
         case = random_case(seed)
-        assert rows(assigner.ranked_objects(*case)) == rank_with_loops(*case, assigner)
+        assert rows(assigner.assigned_gt_indices(*case)) == rank_with_loops(*case, assigner)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_row_has_every_class_once_and_ends_with_the_empty_places(seed):
     boxes, matches, targets = random_case(seed)
-    objects = CrossStageAssigner(0.4).ranked_objects(boxes, matches, targets)
+    objects = CrossStageAssigner(0.4).assigned_gt_indices(boxes, matches, targets)
     assert objects.shape == (5, 4, 6, 5)
     for (stage, image, query), indices in rows(objects).items():
         labels = [int(targets[image]["labels"][index]) for index in indices]
@@ -118,7 +118,7 @@ def test_a_row_has_every_class_once_and_ends_with_the_empty_places(seed):
 
 
 def test_random_cases_have_rows_of_three_classes():
-    objects = CrossStageAssigner(0.4).ranked_objects(*random_case(0))
+    objects = CrossStageAssigner(0.4).assigned_gt_indices(*random_case(0))
     assert {len(indices) for indices in rows(objects).values()} == {0, 1, 2, 3}
 
 
@@ -133,29 +133,29 @@ MATCHES = torch.tensor([[[A]], [[B]], [[C]]])
 
 def test_a_case_worked_out_by_hand():
     # the IoU of the square with A, B, C: 1, .9, .5; stage 2 does not see A of stage 0
-    objects = CrossStageAssigner().ranked_objects(SQUARE, MATCHES, TARGETS)
+    objects = CrossStageAssigner().assigned_gt_indices(SQUARE, MATCHES, TARGETS)
     assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]
 
 
 def test_only_what_fits_is_named():
-    objects = CrossStageAssigner(0.95).ranked_objects(SQUARE, MATCHES, TARGETS)
+    objects = CrossStageAssigner(0.95).assigned_gt_indices(SQUARE, MATCHES, TARGETS)
     assert objects.view(3, 3).tolist() == [[A, -1, -1], [A, -1, -1], [-1, -1, -1]]
 
 
 def test_an_own_match_that_is_kept_comes_behind_what_fits_better():
     assigner = CrossStageAssigner(0.95, keep_own_match=True)
-    objects = assigner.ranked_objects(SQUARE, MATCHES, TARGETS)
+    objects = assigner.assigned_gt_indices(SQUARE, MATCHES, TARGETS)
     assert objects.view(3, 3).tolist() == [[A, -1, -1], [A, B, -1], [C, -1, -1]]
 
 
 def test_of_objects_in_the_same_place_the_earlier_stage_names_its_own():
     targets = [{"boxes": SQUARE[:, 0, 0], "labels": torch.tensor([1, 0, 1])}]
-    objects = CrossStageAssigner().ranked_objects(SQUARE, MATCHES, targets)
+    objects = CrossStageAssigner().assigned_gt_indices(SQUARE, MATCHES, targets)
     assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]
 
 
 def test_one_object_at_all_stages_is_named_once():
-    objects = CrossStageAssigner().ranked_objects(SQUARE, torch.zeros_like(MATCHES), TARGETS)
+    objects = CrossStageAssigner().assigned_gt_indices(SQUARE, torch.zeros_like(MATCHES), TARGETS)
     assert objects.view(3, 3).tolist() == [[A, -1, -1]] * 3
 
 
@@ -163,7 +163,7 @@ def test_one_object_at_all_stages_is_named_once():
 def test_without_objects_nothing_is_named(assigner):
     targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 2
     matches = torch.full((3, 2, 4), -1)
-    objects = assigner.ranked_objects(torch.rand(3, 2, 4, 4), matches, targets)
+    objects = assigner.assigned_gt_indices(torch.rand(3, 2, 4, 4), matches, targets)
     assert objects.shape[:3] == (3, 2, 4)
     assert (objects == -1).all()
 
@@ -171,7 +171,7 @@ def test_without_objects_nothing_is_named(assigner):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_per_stage_assigner_names_the_match_itself(seed):
     boxes, matches, targets = random_case(seed)
-    objects = PerStageAssigner().ranked_objects(boxes, matches, targets)
+    objects = PerStageAssigner().assigned_gt_indices(boxes, matches, targets)
     assert objects.shape == (*matches.shape, 1)
     assert torch.equal(objects[..., 0], matches)
     wanted = PerStageAssigner()(boxes, matches, targets, 3)
@@ -181,12 +181,12 @@ def test_the_per_stage_assigner_names_the_match_itself(seed):
 @pytest.mark.parametrize("assigner", [CrossStageAssigner(), PerStageAssigner()])
 def test_wrong_shapes_are_refused(assigner):
     with pytest.raises(ValueError, match=r"expected boxes \(S, B, N, 4\) and matches \(S, B, N\)"):
-        assigner.ranked_objects(torch.zeros(3, 1, 2, 4), torch.full((3, 1, 3), -1), TARGETS)
+        assigner.assigned_gt_indices(torch.zeros(3, 1, 2, 4), torch.full((3, 1, 3), -1), TARGETS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_indices_are_long_whatever_the_boxes_are(dtype):
     boxes = SQUARE.to(dtype).clone().requires_grad_()
-    objects = CrossStageAssigner().ranked_objects(boxes, MATCHES, TARGETS)
+    objects = CrossStageAssigner().assigned_gt_indices(boxes, MATCHES, TARGETS)
     assert objects.dtype == torch.long
     assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]

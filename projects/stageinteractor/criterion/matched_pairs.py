@@ -17,15 +17,15 @@ from ..assigner.boxes import box_area, box_iou
 from ..assigner.targets import Target, matched_boxes, matched_labels, pad_targets
 
 
-class Positives:
+class MatchedPairs:
     """What the queries of all stages learn; R entries a query, those without an object masked out.
 
     Args:
-        objects: (S, B, N, R) long: the assigner's ``ranked_objects``, -1 where there is none.
+        objects: (S, B, N, R) long: the assigner's ``assigned_gt_indices``, -1 where there is none.
         boxes: (S, B, N, 4), xyxy pixels.
         matches: (S, B, N) long: the stages' own matches, -1 without one.
         targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
-        competing: whether queries of one object are ranked. Those of denoising groups are not.
+        rank_queries: whether queries of one object are ranked. Those of denoising groups are not.
         image_sizes: (B, 2), (height, width), for what looks at the size of objects.
     """
 
@@ -35,14 +35,14 @@ class Positives:
         boxes: Tensor,
         matches: Tensor,
         targets: Sequence[Target],
-        competing: bool = True,
+        rank_queries: bool = True,
         image_sizes: Tensor | None = None,
     ) -> None:
         self.objects = objects
         self.boxes = boxes.detach()
         self.matches = matches
         self.padded = pad_targets(targets, like=self.boxes)
-        self.competing = competing
+        self.rank_queries = rank_queries
         self.image_sizes = image_sizes
         self.valid = objects >= 0
 
@@ -77,7 +77,7 @@ class Positives:
         At the last stage the own match comes first, whatever its IoU is. Of equal ones the earlier
         query comes first.
         """
-        if not self.competing:
+        if not self.rank_queries:
             return torch.zeros_like(self.objects)
         own_at_last = self.objects[-1] == self.matches[-1].unsqueeze(-1)
         first = torch.cat([self.iou[:-1], self.iou[-1:].masked_fill(own_at_last, 2.0)])

@@ -36,7 +36,7 @@ def build(assigner=None, class_loss=None, matcher=None, **changes) -> SetCriteri
         matcher or HungarianMatcher(),
         assigner or CrossStageAssigner(),
         class_loss or FocalLoss(),
-        **({"noised_queries": 10} | changes),
+        **({"denoising_queries": 10} | changes),
     )
 
 
@@ -79,14 +79,14 @@ def test_losses_of_two_copies_worked_out_by_hand():
     known = torch.tensor([[0, 0]])
     losses = build()(torch.zeros(1, 1, 3, 2), boxes, targets, SIZES, None, known)
     assert list(losses) == [f"loss_{kind}_0" for kind in KINDS] + [
-        f"loss_noised_{kind}_0" for kind in KINDS
+        f"loss_{kind}_dn_0" for kind in KINDS
     ]
     # a positive ln 2 / 16 and a negative 3 ln 2 / 16 each: 2 x 2 x ln 2 / 4 over 10 queries
-    assert losses["loss_noised_class_0"].item() == pytest.approx(2 * 2 * LN2 / 4 / 10)
+    assert losses["loss_class_dn_0"].item() == pytest.approx(2 * 2 * LN2 / 4 / 10)
     # right edge off by 50 / 100; left by 60 / 100 and bottom by 25 / 50
-    assert losses["loss_noised_bbox_0"].item() == pytest.approx(5 * (0.5 + 0.6 + 0.5) / 10)
+    assert losses["loss_bbox_dn_0"].item() == pytest.approx(5 * (0.5 + 0.6 + 0.5) / 10)
     # GIoU = 2500 / 5000 and 1000 / 5000
-    assert losses["loss_noised_giou_0"].item() == pytest.approx(2 * (0.5 + 0.8) / 10)
+    assert losses["loss_giou_dn_0"].item() == pytest.approx(2 * (0.5 + 0.8) / 10)
     assert losses["loss_bbox_0"].item() == losses["loss_giou_0"].item() == 0
 
 
@@ -99,11 +99,11 @@ def test_query_weighting_and_weights_by_size_hold_for_copies():
     half = torch.tensor(0.5)
     up, down = positive_weight(half, half).item(), negative_weight(half, half).item()
     learnt, other = 2.5 * (up + down) * LN2, 0.25 * LN2
-    assert losses["loss_noised_class_0"].item() == pytest.approx(2 * (learnt + other) / 10)
-    assert losses["loss_noised_bbox_0"].item() == pytest.approx(5 * 2.5 * up * 0.25 / 10)
-    assert losses["loss_noised_giou_0"].item() == pytest.approx(2 * 2.5 * up * 0.5 / 10)
+    assert losses["loss_class_dn_0"].item() == pytest.approx(2 * (learnt + other) / 10)
+    assert losses["loss_bbox_dn_0"].item() == pytest.approx(5 * 2.5 * up * 0.25 / 10)
+    assert losses["loss_giou_dn_0"].item() == pytest.approx(2 * 2.5 * up * 0.5 / 10)
     for kind in KINDS:  # the query is matched to the same object, over one match
-        noised = losses[f"loss_noised_{kind}_0"]
+        noised = losses[f"loss_{kind}_dn_0"]
         torch.testing.assert_close(losses[f"loss_{kind}_0"], 10 * noised)
 
 
@@ -115,8 +115,8 @@ def test_losses_of_the_others_are_those_without_copies(make):
     with_copies = [logits.clone().requires_grad_(), boxes.clone().requires_grad_()]
     alone = [x[:, :, :5].clone().requires_grad_() for x in (logits, boxes)]
     found = make()(*with_copies, targets, sizes, mask(known), known)
-    wanted = make(noised_queries=None)(*alone, targets, sizes)
-    assert set(found) - set(wanted) == {f"loss_noised_{k}_{s}" for k in KINDS for s in range(2)}
+    wanted = make(denoising_queries=None)(*alone, targets, sizes)
+    assert set(found) - set(wanted) == {f"loss_{k}_dn_{s}" for k in KINDS for s in range(2)}
     for name, loss in wanted.items():
         assert torch.equal(found[name], loss)
     sum(found[name] for name in wanted).backward()
@@ -131,7 +131,7 @@ def test_losses_of_copies_reach_them_alone(make):
     logits, boxes, targets, sizes, known = case()
     logits.requires_grad_(), boxes.requires_grad_()
     losses = make()(logits, boxes, targets, sizes, mask(known), known)
-    sum(loss for name, loss in losses.items() if "noised" in name).backward()
+    sum(loss for name, loss in losses.items() if "_dn_" in name).backward()
     for gradient in (logits.grad, boxes.grad):
         assert gradient[:, :, 5:][:, known >= 0].any(dim=-1).all()
         assert not gradient[:, :, 5:][:, known < 0].any()  # padding
@@ -145,7 +145,7 @@ def test_an_object_stays_known_however_badly_the_box_fits():
     targets = [{"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([0])}]
     found = build()(logits, boxes, targets, SIZES, None, torch.tensor([[0]]))
     positive = 0.25 * (1 / (1 + math.exp(-3.0))) ** 2 * math.log(1 + math.exp(3.0))
-    assert found["loss_noised_class_0"].item() == pytest.approx(2 * positive / 10)
+    assert found["loss_class_dn_0"].item() == pytest.approx(2 * positive / 10)
 
 
 def test_copies_of_an_object_do_not_compete():
@@ -156,7 +156,7 @@ def test_copies_of_an_object_do_not_compete():
     logits = torch.full((1, 1, 3, 1), 2.0)
     found = build(class_loss=loss)(logits, boxes, targets, SIZES, None, torch.tensor([[0, 0]]))
     wanted = 2 * 2 * math.log(1 + math.exp(-2.0)) / 10
-    assert found["loss_noised_class_0"].item() == pytest.approx(wanted)
+    assert found["loss_class_dn_0"].item() == pytest.approx(wanted)
 
 
 def test_losses_are_divided_by_the_queries_asked_for_and_the_images():
@@ -167,11 +167,11 @@ def test_losses_are_divided_by_the_queries_asked_for_and_the_images():
         for i in (slice(0, 1), slice(1, 2))
     ]
     for name in both:
-        if "noised" in name:
+        if "_dn_" in name:
             torch.testing.assert_close(both[name], (alone[0][name] + alone[1][name]) / 2)
-    twice = build(noised_queries=20)(logits, boxes, targets, sizes, mask(known), known)
+    twice = build(denoising_queries=20)(logits, boxes, targets, sizes, mask(known), known)
     for name in both:
-        torch.testing.assert_close(twice[name], both[name] / (2 if "noised" in name else 1))
+        torch.testing.assert_close(twice[name], both[name] / (2 if "_dn_" in name else 1))
 
 
 @pytest.mark.parametrize("make", [build, weighted])
@@ -181,22 +181,22 @@ def test_a_batch_without_objects_has_no_losses_of_copies(make):
     nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
     known = torch.full((2, 4), -1)
     losses = make()(logits, boxes, nothing, sizes, mask(known), known)
-    assert all(loss == 0 for name, loss in losses.items() if "noised" in name)
+    assert all(loss == 0 for name, loss in losses.items() if "_dn_" in name)
     sum(losses.values()).backward()
     assert boxes.grad.isfinite().all() and logits.grad.isfinite().all()
 
 
 def test_a_criterion_needs_a_number_to_divide_by():
     logits, boxes, targets, sizes, known = case()
-    with pytest.raises(ValueError, match="need noised_queries"):
-        build(noised_queries=None)(logits, boxes, targets, sizes, None, known)
+    with pytest.raises(ValueError, match="need denoising_queries"):
+        build(denoising_queries=None)(logits, boxes, targets, sizes, None, known)
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (2, 10), (8,)])
-def test_known_objects_of_another_shape_are_refused(shape: tuple[int, ...]):
+def test_dn_gt_indices_of_another_shape_are_refused(shape: tuple[int, ...]):
     logits, boxes, targets, sizes, _ = case()
     known = torch.zeros(shape, dtype=torch.long)
-    with pytest.raises(ValueError, match=r"known objects \(B, M\)"):
+    with pytest.raises(ValueError, match=r"dn_gt_indices"):
         build()(logits, boxes, targets, sizes, None, known)
 
 

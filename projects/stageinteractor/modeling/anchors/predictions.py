@@ -1,0 +1,57 @@
+"""What the anchor generator predicts: anchors of a batch, and in training what its loss needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...assigner.targets import PaddedTargets
+from .anchors import Anchors
+from .patches import Patches
+
+
+class PatchPredictions(NamedTuple):
+    """What was predicted in n patches, and what they show."""
+
+    logits: Tensor  # (n, A)
+    boxes: Tensor  # (n, A, 4), xyxy in parts of the patch
+    objects: PaddedTargets  # of the n patches, xyxy in parts of the patch
+
+
+class AnchorPredictions(NamedTuple):
+    """What `AnchorLoss` learns from."""
+
+    quarters: PatchPredictions
+    whole: PatchPredictions
+    crops: PatchPredictions
+    num_objects: int
+
+
+class GeneratedAnchors(NamedTuple):
+    """Anchors of a batch."""
+
+    anchors: Anchors
+    crops: tuple[Patches, ...]  # of every finer level, those whose anchors are used
+    predictions: AnchorPredictions | None  # in training
+
+    def num_crops(self, num_images: int) -> Tensor:
+        """Return (B, 2) long: how many crops of P4 and of P3 were looked at."""
+        counts = self.anchors.images.new_zeros(num_images, 2)
+        for level, crops in enumerate(self.crops):
+            counts[:, level] = torch.bincount(crops.images, minlength=num_images)
+        return counts
+
+
+class PatchAnchors(NamedTuple):
+    """Anchors of n patches, and where the patches lie."""
+
+    logits: Tensor  # (n, A)
+    boxes: Tensor  # (n, A, 4), cxcywh in parts of the patch
+    patches: Patches
+
+    def where(self, mask: Tensor) -> PatchAnchors:
+        """Return the patches that a mask (n,) picks."""
+        patches = Patches(*(field[mask] for field in self.patches))
+        return PatchAnchors(self.logits[mask], self.boxes[mask], patches)
