@@ -66,10 +66,11 @@ test-faults: $(STAMP) ## kills, full disks, failing processes, bad input, a long
 audit: $(STAMP) ## known vulnerabilities of the pinned versions, from PyPI: a report, never a failure
 	$(BIN)/python tools/audit.py
 
-lint: $(STAMP) ## ruff (lint and format) and mypy
+lint: $(STAMP) ## ruff (lint and format), mypy, and who may import whom
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	PYTHONPATH=projects $(BIN)/lint-imports
 
 test: lint ## lint, then all tests, one process a core; PYTEST_ARGS="-m 'not slow'" for the quick ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)

@@ -19,8 +19,8 @@ from stageinteractor.integrations.detrex import (
     use_position_modulated_cost,
 )
 from stageinteractor.integrations.transformers import use_cross_stage as use_in_transformers
-from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.transformers_detector import TransformersDetector
 
 LABELS = [
     {"class_labels": torch.tensor([0, 2]), "boxes": torch.tensor([[0.3, 0.3, 0.2, 0.2]] * 2)},

@@ -12,8 +12,8 @@ from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.mapper import DetectionMapper
 from stageinteractor.data.registration import to_records
 from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
-from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.transformers_detector import TransformersDetector
 
 
 @pytest.fixture(scope="module")

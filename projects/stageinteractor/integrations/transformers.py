@@ -130,15 +130,6 @@ class CrossStageLoss:
         return self.__dict__ | {"observer": None}
 
 
-def __getattr__(name: str) -> Any:
-    """Import the detector, which needs detectron2, only when it is asked for."""
-    if name == "TransformersDetector":
-        from .transformers_detector import TransformersDetector
-
-        return TransformersDetector
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def _is_criterion(value: Any) -> bool:
     return (
         isinstance(value, type)

@@ -8,8 +8,8 @@ from torch import nn
 
 from stageinteractor.assigner import PerStageAssigner
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.transformers_detector import TransformersDetector
 from stageinteractor.visualization.assignment import collect_assignment, find_marks, summarize
 
 

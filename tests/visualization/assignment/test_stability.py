@@ -9,8 +9,8 @@ from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
 from stageinteractor.assigner import unstable_scores
 from stageinteractor.errors import DataError, UnsupportedHostError
-from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.transformers_detector import TransformersDetector
 from stageinteractor.visualization.assignment import (
     Stability,
     collect_assignment,

@@ -6,9 +6,9 @@ from detectron2.config import LazyCall as L
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.engine.optim import param_groups
 from stageinteractor.integrations.transformers import require_transformers
-from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.backbones import TimmBackbone
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.transformers_detector import TransformersDetector
 
 require_transformers()
 from transformers import (  # noqa: E402

@@ -15,8 +15,8 @@ from ..assigner.targets import Target
 from ..criterion.class_loss import ClassLoss
 from ..criterion.statistics import statistics_are_due, write_metrics
 from ..errors import ConfigError
-from ..modeling.meta_architecture import MetaArchitecture
-from .transformers import require_transformers, use_cross_stage
+from ..integrations.transformers import require_transformers, use_cross_stage
+from .meta_architecture import MetaArchitecture
 
 # These look at a whole batch as one picture and have no mask of the padding, so their boxes are
 # normalised by the padded size; the others' by the size of the image itself.

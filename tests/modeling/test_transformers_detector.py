@@ -14,8 +14,8 @@ from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
 from stageinteractor.errors import ConfigError
 from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
 from stageinteractor.integrations.transformers import CrossStageLoss
-from stageinteractor.integrations.transformers_detector import TransformersDetector
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.transformers_detector import TransformersDetector
 
 
 class Recorder(nn.Module):
