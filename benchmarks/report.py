@@ -70,9 +70,9 @@ def read_result(path: str | Path, settings: Mapping[str, Any]) -> Result:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
         old, _ = result["settings"], [row["median_ms"] for row in result["rows"]]
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; tools/benchmark.py --json writes one") from None
+        raise DataError(f"{path}: no such file; python -m benchmarks --json writes one") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a result of tools/benchmark.py --json ({error})") from error
+        raise DataError(f"{path}: not a result of python -m benchmarks --json ({error})") from error
     other = [
         f"{name} {old.get(name)} instead of {value}"
         for name, value in settings.items()

@@ -28,7 +28,7 @@ ATTACKS = {
     "torch.hub": "model: {_target_: torch.hub.load, repo_or_dir: a/b, model: c}",
     "torch.load": "model: {_target_: torch.load, f: a.pth}",
     "an import of a module": "model: {_target_: torch.nn.modules.module.torch.hub.load}",
-    "an import of ours": "model: {_target_: stageinteractor.modeling.decoder.torch.hub.load}",
+    "an import of ours": "model: {_target_: stageinteractor.modeling.attention.torch.hub.load}",
     "a class of an import": "model: {_target_: stageinteractor.modeling.detector.torch.Tensor}",
     "a function of ours": "model: {_target_: stageinteractor.files.atomic_write_text, path: a}",
     "a config": "model: {_target_: stageinteractor.config.load_config, path: a.py}",
@@ -55,7 +55,7 @@ ATTACKS = {
     "a backbone of a hub": f"model: {{{HF}TimmBackboneConfig, backbone: 'hf-hub:a/b'}}",
     "a download": f"model: {{{HF}TimmBackboneConfig, use_pretrained_backbone: true}}",
     "a backbone without a class": f"model: {{{HF}DeformableDetrConfig, backbone_config: {{}}}}",
-    "a private class": "model: {_target_: stageinteractor.modeling.parallel._Maps}",
+    "a private class": "model: {_target_: stageinteractor.modeling.mixing.chunked._Output}",
     "no text": "model: {_target_: 7}",
     "nothing": "model: {_target_: }",
 }
@@ -84,7 +84,7 @@ def test_a_target_is_named_with_its_key(tmp_path: Path):
         *("torch.nn.Linear", "torch.nn.modules.activation.ReLU", "torch.optim.SGD"),
         *("detectron2.layers.Conv2d", "detectron2.modeling.FPN"),
         *("detectron2.data.transforms.RandomFlip", "detectron2.modeling.backbone.resnet.BasicStem"),
-        *("stageinteractor.modeling.decoder.StageInteractorDecoder",),
+        *("stageinteractor.modeling.decoders.stageinteractor.StageInteractorDecoder",),
     ],
 )
 def test_classes_that_only_make_modules_are_listed(tmp_path: Path, name: str):

@@ -44,10 +44,7 @@ SINGLE = frozenset(
         "stageinteractor.engine.schedule.warmup_and_drops",
         "stageinteractor.evaluation.CocoEvaluator",
         "stageinteractor.evaluation.coco.CocoEvaluator",
-        "stageinteractor.integrations.deformable_encoder.DeformableEncoder",
-        "stageinteractor.integrations.deformable_stage.DeformableDecoder",
         "stageinteractor.integrations.modulated_matcher.PositionModulatedHostMatcher",
-        "stageinteractor.integrations.transformers_detector.TransformersDetector",
         "stageinteractor.modeling.backbones.resnext_stages",
         "stageinteractor.modeling.backbones.deform_resnext.resnext_stages",
     }

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from stageinteractor.benchmark.inputs import synthetic_batch
 from stageinteractor.config import load_config
 from stageinteractor.engine.bad_step import plain_batch
 from stageinteractor.engine.recorded_step import read_recorded_step
 from stageinteractor.engine.replay import replay
 from stageinteractor.errors import DataError
+from stageinteractor.synthetic import synthetic_batch
 
 Content = dict[str, Any]
 
