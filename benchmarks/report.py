@@ -225,7 +225,7 @@ def anchor_table(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             row["name"],
             row["queries"],
-            *(row["squares"] or ("", "")),
+            *(row["crops"] or ("", "")),
             _ms(row["milliseconds"]),
             f"{row['decoders']:.3f}",
         ]

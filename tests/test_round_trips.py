@@ -31,7 +31,7 @@ ARGUMENTS = {
     },
     "Detached": lambda: {"weight": ScoreWeight()},
     "OneToOneAtLastStage": lambda: {"assigner": assigner.CrossStageAssigner()},
-    "Positives": lambda: {
+    "MatchedPairs": lambda: {
         "objects": torch.zeros(1, 1, 2, 1, dtype=torch.long),
         "boxes": torch.rand(1, 1, 2, 4),
         "matches": torch.tensor([[[0, -1]]]),

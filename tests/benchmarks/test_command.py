@@ -144,7 +144,7 @@ def test_what_it_costs_to_find_queries(quick, tmp_path, monkeypatch, capsys):
     assert quick(small("--anchors", "--json", str(tmp_path / "new.json"))) == 0
     assert asked == [{"device": torch.device("cpu"), "precision": "float32", "repeats": 2}]
     assert re.search(r"anchors +100 +5 +4 +30 +0.250", capsys.readouterr().out)
-    assert json.loads((tmp_path / "new.json").read_text())["anchors"][0]["squares"] == [5, 4]
+    assert json.loads((tmp_path / "new.json").read_text())["anchors"][0]["crops"] == [5, 4]
 
 
 def test_found_queries_have_no_number_among_the_settings():
@@ -191,3 +191,10 @@ def test_the_model_is_measured_in_the_memory_format_of_the_config(channels_last:
     overrides = [*small, f"train.channels_last={channels_last}"]
     weight = prepare(str(config), overrides, device="cpu").model.backbone.stem.conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+def test_a_result_is_not_written_over_what_it_reads(tmp_path, capsys):
+    (tmp_path / "old.json").write_text("{}")
+    old = str(tmp_path / "old.json")
+    assert main(["--against", old, "--json", old]) == 2
+    assert "old.json" in capsys.readouterr().err

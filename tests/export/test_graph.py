@@ -50,7 +50,7 @@ def test_the_graph_finds_what_the_model_finds(make_detector):
 def test_queries_of_every_image_are_refused_by_their_name(make_detector):
     sizes = dict(embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3)
     queries = AnchorQueries(
-        generator=AnchorGenerator(embed_dim=32, side=5, channels=2, hidden_dim=8),
+        generator=AnchorGenerator(embed_dim=32, patch_size=5, channels=2, hidden_dim=8),
         relation=RelationBlock(**sizes),
         loss=AnchorLoss(),
     )

@@ -161,8 +161,8 @@ def test_content_of_another_width_is_refused(make_queries):
 def test_padding_is_not_attended_to(make_queries):
     attention = build()
     content, boxes = make_queries(width=16, dtype=torch.float64)
-    valid = torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
-    found = attention(content, boxes, valid)
+    attn_mask = torch.tensor([[[True] * 3 + [False] * 2], [[True] * 5]])
+    found = attention(content, boxes, attn_mask)
     alone = attention(content[:1, :3], boxes[:1, :3])
     torch.testing.assert_close(found[:1, :3], alone)
     torch.testing.assert_close(found[1], attention(content, boxes)[1])
@@ -173,7 +173,7 @@ def test_an_image_of_padding_alone_stays_finite(make_queries):
     attention = build()
     content, boxes = make_queries(width=16, dtype=torch.float64)
     content.requires_grad_()
-    found = attention(content, boxes, torch.zeros(2, 5, dtype=torch.bool))
+    found = attention(content, boxes, torch.zeros(2, 1, 5, dtype=torch.bool))
     found.sum().backward()
     assert found.isfinite().all() and content.grad.isfinite().all()
 
@@ -181,7 +181,7 @@ def test_an_image_of_padding_alone_stays_finite(make_queries):
 def test_a_mask_for_every_query_may_say_the_same_as_one_for_all(make_queries):
     attention, rows = build(), torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
     content, boxes = make_queries(width=16, dtype=torch.float64)
-    wanted = attention(content, boxes, rows)
+    wanted = attention(content, boxes, rows.unsqueeze(1))
     found = attention(content, boxes, rows.unsqueeze(1).expand(-1, 5, -1))
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 

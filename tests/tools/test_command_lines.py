@@ -94,10 +94,3 @@ def test_a_checkpoint_is_not_converted_onto_itself(call, tmp_path, capsys):
     assert call("convert_checkpoint", str(path), f"{tmp_path}/./ours.pth", "--to-mmdet") == 2
     assert "ours.pth" in capsys.readouterr().err
     assert path.read_bytes() == before
-
-
-def test_a_benchmark_is_not_written_over_what_it_reads(call, tmp_path, capsys):
-    (tmp_path / "old.json").write_text("{}")
-    old = str(tmp_path / "old.json")
-    assert call("benchmark", "--against", old, "--json", old) == 2
-    assert "old.json" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
 from ..assigner.interface import Assigner
+from ..assigner.masks import given
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
 from .class_loss import ClassLoss, FocalLoss
@@ -108,7 +109,7 @@ class SetCriterion(nn.Module):
         """Match, assign, and return the losses."""
         logits, boxes, query_mask = seen
         predicted = logits.detach(), boxes.detach()
-        matches = self.matcher(*predicted, targets, image_sizes, query_mask=query_mask)
+        matches = self.matcher(*predicted, targets, image_sizes, **given(query_mask=query_mask))
         assignment = Assignment(
             self.assigner, seen.fixed_boxes(), matches, targets, logits.shape[-1], image_sizes
         )

@@ -10,9 +10,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ..benchmark.inputs import untrained_model
 from ..errors import ConfigError, DataError
 from ..randomness import seed_by_key
+from ..synthetic import untrained_model
 from .bad_step import Batch
 from .recorded_step import RecordedStep, read_recorded_step
 from .run import place

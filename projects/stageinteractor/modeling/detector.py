@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..assigner.masks import given
 from ..assigner.targets import Target
 from .decoders.cascade import DecoderOutput, chained
 from .decoders.stageinteractor import StageInteractorDecoder
@@ -67,8 +68,7 @@ class StageInteractor(MetaArchitecture):
             output.boxes,
             targets,
             image_sizes,
-            query_mask=output.query_mask,
-            dn_gt_indices=queries.dn_gt_indices,
+            **given(query_mask=output.query_mask, dn_gt_indices=queries.dn_gt_indices),
         )
         return {**(queries.losses or {}), **losses}
 
@@ -77,7 +77,7 @@ class StageInteractor(MetaArchitecture):
         output, _ = self.decode(self.pad(images), images)
         logits, boxes = output.logits[-1], output.boxes[-1]
         sizes = self.host_sizes(images)
-        return self.postprocessing(logits, boxes, sizes, query_mask=output.query_mask)
+        return self.postprocessing(logits, boxes, sizes, **given(query_mask=output.query_mask))
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
@@ -94,8 +94,7 @@ class StageInteractor(MetaArchitecture):
             features,
             queries.content,
             queries.boxes,
-            query_mask=queries.query_mask,
-            attn_mask=queries.attn_mask,
+            **given(query_mask=queries.query_mask, attn_mask=queries.attn_mask),
         )
         if queries.proposals is not None:  # they are stages before the first
             output = chained(queries.proposals, output)

@@ -311,12 +311,12 @@ def build_detector() -> StageInteractor:
         queries=AnchorQueries(
             generator=AnchorGenerator(
                 embed_dim=32,
-                side=3,
+                patch_size=3,
                 channels=2,
                 hidden_dim=16,
                 global_anchors=3,
                 crop_anchors=2,
-                probing=Probing(side=3, min_anchors=4, max_anchors=12),
+                probing=Probing(patch_size=3, min_anchors=4, max_anchors=12),
                 warmup_steps=0,
                 feature_strides=STRIDES,
             ),
@@ -358,7 +358,7 @@ def test_a_detector_with_it_learns_everything(randomise):
 def test_detections_do_not_depend_on_the_batch(randomise):
     model = randomise(build_detector()).eval()
     images = [pixels(64, 96, seed) * (1 + seed) for seed in range(4)]
-    model.queries.generator.probing = Probing(side=3, keep=0.5, min_anchors=2, max_anchors=99)
+    model.queries.generator.probing = Probing(patch_size=3, keep=0.5, min_anchors=2, max_anchors=99)
     with torch.no_grad():
         output, _ = model.decode(model.pad(images), images)
         together = model.detect(images)

@@ -71,7 +71,7 @@ def test_padding_changes_nothing(make_maps, make_queries):
     head, maps = build(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)
     valid = torch.tensor([[True, True, False, True, False], [True] * 5])
-    found = head(maps, content, boxes, EMPTY_BANK, valid)
+    found = head(maps, content, boxes, EMPTY_BANK, valid.unsqueeze(1))
     alone = head([x[:1] for x in maps], content[:1, valid[0]], boxes[:1, valid[0]], EMPTY_BANK)
     for padded, wanted in zip(found[:3], alone[:3], strict=True):
         torch.testing.assert_close(padded[:1, valid[0]], wanted)
@@ -82,7 +82,7 @@ def test_queries_see_those_of_their_own_row(make_maps, make_queries):
     content, boxes = make_queries(dtype=torch.float64)
     valid = torch.tensor([[True, True, False, True, False], [True] * 5])
     seen = valid.unsqueeze(1).repeat(1, 5, 1)
-    wanted = head(maps, content, boxes, EMPTY_BANK, valid)
+    wanted = head(maps, content, boxes, EMPTY_BANK, valid.unsqueeze(1))
     found = head(maps, content, boxes, EMPTY_BANK, seen)
     torch.testing.assert_close(found.content, wanted.content)
     seen[1, 2] = torch.tensor([True, False, True, False, False])

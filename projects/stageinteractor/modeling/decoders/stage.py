@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...assigner.masks import given
 from ..box_coding import refine_boxes
 from ..heads import feed_forward, init_focal_bias, xavier_init_, zero_init_last_layer
 from ..mixing.dynamic import FilterBank
@@ -83,7 +84,9 @@ class DecoderStage(nn.Module):
 
         ``attn_mask`` (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
         """
-        content = self.attention_norm(self.attention(content, boxes_xyzr, attn_mask))
+        content = self.attention_norm(
+            self.attention(content, boxes_xyzr, **given(attn_mask=attn_mask))
+        )
         sampled, features = self.sampler(features, content, boxes_xyzr)
         mixed, bank = self.mixing(sampled, content, bank)
         content = self.mixing_norm(content + mixed)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...assigner.masks import given
 from ...assigner.targets import Target
 from ...errors import UnsupportedHostError
 
@@ -47,9 +48,8 @@ def observe_ours(model: Any, batch: Batch) -> Observed:
     output, sizes = model.decode(model.pad(images), images)
     targets = [model.target(item["instances"]) for item in batch]
     criterion = model.criterion
-    matches = criterion.matcher(
-        output.logits, output.boxes, targets, sizes, query_mask=output.query_mask
-    )
+    masks = given(query_mask=output.query_mask)
+    matches = criterion.matcher(output.logits, output.boxes, targets, sizes, **masks)
     learnt = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
     return Observed(output.logits, output.boxes, targets, matches, learnt)
 
