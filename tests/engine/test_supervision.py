@@ -37,6 +37,12 @@ def supervised(*work, world_size=2, sent=()):
     return code
 
 
+@pytest.fixture(autouse=True)
+def _quiet_imports(monkeypatch):
+    """Keep warnings of other packages, which the processes print when they import them, away."""
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+
+
 @pytest.fixture
 def soon(monkeypatch):
     monkeypatch.setattr(supervision, "GRACE", 0.5)
