@@ -132,7 +132,7 @@ def test_the_fusion_follows_overrides_of_the_encoder_and_can_be_saved(name, tmp_
     cfg = small_config(name, "dense", "model.transformer.encoder.num_layers=1")
     chosen = "stageinteractor.integrations.memory_fusion.SimpleFusion"
     save_config(cfg, tmp_path / "config.yaml")
-    for each in (cfg, load_config(tmp_path / "config.yaml")):
+    for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
         encoder = instantiate(each.model).transformer.encoder
         assert encoder.memory_fusion.join.project.weight.shape == (256, 2 * 256)
         apply_overrides(each, [f"model.transformer.encoder.fusion._target_={chosen}"])

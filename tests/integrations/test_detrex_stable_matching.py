@@ -113,7 +113,7 @@ def test_class_loss_and_assigner_can_be_overridden_and_saved(name, tmp_path):
     ]
     apply_overrides(cfg, overrides)
     save_config(cfg, tmp_path / "config.yaml")
-    for each in (cfg, load_config(tmp_path / "config.yaml")):
+    for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
         criterion = instantiate(each.model.criterion)
         assert criterion.own_class_loss.loss.target.quality.iou == 1.0
         assert criterion.own_class_loss.name == "loss_class"

@@ -126,7 +126,7 @@ def test_the_config_node_can_be_overridden_and_saved(path, tmp_path):
         ["model.criterion.num_classes=7", "model.criterion.cross_stage.iou_threshold=0.25"],
     )
     save_config(cfg, tmp_path / "config.yaml")
-    for each in (cfg, load_config(tmp_path / "config.yaml")):
+    for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
         criterion = instantiate(each.model).criterion
         assert isinstance(criterion, CrossStageCriterion)
         assert criterion.num_classes == 7
