@@ -19,7 +19,7 @@ from .assigner import (
 )
 from .config import LazyCall, get_config
 from .modeling.decoders.adamixer import GroupInitialisedSampler, VanillaSampler
-from .modeling.mixing.ablations import (
+from .modeling.mixing.static_variants import (
     ChannelStaticMixing,
     NoStaticMixing,
     SpatialStaticMixing,

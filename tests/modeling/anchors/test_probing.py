@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from stageinteractor.modeling.anchors.anchors import Anchors
-from stageinteractor.modeling.anchors.probing import Probing, suppress
+from stageinteractor.modeling.anchors.anchor_boxes import Anchors
+from stageinteractor.modeling.anchors.probing import Probing, crop_nms
 
 
 def around(centers: list[list[float]], scores: list[float], images=None, size=20.0) -> Anchors:
@@ -103,7 +103,7 @@ def test_nothing_comes_of_nothing():
     found = probing.crops(none, 16, torch.tensor([[9, 9], [9, 9]]))
     assert found.corners.shape == (0, 2)
     assert probing.at_most(none).boxes.shape == (0, 4)
-    assert suppress(none.boxes[:, :2], none.scores, none.images, 9.0, 0.5).tolist() == []
+    assert crop_nms(none.boxes[:, :2], none.scores, none.images, 9.0, 0.5).tolist() == []
 
 
 @pytest.mark.parametrize("wrong", [dict(low=0.8), dict(high=1.1), dict(min_anchors=0)])

@@ -18,7 +18,7 @@ from stageinteractor.modeling import (
     RelationBlock,
     StageInteractor,
 )
-from stageinteractor.modeling.anchors.anchors import Anchors
+from stageinteractor.modeling.anchors.anchor_boxes import Anchors
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.queries import DenoisingQueries, Probing

@@ -9,7 +9,7 @@ from torch import nn
 
 from stageinteractor.criterion import AnchorLoss
 from stageinteractor.modeling import AnchorGenerator, AnchorQueries, RelationBlock
-from stageinteractor.modeling.anchors.anchors import Anchors
+from stageinteractor.modeling.anchors.anchor_boxes import Anchors
 from stageinteractor.modeling.anchors.patches import crop_patches
 from stageinteractor.modeling.anchors.predictions import GeneratedAnchors
 from stageinteractor.modeling.queries import Probing

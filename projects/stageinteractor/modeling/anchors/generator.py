@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ...assigner.boxes import cxcywh_to_xyxy
 from ...assigner.targets import PaddedTargets, Target, pad_targets
+from .anchor_boxes import Anchors, anchors_of, join
 from .anchor_head import AnchorHead, Compress, PatchEmbedding, WholeImage
-from .anchors import Anchors, anchors_of, join
 from .patch_features import (
     covered_cells,
     cut_quarters,

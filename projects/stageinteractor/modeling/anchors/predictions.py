@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...assigner.targets import PaddedTargets
-from .anchors import Anchors
+from .anchor_boxes import Anchors
 from .patches import Patches
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..nms import grouped_nms
-from .anchors import Anchors, count_in_images, rank_in_image
+from .anchor_boxes import Anchors, count_in_images, rank_in_image
 from .patch_features import push_back
 
 
@@ -92,7 +92,7 @@ class Probing:
             cells: (B, 2) long, rows and columns of the images in its map.
         """
         center = (chosen.boxes[:, :2] + chosen.boxes[:, 2:]) / 2
-        kept = suppress(
+        kept = crop_nms(
             center, chosen.scores, chosen.images, self.patch_size * stride, self.overlap
         )
         kept = kept[rank_in_image(chosen.where(kept)) < self.max_crops]
@@ -124,7 +124,7 @@ class Probing:
         return anchors.where(rank_in_image(anchors) < self.max_anchors)
 
 
-def suppress(
+def crop_nms(
     centers: Tensor, scores: Tensor, images: Tensor, size: float, overlap: float
 ) -> Tensor:
     """Return the indices of centres (n, 2) whose crops no better one of the image overlaps.

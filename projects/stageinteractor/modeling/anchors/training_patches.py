@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...assigner.targets import PaddedTargets
 from .patch_features import push_back
-from .probing import Crops, suppress
+from .probing import Crops, crop_nms
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def around_objects(
     score = -distance.masked_fill(~real[:, None], 0.0).sum(dim=-1)
     images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(small)
     boxes, score, images = boxes[small], score[small], images[small]
-    kept = suppress(center[small], score, images, size * stride, overlap)
+    kept = crop_nms(center[small], score, images, size * stride, overlap)
     kept = kept[torch.randperm(len(kept), device=kept.device)]
     corners = _corners_around(boxes[kept], size, stride)
     return Crops(images[kept], push_back(corners, images[kept], size, cells))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...assigner.targets import Target
-from ..anchors.anchors import Anchors, rank_in_image
+from ..anchors.anchor_boxes import Anchors, rank_in_image
 from ..anchors.generator import AnchorGenerator
 from ..anchors.relation_block import RelationBlock
 from ..box_coding import xyzr_to_xyxy

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...assigner.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from ...assigner.targets import PaddedTargets, Target, pad_targets
-from ..anchors.anchors import MIN_SIZE
+from ..anchors.anchor_boxes import MIN_SIZE
 
 
 class DenoisingBoxes(NamedTuple):

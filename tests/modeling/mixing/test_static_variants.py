@@ -9,13 +9,13 @@ from stageinteractor.modeling.decoders.adamixer import (
     PlainSampler,
     VanillaSampler,
 )
-from stageinteractor.modeling.mixing.ablations import (
+from stageinteractor.modeling.mixing.reuse import StaticMixing
+from stageinteractor.modeling.mixing.static_variants import (
     ChannelStaticMixing,
     NoStaticMixing,
     SpatialStaticMixing,
     StaticCascade,
 )
-from stageinteractor.modeling.mixing.reuse import StaticMixing
 
 SIZES = dict(width=4, point_groups=2, points_per_group=3)
 

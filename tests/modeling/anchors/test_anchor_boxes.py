@@ -1,6 +1,6 @@
 import torch
 
-from stageinteractor.modeling.anchors.anchors import (
+from stageinteractor.modeling.anchors.anchor_boxes import (
     Anchors,
     anchors_of,
     count_in_images,
