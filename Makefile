@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 TEST_PROCESSES ?= logical
 CONFIGS := projects/stageinteractor/configs
 
-FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data/test_odd_pictures.py \
+FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data/test_odd_images.py \
 	tests/integrations/test_not_finite.py tests/e2e/test_replay.py tests/e2e/test_resume.py \
 	tests/engine/test_launch.py tests/engine/test_gradients.py tests/engine/test_supervision.py
 

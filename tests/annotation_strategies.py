@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
-from tally import survived
+from tally import count_fault
 
 Json = dict[str, Any]
 FILES = {"a.png": (60, 40), "b.png": (50, 50), "dot.png": (1, 1)}  # width, height
@@ -78,7 +78,7 @@ def files(draw: st.DrawFn) -> Json:
     for _ in range(faults):
         _spoil(draw, content)
     if faults:
-        survived("bad input")
+        count_fault("bad input")
     return content
 
 

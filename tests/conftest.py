@@ -143,10 +143,10 @@ def tiny_run(tiny_config, tmp_path_factory) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Tell what the tests survived."""
+    """List the faults that the tests tried and the code handled."""
     if counts:
         parts = [f"{number} x {what}" for what, number in sorted(counts.items())]
-        terminalreporter.write_line(f"survived: {', '.join(parts)}")
+        terminalreporter.write_line(f"faults handled: {', '.join(parts)}")
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from tally import survived
+from tally import count_fault
 from torch import Tensor
 
 settings.register_profile(
@@ -178,5 +178,5 @@ def cases(
         seed=draw(st.integers(0, 10**6)),
     )
     if case.is_bad:
-        survived("bad input")
+        count_fault("bad input")
     return case

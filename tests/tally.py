@@ -1,4 +1,4 @@
-"""How much was survived: tests count it here, and the end of a test run tells it."""
+"""How many faults the code withstood: tests count them, the end of a test run lists them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections import Counter
 counts: Counter[str] = Counter()
 
 
-def survived(what: str, number: int = 1) -> None:
-    """Count something that did no harm, such as "bad image" or "kill"."""
-    counts[what] += number
+def count_fault(kind: str, number: int = 1) -> None:
+    """Count faults of a kind, such as "bad image" or "kill", that were handled."""
+    counts[kind] += number

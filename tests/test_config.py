@@ -10,7 +10,7 @@ import torch
 from detectron2.config import LazyCall as L
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
-from tally import survived
+from tally import count_fault
 from torch import nn
 
 from stageinteractor.config import (
@@ -95,7 +95,7 @@ def test_load_config_refuses_every_other_tag(tmp_path: Path, text: str):
     with pytest.raises(ConfigError, match=r"evil\.yaml: not plain YAML"):
         load_config(tmp_path / "evil.yaml")
     assert not (tmp_path / "was_here").exists()
-    survived("evil config")
+    count_fault("evil config")
 
 
 def test_load_config_imports_and_calls_nothing_that_a_file_names(tmp_path: Path):
@@ -111,7 +111,7 @@ def test_load_config_imports_and_calls_nothing_that_a_file_names(tmp_path: Path)
     assert cfg.norm == {"_target_": "detectron2.utils.registry.locate", "name": "antics.anything"}
     imported = {name for name in set(sys.modules) - known if not name.startswith("omegaconf.")}
     assert not imported and not (tmp_path / "was_here").exists()
-    survived("evil config")
+    count_fault("evil config")
 
 
 @pytest.mark.parametrize(

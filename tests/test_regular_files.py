@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.checkpoint.pinned import sha256_of
 from stageinteractor.checkpoint.pretrained import read_tensors
 from stageinteractor.data.checks import check_dataset
 from stageinteractor.data.checks.image_files import read_image_file
 from stageinteractor.data.coco_format import read_coco
+from stageinteractor.data.image_io import MAX_BYTES, load_image
 from stageinteractor.data.mapper import DetectionMapper
-from stageinteractor.data.pictures import MAX_BYTES, open_picture
 from stageinteractor.data.text_files import read_text
 from stageinteractor.errors import DataError
 from stageinteractor.regular_files import require_regular_file
@@ -31,7 +31,7 @@ def checked(path: Path) -> None:
 
 
 READERS = {
-    "prediction": open_picture,
+    "prediction": load_image,
     "training": mapped,
     "image check": checked,
     "annotations": read_coco,
@@ -81,7 +81,7 @@ def test_special_files_are_refused_unread(
     path = SPECIAL[kind](tmp_path / "a.png")
     with pytest.raises(DataError, match=rf"a\.png.* is {kind}, not a regular file"):
         READERS[reader](path)
-    survived("special file")
+    count_fault("special file")
 
 
 @pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/self/stat"])
@@ -98,13 +98,13 @@ def test_a_sparse_file_of_a_terabyte_is_refused_unread(tmp_path: Path, reader: s
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(DataError, match=r"1 GiB are more than the 1 GiB"):
         READERS[reader](tmp_path / "a.png")
-    survived("special file")
+    count_fault("special file")
 
 
 def test_a_link_to_a_regular_file_is_read(tmp_path: Path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
-    assert open_picture(tmp_path / "b.png").size == (4, 4)
+    assert load_image(tmp_path / "b.png").size == (4, 4)
 
 
 def test_a_missing_file_is_missing(tmp_path: Path):

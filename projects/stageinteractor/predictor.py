@@ -22,14 +22,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from .config import instantiate, load_config
+from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
-from .data.pictures import as_array, name_of, open_picture
 from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
 from .engine.weights import load_all_weights
 from .errors import ConfigError
 from .prediction.classes import Classes, find_classes
-from .prediction.inputs import PredictorInput, as_picture, check_batch
+from .prediction.inputs import PredictorInput, as_image, check_batch
 from .schema import check_config
 
 __all__ = ["Predictor", "find_checkpoint"]
@@ -157,8 +157,8 @@ class Predictor:
 
     def _model_input(self, image: PredictorInput) -> dict[str, Any]:
         """Do what `DetectionMapper` does to an image of a data set."""
-        picture = as_picture(image)
-        pixels = as_array(open_picture(picture), self.image_format)
+        picture = as_image(image)
+        pixels = as_array(load_image(picture), self.image_format)
         height, width = pixels.shape[:2]
         tensor, _ = augment(self.augmentations, pixels, name_of(picture))
         return {"image": tensor, "height": height, "width": width}

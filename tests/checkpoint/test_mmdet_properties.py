@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
-from tally import survived
+from tally import count_fault
 from torch import Tensor, nn
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, mmdet, to_mmdet_state_dict
@@ -115,7 +115,7 @@ def test_other_names_are_converted_one_to_one_or_all_of_them_are_named(
         known = {name for name in odd if mmdet.our_name(name) is not None}
         assert all(name in told for name in odd if name not in known and name not in DEAD)
         assert not any(f" {name}," in told for name in checkpoint)
-        survived("bad input")
+        count_fault("bad input")
     else:
         assert len(converted.state) + len(converted.dropped) == len(source)
 
@@ -141,7 +141,7 @@ def test_names_and_shapes_that_do_not_fit_the_model_are_all_named(
     assert all(f"{name}.new" in told for name in lacking)
     assert all(f"{name} " in told and "instead of (17,)" in told for name in longer)
     assert all(name in told for name in more)
-    survived("bad input")
+    count_fault("bad input")
 
 
 @given(st.text(max_size=40))
@@ -172,7 +172,7 @@ def test_patch_merging_of_another_shape_is_an_error_that_names_it(shape: list[in
         convert_mmdet_state_dict({name: torch.zeros(shape)})
     with pytest.raises(DataError, match=ours.replace(".", r"\.")):
         to_mmdet_state_dict({ours: torch.zeros(shape)})
-    survived("bad input")
+    count_fault("bad input")
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_two_names_of_the_same_parameter_are_an_error(first: str, second: str):
 def test_values_that_are_no_tensors_are_an_error(content: dict[str, object]):
     with pytest.raises(DataError):
         convert_mmdet_state_dict(content)  # type: ignore[arg-type]
-    survived("bad input")
+    count_fault("bad input")

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
-from tally import survived
+from tally import count_fault
 from torch import nn
 
 from stageinteractor.checkpoint.pinned import download, sha256_of
@@ -152,7 +152,7 @@ def test_download_with_another_content_is_refused_and_removed(
         prepare_weights("resnet50", tmp_path / "out" / "weights.pth")
     assert not (tmp_path / "out").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
-    survived("bad download")
+    count_fault("bad download")
 
 
 def test_download_that_is_cut_off_is_refused(tmp_path: Path, published: Callable[..., Path]):
@@ -161,7 +161,7 @@ def test_download_that_is_cut_off_is_refused(tmp_path: Path, published: Callable
     with pytest.raises(DataError, match="not the expected"):
         prepare_weights("resnet50", tmp_path / "weights.pth")
     assert not (tmp_path / "weights.pth").exists()
-    survived("bad download")
+    count_fault("bad download")
 
 
 def test_refused_download_is_taken_out_of_its_folder(tmp_path: Path):
@@ -171,7 +171,7 @@ def test_refused_download_is_taken_out_of_its_folder(tmp_path: Path):
     with pytest.raises(DataError, match="not used"):
         download((tmp_path / "server" / "a.bin").as_uri(), tmp_path / "here", "1" * 64)
     assert list((tmp_path / "here").iterdir()) == []
-    survived("bad download")
+    count_fault("bad download")
 
 
 def test_download_that_fails_is_told_in_one_line(tmp_path: Path, published: Callable[..., Path]):
@@ -253,7 +253,7 @@ def test_own_copy_that_would_run_something_is_refused(tmp_path: Path, protocol: 
     with pytest.raises(ConfigError, match=r"evil\.pth: not a file of tensors and plain values"):
         TimmBackbone(name="tf_efficientnet_lite0", weights=str(file))
     assert not mark.exists()
-    survived("evil checkpoint", 2)
+    count_fault("evil checkpoint", 2)
 
 
 # EfficientNet-Lite0

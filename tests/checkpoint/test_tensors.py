@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict
 from stageinteractor.checkpoint.tensors import read_tensors
@@ -41,7 +41,7 @@ def test_files_without_named_tensors_are_refused(tmp_path: Path, content: Any):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(DataError, match=r"a\.pth: holds no named tensors"):
         read_tensors(tmp_path / "a.pth")
-    survived("bad checkpoint")
+    count_fault("bad checkpoint")
 
 
 @pytest.mark.parametrize("data", [b"\x08", b"Dear Sir", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])
@@ -51,7 +51,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path, name: str, data: bytes)
     with pytest.raises(DataError, match=name) as caught:
         read_tensors(tmp_path / name)
     assert "\n" not in str(caught.value)
-    survived("bad checkpoint")
+    count_fault("bad checkpoint")
 
 
 UNFIT = {
@@ -73,7 +73,7 @@ def test_unfit_tensors_are_refused_by_name(tmp_path: Path, kind: str):
         read_tensors(tmp_path / "a.pth")
     with pytest.raises(DataError, match=r"neck\.gn_out\.weight"):
         convert_mmdet_state_dict({"neck.gn_out.weight": unfit})
-    survived("bad checkpoint", 2)
+    count_fault("bad checkpoint", 2)
 
 
 def test_the_largest_numbers_of_every_type_are_finite(tmp_path: Path):

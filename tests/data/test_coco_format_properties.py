@@ -10,7 +10,7 @@ from annotation_strategies import Json, files, good_files, junk
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.data.coco_format import CocoSet, read_coco
 from stageinteractor.data.registration import to_records
@@ -93,7 +93,7 @@ def test_what_is_not_refused_can_be_measured(file: Path, content: Json):
 @given(content=junk)
 def test_any_json_is_refused(file: Path, content: object):
     assert read(file, content) is None
-    survived("bad input")
+    count_fault("bad input")
 
 
 @given(content=st.one_of(st.binary(), st.text().map(lambda text: text.encode())))
@@ -101,7 +101,7 @@ def test_any_bytes_are_refused(file: Path, content: bytes):
     file.write_bytes(content)
     with pytest.raises(DataError):
         read_coco(file)
-    survived("bad input")
+    count_fault("bad input")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ufeff{}"])
@@ -109,7 +109,7 @@ def test_deep_and_long_json_is_refused(file: Path, text: str):
     file.write_text(text)
     with pytest.raises(DataError, match=r"set\.json"):
         read_coco(file)
-    survived("bad input")
+    count_fault("bad input")
 
 
 @given(content=good_files(), data=st.data())

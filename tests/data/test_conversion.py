@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-import odd_pictures as odd
+import odd_images as odd
 import pytest
 from PIL import Image
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.data.conversion import convert_voc, convert_yolo
 from stageinteractor.errors import DataError, MissingDependencyError
@@ -213,7 +213,7 @@ def test_images_that_are_none_are_named_before_the_library_reads_them(tmp_path, 
             tmp_path / "data.yaml", "train"
         )
     assert reason in str(caught.value)
-    survived("bad image")
+    count_fault("bad image")
 
 
 def test_entities_that_grow_without_end_are_refused(tmp_path):
@@ -225,7 +225,7 @@ def test_entities_that_grow_without_end_are_refused(tmp_path):
     (tmp_path / "train" / "a.xml").write_text(text)
     with pytest.raises(DataError, match=r"a\.xml is not readable as XML"):
         convert_voc(tmp_path, "train")
-    survived("bad input")
+    count_fault("bad input")
 
 
 # Files of other kinds
@@ -275,7 +275,7 @@ def test_fifos_in_a_yolo_set_are_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
         convert_yolo(data, "train")
-    survived("special file")
+    count_fault("special file")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_fifos_in_a_voc_set_are_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
         convert_voc(tmp_path, "train")
-    survived("special file")
+    count_fault("special file")
 
 
 def test_yaml_that_stands_for_billions_of_values_is_refused_by_its_name(tmp_path):
@@ -298,4 +298,4 @@ def test_yaml_that_stands_for_billions_of_values_is_refused_by_its_name(tmp_path
     with pytest.raises(DataError, match=r"data\.yaml is not readable as YAML") as caught:
         convert_yolo(data, "train")
     assert len(str(caught.value)) < 1000
-    survived("bad input")
+    count_fault("bad input")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tally import survived
+from tally import count_fault
 from torch import Tensor, nn
 
 from stageinteractor.engine.backbone_weights import load_backbone_weights
@@ -94,7 +94,7 @@ def other_shape(weights: Weights) -> Weights:
 def test_a_part_of_a_backbone_is_refused(load: Callable[[Weights], Model], spoil: Callable):
     with pytest.raises(DataError, match=r"backbone\.pth .*train\.backbone_weights.* backbone\.res"):
         load(spoil(published()))
-    survived("bad checkpoint")
+    count_fault("bad checkpoint")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -103,4 +103,4 @@ def test_weights_that_are_not_finite_are_refused(load: Callable[[Weights], Model
     weights["backbone.res2.conv.weight"][0, 0, 0, 0] = value
     with pytest.raises(DataError, match=r"backbone\.res2\.conv\.weight .*not finite"):
         load(weights)
-    survived("bad checkpoint")
+    count_fault("bad checkpoint")

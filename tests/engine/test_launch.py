@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.engine.launch import launch
 from stageinteractor.errors import DataError
@@ -83,7 +83,7 @@ def test_the_cause_is_told_in_one_line(case, code, told):
     process = start(case)
     _, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (code, told)
-    survived("failed rank")
+    count_fault("failed rank")
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_an_error_of_the_program_has_its_traceback_once(launcher):
     assert lines.count("ValueError: boom") == 1
     assert lines[lines.index("ValueError: boom") + 1] == "error: rank 1 of 2 failed, see above"
     assert "Connection" not in error  # what rank 0 has met with
-    survived("failed rank")
+    count_fault("failed rank")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from faults.conftest import same
-from tally import survived
+from tally import count_fault
 
 IN_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount", "sh", "-c")
 SHORT = ["train.max_iter=8", "train.checkpointer.period=2", "train.eval_period=0"]
@@ -41,7 +41,7 @@ def test_a_full_disk_leaves_whole_checkpoints(new_run, tmp_path, megabytes, whol
     files = sorted((kept / "run").glob("*.pth"))
     assert [torch.load(path, weights_only=True)["iteration"] for path in files] == [1, 3][:whole]
     assert not list((kept / "run").glob(".model*"))
-    survived("full disk")
+    count_fault("full disk")
     if not whole:
         assert "no earlier checkpoint" in last
         return
@@ -59,7 +59,7 @@ def test_a_full_disk_with_tensorboard_ends_with_an_error_too(new_run, tmp_path):
     before = on_a_disk(tmp_path / "disk", "size=80m", tmp_path / "kept")
     assert run.start(before=before).wait(300) == 2, run.told()
     assert f"\nerror: {run.folder}" in run.told()
-    survived("full disk")
+    count_fault("full disk")
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_training(new_run, tmp_path):
@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_training(new_run, tmp
     last = run.told().splitlines()[-1]
     assert last == f"error: {run.folder}: cannot be written: Read-only file system"
     assert "training from iteration" not in run.told()
-    survived("read-only folder")
+    count_fault("read-only folder")
 
 
 @pytest.mark.parametrize("options", ["size=64k", "size=64k,ro"])
@@ -80,4 +80,4 @@ def test_a_small_shared_memory_ends_in_one_line(new_run, options):
     assert run.start(before=(*IN_OWN_MOUNTS, mount, "sh")).wait(300) == 2, run.told()
     last = run.told().splitlines()[-1]
     assert last.startswith("error: /dev/shm: ") and "--shm-size" in last, run.told()
-    survived("small shared memory")
+    count_fault("small shared memory")

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 from faults.conftest import TIMES, Run, same
-from tally import survived
+from tally import count_fault
 
 RANDOM_KILLS = 10
 KILLS_IN_A_CHECKPOINT = 3
@@ -94,7 +94,7 @@ def test_killed_at_random_moments(new_run, unstopped):
                 kills += 1
             assert process.returncode in (0, -signal.SIGKILL), run.told()
         assert_same_end(run, wanted)
-    survived("SIGKILL at a random moment", kills)
+    count_fault("SIGKILL at a random moment", kills)
 
 
 def test_killed_while_a_checkpoint_is_written(new_run, unstopped):
@@ -105,7 +105,7 @@ def test_killed_while_a_checkpoint_is_written(new_run, unstopped):
         run.wait_for(lambda: bool(half_written(run)), process)
         run.kill(process)
         found += bool(half_written(run))
-        survived("SIGKILL during a checkpoint")
+        count_fault("SIGKILL during a checkpoint")
     assert found, "every file was complete before the kill"
     run.finish("--resume")
     assert_same_end(run, wanted)
@@ -126,7 +126,7 @@ def test_asked_to_stop_a_checkpoint_is_written_first(new_run, unstopped, number)
     run.finish("--resume")
     assert f"training from iteration {stopped + 1} to 90" in run.told()
     assert_same_end(run, wanted)
-    survived(signal.Signals(number).name)
+    count_fault(signal.Signals(number).name)
 
 
 def test_a_finished_run_is_not_run_again(new_run, unstopped):

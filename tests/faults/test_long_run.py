@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 from e2e.conftest import ROOT
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.visualization.figures import new_figure, save_figure
 
@@ -56,7 +56,7 @@ def test_two_thousand_iterations_stay_flat(new_run):
         counts = [sample[name] for sample in settled]
         print(f"{name}: {min(counts)} to {max(counts)}")
         assert statistics.median(counts[-third:]) <= statistics.median(counts[:third]), name
-    survived("iterations with flat memory", ITERATIONS)
+    count_fault("iterations with flat memory", ITERATIONS)
 
 
 def measure(process: psutil.Process) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults.saboteurs import MESSAGE
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.engine.folder_lock import sole_training
 
@@ -77,7 +77,7 @@ def test_one_that_fails_ends_both(by, case, new_run, monkeypatch, tmp_path):
         # a traceback shows the line of the code, too; that of the other process is not shown
         assert sum(line.endswith(f": {MESSAGE}") for line in lines) == 1, run.told()
         assert ("Traceback" in end) == (kind == "other"), run.told()
-    survived("failed rank")
+    count_fault("failed rank")
 
 
 def test_a_second_training_into_a_folder_is_refused_by_both(by, new_run):
@@ -88,7 +88,7 @@ def test_a_second_training_into_a_folder_is_refused_by_both(by, new_run):
     assert f"process {os.getpid()} on " in run.told().rpartition("error")[2], run.told()
     assert by == "torchrun" or "Traceback" not in run.told()  # torchrun prints one of its own
     assert not (run.folder / "config.yaml").exists()
-    survived("second training into a folder")
+    count_fault("second training into a folder")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
@@ -108,7 +108,7 @@ def test_both_stop_in_order_and_go_on(by, number, new_run):
     own, before = LAUNCHERS[by]
     assert start(run, by, "--resume").wait(300) == 0, run.told()
     assert f"training from iteration {iteration + 1} " in run.told()
-    survived("stop of two processes")
+    count_fault("stop of two processes")
 
 
 def test_a_wait_for_data_is_left_by_both(new_run, monkeypatch, tmp_path):
@@ -124,7 +124,7 @@ def test_a_wait_for_data_is_left_by_both(new_run, monkeypatch, tmp_path):
     assert process.wait(60) == 143, run.told()
     assert "Traceback" not in run.told()
     assert (run.folder / "last_checkpoint").read_text() == "model_0000001.pth", run.told()
-    survived("stop while data does not come")
+    count_fault("stop while data does not come")
 
 
 def test_a_signal_to_those_that_read_images_as_well_stops_in_order(new_run):
@@ -136,7 +136,7 @@ def test_a_signal_to_those_that_read_images_as_well_stops_in_order(new_run):
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(60) == 143, run.told()
     assert len(list(run.folder.glob("model_*.pth"))) == 1 and "Traceback" not in run.told()
-    survived("stop of all processes")
+    count_fault("stop of all processes")
 
 
 def some_images(shapes, folder: Path, split: str, count: int) -> list[str]:
@@ -179,4 +179,4 @@ def test_sets_that_do_not_divide_evenly(by, train, val, batch, new_run, shapes_s
                 [x["score"] for x in y if x["image_id"] == i] for y in (each, found[0])
             )
             assert sorted(scores) == pytest.approx(sorted(wanted), abs=1e-5)
-    survived("uneven set")
+    count_fault("uneven set")

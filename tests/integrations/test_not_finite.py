@@ -8,7 +8,7 @@ from integrations.cases import HOSTS, case_of, hosts
 from integrations.hf_models import MODELS
 from integrations.toy_hosts import Matcher
 from strategies import examples
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.integrations import CrossStageCriterion
 from stageinteractor.integrations.transformers import use_cross_stage
@@ -48,7 +48,7 @@ def test_predictions_that_are_no_numbers_end_the_step(host, data, value):
         criterion.matcher = matcher(host.logits, host.labels)
     with pytest.raises(FloatingPointError, match=NOT_FINITE.format(stage, image)):
         CrossStageCriterion(criterion)(outputs, targets, *more)
-    survived("bad input")
+    count_fault("bad input")
 
 
 @hosts
@@ -72,4 +72,4 @@ def test_a_model_of_transformers_that_has_become_nan_is_stopped(name, broken):
     labels = [{"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.3, 0.2]])}]
     with pytest.raises(FloatingPointError, match="are not finite"):
         model(torch.zeros(1, 3, 64, 64), labels=labels)
-    survived("bad input")
+    count_fault("bad input")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from tally import survived
+from tally import count_fault
 from torch import nn
 
 from stageinteractor.errors import ConfigError
@@ -204,7 +204,7 @@ def test_weights_that_do_not_fit_are_refused(
     with pytest.raises(ConfigError, match=r"model\.backbone\.weights: .*weights\.pth") as caught:
         build(weights=str(path))
     assert "\n" not in str(caught.value)
-    survived("bad checkpoint")
+    count_fault("bad checkpoint")
 
 
 def test_weights_take_as_many_random_numbers_as_none(tmp_path: Path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from stageinteractor.errors import DataError
 from stageinteractor.prediction import Frame, ImageFiles, find_sources, predict_all
-from stageinteractor.prediction.sinks import picture_folder
+from stageinteractor.prediction.sinks import image_folder
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_sources_may_be_of_ones_own(predictor, gray, tmp_path: Path):
             yield from (Frame(f"{level}.png", gray(level)) for level in (10, 20))
 
     sources = [Shades(), ImageFiles([])]
-    predict_all(predictor, sources, [picture_folder(tmp_path, predictor.classes)])
+    predict_all(predictor, sources, [image_folder(tmp_path, predictor.classes)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10.png", "20.png"]
 
 
@@ -162,7 +162,7 @@ def test_an_image_that_one_sink_cannot_take_reaches_the_others(predictor, kept, 
     gray(size=(70_000, 10)).save(tmp_path / "wide.png")
     (tmp_path / "wide.png").rename(tmp_path / "wide.jpg")  # JPEG has at most 65,500 a side
     gray().save(tmp_path / "z.png")
-    sinks = [picture_folder(tmp_path / "out", predictor.classes), sink]
+    sinks = [image_folder(tmp_path / "out", predictor.classes), sink]
     summary = predict_all(predictor, find_sources([str(tmp_path)]), sinks)
     assert [frame.name for frame, _ in pairs] == ["wide.jpg", "z.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["z.png"]
@@ -191,7 +191,7 @@ def test_an_image_whose_drawn_name_is_too_long_is_skipped(predictor, gray, tmp_p
     names = ["a" * 251 + ".tif", "b.tif"]
     for name in names:
         gray().save(tmp_path / name)
-    sink = picture_folder(tmp_path / "out", predictor.classes)
+    sink = image_folder(tmp_path / "out", predictor.classes)
     summary = predict_all(predictor, find_sources([str(tmp_path)]), [sink])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.tif.jpg"]
     assert len(summary.faults) == 1

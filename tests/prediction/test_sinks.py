@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from stageinteractor.errors import DataError
 from stageinteractor.prediction import Classes, Frame
 from stageinteractor.prediction.drawing import SMALLEST, draw_detections
-from stageinteractor.prediction.sinks import csv_file, json_file, picture_folder
+from stageinteractor.prediction.sinks import csv_file, image_folder, json_file
 from stageinteractor.printable_text import encodable, printable
 from stageinteractor.visualization.boxes import class_color
 
@@ -40,19 +40,19 @@ def write_all(sink, frames, found) -> None:
 
 
 def test_pictures_have_the_names_of_the_images(tmp_path: Path, frames, found):
-    write_all(picture_folder(tmp_path, CLASSES), frames, found)
+    write_all(image_folder(tmp_path, CLASSES), frames, found)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"sub/a.png", "clip.mp4/000000.jpg", "clip.mp4/000001.jpg"}
 
 
 def test_frames_of_videos_are_not_drawn_unless_asked_for(tmp_path: Path, frames, found):
-    write_all(picture_folder(tmp_path, CLASSES, frames=False), frames, found)
+    write_all(image_folder(tmp_path, CLASSES, frames=False), frames, found)
     assert [path.name for path in tmp_path.rglob("*.*")] == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.webp", "a.tif", "a"])
 def test_pictures_keep_their_kind_if_it_can_show_colours(tmp_path: Path, gray, found, name):
-    write_all(picture_folder(tmp_path, CLASSES), [Frame(name, gray())], found)
+    write_all(image_folder(tmp_path, CLASSES), [Frame(name, gray())], found)
     (path,) = tmp_path.iterdir()
     assert path.name == {"a.tif": "a.tif.jpg", "a": "a.jpg"}.get(name, name)
     with Image.open(path) as picture:
@@ -206,7 +206,7 @@ def test_a_table_is_written_as_detections_come(tmp_path: Path, sink, gray, found
 
 @pytest.mark.parametrize(("name", "size"), [("a.jpg", (70_000, 10)), ("b.webp", (20_000, 10))])
 def test_a_picture_too_large_for_its_format_is_named(tmp_path, gray, found, name, size):
-    sink = picture_folder(tmp_path, CLASSES)
+    sink = image_folder(tmp_path, CLASSES)
     with pytest.raises(DataError, match=name):
         write_all(sink, [Frame(name, gray(size=size))], found)
     assert list(tmp_path.iterdir()) == []

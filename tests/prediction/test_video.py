@@ -12,7 +12,7 @@ import pytest
 
 from stageinteractor.errors import DataError, MissingDependencyError
 from stageinteractor.prediction import Classes, Frame, find_sources, predict_all
-from stageinteractor.prediction.sinks import picture_folder
+from stageinteractor.prediction.sinks import image_folder
 from stageinteractor.prediction.video import VideoFile, Webcam, require_cv2, video_folder
 
 CLASSES = Classes(("cat", "dog"))
@@ -85,7 +85,7 @@ def test_frames_of_too_many_pixels_are_skipped_and_named(
 ):
     make_video(tmp_path / "clip.avi", count=2)
     gray(size=(10, 10)).save(tmp_path / "a.png")
-    monkeypatch.setattr("stageinteractor.data.pictures.MAX_PIXELS", 32 * 24 - 1)
+    monkeypatch.setattr("stageinteractor.data.image_io.MAX_PIXELS", 32 * 24 - 1)
     summary = predict_all(predictor, find_sources([str(tmp_path)]), [])
     assert summary.pictures == 1
     assert [fault.split(":")[0] for fault in summary.faults] == [
@@ -176,7 +176,7 @@ def test_video_and_images_together(tmp_path: Path, make_video, gray, predictor):
     make_video(tmp_path / "in" / "clip.mp4")
     gray().save(tmp_path / "in" / "3.png")
     sinks = [
-        picture_folder(tmp_path / "pictures", CLASSES, frames=False),
+        image_folder(tmp_path / "pictures", CLASSES, frames=False),
         video_folder(tmp_path / "videos", CLASSES),
     ]
     summary = predict_all(predictor, find_sources([str(tmp_path / "in")]), sinks, batch_size=4)

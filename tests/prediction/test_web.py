@@ -4,11 +4,11 @@ import io
 import sys
 
 import numpy as np
-import odd_pictures as odd
+import odd_images as odd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.prediction import web
@@ -113,7 +113,7 @@ def test_a_bad_image_is_told_and_the_page_lives_on(page, predictor, name):
     assert not page.exception and predictor.model.batches == []
     page.file_uploader[0].clear().upload("photo.png", png(), "image/png").run()
     assert told(page) == ["**2** of 2 detections"]
-    survived("bad image")
+    count_fault("bad image")
 
 
 def test_sixteen_bits_are_not_white(page):

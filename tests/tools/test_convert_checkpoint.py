@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tally import survived
+from tally import count_fault
 
 NAME = "neck.gn_out.weight"
 
@@ -48,4 +48,4 @@ def test_odd_checkpoints_are_refused_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert not target.exists()
-    survived("bad checkpoint")
+    count_fault("bad checkpoint")

@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import DataError
 from ..regular_files import GIB
 from .box_checks import box_fault
-from .class_names import distinct_names
+from .distinct_names import distinct_names
 from .ids import with_whole_ids
 from .segmentation import with_box
 from .text_files import read_text

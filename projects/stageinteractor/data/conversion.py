@@ -20,7 +20,7 @@ from ..errors import DataError, MissingDependencyError
 from ..plain_yaml import MAX_BYTES, read_plain
 from ..regular_files import MIB, require_regular_file
 from .checks.image_files import QUARTER_TURNS
-from .pictures import PictureError, open_image, reason_of
+from .image_io import ImageReadError, open_image, reason_of
 from .text_files import read_text
 from .yolo_labels import plain_labels
 
@@ -243,5 +243,5 @@ def _upright_size(path: Path) -> tuple[int, int]:
                 orientation = 1
             width, height = image.size
     except Exception as error:  # Pillow raises whatever the bytes lead it to
-        raise PictureError(str(path), reason_of(error)) from error
+        raise ImageReadError(str(path), reason_of(error)) from error
     return (height, width) if orientation in QUARTER_TURNS else (width, height)

@@ -13,14 +13,14 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ..errors import DataError
-from .pictures import PictureError, as_array, read_picture
+from .image_io import ImageReadError, as_array, read_image
 
 Record = dict[str, Any]
 NOT_FOR_BOXES = ("segmentation", "keypoints")
 
 
 class DetectionMapper:
-    """What detectron2's DatasetMapper does for boxes; pictures are read by `read_picture`.
+    """What detectron2's DatasetMapper does for boxes; pictures are read by `read_image`.
 
     Args:
         is_train: keep the annotations, as "instances".
@@ -59,9 +59,9 @@ class DetectionMapper:
     def _pixels(self, record: Record) -> np.ndarray:
         """Return the picture (H, W, 3) of a record."""
         try:
-            pixels = as_array(read_picture(record["file_name"]), self.image_format)
+            pixels = as_array(read_image(record["file_name"]), self.image_format)
             detection_utils.check_image_size(record, pixels)
-        except PictureError as error:
+        except ImageReadError as error:
             reason = error.reason
         except detection_utils.SizeMismatchError as error:
             reason = " ".join(str(error).split())

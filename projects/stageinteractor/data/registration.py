@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import set_class_names
 from ..errors import DataError
-from .class_names import repeated_names
 from .coco_format import CocoSet, read_coco
+from .distinct_names import repeated_names
 from .values import is_windows_path
 
 Record = dict[str, Any]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.tensor_faults import storage_fault
-from ..data.pictures import MAX_PIXELS
+from ..data.image_io import MAX_PIXELS
 from ..errors import DataError
 from .bad_step import Batch, model_batch
 from .trainer import PRECISIONS

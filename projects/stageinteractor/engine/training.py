@@ -30,7 +30,7 @@ from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
 from .weights import load_weights
-from .writers import PeriodicWriter, PredictionPictures, build_writers
+from .writers import PeriodicWriter, PredictionImages, build_writers
 
 logger = logging.getLogger(__name__)
 NEEDED = tuple(
@@ -193,7 +193,7 @@ class Training:
         if comm.is_main_process():
             writers = build_writers(cfg, max(start - 1, 0))
             after += [
-                PredictionPictures(cfg, metric),
+                PredictionImages(cfg, metric),
                 PeriodicWriter(writers, cfg.train.log_period, cfg.train.output_dir, metric),
             ]
         return after

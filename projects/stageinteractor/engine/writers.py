@@ -57,7 +57,7 @@ def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
         writers.append(WandbWriter(cfg))
     if "tensorboard" in names:
         writers.append(TensorboardXWriter(str(folder), purge_step=first or None))
-    writers.append(_ForgetPictures())
+    writers.append(_ForgetImages())
     return writers
 
 
@@ -157,14 +157,14 @@ class WandbWriter(EventWriter):
         self.run.finish()
 
 
-class _ForgetPictures(EventWriter):
+class _ForgetImages(EventWriter):
     """The last writer: pictures are written once."""
 
     def write(self) -> None:
         get_event_storage().clear_images()
 
 
-class PredictionPictures(HookBase):
+class PredictionImages(HookBase):
     """Hand a grid of ground truth beside predictions to the writers after each evaluation.
 
     Must come after the hook that evaluates.

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data.pictures import Picture
+from ..data.image_io import ImageSource
 from ..errors import DataError
 
-PredictorInput = Picture | bytes | bytearray | memoryview | torch.Tensor
+PredictorInput = ImageSource | bytes | bytearray | memoryview | torch.Tensor
 TAKEN = (
     "a path, an open file, encoded bytes, a PIL image, a uint8 RGB array (H, W, 3) or tensor "
     "(3, H, W), or a list of these"
@@ -24,8 +24,8 @@ class InputTypeError(DataError, TypeError):
     """An image is given as something that is not taken, or with other values than uint8."""
 
 
-def as_picture(image: PredictorInput) -> Picture:
-    """Return an image in a form that `open_picture` reads.
+def as_image(image: PredictorInput) -> ImageSource:
+    """Return an image in a form that `load_image` reads.
 
     Args:
         image: of `TAKEN`, other than a list; a tensor has RGB values from 0 to 255 and may be on

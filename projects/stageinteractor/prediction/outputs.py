@@ -11,13 +11,13 @@ from ..output_folder import OutputFolder
 from .classes import Classes
 from .frames import Source
 from .sinks import (
-    DRAWN_PICTURES,
+    DRAWN_IMAGES,
     DRAWN_VIDEOS,
     Write,
     csv_file,
     drawn_name,
+    image_folder,
     json_file,
-    picture_folder,
 )
 from .video import video_folder, video_name
 
@@ -58,7 +58,7 @@ class Outputs:
         self.formats = formats
         read = [*inputs, *(path for source in sources for path in source.paths)]
         self.folder = OutputFolder(folder, read)
-        self.pictures = OutputFolder(self.folder.folder / DRAWN_PICTURES, read)
+        self.pictures = OutputFolder(self.folder.folder / DRAWN_IMAGES, read)
         self.drawn_videos = OutputFolder(self.folder.folder / DRAWN_VIDEOS, read)
         self._check()
 
@@ -76,7 +76,7 @@ class Outputs:
         sinks: dict[str, AbstractContextManager[Write]] = {}
         if "pictures" in self.formats:
             place = str(self.pictures.folder)
-            sinks[place] = picture_folder(self.pictures, classes, self.draws_frames)
+            sinks[place] = image_folder(self.pictures, classes, self.draws_frames)
         if "video" in self.formats:
             sinks[str(self.drawn_videos.folder)] = video_folder(self.drawn_videos, classes)
         for table, sink in (("json", json_file), ("csv", csv_file)):

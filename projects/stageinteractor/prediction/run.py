@@ -14,7 +14,7 @@ import torch
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from ..data.pictures import PictureError
+from ..data.image_io import ImageReadError
 from ..errors import DataError
 from ..printable_text import printable
 from .frames import Frame, Source
@@ -110,7 +110,7 @@ def _detect(
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "there is not enough memory for it"
-    return error.reason if isinstance(error, PictureError) else str(error)
+    return error.reason if isinstance(error, ImageReadError) else str(error)
 
 
 def _numbered(sources: Sequence[Source]) -> Iterator[Frame]:

@@ -27,14 +27,14 @@ from .drawing import detections, draw_detections
 from .frames import Frame
 
 Write = Callable[[Frame, Instances], None]
-DRAWN_PICTURES, DRAWN_VIDEOS = "pictures", "videos"  # folders in that of the results
+DRAWN_IMAGES, DRAWN_VIDEOS = "pictures", "videos"  # folders in that of the results
 COLUMNS = ("file_name", "frame", "class", "score", "x_min", "y_min", "x_max", "y_max")
 DRAWN = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # others are drawn to .jpg
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell that a spreadsheet evaluates begins with
 
 
 @contextmanager
-def picture_folder(
+def image_folder(
     folder: str | Path | OutputFolder, classes: Classes, frames: bool = True
 ) -> Iterator[Write]:
     """Draw every image to a file of the same name.

@@ -11,12 +11,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..data.pictures import open_picture
+from ..data.image_io import load_image
 from ..errors import DataError
 from ..output_folder import OutputFolder
 from ..regular_files import require_regular_file
 from .frames import Frame, Source
-from .sinks import DRAWN_PICTURES, DRAWN_VIDEOS
+from .sinks import DRAWN_IMAGES, DRAWN_VIDEOS
 from .video import VideoFile, Webcam
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".avif", ".gif")
@@ -42,7 +42,7 @@ class ImageFiles:
     def __iter__(self) -> Iterator[Frame]:
         for name, path in self.files:
             try:
-                yield Frame(name, open_picture(path), place=str(path))
+                yield Frame(name, load_image(path), place=str(path))
             except DataError as error:
                 yield Frame(name, None, str(error))
 
@@ -140,9 +140,7 @@ def _drawn_before(root: Path, folder: str | Path | None) -> set[str]:
     if folder is None or os.path.realpath(folder) != os.path.realpath(root):
         return set()
     drawn = (
-        path
-        for name in (DRAWN_PICTURES, DRAWN_VIDEOS)
-        for path in OutputFolder(root / name).results
+        path for name in (DRAWN_IMAGES, DRAWN_VIDEOS) for path in OutputFolder(root / name).results
     )
     return set(map(os.path.realpath, drawn))
 

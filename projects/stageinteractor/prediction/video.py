@@ -15,7 +15,7 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from ..data.pictures import MAX_PIXELS
+from ..data.image_io import MAX_PIXELS
 from ..errors import DataError, MissingDependencyError
 from ..files import atomic_path
 from ..output_folder import OutputFolder

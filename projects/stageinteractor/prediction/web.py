@@ -2,7 +2,7 @@
 
 streamlit, the extra ``web``, serves it from this machine to this machine alone; the page loads
 nothing from elsewhere and sends nothing away (`web_server` sees to that). Uploads are limited in
-bytes here and in pixels by `open_picture`. An image goes through the model once; moving the
+bytes here and in pixels by `load_image`. An image goes through the model once; moving the
 threshold only draws again.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from detectron2.structures import Instances
 from PIL import Image
 
-from ..data.pictures import open_picture
+from ..data.image_io import load_image
 from ..errors import ConfigError, DataError, MissingDependencyError
 from ..predictor import Predictor
 from ..printable_text import as_markdown
@@ -131,7 +131,7 @@ def _detect_once(state: Any, predictor: Predictor, uploaded: Any) -> _Detected:
     """Return what was found in an uploaded image, from the session if it was looked at before."""
     detected = state.get("detected")
     if detected is None or detected.file_id != uploaded.file_id:
-        picture = open_picture(uploaded)
+        picture = load_image(uploaded)
         detected = _Detected(uploaded.file_id, picture, predictor(picture))
         state["detected"] = detected
     return detected

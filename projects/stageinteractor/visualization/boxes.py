@@ -61,7 +61,7 @@ def draw_boxes(
 
 
 def _near(
-    xyxy: Sequence[float], scale: float, picture_size: tuple[int, int]
+    xyxy: Sequence[float], scale: float, image_size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """Return a box of the enlarged picture, at most the picture's own size beyond its edges.
 
@@ -69,24 +69,24 @@ def _near(
     """
     x0, y0, x1, y1 = (
         min(max(value * scale, -length), 2 * length)
-        for value, length in zip(xyxy, picture_size * 2, strict=True)
+        for value, length in zip(xyxy, image_size * 2, strict=True)
     )
     return x0, y0, x1, y1
 
 
 def _outside(
-    box: tuple[float, ...], text_size: Sequence[float], picture_size: tuple[int, int]
+    box: tuple[float, ...], text_size: Sequence[float], image_size: tuple[int, int]
 ) -> tuple[float, float]:
     """Return where to write above a box, else below it, else in it; inside the picture."""
     (x0, y0, _, y1), (width, height) = box, text_size
-    x = max(2, min(x0 + 2, picture_size[0] - width - 3))
+    x = max(2, min(x0 + 2, image_size[0] - width - 3))
     for y in (y0 - height - 3, y1 + 3):
-        if 0 <= y <= picture_size[1] - height - 3:
+        if 0 <= y <= image_size[1] - height - 3:
             return x, y
     return x, max(0, y0) + 2
 
 
-def picture_grid(
+def image_grid(
     pictures: Sequence[Image.Image], columns: int, titles: Sequence[str] = (), gap: int = 6
 ) -> Image.Image:
     """Lay pictures out row by row; ``titles`` stand above the columns.

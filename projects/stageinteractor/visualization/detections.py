@@ -10,9 +10,9 @@ from typing import Any
 from PIL import Image
 
 from ..data.coco_format import CocoSet
-from ..data.pictures import PictureError, read_picture
+from ..data.image_io import ImageReadError, read_image
 from ..errors import DataError
-from .boxes import DrawnBox, draw_boxes, picture_grid
+from .boxes import DrawnBox, draw_boxes, image_grid
 
 Json = dict[str, Any]
 WIDTH = 320  # pixels of a drawn picture
@@ -26,7 +26,7 @@ def ground_truth_sheet(
     pictures = [
         _drawn(image, image_root, truth[image["id"]], coco_set) for image in coco_set.images[:count]
     ]
-    return picture_grid(pictures, columns)
+    return image_grid(pictures, columns)
 
 
 def comparison_grid(
@@ -56,7 +56,7 @@ def comparison_grid(
         pictures.append(_drawn(image, image_root, truth[image["id"]], coco_set))
         pictures.append(_drawn(image, image_root, found[image["id"]], coco_set))
     titles = ["ground truth", f"predictions, score >= {min_score}"] * pairs
-    return picture_grid(pictures, 2 * pairs, titles)
+    return image_grid(pictures, 2 * pairs, titles)
 
 
 def _by_image(entries: Sequence[Json]) -> dict[Any, list[Json]]:
@@ -88,8 +88,8 @@ def read_upright(image: Json, image_root: str | Path) -> Image.Image:
     """
     path = Path(image_root) / image["file_name"]
     try:
-        return read_picture(path)
-    except PictureError as error:
+        return read_image(path)
+    except ImageReadError as error:
         raise DataError(
             f"{path} (image id {image['id']}): {error.reason}; is the folder of the images right?"
         ) from error

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..data.coco_format import CocoSet
 from ..evaluation.errors_by_kind import KINDS, Finding
 from ..printable_text import printable
-from .boxes import BACKGROUND, DrawnBox, draw_boxes, picture_grid
+from .boxes import BACKGROUND, DrawnBox, draw_boxes, image_grid
 from .detections import read_upright
 
 Json = dict[str, Any]
@@ -95,8 +95,7 @@ def error_sheet(
     legend = {color: text for color, text in LEGEND.items() if color != NOT_SHOWN.get(kind)}
     meaning = f"{KINDS[kind]} (detections with a score of at least {min_score:g})"
     rows = [
-        picture_grid(cards[i : i + COLUMNS], COLUMNS, gap=GAP)
-        for i in range(0, len(cards), COLUMNS)
+        image_grid(cards[i : i + COLUMNS], COLUMNS, gap=GAP) for i in range(0, len(cards), COLUMNS)
     ]
     return _with_head(rows, title, meaning, legend)
 
@@ -117,7 +116,7 @@ def _card(
     scale = SIDE / max(upright.size)
     pictures = [draw_boxes(upright, boxes, scale, text_above=True) for boxes in sides]
     texts = [_long(error, names) for error in errors]
-    return _with_caption(picture_grid(pictures, 2), [image["file_name"], *texts])
+    return _with_caption(image_grid(pictures, 2), [image["file_name"], *texts])
 
 
 def _object_boxes(

@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from stageinteractor.data.checks.image_files import read_image_file, read_image_files
 from stageinteractor.data.checks.repair_images import turn_box
-from stageinteractor.data.pictures import read_picture
+from stageinteractor.data.image_io import read_image
 
 
 def picture(width: int = 64, height: int = 48) -> Image.Image:
@@ -51,7 +51,7 @@ def test_a_jpeg_that_lacks_its_last_bytes_is_found(tmp_path):
 
 def test_a_png_that_lacks_only_its_end_mark_is_readable_as_in_training(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded("PNG")[:-8])
-    assert read_picture(tmp_path / "a.png").size == (64, 48)
+    assert read_image(tmp_path / "a.png").size == (64, 48)
     assert read_image_file(tmp_path / "a.png").fault is None
 
 
@@ -77,7 +77,7 @@ def test_images_are_turned_as_in_training(tmp_path, kind, orientation):
     exif[274] = orientation
     path = tmp_path / f"image.{kind.lower()}"
     stored.convert("RGB").save(path, exif=exif, quality=95)
-    file, read = read_image_file(path), np.asarray(read_picture(path))
+    file, read = read_image_file(path), np.asarray(read_image(path))
     assert (file.height, file.width) == read.shape[:2]
     assert file.stored_size == (64, 48)
     rows, columns = np.nonzero(read[..., 0] > 128)
@@ -90,7 +90,7 @@ def test_an_orientation_in_the_xmp_of_a_png_is_seen(tmp_path):
     text.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:li tiff:Orientation="6"/></x:xmpmeta>')
     picture().save(tmp_path / "a.png", pnginfo=text)
     file = read_image_file(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").size == (file.width, file.height) == (48, 64)
+    assert read_image(tmp_path / "a.png").size == (file.width, file.height) == (48, 64)
 
 
 def test_many_files_are_read_once_each_and_in_any_order(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..class_names import distinct_names
+from ..distinct_names import distinct_names
 from ..segmentation import with_box
 from ..values import is_number, is_writable
 from .findings import Finding, Json, Place

@@ -1,7 +1,7 @@
 """The image files of a set: are they there, can they be read, have they the size the JSON says.
 
 Training turns an image by its EXIF orientation when it reads it, so a size here is that of the
-turned image. What `read_picture` refuses is a fault here, too.
+turned image. What `read_image` refuses is a fault here, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from ...errors import DataError
 from ...regular_files import UnsuitableFileError, require_regular_file
-from ..pictures import MAX_BYTES, open_image, reason_of
+from ..image_io import MAX_BYTES, open_image, reason_of
 from ..values import is_windows_path
 from .entries import Entries, is_size
 from .findings import Finding, Json, Place

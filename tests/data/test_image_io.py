@@ -8,7 +8,7 @@ import pytest
 from detectron2.data.detection_utils import read_image
 from PIL import Image, ImageFile
 
-from stageinteractor.data.pictures import open_picture
+from stageinteractor.data.image_io import load_image
 from stageinteractor.errors import DataError
 
 
@@ -27,7 +27,7 @@ def test_exif_orientation_is_that_of_detectron2(tmp_path: Path, orientation: int
     assert wanted.shape[:2] == ((24, 36) if orientation < 5 else (36, 24))
     with Image.open(path) as image:
         for given in (path, str(path), io.BytesIO(path.read_bytes()), image):
-            np.testing.assert_array_equal(np.asarray(open_picture(given)), wanted)
+            np.testing.assert_array_equal(np.asarray(load_image(given)), wanted)
 
 
 def test_a_tiff_is_turned_once(tmp_path: Path):
@@ -35,7 +35,7 @@ def test_a_tiff_is_turned_once(tmp_path: Path):
     exif[274] = 6
     for name in ("turned.tif", "turned.png"):
         pattern().save(tmp_path / name, exif=exif)
-    turned = [np.asarray(open_picture(tmp_path / f"turned.{kind}")) for kind in ("tif", "png")]
+    turned = [np.asarray(load_image(tmp_path / f"turned.{kind}")) for kind in ("tif", "png")]
     assert turned[0].shape == (36, 24, 3)
     np.testing.assert_array_equal(*turned)
 
@@ -43,7 +43,7 @@ def test_a_tiff_is_turned_once(tmp_path: Path):
 def test_what_is_no_exif_turns_nothing(tmp_path: Path):
     path = tmp_path / "odd.webp"
     pattern().save(path, exif=b"Exif\0\0FM\0*\0\0\0\x08", lossless=True)
-    np.testing.assert_array_equal(np.asarray(open_picture(path)), np.asarray(pattern()))
+    np.testing.assert_array_equal(np.asarray(load_image(path)), np.asarray(pattern()))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
@@ -51,14 +51,14 @@ def test_every_mode_becomes_the_rgb_of_detectron2(tmp_path: Path, mode: str):
     path = tmp_path / "picture.tif"
     source = pattern().convert("RGBA") if mode == "LA" else pattern()
     source.convert(mode).save(path)
-    picture = open_picture(path)
+    picture = load_image(path)
     assert picture.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(picture), read_image(str(path), "RGB"))
 
 
 def test_an_array_is_taken_as_it_is():
     array = np.asarray(pattern())
-    np.testing.assert_array_equal(np.asarray(open_picture(array)), array)
+    np.testing.assert_array_equal(np.asarray(load_image(array)), array)
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,19 @@ def test_an_array_is_taken_as_it_is():
 )
 def test_other_arrays_are_refused_with_their_type_and_shape(array: np.ndarray):
     with pytest.raises(DataError, match=r"expected a uint8 RGB array of shape \(H, W, 3\), got"):
-        open_picture(array)
+        load_image(array)
 
 
 def test_a_missing_file_is_named():
     with pytest.raises(DataError, match="nowhere/photo.jpg: no such file"):
-        open_picture("nowhere/photo.jpg")
+        load_image("nowhere/photo.jpg")
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path):
     path = tmp_path / "letter.jpg"
     path.write_text("Dear Sir")
     with pytest.raises(DataError, match="letter.jpg: cannot be read: not an image of a known kind"):
-        open_picture(path)
+        load_image(path)
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, TypeError])  # AVIF, EXIF
@@ -96,7 +96,7 @@ def test_whatever_pillow_raises_is_told(tmp_path: Path, monkeypatch, kind: type[
     pattern().save(path)
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(DataError, match=r"odd\.png: cannot be read: odd bytes"):
-        open_picture(path)
+        load_image(path)
 
 
 def test_a_truncated_file_is_named(tmp_path: Path):
@@ -104,5 +104,5 @@ def test_a_truncated_file_is_named(tmp_path: Path):
     pattern().resize((360, 240)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match="cut.jpg: cannot be read: ") as caught:
-        open_picture(path)
+        load_image(path)
     assert "\n" not in str(caught.value)

@@ -23,24 +23,24 @@ FINE: dict[str, Callable[[], tuple[bytes, np.ndarray]]] = {}
 BAD: dict[str, Callable[[], tuple[bytes, str]]] = {}
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
-    """Write a picture; the test is skipped where an old version of Pillow cannot."""
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    """Write an image; the test is skipped where an old version of Pillow cannot."""
     Image.init()
     if kind not in Image.SAVE and IS_OLD:
         pytest.skip(f"Pillow {PIL.__version__} writes no {kind}")
     file = io.BytesIO()
     try:
-        picture.save(file, kind, **options)
+        image.save(file, kind, **options)
         Image.open(file).load()
     except OSError as error:
         if not IS_OLD:
             raise
-        pytest.skip(f"Pillow {PIL.__version__} writes no {picture.mode} as {kind}: {error}")
+        pytest.skip(f"Pillow {PIL.__version__} writes no {image.mode} as {kind}: {error}")
     return file.getvalue()
 
 
 def colours() -> np.ndarray:
-    """A picture in which no turning and no exchange of channels goes unseen."""
+    """An image in which no turning and no exchange of channels goes unseen."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([rows * 7, columns * 5, 255 - rows * 2 - columns * 3], -1).astype(np.uint8)
 
@@ -53,7 +53,7 @@ def as_rgb(level: np.ndarray) -> np.ndarray:
     return np.repeat(level[..., None], 3, -1)
 
 
-def picture(mode: str = "RGB") -> Image.Image:
+def image(mode: str = "RGB") -> Image.Image:
     return Image.fromarray(colours()).convert(mode)
 
 
@@ -79,11 +79,11 @@ LOSSLESS = {
 }
 for name, (kind, options) in LOSSLESS.items():
     FINE[name] = lambda kind=kind, options=options: (
-        encoded(picture(), kind, **options),
+        encoded(image(), kind, **options),
         colours(),
     )
 
-UPRIGHT = {  # what is done to an upright picture so that its EXIF orientation turns it back
+UPRIGHT = {  # what is done to an upright image so that its EXIF orientation turns it back
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -151,7 +151,7 @@ def with_transparencies() -> tuple[bytes, np.ndarray]:
 
 
 def high_bytes() -> np.ndarray:
-    """16 bits a pixel, the upper 8 of which are the grey picture."""
+    """16 bits a pixel, the upper 8 of which are the grey image."""
     lower = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 256
     return grey().astype(np.uint16) * 256 + lower
 
@@ -219,15 +219,15 @@ FINE["one pixel"] = lambda: (
 )
 
 LOSSY = {  # within some levels
-    "jpeg": lambda: (encoded(picture(), "JPEG", quality=100, subsampling=0), colours()),
+    "jpeg": lambda: (encoded(image(), "JPEG", quality=100, subsampling=0), colours()),
     "grey jpeg": lambda: (encoded(Image.fromarray(grey()), "JPEG", quality=100), as_rgb(grey())),
-    "cmyk jpeg": lambda: (encoded(picture("CMYK"), "JPEG", quality=100), colours()),
-    "cmyk tiff": lambda: (encoded(picture("CMYK"), "TIFF"), colours()),
-    "ycbcr tiff": lambda: (encoded(picture("YCbCr"), "TIFF"), colours()),
-    "avif": lambda: (encoded(picture(), "AVIF", quality=100, subsampling="4:4:4"), colours()),
+    "cmyk jpeg": lambda: (encoded(image("CMYK"), "JPEG", quality=100), colours()),
+    "cmyk tiff": lambda: (encoded(image("CMYK"), "TIFF"), colours()),
+    "ycbcr tiff": lambda: (encoded(image("YCbCr"), "TIFF"), colours()),
+    "avif": lambda: (encoded(image(), "AVIF", quality=100, subsampling="4:4:4"), colours()),
     "turned jpeg": lambda: turned("JPEG", 6, quality=100, subsampling=0),
-    "several pictures in a jpeg": lambda: (
-        encoded(picture(), "MPO", save_all=True, append_images=[picture("L")], quality=100),
+    "several images in a jpeg": lambda: (
+        encoded(image(), "MPO", save_all=True, append_images=[image("L")], quality=100),
         colours(),
     ),
 }
@@ -267,7 +267,7 @@ for kind in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000", "AVIF", "P
 
 
 def noise() -> Image.Image:
-    """A picture that no compression makes much smaller."""
+    """An image that no compression makes much smaller."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
 
 
@@ -284,7 +284,7 @@ for name, kind_of_number in (("32-bit", np.int32), ("float", np.float32), ("sign
 BAD["lab tiff"] = lambda: (encoded(Image.new("LAB", (9, 9)), "TIFF"), NOT_READ)
 
 
-# Decompression bombs: a few bytes that claim to be a large picture
+# Decompression bombs: a few bytes that claim to be a large image
 
 
 def png(width: int, height: int, rows: bytes, bits: int = 1) -> bytes:
@@ -324,14 +324,14 @@ def gif(width: int, height: int) -> bytes:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    data = bytearray(encoded(picture("L"), "JPEG"))
+    data = bytearray(encoded(image("L"), "JPEG"))
     start = data.index(b"\xff\xc0") + 5
     data[start : start + 4] = struct.pack(">HH", height, width)
     return bytes(data)
 
 
 def bmp(width: int, height: int) -> bytes:
-    data = bytearray(encoded(picture(), "BMP"))
+    data = bytearray(encoded(image(), "BMP"))
     data[18:26] = struct.pack("<ii", width, height)
     return bytes(data)
 

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from omegaconf import OmegaConf
 
 from stageinteractor.data.checks import check_dataset
-from stageinteractor.data.class_names import distinct_names, repeated_names
+from stageinteractor.data.distinct_names import distinct_names, repeated_names
 from stageinteractor.data.registration import resolve_dataset
 
 Json = dict[str, Any]

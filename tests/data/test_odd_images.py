@@ -1,6 +1,6 @@
-"""Odd image files: training, prediction and the data checks show the same picture, or refuse it.
+"""Odd image files: training, prediction and the data checks show the same image, or refuse it.
 
-The three readers are tried with every file of `odd_pictures`.
+The three readers are tried with every file of `odd_images`.
 """
 
 import subprocess
@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import odd_pictures as odd
+import odd_images as odd
 import pytest
 from PIL import Image
-from tally import survived
+from tally import count_fault
 
 from stageinteractor.data.checks.image_files import read_image_file
+from stageinteractor.data.image_io import MAX_PIXELS, load_image, read_image
 from stageinteractor.data.mapper import DetectionMapper
-from stageinteractor.data.pictures import MAX_PIXELS, open_picture, read_picture
 from stageinteractor.errors import DataError
 
 
 def predicted(path: Path) -> np.ndarray:
-    return np.asarray(open_picture(path))
+    return np.asarray(load_image(path))
 
 
 def trained_on(path: Path, height: int = odd.HEIGHT, width: int = odd.WIDTH) -> np.ndarray:
@@ -39,7 +39,7 @@ def checked(path: Path) -> tuple[int, int]:
 @pytest.mark.parametrize("name", odd.FINE)
 def test_all_readers_give_the_picture_that_was_stored(tmp_path: Path, name: str):
     data, shown = odd.FINE[name]()
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(data)
     assert checked(path) == shown.shape[:2]
     np.testing.assert_array_equal(predicted(path), shown)
@@ -49,12 +49,12 @@ def test_all_readers_give_the_picture_that_was_stored(tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", odd.LOSSY)
 def test_all_readers_give_nearly_the_picture_that_was_stored(tmp_path: Path, name: str):
     data, shown = odd.LOSSY[name]()
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(data)
     assert checked(path) == shown.shape[:2]
-    picture = predicted(path)
-    assert np.abs(picture.astype(int) - shown).max() <= 12
-    np.testing.assert_array_equal(trained_on(path), picture)
+    image = predicted(path)
+    assert np.abs(image.astype(int) - shown).max() <= 12
+    np.testing.assert_array_equal(trained_on(path), image)
 
 
 @pytest.mark.parametrize("name", odd.BAD)
@@ -67,7 +67,7 @@ def test_all_readers_refuse_a_file_by_its_name(tmp_path: Path, name: str):
             read(path)
         message = str(caught.value)
         assert "photo.png" in message and reason in message and "\n" not in message
-        survived("bad image")
+        count_fault("bad image")
 
 
 def test_a_record_that_is_read_says_which_image_it_was(tmp_path: Path):
@@ -80,15 +80,15 @@ def test_a_record_that_is_read_says_which_image_it_was(tmp_path: Path):
 
 @pytest.mark.parametrize("image_format", ["RGB", "BGR"])
 def test_training_sees_ordinary_files_as_detectron2_does(tmp_path: Path, image_format: str):
-    from detectron2.data.detection_utils import read_image
+    from detectron2.data import detection_utils
 
     for kind in ("png", "jpg", "webp", "bmp"):
         path = tmp_path / f"photo.{kind}"
-        odd.picture().save(path)
+        odd.image().save(path)
         mapper = DetectionMapper(is_train=False, augmentations=[], image_format=image_format)
         record = {"file_name": str(path), "image_id": 3, "height": odd.HEIGHT, "width": odd.WIDTH}
         seen = mapper(record)["image"].permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(seen, read_image(str(path), image_format))
+        np.testing.assert_array_equal(seen, detection_utils.read_image(str(path), image_format))
 
 
 def test_a_picture_too_thin_to_be_resized_is_told(tmp_path: Path):
@@ -101,19 +101,19 @@ def test_a_picture_too_thin_to_be_resized_is_told(tmp_path: Path):
     record = {"file_name": str(path), "image_id": 3, "height": 1, "width": 9000, "annotations": []}
     with pytest.raises(DataError, match=r"line\.png \(image id 3\): its 9000 x 1 pixels cannot be"):
         mapper(record)
-    survived("bad image")
+    count_fault("bad image")
 
 
 CHILD = """
 import resource, sys
-from stageinteractor.data.pictures import read_picture
+from stageinteractor.data.image_io import read_image
 from stageinteractor.errors import DataError
 from PIL import Image
 Image.init()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     try:
-        read_picture(path)
+        read_image(path)
     except DataError:
         print("refused")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -138,17 +138,17 @@ def test_bombs_are_refused_without_taking_memory(tmp_path: Path):
 
 
 def test_the_largest_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import stageinteractor.data.pictures as pictures
+    from stageinteractor.data import image_io
 
     assert MAX_PIXELS == 100_000_000
-    monkeypatch.setattr(pictures, "MAX_PIXELS", odd.WIDTH * odd.HEIGHT)
-    odd.picture().save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").size == (odd.WIDTH, odd.HEIGHT)
+    monkeypatch.setattr(image_io, "MAX_PIXELS", odd.WIDTH * odd.HEIGHT)
+    odd.image().save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").size == (odd.WIDTH, odd.HEIGHT)
     Image.new("RGB", (odd.WIDTH + 1, odd.HEIGHT)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"49 x 32 pixels are more than 1,536; cut it into tiles"):
-        read_picture(tmp_path / "a.png")
+        read_image(tmp_path / "a.png")
 
 
 def test_pictures_in_memory_are_refused_like_files():
     with pytest.raises(DataError, match="image: pixels of mode F are not read"):
-        open_picture(Image.new("F", (4, 4)))
+        load_image(Image.new("F", (4, 4)))

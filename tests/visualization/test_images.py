@@ -16,7 +16,7 @@ from stageinteractor.visualization.boxes import (
     DrawnBox,
     class_color,
     draw_boxes,
-    picture_grid,
+    image_grid,
 )
 from stageinteractor.visualization.curves import plot_curves, read_metrics
 from stageinteractor.visualization.detections import WIDTH, comparison_grid, ground_truth_sheet
@@ -141,7 +141,7 @@ def test_colors_of_many_classes_differ():
 
 def test_grid_lays_pictures_out_row_by_row():
     pictures = [Image.new("RGB", (20, 10), (number, 0, 0)) for number in range(1, 6)]
-    sheet = picture_grid(pictures, columns=3, gap=4)
+    sheet = image_grid(pictures, columns=3, gap=4)
     assert sheet.size == (3 * 20 + 2 * 4, 2 * 10 + 4)
     for number, corner in enumerate([(0, 0), (24, 0), (48, 0), (0, 14), (24, 14)], start=1):
         assert sheet.getpixel(corner) == (number, 0, 0)
@@ -150,17 +150,17 @@ def test_grid_lays_pictures_out_row_by_row():
 
 
 def test_grid_of_fewer_pictures_than_columns_is_as_narrow_as_they_are():
-    assert picture_grid([LARGE_GRAY, LARGE_GRAY], columns=6, gap=6).size == (406, 100)
+    assert image_grid([LARGE_GRAY, LARGE_GRAY], columns=6, gap=6).size == (406, 100)
 
 
 def test_grid_has_room_for_the_largest_picture():
-    sheet = picture_grid([Image.new("RGB", (10, 50)), Image.new("RGB", (30, 20))], 2, gap=0)
+    sheet = image_grid([Image.new("RGB", (10, 50)), Image.new("RGB", (30, 20))], 2, gap=0)
     assert sheet.size == (60, 50)
 
 
 def test_titles_stand_above_the_columns():
-    plain = picture_grid([LARGE_GRAY] * 2, 2)
-    titled = picture_grid([LARGE_GRAY] * 2, 2, titles=["left", "right", "nowhere"])
+    plain = image_grid([LARGE_GRAY] * 2, 2)
+    titled = image_grid([LARGE_GRAY] * 2, 2, titles=["left", "right", "nowhere"])
     assert titled.size == (plain.width, plain.height + 24)
     for left in (0, 206):
         assert (np.asarray(titled.crop((left, 0, left + 100, 24))) < 128).any()
@@ -169,7 +169,7 @@ def test_titles_stand_above_the_columns():
 
 def test_grid_without_pictures_is_refused():
     with pytest.raises(ValueError, match="no pictures"):
-        picture_grid([], 3)
+        image_grid([], 3)
 
 
 # Ground truth and detections

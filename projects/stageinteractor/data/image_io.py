@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import DataError
 from ..regular_files import GIB, UnsuitableFileError, require_regular_file
 
-Picture = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
+ImageSource = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "JPEG2000", "AVIF", "GIF", "PPM")
 MAX_PIXELS = 100_000_000  # 10,000 x 10,000; reading it takes about 1 GB for a moment
@@ -30,7 +30,7 @@ SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 BITS_PER_SAMPLE = 258  # of TIFF's tags
 
 
-class PictureError(DataError):
+class ImageReadError(DataError):
     """A picture cannot be used.
 
     Args:
@@ -43,7 +43,7 @@ class PictureError(DataError):
         self.reason = reason
 
 
-def open_picture(picture: Picture) -> Image.Image:
+def load_image(picture: ImageSource) -> Image.Image:
     """Return a picture in RGB, turned as its EXIF orientation says.
 
     Of an animation it is the first picture; transparency is dropped; of 16 bits the upper 8 are
@@ -61,34 +61,34 @@ def open_picture(picture: Picture) -> Image.Image:
         return _from_array(picture)
     if isinstance(picture, Image.Image):
         if refusal := _refusal(picture):
-            raise PictureError(name_of(picture), refusal)
+            raise ImageReadError(name_of(picture), refusal)
         return _upright_rgb(picture)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata
-        return read_picture(picture)
+        return read_image(picture)
 
 
-def read_picture(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """Return the picture of a file as `open_picture` does; Pillow's warnings are let through.
+def read_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Return the picture of a file as `load_image` does; Pillow's warnings are let through.
 
     Raises:
-        PictureError: as `open_picture`.
+        ImageReadError: as `load_image`.
     """
     name = name_of(file)
     try:
         with open_image(file) as image:
             return _upright_rgb(image)
-    except PictureError as error:
-        raise PictureError(name, error.reason) from None
+    except ImageReadError as error:
+        raise ImageReadError(name, error.reason) from None
     except Exception as error:  # Pillow raises whatever the bytes lead it to
-        raise PictureError(name, reason_of(error)) from error
+        raise ImageReadError(name, reason_of(error)) from error
 
 
 def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     """Open an image file of one of the kinds that are read, without decoding its pixels.
 
     Raises:
-        PictureError: too many pixels, or of a mode whose range or colours are not known.
+        ImageReadError: too many pixels, or of a mode whose range or colours are not known.
         UnsuitableFileError: no regular file, or too large.
         Exception: whatever the file's bytes lead Pillow to; `reason_of` tells it.
     """
@@ -99,7 +99,7 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     if refusal is None:
         return image
     image.close()
-    raise PictureError(name_of(file), refusal)
+    raise ImageReadError(name_of(file), refusal)
 
 
 @cache
@@ -119,7 +119,7 @@ def _refusal(image: Image.Image) -> str | None:
 
 def reason_of(error: Exception) -> str:
     """Return in one line why a picture could not be read."""
-    if isinstance(error, PictureError | UnsuitableFileError):
+    if isinstance(error, ImageReadError | UnsuitableFileError):
         return error.reason
     if isinstance(error, FileNotFoundError):
         return "no such file"
@@ -137,7 +137,7 @@ def as_array(image: Image.Image, image_format: str) -> np.ndarray:
     return convert_PIL_to_numpy(image, image_format)
 
 
-def name_of(picture: Picture) -> str:
+def name_of(picture: ImageSource) -> str:
     """Return the words that name a picture in a message."""
     if isinstance(picture, str | os.PathLike):
         return os.fspath(picture)
