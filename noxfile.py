@@ -1,6 +1,6 @@
 """The tests on the oldest and the newest versions that pyproject.toml and constraints.txt admit.
 
-What is found is in README.md, "Versions". An environment takes about 7 GB of disk with the CUDA
+The results are in docs/versions.md. An environment takes about 7 GB of disk with the CUDA
 libraries of torch, in .nox; uv makes it and finds the Python.
 
 pip install nox uv

@@ -17,7 +17,7 @@ from .matched_pairs import MatchedPairs
 
 
 class DistanceWeight(nn.Module):
-    """Weight alpha * |t - p|^gamma of a positive with target t and probability p."""
+    """Weight alpha * abs(t - p)^gamma of a positive with target t and probability p."""
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0) -> None:
         super().__init__()
