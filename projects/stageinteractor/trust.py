@@ -44,7 +44,7 @@ SINGLE = frozenset(
         "stageinteractor.engine.schedule.warmup_and_drops",
         "stageinteractor.evaluation.CocoEvaluator",
         "stageinteractor.evaluation.coco.CocoEvaluator",
-        "stageinteractor.integrations.modulated_matcher.PositionModulatedHostMatcher",
+        "stageinteractor.integrations.host_matcher.PositionModulatedHostMatcher",
         "stageinteractor.modeling.backbones.resnext_stages",
         "stageinteractor.modeling.backbones.deform_resnext.resnext_stages",
     }

@@ -8,7 +8,7 @@ from two_processes import run_in_two_processes
 from stageinteractor.assigner.targets import PaddedTargets
 from stageinteractor.criterion.anchor_loss import AnchorLoss, PatchLoss
 from stageinteractor.criterion.area_weight import AreaWeight
-from stageinteractor.criterion.query_weighting import positive_weight
+from stageinteractor.criterion.class_loss.query_weighting import positive_weight
 
 LN2 = math.log(2.0)
 SMALL = AreaWeight(4.0, 1.0)

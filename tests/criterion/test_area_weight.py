@@ -16,7 +16,7 @@ from stageinteractor.criterion import (
     ScoreWeight,
     SoftTarget,
 )
-from stageinteractor.integrations.class_losses import HostClassLoss
+from stageinteractor.integrations.host_class_loss import HostClassLoss
 
 SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100
 # sqrt(w h / 5000): 1, 1/2 and 1/10

@@ -24,7 +24,7 @@ from stageinteractor.criterion import (
     SetCriterion,
     SoftTarget,
 )
-from stageinteractor.criterion.query_weighting import negative_weight, positive_weight
+from stageinteractor.criterion.class_loss.query_weighting import negative_weight, positive_weight
 
 LN2 = math.log(2.0)
 SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100

@@ -15,7 +15,7 @@ from stageinteractor.criterion import (
     ScoreWeight,
     SetCriterion,
 )
-from stageinteractor.criterion.query_weighting import (
+from stageinteractor.criterion.class_loss.query_weighting import (
     negative_weight,
     normalised,
     positive_weight,

@@ -10,7 +10,7 @@ from integrations.toy_hosts import FocalHost
 
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.integrations import CrossStageCriterion
-from stageinteractor.integrations.pairs import SIDE, assign, to_matches
+from stageinteractor.integrations.host_pairs import SIDE, assign, to_matches
 
 DATA = Path(__file__).parent / "data"
 SETTINGS = {"threshold_own": False, "keep_own": True}

@@ -33,7 +33,7 @@ def test_a_mean_over_queries_is_served_exactly_or_refused():
 @pytest.fixture
 def log(caplog):
     """What the criterion logs, also when another test has set loggers up."""
-    logger = logging.getLogger("stageinteractor.integrations.criterion")
+    logger = logging.getLogger("stageinteractor.integrations.cross_stage_criterion")
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)

@@ -5,7 +5,7 @@ import torch
 from detectron2.config import instantiate
 from integrations import detrex_host
 from integrations.detrex_cases import build_model, two_images
-from integrations.test_modulated_matcher import WEIGHTS, as_lists, random_case
+from integrations.test_host_matcher import WEIGHTS, as_lists, random_case
 
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.config import apply_overrides
@@ -14,7 +14,7 @@ from stageinteractor.integrations.detrex import (
     use_cross_stage,
     use_position_modulated_cost,
 )
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 
 pytestmark = pytest.mark.detrex
 MODELS = {

@@ -18,8 +18,8 @@ from stageinteractor.integrations.detrex import (
     use_memory_fusion,
     use_position_modulated_cost,
 )
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 from stageinteractor.integrations.memory_fusion import DenseFusion, SimpleFusion, ULikeFusion
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
 
 
 class WideEncoder(LinearEncoder):

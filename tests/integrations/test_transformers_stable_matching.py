@@ -3,10 +3,10 @@
 import pytest
 import torch
 from integrations.hf_models import MODELS, deformable_detr
-from integrations.test_class_losses import PLAIN, class_loss
+from integrations.test_host_class_loss import PLAIN, class_loss
 
 from stageinteractor.assigner import CrossStageAssigner
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 from stageinteractor.integrations.transformers import use_cross_stage
 
 SOFT = "position_supervised"

@@ -11,7 +11,7 @@ from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.mapper import DetectionMapper
 from stageinteractor.data.registration import to_records
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.transformers_detector import TransformersDetector
 

@@ -12,7 +12,7 @@ from torch import nn
 from stageinteractor import get_config
 from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
 from stageinteractor.errors import ConfigError
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 from stageinteractor.integrations.transformers import CrossStageLoss
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.transformers_detector import TransformersDetector

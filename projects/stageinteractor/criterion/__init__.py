@@ -2,20 +2,27 @@
 
 from .anchor_loss import AnchorLoss
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
-from .class_loss import ClassLoss, FocalLoss
-from .class_weights import Detached, DistanceWeight, EqualWeight, ScoreWeight, TargetWeight
-from .matched_pairs import MatchedPairs
-from .query_weighting import QueryBoxWeight, QueryWeight, QueryWeightTarget
-from .set_criterion import SetCriterion
-from .soft_targets import (
+from .class_loss import (
+    ClassLoss,
+    Detached,
+    DistanceWeight,
+    EqualWeight,
     Exponential,
+    FocalLoss,
     Power,
+    QueryBoxWeight,
+    QueryWeight,
+    QueryWeightTarget,
     RankDecay,
     RescalePerImage,
     RescalePerObject,
+    ScoreWeight,
     Sine,
     SoftTarget,
+    TargetWeight,
 )
+from .matched_pairs import MatchedPairs
+from .set_criterion import SetCriterion
 
 __all__ = [
     "AnchorLoss",

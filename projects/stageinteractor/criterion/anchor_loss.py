@@ -15,12 +15,9 @@ from torch import Tensor, nn
 from ..assigner.boxes import box_iou
 from ..assigner.targets import PaddedTargets, SharedTargets
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
-from .class_loss import ClassLoss
-from .class_weights import DistanceWeight, ScoreWeight
+from .class_loss import ClassLoss, DistanceWeight, Power, QueryBoxWeight, ScoreWeight, SoftTarget
 from .matched_pairs import MatchedPairs
-from .query_weighting import QueryBoxWeight
 from .set_criterion import box_losses
-from .soft_targets import Power, SoftTarget
 
 QUARTERS = 4  # of an image
 SIDE = 1024.0  # patches are scaled to crops of so many pixels: overlaps have floors in pixels

@@ -22,7 +22,7 @@ from .assignment import Assignment
 from .class_loss import ClassLoss, FocalLoss
 from .denoising import Predictions, denoising_assignment, split
 from .matched_pairs import MatchedPairs
-from .statistics import statistics_are_due, write_statistics
+from .training_metrics import statistics_are_due, write_statistics
 
 Matcher = Callable[..., Tensor]
 

@@ -4,6 +4,6 @@
 the lines that their users paste. Each imports its host only when it is used.
 """
 
-from .criterion import CrossStageCriterion
+from .cross_stage_criterion import CrossStageCriterion
 
 __all__ = ["CrossStageCriterion"]

@@ -26,9 +26,9 @@ from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..errors import ConfigError, MissingDependencyError
 from ..packages import DETREX
-from .criterion import CrossStageCriterion
+from .cross_stage_criterion import CrossStageCriterion
+from .host_matcher import PositionModulatedHostMatcher
 from .memory_fusion import DenseFusion, MemoryFusion, SimpleFusion, ULikeFusion, fuse_memory
-from .modulated_matcher import PositionModulatedHostMatcher
 
 __all__ = [
     "CrossStageCriterion",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .outputs import Outputs, logits_of
+from .host_outputs import Outputs, logits_of
 
 
 def broken_images(stages: Sequence[Outputs]) -> Tensor:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .outputs import Outputs, logits_of
-from .pairs import to_host, to_matches
-from .step import Step
+from .host_outputs import Outputs, logits_of
+from .host_pairs import to_host, to_matches
+from .host_step import Step
 
 
 def match_proposals(step: Step) -> Tensor | None:

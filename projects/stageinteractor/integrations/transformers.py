@@ -19,8 +19,8 @@ from torch import nn
 from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..errors import MissingDependencyError, UnsupportedHostError
-from .criterion import CrossStageCriterion
-from .label_loss import HOOK_PREFIX
+from .cross_stage_criterion import CrossStageCriterion
+from .label_loss_probe import HOOK_PREFIX
 
 __all__ = ["CrossStageLoss", "require_transformers", "use_cross_stage"]
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from ..assigner.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from ..assigner.interface import Assigner
 from ..assigner.targets import Target
 from ..criterion.class_loss import ClassLoss
-from ..criterion.statistics import statistics_are_due, write_metrics
+from ..criterion.training_metrics import statistics_are_due, write_metrics
 from ..errors import ConfigError
 from ..integrations.transformers import require_transformers, use_cross_stage
 from .meta_architecture import MetaArchitecture

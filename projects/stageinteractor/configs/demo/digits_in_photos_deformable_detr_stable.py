@@ -3,7 +3,7 @@
 from detectron2.config import LazyCall as L
 
 from stageinteractor import get_config
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 
 from .digits_in_photos_deformable_detr import (
     dataloader,

@@ -51,7 +51,7 @@ def _box_scale(model: Any, batch: list[dict[str, Any]]) -> Tensor:
 
 
 def _from_host(step: Any, batch: list[dict[str, Any]], scale: Tensor) -> list[ImageAssignment]:
-    from ...integrations.outputs import logits_of
+    from ...integrations.host_outputs import logits_of
 
     logits = torch.stack([logits_of(stage) for stage in step.stages]).float()
     # a softmax has one class more, for no object

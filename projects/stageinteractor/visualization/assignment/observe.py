@@ -86,7 +86,7 @@ def _asked_for_losses(model: Any) -> Iterator[None]:
     transformers need more: D-FINE's decoder predicts at one stage unless it is in training mode,
     and the loss of LW-DETR, made anew in every call, expects the query groups of a training.
     """
-    from ...integrations.label_loss import replaced
+    from ...integrations.label_loss_probe import replaced
 
     decoders = [each for each in model.modules() if hasattr(each, "eval_idx")]
     config = getattr(getattr(model, "model", None), "config", None)

@@ -7,7 +7,7 @@ from integrations.cases import HOSTS, case_of
 from integrations.checks import class_keys, names_of, pairs_of, stages_of, wanted_class_losses
 from integrations.reference import Rule as Wanted
 from integrations.reference import labels_of
-from integrations.test_label_loss import TwoHooksHost
+from integrations.test_label_loss_probe import TwoHooksHost
 from integrations.toy_hosts import (
     DenoisingHost,
     EncoderHost,
@@ -40,8 +40,8 @@ from stageinteractor.criterion import (
 )
 from stageinteractor.errors import ConfigError, UnsupportedHostError
 from stageinteractor.integrations import CrossStageCriterion
-from stageinteractor.integrations.class_losses import HostClassLoss
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_class_loss import HostClassLoss
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 
 FOCAL_HOSTS = [host for host in HOSTS if issubclass(host, FocalHost)]
 focal_hosts = pytest.mark.parametrize("host", FOCAL_HOSTS)

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from ..assigner import CrossStageAssigner
 from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
-from ..criterion.statistics import statistics_are_due, write_statistics
+from ..criterion.training_metrics import statistics_are_due, write_statistics
 from ..errors import ConfigError, UnsupportedHostError
-from .class_losses import HostClassLoss
-from .label_loss import find_label_loss, find_loss_name, replaced
-from .outputs import LOGITS, Outputs, find_stages, logits_of
-from .step import Step
+from .host_class_loss import HostClassLoss
+from .host_outputs import LOGITS, Outputs, find_stages, logits_of
+from .host_step import Step
+from .label_loss_probe import find_label_loss, find_loss_name, replaced
 
 logger = logging.getLogger(__name__)
 # Settings of known criteria under which stages are not matched each by itself, or not in a chain.

@@ -6,7 +6,7 @@ from integrations.toy_hosts import FocalHost, random_case
 
 from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.pairs import (
+from stageinteractor.integrations.host_pairs import (
     active_queries,
     assign,
     in_one_copy,

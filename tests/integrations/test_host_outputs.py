@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.outputs import SILENT, add_rows, find_stages, logits_of
+from stageinteractor.integrations.host_outputs import SILENT, add_rows, find_stages, logits_of
 
 
 def index(*numbers: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedHostError
-from .pairs import Pairs
+from .host_pairs import Pairs
 
 Outputs = Mapping[str, Any]
 LOGITS = ("pred_logits", "logits")

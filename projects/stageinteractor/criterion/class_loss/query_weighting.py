@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .matched_pairs import MatchedPairs
+from ..matched_pairs import MatchedPairs
 
 SCORE_POWER, IOU_POWER = 0.4, 0.6
 CENTER, SLOPE = 1 / 3, 4.5

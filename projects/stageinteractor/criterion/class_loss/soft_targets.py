@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .matched_pairs import MatchedPairs
+from ..matched_pairs import MatchedPairs
 
 Quality = Callable[[Tensor, Tensor], Tensor]  # IoU, probability -> quality in [0, 1]
 Change = Callable[[Tensor, MatchedPairs], Tensor]  # targets, positives -> targets

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.integrations import CrossStageCriterion
-from stageinteractor.integrations.modulated_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 
 WEIGHTS = dict(cost_class=2.0, cost_bbox=5.0, cost_giou=2.0)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UnsupportedHostError
-from .outputs import LOGITS, SILENT
+from .host_outputs import LOGITS, SILENT
 
 HOOK_PREFIX = "loss_labels"
 

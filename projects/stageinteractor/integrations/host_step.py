@@ -17,11 +17,11 @@ from torch import Tensor
 from ..assigner import assignment_statistics
 from ..assigner.interface import Assigner
 from ..errors import UnsupportedHostError
-from .class_losses import HostClassLoss
 from .finite import broken_images, raise_if_broken
-from .label_loss import LabelLoss
-from .outputs import Outputs, add_rows, labels_of, logits_of
-from .pairs import Pairs, assign, to_host, to_matches, to_pairs
+from .host_class_loss import HostClassLoss
+from .host_outputs import Outputs, add_rows, labels_of, logits_of
+from .host_pairs import Pairs, assign, to_host, to_matches, to_pairs
+from .label_loss_probe import LabelLoss
 
 Losses = dict[str, Tensor]
 

@@ -5,7 +5,7 @@ from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, Varif
 from torch import nn
 
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.label_loss import find_label_loss, replaced
+from stageinteractor.integrations.label_loss_probe import find_label_loss, replaced
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from detectron2.utils.events import EventStorage
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.criterion.statistics import (
+from stageinteractor.criterion.training_metrics import (
     PERIOD,
     statistics_are_due,
     write_metrics,

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .assignment import Assignment
-from .matched_pairs import MatchedPairs
+from ..assignment import Assignment
+from ..matched_pairs import MatchedPairs
 
 TargetRule = Callable[[MatchedPairs, Tensor], Tensor]
 

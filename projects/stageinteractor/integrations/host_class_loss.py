@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..assigner.boxes import cxcywh_to_xyxy
 from ..criterion.class_loss import ClassLoss
 from ..criterion.matched_pairs import MatchedPairs
-from .outputs import Outputs, labels_of, logits_of
-from .pairs import SIDE, Pairs
+from .host_outputs import Outputs, labels_of, logits_of
+from .host_pairs import SIDE, Pairs
 
 Targets = Sequence[Mapping[str, Tensor]]
 

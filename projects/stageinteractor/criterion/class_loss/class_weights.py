@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .matched_pairs import MatchedPairs
+from ..matched_pairs import MatchedPairs
 
 
 class DistanceWeight(nn.Module):

@@ -24,8 +24,8 @@ from ..assigner.boxes import (
 from ..assigner.matching import solve
 from ..assigner.position_modulated import check_exponent, largest_giou, modulated
 from ..assigner.targets import PaddedTargets, pad_targets
-from .outputs import Outputs, labels_of, logits_of
-from .pairs import Pairs
+from .host_outputs import Outputs, labels_of, logits_of
+from .host_pairs import Pairs
 
 CLASS_EPS = 1e-8  # detrex's, inside the logarithms of the class cost
 AREA_EPS = 1e-6  # detrex's, on the areas of normalised boxes that it divides by

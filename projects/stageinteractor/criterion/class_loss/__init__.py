@@ -1,0 +1,34 @@
+"""Class losses, and the targets and weights that they are composed of."""
+
+from .class_weights import Detached, DistanceWeight, EqualWeight, ScoreWeight, TargetWeight
+from .losses import ClassLoss, FocalLoss
+from .query_weighting import QueryBoxWeight, QueryWeight, QueryWeightTarget
+from .soft_targets import (
+    Exponential,
+    Power,
+    RankDecay,
+    RescalePerImage,
+    RescalePerObject,
+    Sine,
+    SoftTarget,
+)
+
+__all__ = [
+    "ClassLoss",
+    "Detached",
+    "DistanceWeight",
+    "EqualWeight",
+    "Exponential",
+    "FocalLoss",
+    "Power",
+    "QueryBoxWeight",
+    "QueryWeight",
+    "QueryWeightTarget",
+    "RankDecay",
+    "RescalePerImage",
+    "RescalePerObject",
+    "ScoreWeight",
+    "Sine",
+    "SoftTarget",
+    "TargetWeight",
+]
