@@ -9,7 +9,7 @@ CONFIGS := projects/stageinteractor/configs
 
 FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data/test_odd_images.py \
 	tests/integrations/test_not_finite.py tests/e2e/test_replay.py tests/e2e/test_resume.py \
-	tests/engine/test_launch.py tests/engine/test_gradients.py tests/engine/test_supervision.py
+	tests/engine/test_launch.py tests/engine/test_gradients.py tests/engine/test_process_monitor.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-real demo-deformable benchmark test test-faults audit lint docs clean

@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from stageinteractor.config import apply_overrides, load_config
-from stageinteractor.engine.run import place
+from stageinteractor.engine.build import move_to_device
 from stageinteractor.engine.setup import find_device
 from stageinteractor.errors import ConfigError
 from stageinteractor.modeling import StageInteractor
@@ -105,7 +105,7 @@ def prepare(
         "threads": torch.get_num_threads(),
     }
     batch = to_device(synthetic_batch(images, size, objects, classes), where)
-    return Subject(cfg, place(model, cfg), batch, where, precision, settings)
+    return Subject(cfg, move_to_device(model, cfg), batch, where, precision, settings)
 
 
 def _short(config_file: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from stageinteractor.engine.run import build_optimizer
+from stageinteractor.engine.build import build_optimizer
 from stageinteractor.synthetic import Batch
 
 from .recording import Mixed

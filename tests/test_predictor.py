@@ -119,7 +119,7 @@ def test_a_model_of_transformers_is_used_in_the_same_way(
     tiny_config, tiny_set, randomise, tmp_path
 ):
     from stageinteractor.engine import evaluate
-    from stageinteractor.engine.run import build_model
+    from stageinteractor.engine.build import build_model
 
     cfg = load_config(Path(__file__).parents[1] / DEFORMABLE)
     small = {"num_queries": 8, "d_model": 32, "encoder_layers": 1, "decoder_layers": 2}

@@ -49,12 +49,12 @@ def told(found: Replay) -> str:
     ids = ", ".join(str(item.get("image_id", "?")) for item in found.batch)
     lines = [
         f"iteration {found.iteration}, rank {found.rank}, train.amp={found.amp}, image ids {ids}",
-        f"weights that are not finite: {some(found.bad_parameters)}",
-        f"modules whose output was not finite, first one first: {some(found.bad_modules)}",
+        f"weights that are not finite: {some(found.non_finite_parameters)}",
+        f"modules whose output was not finite, first one first: {some(found.non_finite_modules)}",
     ]
     if found.error:
         return "\n".join([*lines, f"no losses: {found.error}"])
-    lines.append(f"gradients that are not finite: {some(found.bad_gradients)}")
+    lines.append(f"gradients that are not finite: {some(found.non_finite_gradients)}")
     return "\n".join([*lines, loss_table(found.losses)])
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from stageinteractor.command_line import add_trust_option, command
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.data.annotated import annotated_inputs
-from stageinteractor.engine.run import build_trained_model
+from stageinteractor.engine.build import build_trained_model
 from stageinteractor.engine.run_folder import use_folder_beside
 from stageinteractor.engine.setup import find_device
 from stageinteractor.files import atomic_write_text

@@ -106,7 +106,7 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
 
     from stageinteractor.config import load_config
     from stageinteractor.data.annotated import annotated_inputs
-    from stageinteractor.engine.run import build_trained_model
+    from stageinteractor.engine.build import build_trained_model
     from stageinteractor.engine.setup import find_device
     from stageinteractor.visualization.embedding import collect_content, embed, plot_embedding
 

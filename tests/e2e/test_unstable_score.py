@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from stageinteractor.config import apply_overrides, load_config, save_config
-from stageinteractor.engine.run import build_model
+from stageinteractor.engine.build import build_model
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
 HOSTS = [

@@ -13,8 +13,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 
 from stageinteractor.config import apply_overrides, instantiate, load_config
+from stageinteractor.engine.build import wrap_ddp
 from stageinteractor.engine.launch import launch
-from stageinteractor.engine.run import distributed
 from stageinteractor.engine.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -98,7 +98,7 @@ def results(dtype):
         return averages(matches, num_labels)
 
     model.criterion._averages = note
-    model = distributed(model)
+    model = wrap_ddp(model)
     gradients = {}
     for case, batches in wanted.items():
         counts.append([])

@@ -11,16 +11,16 @@ from stageinteractor.engine.checkpointing import (
     BestCheckpoint,
     PeriodicCheckpoint,
 )
-from stageinteractor.engine.ema import WeightAverage
+from stageinteractor.engine.ema import ModelEMA
 from stageinteractor.engine.stopping import StopRequest
 from stageinteractor.engine.weights import load_weights, read_checkpoint
 from stageinteractor.errors import DataError, NonFiniteLossError, OutputError
 
 
 def test_what_was_saved_is_resumed(tmp_path):
-    model, average = nn.Linear(2, 1), WeightAverage(nn.Linear(2, 1), 0.9).average
+    model, average = nn.Linear(2, 1), ModelEMA(nn.Linear(2, 1), 0.9).average
     AtomicCheckpointer(model, str(tmp_path), ema=average).save("model_0000004", iteration=4)
-    other, other_average = nn.Linear(2, 1), WeightAverage(nn.Linear(2, 1), 0.9).average
+    other, other_average = nn.Linear(2, 1), ModelEMA(nn.Linear(2, 1), 0.9).average
     assert AtomicCheckpointer(other, str(tmp_path), ema=other_average).resume() == 5
     assert torch.equal(model.weight, other.weight)
     assert torch.equal(average.module.weight, other_average.module.weight)
@@ -56,7 +56,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 def test_a_checkpoint_of_another_setting_is_refused(tmp_path):
     AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).save("model_final", iteration=0)
-    average = WeightAverage(nn.Linear(2, 1), 0.9).average
+    average = ModelEMA(nn.Linear(2, 1), 0.9).average
     with pytest.raises(DataError, match="lacks 'ema'"):
         AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), ema=average).resume()
 
@@ -78,7 +78,7 @@ def test_tensors_of_other_shapes_are_left_and_named(tmp_path, caplog):
 
 def test_averaged_weights_are_taken_when_asked_for(tmp_path):
     model = nn.Linear(2, 1)
-    average = WeightAverage(model, 0.5)
+    average = ModelEMA(model, 0.5)
     nn.init.constant_(model.weight, 7.0)
     AtomicCheckpointer(model, str(tmp_path), ema=average.average).save("model_final", iteration=0)
     plain, averaged = nn.Linear(2, 1), nn.Linear(2, 1)

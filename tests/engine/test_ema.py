@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from stageinteractor.engine.ema import WeightAverage
+from stageinteractor.engine.ema import ModelEMA
 
 
 def test_the_average_follows_by_hand():
     """The first update copies; then 0.75 * 4 + 0.25 * 8 = 5."""
     model = nn.Linear(1, 1, bias=False)
-    hook = WeightAverage(model, 0.75)
+    hook = ModelEMA(model, 0.75)
     for value, wanted in ((4.0, 4.0), (8.0, 5.0)):
         nn.init.constant_(model.weight, value)
         hook.after_step()
@@ -17,7 +17,7 @@ def test_the_average_follows_by_hand():
 
 def test_buffers_are_copied_and_no_gradient_reaches_the_average():
     model = nn.BatchNorm1d(2)
-    hook = WeightAverage(model, 0.9)
+    hook = ModelEMA(model, 0.9)
     model(torch.randn(8, 2)).sum().backward()
     hook.after_step()
     assert torch.equal(hook.model.running_mean, model.running_mean)
@@ -26,4 +26,4 @@ def test_buffers_are_copied_and_no_gradient_reaches_the_average():
 
 def test_a_decay_out_of_range_is_refused():
     with pytest.raises(ValueError, match="decay"):
-        WeightAverage(nn.Linear(1, 1), 1.0)
+        ModelEMA(nn.Linear(1, 1), 1.0)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from stageinteractor.engine.failure import Failure, first, tell
+from stageinteractor.engine.failure import Failure, failure_message, root_cause
 from stageinteractor.errors import ConfigError, DataError
 
 LOST = RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer")
@@ -30,7 +30,7 @@ def test_an_error_of_ours_is_one_line_and_others_have_their_traceback():
     ours = Failure.of(raised(DataError("photo.png:\n  cannot be read")), 3)
     assert (ours.rank, ours.text, ours.code) == (3, "photo.png: cannot be read", 2)
     other = Failure.of(raised(ValueError("boom")), 0)
-    assert other.code == 1 and not other.follows
+    assert other.code == 1 and not other.is_consequence
     assert other.text.startswith("Traceback") and other.text.endswith("ValueError: boom")
     assert abs(other.time - time.time()) < 60
     assert pickle.loads(pickle.dumps(other)) == other
@@ -56,22 +56,22 @@ def test_a_stop_that_was_asked_for_is_no_failure(code):
 
 
 def test_a_lost_connection_follows_from_something_else():
-    assert Failure.of(raised(LOST), 0).follows
+    assert Failure.of(raised(LOST), 0).is_consequence
     clean_up_failed = Failure.of(raised(DataError("the cause"), LOST), 0)
-    assert clean_up_failed.text == "the cause" and not clean_up_failed.follows
+    assert clean_up_failed.text == "the cause" and not clean_up_failed.is_consequence
 
 
 def test_the_cause_is_told_even_if_the_others_were_faster():
-    follows = Failure(0, "Traceback\nlost", follows=True, time=1.0)
+    follows = Failure(0, "Traceback\nlost", is_consequence=True, time=1.0)
     cause, later = Failure(2, "ended by SIGKILL", time=2.0), Failure(1, "later", time=3.0)
-    assert first([follows, later, cause]) is cause
-    assert tell([follows, later, cause], 4) == "error: rank 2 of 4: ended by SIGKILL"
-    told = tell([follows], 4).splitlines()
+    assert root_cause([follows, later, cause]) is cause
+    assert failure_message([follows, later, cause], 4) == "error: rank 2 of 4: ended by SIGKILL"
+    told = failure_message([follows], 4).splitlines()
     assert told[:2] == ["Traceback", "lost"]
     assert told[2].startswith("error: rank 0 of 4 failed") and "another machine" in told[2]
 
 
 def test_what_all_say_is_said_as_by_one():
     failures = [Failure(rank, "no such file", 2, time=1.0) for rank in (0, 1)]
-    assert tell(failures, 2) == "error: no such file"
-    assert tell(failures, 3) == "error: rank 0 of 3: no such file"
+    assert failure_message(failures, 2) == "error: no such file"
+    assert failure_message(failures, 3) == "error: rank 0 of 3: no such file"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stageinteractor.config import load_config
-from stageinteractor.engine.bad_step import plain_batch
+from stageinteractor.engine.non_finite_step import plain_batch
 from stageinteractor.engine.recorded_step import read_recorded_step
 from stageinteractor.engine.replay import replay
 from stageinteractor.errors import DataError
@@ -44,7 +44,7 @@ def write(tmp_path: Path) -> Callable[[Any], Path]:
 def test_a_recorded_step_is_run_again(tiny_run: Path, content: Content, write: Any):
     found = replay(load_config(tiny_run / "config.yaml"), write(content))
     assert (found.iteration, found.rank, found.amp, found.error) == (4, 0, "off", "")
-    assert found.losses and not found.bad_parameters
+    assert found.losses and not found.non_finite_parameters
 
 
 NAN, SPARSE = torch.full((2, 4), torch.nan), torch.eye(3).to_sparse()
@@ -143,7 +143,9 @@ def test_classes_and_weights_of_another_config_are_refused(
 def test_bad_weights_are_reported_not_refused(tiny_run: Path, content: Content, write: Any):
     name = next(name for name, value in content["model"].items() if "class_head" in name)
     content["model"][name] = torch.full_like(content["model"][name], torch.nan)
-    assert name in replay(load_config(tiny_run / "config.yaml"), write(content)).bad_parameters
+    assert (
+        name in replay(load_config(tiny_run / "config.yaml"), write(content)).non_finite_parameters
+    )
 
 
 ODD_FILES = {

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stageinteractor.engine.checkpointing import AtomicCheckpointer
-from stageinteractor.engine.ema import WeightAverage
+from stageinteractor.engine.ema import ModelEMA
 from stageinteractor.engine.optim import ClampedAdamW, param_groups
 from stageinteractor.engine.trainer import Trainer
 from stageinteractor.engine.weights import UnusableTensorError
@@ -132,7 +132,7 @@ def test_a_switch_that_shapes_the_state_is_refused(tmp_path):
 
 def test_an_average_that_was_not_saved_is_refused(saved, tmp_path):
     second = trainer()
-    average = WeightAverage(second.model, 0.9).average
+    average = ModelEMA(second.model, 0.9).average
     with pytest.raises(DataError, match="'ema'"):
         AtomicCheckpointer(second.model, str(tmp_path), trainer=second, ema=average).resume()
 

@@ -86,7 +86,7 @@ def test_gradients_that_are_not_finite_stop_before_the_step(amp):
         amp=amp,
         accumulate=2,
         clip_grad={"max_norm": 1.0, "norm_type": 2.0},
-        keep_bad_step=kept.append,
+        save_non_finite_step=kept.append,
     )
     model.forward = lambda batch: {"loss": (model.w - 2).abs().sum() + (0 * model.w.sqrt()).sum()}
     with pytest.raises(NonFiniteLossError, match="ids 1, 2: norm of the gradients is nan"):
@@ -98,7 +98,7 @@ def test_gradients_that_are_not_finite_stop_before_the_step(amp):
 def test_the_stage_of_a_loss_is_named_and_the_step_is_kept():
     kept = []
     loader = [[{"x": 2.0, "image_id": 1}], [{"x": float("nan"), "image_id": 2}]]
-    model, trainer = make(loader, accumulate=2, keep_bad_step=kept.append)
+    model, trainer = make(loader, accumulate=2, save_non_finite_step=kept.append)
     whole = model.forward
     model.forward = lambda batch: {"loss_class_3": whole(batch)["loss_fit"]}
     with pytest.raises(NonFiniteLossError, match="image ids 2: loss_class of stage 3 is nan"):
@@ -110,7 +110,7 @@ def test_a_step_that_cannot_be_kept_does_not_hide_the_loss():
     def full(step):
         raise OutputError("run/bad.pth: cannot be written: No space left on device")
 
-    _, trainer = make(batches(float("inf")), keep_bad_step=full)
+    _, trainer = make(batches(float("inf")), save_non_finite_step=full)
     with pytest.raises(NonFiniteLossError, match="loss_fit is inf.*No space left"):
         trainer.train(0, 1)
 

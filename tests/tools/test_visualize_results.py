@@ -13,8 +13,8 @@ from PIL import Image
 
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.data.registration import resolve_dataset
+from stageinteractor.engine.build import build_model
 from stageinteractor.engine.checkpointing import AtomicCheckpointer
-from stageinteractor.engine.run import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py"

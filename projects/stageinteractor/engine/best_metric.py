@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, one_line
 from ..evaluation.coco import TWELVE, CocoEvaluator
-from .last_evaluation import Metrics
+from .evaluation import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, as a hook."""
+"""Exponential moving average (EMA) of the model's weights, as a hook."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-class WeightAverage(HookBase):
-    """Follow the trained model with averaged weights; buffers are copied.
+class ModelEMA(HookBase):
+    """Average the weights of the trained model after every step; buffers are copied.
 
-    ``average`` is a module, so that its state can be saved and loaded like any other.
+    ``average`` is a module, so that its state is saved and loaded like that of any other.
 
     Args:
-        model: the trained model, not wrapped for distributed training.
-        decay: share of the average that each step keeps.
+        model: the trained model, not wrapped in DistributedDataParallel.
+        decay: share of the average that each step keeps, in [0, 1).
+
+    Raises:
+        ValueError: ``decay`` is out of range.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -25,9 +28,9 @@ class WeightAverage(HookBase):
 
     @property
     def model(self) -> nn.Module:
-        """The model with averaged weights."""
+        """The model with the averaged weights."""
         return self.average.module
 
     def after_step(self) -> None:
-        """Move the average towards the model's weights."""
+        """Update the average with the model's weights."""
         self.average.update_parameters(self.source)

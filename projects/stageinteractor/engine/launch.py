@@ -1,7 +1,7 @@
-"""Start one process or many: by `--num-gpus`, by torchrun, on CPUs or GPUs.
+"""Run a function in one process or many: started here (`--num-gpus`) or by torchrun.
 
-When one process fails, all end, and what it told comes last. A SIGTERM or Ctrl-C reaches every
-process, which may then write a checkpoint.
+If a worker fails, the others are terminated and its error is printed last. SIGTERM and Ctrl-C reach
+every worker, which may then write a checkpoint.
 """
 
 from __future__ import annotations
@@ -29,16 +29,25 @@ from detectron2.utils import comm
 from ..command_line import discard_unread_output
 from ..errors import ConfigError, StageInteractorError, one_line
 from ..memory import prefer_huge_pages
-from .failure import Failure, tell
-from .supervision import supervise
+from .failure import Failure, failure_message
+from .process_monitor import monitor_processes
 
 TIMEOUT = timedelta(minutes=30)  # of a collective: rank 0 evaluates while the others wait
-PATIENCE = 5.0  # seconds that a process which has lost another one leaves to that one's message
+PATIENCE = 5.0  # seconds that a worker waits, so that the failure it follows from is reported first
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a process stands among all; ``url`` or ``port`` is the way to the others."""
+class DistEnv:
+    """Rank and world size of a worker, and where its process group is set up.
+
+    Args:
+        rank: among the workers of all machines.
+        world_size: number of workers on all machines.
+        local_rank: among the workers of this machine.
+        local_size: number of workers on this machine.
+        url: init method of `torch.distributed`.
+        port: of a TCPStore on this machine, in place of ``url``.
+    """
 
     rank: int
     world_size: int
@@ -57,14 +66,22 @@ def launch(
     machine_rank: int = 0,
     dist_url: str = "auto",
 ) -> None:
-    """Call ``function(*args)`` in every process.
+    """Call ``function(*args)`` in every worker.
 
-    Under torchrun (which sets RANK and WORLD_SIZE) the processes exist already; otherwise
-    ``num_processes`` are started on this machine when more than one is asked for.
+    Under torchrun, which sets RANK and WORLD_SIZE, the workers exist already. Otherwise
+    ``num_processes`` workers are started on this machine, or none if one process is enough.
+
+    Args:
+        function: importable, as the workers are spawned.
+        args: its arguments.
+        num_processes: workers on this machine.
+        num_machines: machines, each with ``num_processes`` workers.
+        machine_rank: number of this machine.
+        dist_url: tcp://HOST:PORT of the first machine; "auto" on a single machine.
 
     Raises:
-        SystemExit: it has failed, and standard error tells why: code 2 for our own errors, else 1;
-            or it was stopped by a signal: code 128 + its number.
+        SystemExit: a worker has failed, and its error is printed on standard error: code 2 for a
+            `StageInteractorError`, else 1; or a signal stopped the job: code 128 + its number.
     """
     prefer_huge_pages()
     try:
@@ -95,8 +112,8 @@ def _check_machines(num_processes: int, num_machines: int, machine_rank: int, ur
         raise ConfigError("--num-machines: several machines need --dist-url tcp://HOST:PORT")
     if not 0 <= machine_rank < num_machines:
         raise ConfigError(
-            f"--machine-rank {machine_rank}: of {num_machines} machines, the last has the rank "
-            f"{num_machines - 1}"
+            f"--machine-rank {machine_rank}: must be 0 to {num_machines - 1}, for --num-machines "
+            f"{num_machines}"
         )
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise ConfigError(
@@ -113,15 +130,15 @@ def _start(
     machine_rank: int,
     dist_url: str,
 ) -> int:
-    """Start the processes of this machine, wait for them and return the exit code."""
-    # a process that is ended at once leaves semaphores, of which Python would tell after the cause
+    """Start the workers of this machine, wait for them and return the exit code."""
+    # killed workers leave semaphores behind; Python would warn about them after the root cause
     muted = "ignore:resource_tracker:UserWarning"
     os.environ["PYTHONWARNINGS"] = ",".join([*filter(None, [os.getenv("PYTHONWARNINGS")]), muted])
     store = None
-    if dist_url == "auto":  # the store lives here, at a port that is certainly free
+    if dist_url == "auto":  # the store lives in this process, at a free port that it chooses
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    places = [
-        Place(
+    envs = [
+        DistEnv(
             machine_rank * num_processes + local_rank,
             num_machines * num_processes,
             local_rank,
@@ -131,39 +148,39 @@ def _start(
         )
         for local_rank in range(num_processes)
     ]
-    pipes = [multiprocessing.Pipe(duplex=False) for _ in places]
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in envs]
     reports = [reader for reader, _ in pipes]
     writers = [writer for _, writer in pipes]
 
     def start() -> list[Any]:
         context = torch.multiprocessing.start_processes(
-            _work, (places, writers, function, args), num_processes, join=False
+            _work, (envs, writers, function, args), num_processes, join=False
         )
         return context.processes
 
-    return supervise(start, reports, [place.rank for place in places], places[0].world_size)
+    return monitor_processes(start, reports, [env.rank for env in envs], envs[0].world_size)
 
 
 def _work(
     local_rank: int,
-    places: list[Place],
+    envs: list[DistEnv],
     reports: list[Connection],
     function: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    """Be one of the processes that were started here."""
-    os.setpgid(0, 0)  # Ctrl-C reaches the process that started this one, which passes it on once
-    logging.raiseExceptions = False  # as in `command`: the reader of the output may go
-    place = places[local_rank]
+    """Run the function in a worker that was started here."""
+    os.setpgid(0, 0)  # Ctrl-C reaches the launcher, which passes it on once
+    logging.raiseExceptions = False  # as in `command`: standard output may be closed by its reader
+    env = envs[local_rank]
     try:
-        _join(place)
+        _init_process_group(env)
         function(*args)
         dist.destroy_process_group()
         discard_unread_output()
     except KeyboardInterrupt:
         _end(130)
     except BaseException as error:
-        failure = Failure.of(error, place.rank)
+        failure = Failure.of(error, env.rank)
         if failure is None:
             _end_readers()
             raise
@@ -171,78 +188,74 @@ def _work(
         _end(failure.code)
 
 
-def _join(place: Place) -> None:
-    """Find the other processes."""
+def _init_process_group(env: DistEnv) -> None:
+    """Connect to the other workers; each takes the GPU of its local rank."""
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        if place.local_rank >= torch.cuda.device_count():
+        if env.local_rank >= torch.cuda.device_count():
             raise ConfigError(
-                f"{place.local_size} processes on this machine, but torch finds "
+                f"{env.local_size} processes on this machine, but torch finds "
                 f"{torch.cuda.device_count()} GPUs"
             )
-        torch.cuda.set_device(place.local_rank)
-    there: dict[str, Any] = {"init_method": place.url}
-    if place.port:
-        there = {"store": dist.TCPStore("127.0.0.1", place.port, timeout=TIMEOUT)}
+        torch.cuda.set_device(env.local_rank)
+    address: dict[str, Any] = {"init_method": env.url}
+    if env.port:
+        address = {"store": dist.TCPStore("127.0.0.1", env.port, timeout=TIMEOUT)}
     dist.init_process_group(
         "nccl" if has_gpu else "gloo",
-        rank=place.rank,
-        world_size=place.world_size,
+        rank=env.rank,
+        world_size=env.world_size,
         timeout=TIMEOUT,
-        **there,
+        **address,
     )
-    comm.create_local_process_group(place.local_size)
+    comm.create_local_process_group(env.local_size)
     comm.synchronize()
 
 
 def _run_under_torchrun(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Be one of the processes that torchrun or a cluster has started.
+    """Run the function in a worker that torchrun or a cluster has started.
 
-    torchrun prints the first failure that it finds in files which it asks its processes for.
+    torchrun reads the failures of its workers from files, and prints the first one.
     """
-    rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    world_size, local_size = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    place = Place(rank, world_size, local_rank, local_size, "env://")
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    env = DistEnv(*(int(os.environ[name]) for name in names), "env://")
     try:
-        _join(place)
+        _init_process_group(env)
         function(*args)
         dist.destroy_process_group()
     except BaseException as error:
-        failure = Failure.of(error, place.rank)
+        failure = Failure.of(error, env.rank)
         if failure is None:
             raise
-        if failure.follows:
+        if failure.is_consequence:
             time.sleep(PATIENCE)
         file = os.environ.get("TORCHELASTIC_ERROR_FILE")
         if file is None:
             raise
         with open(file, "w", encoding="utf-8") as stream:
-            json.dump(_for_torchrun(failure, place), stream)
+            json.dump(_torchrun_report(failure, env), stream)
         _end(failure.code)
 
 
-def _for_torchrun(failure: Failure, place: Place) -> dict[str, Any]:
-    message = tell([failure], place.world_size)
+def _torchrun_report(failure: Failure, env: DistEnv) -> dict[str, Any]:
+    message = failure_message([failure], env.world_size)
     details = {"py_callstack": message, "timestamp": str(int(failure.time))}
     return {"message": {"message": message, "extraInfo": details}}
 
 
 def _end_readers() -> None:
-    """End processes that read images: they live on for a while when asked to end.
-
-    At exit Python would ask them, and wait.
-    """
+    """Kill the data-loading processes; at exit Python would wait for them to end by themselves."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises when one has ended
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when one ends
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
 
 
 def _end(code: int) -> NoReturn:
-    """End this process at once: the ordinary way may wait for others, which are gone."""
+    """End this process at once; an ordinary exit may wait for workers that are gone."""
     _end_readers()
-    with contextlib.suppress(OSError):  # of a terminal that is gone
+    with contextlib.suppress(OSError):  # the terminal is gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)

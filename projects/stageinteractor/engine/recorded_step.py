@@ -13,7 +13,7 @@ from torch import Tensor
 from ..checkpoint.tensor_faults import storage_fault
 from ..data.image_io import MAX_PIXELS
 from ..errors import DataError
-from .bad_step import Batch, model_batch
+from .non_finite_step import Batch, model_batch
 from .trainer import PRECISIONS
 from .weights import read_checkpoint
 

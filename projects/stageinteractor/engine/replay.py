@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ..errors import ConfigError, DataError
 from ..randomness import seed_by_key
 from ..synthetic import untrained_model
-from .bad_step import Batch
+from .build import move_to_device
+from .non_finite_step import Batch
 from .recorded_step import RecordedStep, read_recorded_step
-from .run import place
 from .setup import find_device
 from .trainer import PRECISIONS
 
@@ -30,9 +30,9 @@ class Replay:
     batch: Batch
     losses: dict[str, float] = field(default_factory=dict)
     error: str = ""  # what the model said instead of returning losses
-    bad_parameters: list[str] = field(default_factory=list)
-    bad_modules: list[str] = field(default_factory=list)  # in the order in which they ran
-    bad_gradients: list[str] = field(default_factory=list)
+    non_finite_parameters: list[str] = field(default_factory=list)
+    non_finite_modules: list[str] = field(default_factory=list)  # in the order in which they ran
+    non_finite_gradients: list[str] = field(default_factory=list)
 
 
 def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None) -> Replay:
@@ -52,7 +52,7 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
     if amp not in PRECISIONS:
         raise ConfigError(f"--amp {amp!r}: choose one of {', '.join(PRECISIONS)}")
     cfg.train.device = find_device(cfg.train.device)
-    model = place(untrained_model(cfg), cfg).train()
+    model = move_to_device(untrained_model(cfg), cfg).train()
     try:
         model.load_state_dict(step.model)
     except RuntimeError as error:
@@ -60,9 +60,9 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
         raise DataError(f"{path}: is not of this config: {reason}") from error
     _require_classes(step, OmegaConf.select(cfg, "dataset.num_classes"), path)
     found = Replay(step.iteration, step.rank, amp, step.batch)
-    found.bad_parameters = [n for n, p in model.named_parameters() if not _finite(p)]
+    found.non_finite_parameters = [n for n, p in model.named_parameters() if not _finite(p)]
     handles = [
-        module.register_forward_hook(_note_bad_output(name, found.bad_modules))
+        module.register_forward_hook(_note_bad_output(name, found.non_finite_modules))
         for name, module in model.named_modules()
         if name
     ]
@@ -94,7 +94,7 @@ def _run(model: nn.Module, found: Replay) -> None:
         return
     found.losses = {name: float(value.detach()) for name, value in losses.items()}
     torch.stack(list(losses.values())).sum().backward()
-    found.bad_gradients = [
+    found.non_finite_gradients = [
         name
         for name, parameter in model.named_parameters()
         if parameter.grad is not None and not _finite(parameter.grad)

@@ -17,9 +17,8 @@ from ..data.registration import resolve_dataset, training_images
 from ..errors import ConfigError
 from ..files import write_errors_of
 from ..schema import check_config, require_keys
-from .data_nodes import check_data_nodes
-from .log_text import print_safely
-from .model_classes import check_model_classes
+from .config_checks import check_data_nodes, check_model_classes
+from .printable_logs import escape_log_messages
 
 logger = logging.getLogger(__name__)
 NEEDED = (
@@ -68,7 +67,7 @@ def _set_up_logging(output_dir: str) -> None:
     with write_errors_of(Path(output_dir)):
         for name in ("detectron2", "fvcore", "stageinteractor"):
             logger = setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
-            print_safely(logger)
+            escape_log_messages(logger)
 
 
 def find_device(wanted: str, key: str = "train.device") -> str:

@@ -29,7 +29,7 @@ class Stopped(Exception):
     """What was going on has been left because of a signal."""
 
 
-def signals_to_note() -> list[signal.Signals]:
+def stop_signals() -> list[signal.Signals]:
     """Return the signals that ask for a stop; nohup has SIGHUP ignored, which stays so."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
@@ -58,7 +58,7 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = signals_to_note()
+        numbers = stop_signals()
         before = {number: signal.getsignal(number) for number in [*numbers, signal.SIGALRM]}
         process = os.getpid()
 

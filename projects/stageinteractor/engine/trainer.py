@@ -32,8 +32,8 @@ from ..errors import (
     one_line,
 )
 from ..randomness import seed_by_key
-from .bad_step import BadStep, Batch
 from .metrics import MetricStorage
+from .non_finite_step import Batch, NonFiniteStep
 from .resuming import describe_groups, restore_optimizer
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Trainer(SimpleTrainer):
         clip_grad: {"max_norm", "norm_type"} over all parameters, or None.
         log_period: iterations between two gatherings of the losses.
         seed: of what the model draws, such as dropout; every step is seeded by its number.
-        keep_bad_step: write a step whose losses are not finite to a file and return its path.
+        save_non_finite_step: writes the batch of a non-finite step to a file; returns its path.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Trainer(SimpleTrainer):
         clip_grad: Mapping[str, float] | None = None,
         log_period: int = 20,
         seed: int = 0,
-        keep_bad_step: Callable[[BadStep], Path] | None = None,
+        save_non_finite_step: Callable[[NonFiniteStep], Path] | None = None,
     ) -> None:
         if amp not in PRECISIONS:
             raise ConfigError(f"train.amp is {amp!r}: choose one of {', '.join(PRECISIONS)}")
@@ -79,8 +79,8 @@ class Trainer(SimpleTrainer):
         self.clip_grad = clip_grad
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.seed = seed
-        self.keep_bad_step = keep_bad_step
-        self.unread: tuple[FiniteCheck, BadStep] | None = None
+        self.save_non_finite_step = save_non_finite_step
+        self.unread: tuple[FiniteCheck, NonFiniteStep] | None = None
         self.storage = MetricStorage()
 
     def train(self, start_iter: int, max_iter: int, finish_after: HookBase | None = None) -> None:
@@ -139,7 +139,7 @@ class Trainer(SimpleTrainer):
                 self.scaler.scale(total).backward()
         for micro, check in enumerate(checks):
             if bad := check.bad():
-                self._stop(BadStep(self.iter, micro, batches[micro]), ", ".join(bad))
+                self._stop(NonFiniteStep(self.iter, micro, batches[micro]), ", ".join(bad))
         self._update(batches)
         totals: dict[str, Tensor] = {}
         for check in checks:  # its values are on the host by now
@@ -159,19 +159,20 @@ class Trainer(SimpleTrainer):
             with torch.autocast(self.device.type, self.precision, enabled=mixed):
                 return self.model(batch)
         except FloatingPointError as error:
-            self._stop(BadStep(self.iter, micro, batch), str(error), error)
+            self._stop(NonFiniteStep(self.iter, micro, batch), str(error), error)
 
-    def _stop(self, step: BadStep, reason: str, cause: Exception | None = None) -> NoReturn:
+    def _stop(self, step: NonFiniteStep, reason: str, cause: Exception | None = None) -> NoReturn:
         ids = ", ".join(str(item.get("image_id", "?")) for item in step.batch)
-        kept = ""
-        if self.keep_bad_step is not None:
+        saved = ""
+        if self.save_non_finite_step is not None:
             try:
-                kept = f" {self.keep_bad_step(step)} holds batch and weights for tools/replay.py."
+                path = self.save_non_finite_step(step)
+                saved = f" {path} holds batch and weights for tools/replay.py."
             except OutputError as error:
-                kept = f" Batch and weights could not be kept: {error}."
+                saved = f" Batch and weights could not be saved: {error}."
         raise NonFiniteLossError(
             f"iteration {step.iteration}, image ids {ids}: {reason}; training has stopped."
-            f"{kept} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
+            f"{saved} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
         ) from cause
 
     def _without_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
@@ -186,8 +187,9 @@ class Trainer(SimpleTrainer):
             norm = nn.utils.clip_grad_norm_(
                 self.model.parameters(), self.clip_grad["max_norm"], self.clip_grad["norm_type"]
             )
-            if not self.scaler.is_enabled():  # it leaves out such a step itself
-                step = BadStep(self.iter, len(batches) - 1, [x for batch in batches for x in batch])
+            if not self.scaler.is_enabled():  # the scaler skips such a step itself
+                images = [image for batch in batches for image in batch]
+                step = NonFiniteStep(self.iter, len(batches) - 1, images)
                 self.unread = FiniteCheck({"norm of the gradients": norm}), step
                 if not norm.is_cuda:
                     self._look_at_gradients()

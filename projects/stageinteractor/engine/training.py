@@ -17,14 +17,14 @@ from ..data.registration import training_images
 from ..errors import ConfigError
 from ..schema import require_keys
 from .backbone_weights import load_backbone_weights
-from .bad_step import BadStep, plain_batch
 from .best_metric import check_best_metric, report_missing
+from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
 from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
-from .ema import WeightAverage
+from .ema import ModelEMA
+from .evaluation import LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
 from .folder_lock import sole_training
-from .last_evaluation import LastEvaluation, Metrics
-from .run import build_model, build_optimizer, compile_decoder, distributed, run_evaluation
+from .non_finite_step import NonFiniteStep, plain_batch
 from .run_config import changes_since, refuse_what_no_resume_can_change, save_run_config
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
@@ -83,14 +83,12 @@ class Training:
         check_best_metric(cfg)
         self.model = build_model(cfg)
         optimizer = build_optimizer(cfg, self.model)
-        self.average = (
-            WeightAverage(self.model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
-        )
+        self.ema = ModelEMA(self.model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
         if cfg.train.get("compile"):
             for model in {self.model, self.evaluated}:
                 compile_decoder(model)
         self.trainer = Trainer(
-            distributed(self.model),
+            wrap_ddp(self.model),
             [],
             optimizer,
             amp=cfg.train.amp,
@@ -98,9 +96,9 @@ class Training:
             clip_grad=cfg.train.clip_grad,
             log_period=cfg.train.log_period,
             seed=cfg.train.seed,
-            keep_bad_step=self._keep_bad_step,
+            save_non_finite_step=self._save_non_finite_step,
         )
-        parts = {"ema": self.average.average} if self.average else {}
+        parts = {"ema": self.ema.average} if self.ema else {}
         folder = cfg.train.output_dir
         self.checkpointer = AtomicCheckpointer(self.model, folder, trainer=self.trainer, **parts)
         self.request = StopRequest()
@@ -108,14 +106,12 @@ class Training:
             self.checkpointer, **cfg.train.checkpointer, request=self.request
         )
         scheduler = hooks.LRScheduler(optimizer, instantiate(cfg.lr_multiplier, "lr_multiplier"))
-        self.trainer.register_hooks(
-            [hooks.IterationTimer(), scheduler, self.average, self.checkpoints]
-        )
+        self.trainer.register_hooks([hooks.IterationTimer(), scheduler, self.ema, self.checkpoints])
 
     @property
     def evaluated(self) -> nn.Module:
         """The model that evaluations look at."""
-        return self.average.model if self.average else self.model
+        return self.ema.model if self.ema else self.model
 
     def run(self, resume: bool) -> Metrics:
         """Train from the beginning or from the last checkpoint, and return the last metrics."""
@@ -164,8 +160,8 @@ class Training:
 
     def _begin(self) -> int:
         load_initial_weights(self.cfg, self.model)
-        if self.average is not None:
-            self.average.model.load_state_dict(self.model.state_dict())
+        if self.ema is not None:
+            self.ema.model.load_state_dict(self.model.state_dict())
         return 0
 
     def _hooks_after_checkpoint(
@@ -198,7 +194,7 @@ class Training:
             ]
         return after
 
-    def _keep_bad_step(self, step: BadStep) -> Path:
+    def _save_non_finite_step(self, step: NonFiniteStep) -> Path:
         rank, train = comm.get_rank(), self.cfg.train
         return self.checkpointer.write(
             f"non_finite_{step.iteration:07d}_rank{rank}",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from odd_json import ODD_CONTENTS, make_odd
 
-from stageinteractor.engine.last_evaluation import LastEvaluation
+from stageinteractor.engine.evaluation import LastEvaluation
 
 RESULT = {"bbox": {"AP": 12.5}}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 Batch = list[dict[str, Any]]
 
 
-class BadStep(NamedTuple):
+class NonFiniteStep(NamedTuple):
     """Which step it was, and what went in."""
 
     iteration: int

@@ -1,13 +1,14 @@
-"""Try the data nodes of a config before a training begins: what they refuse ends it hours later."""
+"""Checks of a config against its data set, before a training begins."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.data import transforms as T
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError
 
 from ..config import instantiate
@@ -15,6 +16,8 @@ from ..errors import ConfigError
 from ..randomness import random_by_key
 
 SIDES = 480, 640  # height and width of the image that augmentations are tried on
+CLASS_COUNTS = ("num_classes", "num_labels")  # ours and detrex's, and that of transformers
+WITHOUT = "backbone"  # a classifier's own classes may be named there
 SETS = {
     "dataloader.train.dataset.names": "train",
     "dataloader.test.dataset.names": "val",
@@ -64,3 +67,37 @@ def try_augmentations(augmentations: list[T.Augmentation | T.Transform], key: st
         except Exception as error:  # whatever it is, an image of a data set would raise it too
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ConfigError(f"{key}: an image of {SIDES[1]} x {SIDES[0]}: {reason}") from error
+
+
+def check_model_classes(cfg: DictConfig) -> None:
+    """Compare every number of classes in ``model`` with ``dataset.num_classes``, once resolved.
+
+    Raises:
+        ConfigError: one differs; the message names its key and the annotation file.
+    """
+    expected = cfg.dataset.num_classes
+    for key, count in _counts(OmegaConf.select(cfg, "model", default=None), "model"):
+        if count != expected:
+            raise ConfigError(
+                f"{key} is {count}, but {cfg.dataset.train.json} lists {expected} classes: leave "
+                f"it '${{dataset.num_classes}}'"
+            )
+
+
+def _counts(node: Any, key: str) -> Iterator[tuple[str, int]]:
+    """Yield the keys and values of all numbers of classes below a node."""
+    if isinstance(node, ListConfig):
+        for index in range(len(node)):
+            yield from _counts(_value(node, index), f"{key}.{index}")
+    if not isinstance(node, DictConfig):
+        return
+    for name in node:
+        value = _value(node, name)
+        if name in CLASS_COUNTS and isinstance(value, int):
+            yield f"{key}.{name}", value
+        elif name != WITHOUT:
+            yield from _counts(value, f"{key}.{name}")
+
+
+def _value(node: DictConfig | ListConfig, name: Any) -> Any:
+    return None if OmegaConf.is_missing(node, name) else node[name]

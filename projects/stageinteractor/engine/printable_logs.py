@@ -32,7 +32,7 @@ class PrintableMessages(logging.Filter):
 PRINTABLE = PrintableMessages()  # a handler takes the same filter once
 
 
-def print_safely(logger: logging.Logger) -> None:
+def escape_log_messages(logger: logging.Logger) -> None:
     """Let the handlers of a logger escape what a terminal would obey."""
     for handler in logger.handlers:
         handler.addFilter(PRINTABLE)

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from stageinteractor.engine.log_text import print_safely
+from stageinteractor.engine.printable_logs import escape_log_messages
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def logged():
         logger = logging.Logger(name)
         logger.addHandler(logging.StreamHandler(stream))
         for _ in range(2):  # once more changes nothing
-            print_safely(logger)
+            escape_log_messages(logger)
         logger.warning(message, *args)
         return stream.getvalue()
 

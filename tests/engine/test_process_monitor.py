@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from stageinteractor.engine import supervision
+from stageinteractor.engine import process_monitor
 from stageinteractor.engine.failure import Failure
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -19,8 +19,8 @@ CAREFUL = (
 )
 
 
-def supervised(*work, world_size=2, sent=()):
-    """Supervise processes, each a (function, *arguments); return the exit code."""
+def monitored(*work, world_size=2, sent=()):
+    """Monitor processes, each a (function, *arguments); return the exit code."""
     processes = [SPAWN.Process(target=function, args=args) for function, *args in work]
     pipes = [multiprocessing.Pipe(duplex=False) for _ in work]
     for index, failure in sent:
@@ -32,7 +32,7 @@ def supervised(*work, world_size=2, sent=()):
         return processes
 
     readers = [reader for reader, _ in pipes]
-    code = supervision.supervise(start, readers, range(len(work)), world_size)
+    code = process_monitor.monitor_processes(start, readers, range(len(work)), world_size)
     assert not any(process.is_alive() for process in processes)
     return code
 
@@ -45,8 +45,8 @@ def _quiet_imports(monkeypatch):
 
 @pytest.fixture
 def soon(monkeypatch):
-    monkeypatch.setattr(supervision, "GRACE", 0.5)
-    monkeypatch.setattr(supervision, "STOP_GRACE", 1.0)
+    monkeypatch.setattr(process_monitor, "GRACE", 0.5)
+    monkeypatch.setattr(process_monitor, "STOP_GRACE", 1.0)
 
 
 @pytest.fixture
@@ -65,29 +65,29 @@ def terminate():
 
 
 def test_all_end_well(capsys):
-    assert supervised((time.sleep, 0.1), (time.sleep, 0)) == 0
+    assert monitored((time.sleep, 0.1), (time.sleep, 0)) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_one_that_fails_ends_those_that_wait_for_it(soon, capsys):
-    assert supervised((time.sleep, 500), (os._exit, 7)) == 1
+    assert monitored((time.sleep, 500), (os._exit, 7)) == 1
     assert "error: rank 1 of 2: ended with exit code 7" in capsys.readouterr().err
 
 
 def test_one_that_is_killed_ends_those_that_hear_nothing(soon, capsys):
-    assert supervised((exec, DEAF), (signal.raise_signal, signal.SIGKILL)) == 1
+    assert monitored((exec, DEAF), (signal.raise_signal, signal.SIGKILL)) == 1
     assert "error: rank 1 of 2: ended by SIGKILL; the system may" in capsys.readouterr().err
 
 
 def test_one_that_has_told_why_but_does_not_end_is_killed(soon, capsys):
     failure = Failure(0, "photo.png cannot be read", 2, time=1.0)
-    assert supervised((exec, DEAF), (time.sleep, 500), sent=[(0, failure)]) == 2
+    assert monitored((exec, DEAF), (time.sleep, 500), sent=[(0, failure)]) == 2
     assert capsys.readouterr().err == "error: rank 0 of 2: photo.png cannot be read\n"
 
 
 def test_a_process_that_told_why_is_not_told_of_twice(soon, capsys):
     failure = Failure(1, "Traceback\nValueError: boom", time=1.0)
-    assert supervised((time.sleep, 0), (os._exit, 1), sent=[(1, failure)]) == 1
+    assert monitored((time.sleep, 0), (os._exit, 1), sent=[(1, failure)]) == 1
     told = capsys.readouterr().err
     assert told == "Traceback\nValueError: boom\nerror: rank 1 of 2 failed, see above\n"
 
@@ -95,24 +95,24 @@ def test_a_process_that_told_why_is_not_told_of_twice(soon, capsys):
 def test_a_signal_reaches_all_and_they_stop_as_they_like(terminate, capfd):
     before = signal.getsignal(signal.SIGTERM)
     terminate(3)
-    assert supervised((exec, CAREFUL), (exec, CAREFUL)) == 143
+    assert monitored((exec, CAREFUL), (exec, CAREFUL)) == 143
     assert capfd.readouterr().err == ""
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_processes_without_a_handler_are_stopped_too(terminate, capfd):
     terminate(3)
-    assert supervised((time.sleep, 500), (time.sleep, 500)) == 143
+    assert monitored((time.sleep, 500), (time.sleep, 500)) == 143
     assert capfd.readouterr().err == ""
 
 
 def test_a_second_signal_ends_even_those_that_hear_nothing(soon, terminate):
     terminate(3, 4)
-    assert supervised((exec, DEAF), (exec, DEAF)) == 143
+    assert monitored((exec, DEAF), (exec, DEAF)) == 143
 
 
 def test_a_connection_lost_because_of_a_signal_is_no_failure(terminate, capsys):
-    lost = Failure(0, "Traceback\nlost", follows=True, time=1.0)
+    lost = Failure(0, "Traceback\nlost", is_consequence=True, time=1.0)
     terminate(0.01)
-    assert supervised((time.sleep, 500), (time.sleep, 500), sent=[(0, lost)]) == 143
+    assert monitored((time.sleep, 500), (time.sleep, 500), sent=[(0, lost)]) == 143
     assert capsys.readouterr().err == ""

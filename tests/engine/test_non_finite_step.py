@@ -1,7 +1,7 @@
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from stageinteractor.engine.bad_step import model_batch, plain_batch
+from stageinteractor.engine.non_finite_step import model_batch, plain_batch
 from stageinteractor.engine.weights import read_checkpoint
 
 

@@ -1,0 +1,135 @@
+"""Evaluate a model on ``dataloader.test``, and keep the result for a resumed training."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import nn
+
+from ..config import instantiate
+from ..errors import DataError, StageInteractorError, one_line
+from ..files import atomic_write_text
+from ..json_files import is_value, read_json
+from .build import build_trained_model, compile_decoder
+from .run_config import save_run_config_if_none
+from .run_folder import find_checkpoint
+from .setup import check_settings, prepare
+from .stopping import StopRequest
+
+logger = logging.getLogger(__name__)
+Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}, as detectron2's evaluators return
+FILE = "last_evaluation.json"
+
+
+def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
+    """Evaluate a checkpoint; a run's config, checkpoints and metrics stay as they are.
+
+    Args:
+        cfg: as loaded and overridden.
+        checkpoint: what to evaluate; by default the last checkpoint of the output folder, or if
+            it has none ``train.init_checkpoint``.
+
+    Raises:
+        DataError: there is no checkpoint, or it does not hold all weights of the model.
+    """
+    check_settings(cfg)
+    checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)  # before a folder is made
+    prepare(cfg)
+    model = build_trained_model(cfg, checkpoint)
+    if comm.is_main_process():
+        save_run_config_if_none(cfg)
+    if cfg.train.get("compile"):
+        compile_decoder(model)
+    return run_evaluation(cfg, model)
+
+
+def run_evaluation(
+    cfg: DictConfig, model: nn.Module, request: StopRequest | None = None
+) -> Metrics:
+    """Evaluate a model on ``dataloader.test``; ranks other than 0 return an empty dict.
+
+    Args:
+        cfg: as loaded and overridden.
+        model: in its present state.
+        request: leave off when it asks for a stop.
+
+    Raises:
+        Stopped: it did.
+        DataError: an image cannot be read.
+    """
+    if comm.get_world_size() > 1:  # statistics of batches differ; those of rank 0 are saved
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+    evaluator = instantiate(cfg.dataloader.evaluator, "dataloader.evaluator")
+    loader: Any = instantiate(cfg.dataloader.test, "dataloader.test")
+    if request is not None:
+        loader = request.watch(loader)
+    try:
+        metrics = inference_on_dataset(model, loader, evaluator)
+    except StageInteractorError as error:  # from another process, with a traceback
+        raise type(error)(one_line(error)) from None
+    print_csv_format(metrics)
+    return metrics or {}
+
+
+class LastEvaluation:
+    """Evaluate, or take the result that an earlier part of this run left for the same weights.
+
+    Args:
+        output_dir: of the run.
+        resumed: iteration whose result may be taken: the training goes on from the weights that
+            it was evaluated with. None: all are evaluated.
+    """
+
+    def __init__(self, output_dir: str, resumed: int | None = None) -> None:
+        self.path = Path(output_dir) / FILE
+        self.results: Metrics = {}
+        self.earlier: Metrics | None = None
+        self.resumed = resumed
+        if resumed is not None and comm.is_main_process() and self.path.is_file():
+            self.earlier = _read(self.path, resumed)
+
+    def get(self, iteration: int, evaluate: Callable[[], Metrics]) -> Metrics:
+        """Return the result after an iteration; processes other than the first get an empty one.
+
+        Args:
+            iteration: trained ones, the last one's number.
+            evaluate: called by all processes or by none.
+        """
+        known = iteration == self.resumed and self.earlier is not None
+        if any(comm.all_gather(known)):
+            self.results = self.earlier or {}
+            return self.results
+        self.results = evaluate()
+        if comm.is_main_process():
+            content = {"iteration": iteration, "results": self.results}
+            atomic_write_text(self.path, json.dumps(content))
+        return self.results
+
+
+def _read(path: Path, iteration: int) -> Metrics | None:
+    """Return the results that a file holds for an iteration; a file that is odd holds none."""
+    advice = "the weights are evaluated again"
+    try:
+        content = read_json(path, dict, advice)
+    except DataError as error:
+        logger.warning("%s", error)
+        return None
+    if "iteration" not in content or not _are_metrics(content.get("results")):
+        logger.warning("%s: no iteration with numbers as its results; %s", path, advice)
+        return None
+    return content["results"] if content["iteration"] == iteration else None
+
+
+def _are_metrics(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(task, dict) and all(map(is_value, task.values())) for task in value.values()
+    )
