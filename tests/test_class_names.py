@@ -12,7 +12,7 @@ from PIL import Image
 from stageinteractor.class_names import ClassNames, set_class_names
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.data.registration import resolve_dataset
-from stageinteractor.prediction.classes import find_classes
+from stageinteractor.prediction.class_metadata import load_class_metadata
 
 ODD = [
     *("${oc.env:SECRET_TOKEN}", "${train.output_dir}", "${", "}", "???", "\\${a}", "\\\\${a}"),
@@ -72,7 +72,7 @@ def test_an_odd_name_comes_back_as_it_was(file: Path, name: str, monkeypatch):
     loaded = load_config(file)
     OmegaConf.resolve(loaded)
     assert list(loaded.dataset.class_names) == [name, "plain"]
-    assert find_classes(loaded).names == (name, "plain")
+    assert load_class_metadata(loaded).names == (name, "plain")
 
 
 @settings(deadline=None, max_examples=200)
@@ -100,7 +100,7 @@ def test_categories_of_a_data_set_keep_their_names(tmp_path: Path):
     resolve_dataset(cfg.dataset)
     assert cfg.dataset.class_names == names
     save_config(cfg, tmp_path / "config.yaml")
-    assert find_classes(load_config(tmp_path / "config.yaml")).names == tuple(names)
+    assert load_class_metadata(load_config(tmp_path / "config.yaml")).names == tuple(names)
 
 
 def test_names_are_a_sequence_of_texts():

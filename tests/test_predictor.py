@@ -21,7 +21,7 @@ from torch import nn
 from stageinteractor import Predictor
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.errors import ConfigError, DataError
-from stageinteractor.prediction import Classes
+from stageinteractor.prediction import ClassMetadata
 
 DEFORMABLE = "projects/stageinteractor/configs/demo/digits_in_photos_deformable_detr.py"
 
@@ -240,7 +240,7 @@ def test_neither_data_set_nor_backbone_weights_are_needed(run_copy, predictor, p
         cfg.dataset[split] = {"json": f"gone/{split}.json", "images": f"gone/{split}"}
     save_config(cfg, run_copy / "config.yaml")
     alone = Predictor.from_config(run_copy / "config.yaml", device="cpu")
-    assert alone.classes == Classes(("disc", "square", "bar"))
+    assert alone.classes == ClassMetadata(("disc", "square", "bar"))
     assert equal(alone(photo), predictor(photo))
 
 

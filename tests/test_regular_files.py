@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from tally import count_fault
 
-from stageinteractor.checkpoint.pinned import sha256_of
 from stageinteractor.checkpoint.pretrained import read_tensors
+from stageinteractor.checkpoint.verified_download import sha256_of
 from stageinteractor.data.checks import check_dataset
 from stageinteractor.data.checks.image_files import read_image_file
 from stageinteractor.data.coco_format import read_coco

@@ -20,7 +20,7 @@ from pathlib import Path
 from stageinteractor import Predictor
 from stageinteractor.command_line import add_trust_option, command, sigterm_as_exit
 from stageinteractor.prediction import find_sources, predict_all
-from stageinteractor.prediction.outputs import FORMATS, Outputs
+from stageinteractor.prediction.result_files import FORMATS, ResultFiles
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     sources = find_sources(args.inputs, leave_out=args.output)
     inputs = [args.config_file, *filter(None, [args.weights])]
-    outputs = Outputs(args.output, args.format, sources, inputs)
+    outputs = ResultFiles(args.output, args.format, sources, inputs)
     predictor = load_predictor(args, args.min_score)
     sinks = outputs.sinks(predictor.classes)
     with sigterm_as_exit():

@@ -28,7 +28,7 @@ from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
 from .engine.weights import load_all_weights
 from .errors import ConfigError
-from .prediction.classes import Classes, find_classes
+from .prediction.class_metadata import ClassMetadata, load_class_metadata
 from .prediction.inputs import PredictorInput, as_image, check_batch
 from .schema import check_config
 
@@ -54,13 +54,13 @@ class Predictor:
         *,
         augmentations: Sequence[T.Augmentation | T.Transform] = (),
         image_format: str = "RGB",
-        classes: Classes | None = None,
+        classes: ClassMetadata | None = None,
         min_score: float = 0.0,
     ) -> None:
         self.model = model.eval()
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
-        self.classes = classes or Classes()
+        self.classes = classes or ClassMetadata()
         self.min_score = min_score
 
     @classmethod
@@ -94,7 +94,7 @@ class Predictor:
             cfg, file = load_config(config, trust=trust_config), config
         check_config(cfg)
         checkpoint = weights or find_checkpoint(cfg, file)
-        classes = find_classes(cfg)
+        classes = load_class_metadata(cfg)
         if classes.names and "dataset" in cfg:
             cfg.dataset.num_classes = len(classes.names)
         mapper = _test_mapper(cfg)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
-from host_copies import HostCopies, without_autocast
+from device_to_host import HostCopies, without_autocast
 from torch import Tensor
 
 from stageinteractor import get_config

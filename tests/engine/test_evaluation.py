@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from odd_json import ODD_CONTENTS, make_odd
+from malformed_json import ODD_CONTENTS, make_odd
 
 from stageinteractor.engine.evaluation import LastEvaluation
 

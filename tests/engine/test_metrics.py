@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from odd_json import ODD_FILES, make_odd
+from malformed_json import ODD_FILES, make_odd
 
 from stageinteractor.engine.metrics import KEPT, MetricStorage, forget_metrics_from
 

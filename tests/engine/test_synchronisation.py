@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-from host_copies import HostCopies, without_autocast
+from device_to_host import HostCopies, without_autocast
 
 from stageinteractor.config import instantiate
 from stageinteractor.engine.optim import ClampedAdamW

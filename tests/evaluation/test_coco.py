@@ -14,7 +14,7 @@ import torch
 from coco_sets import BOTH, CATEGORIES, random_set, twelve_numbers
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
-from host_copies import HostCopies
+from device_to_host import HostCopies
 from omegaconf import OmegaConf
 
 from stageinteractor.data.coco_format import CocoSet

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from odd_json import ODD_FILES, make_odd
+from malformed_json import ODD_FILES, make_odd
 
 from stageinteractor.errors import DataError
 from stageinteractor.evaluation.evaluated_set import (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from odd_json import ODD_FILES, make_odd
+from malformed_json import ODD_FILES, make_odd
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.errors import DataError

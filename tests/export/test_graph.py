@@ -5,7 +5,7 @@ import pytest
 import timm.layers.padding
 import torch
 from torch import Tensor, nn
-from tracing import needs_tracer
+from tracer_mark import needs_tracer
 
 from stageinteractor.criterion import AnchorLoss
 from stageinteractor.errors import ConfigError

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tracing import needs_tracer
+from tracer_mark import needs_tracer
 
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.export import DisagreementError, export_detector, pipeline

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from host_copies import HostCopies, without_autocast
+from device_to_host import HostCopies, without_autocast
 from integrations.cases import HOSTS, case_of
 from integrations.checks import class_keys, names_of, pairs_of, stages_of, wanted_class_losses
 from integrations.reference import Rule as Wanted

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from host_copies import HostCopies, without_autocast
+from device_to_host import HostCopies, without_autocast
 from integrations.toy_hosts import FocalHost
 from scipy.optimize import linear_sum_assignment
 

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from stageinteractor import Predictor
-from stageinteractor.prediction import Classes
+from stageinteractor.prediction import ClassMetadata
 
 
 def instances(width: int, height: int, score: float = 0.8) -> Instances:
@@ -34,7 +34,7 @@ class HalfAndWhole(nn.Module):
 @pytest.fixture
 def predictor() -> Predictor:
     """A predictor whose model looks at nothing but the size of an image."""
-    return Predictor(HalfAndWhole(), classes=Classes(("cat", "dog"), (17, 18)))
+    return Predictor(HalfAndWhole(), classes=ClassMetadata(("cat", "dog"), (17, 18)))
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from stageinteractor.errors import DataError
-from stageinteractor.prediction import Classes, Frame
+from stageinteractor.prediction import ClassMetadata, Frame
 from stageinteractor.prediction.drawing import SMALLEST, draw_detections
 from stageinteractor.prediction.sinks import csv_file, image_folder, json_file
 from stageinteractor.printable_text import encodable, printable
 from stageinteractor.visualization.boxes import class_color
 
-CLASSES = Classes(("cat", "dog"), (17, 18))
+CLASSES = ClassMetadata(("cat", "dog"), (17, 18))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_json_without_detections_is_an_empty_list(tmp_path: Path, gray, found):
 
 
 def test_csv_has_a_row_a_detection(tmp_path: Path, frames, found):
-    classes = Classes(("cat", 'a "large", dog'))
+    classes = ClassMetadata(("cat", 'a "large", dog'))
     write_all(csv_file(tmp_path / "out.csv", classes), frames, found)
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -134,7 +134,7 @@ ODD_NAMES = [os.fsdecode(b"caf\xe9.png"), "\x1b[2J.png", "a\nb.png", "車.png", 
 
 @pytest.mark.parametrize("text", ODD_NAMES)
 def test_odd_names_leave_valid_files(tmp_path: Path, gray, found, text: str):
-    classes = Classes((text, text))
+    classes = ClassMetadata((text, text))
     write_all(json_file(tmp_path / "out.json", classes), [Frame(text, gray())], found)
     write_all(csv_file(tmp_path / "out.csv", classes), [Frame(text, gray())], found)
     result = json.loads((tmp_path / "out.json").read_bytes())[0]
@@ -147,7 +147,9 @@ def test_odd_names_leave_valid_files(tmp_path: Path, gray, found, text: str):
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_csv_texts_are_no_formulas(tmp_path: Path, gray, found, text: str):
-    write_all(csv_file(tmp_path / "out.csv", Classes((text, text))), [Frame(text, gray())], found)
+    write_all(
+        csv_file(tmp_path / "out.csv", ClassMetadata((text, text))), [Frame(text, gray())], found
+    )
     with (tmp_path / "out.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert row["class"] == row["file_name"] == printable(f"'{text}")
@@ -165,7 +167,7 @@ def test_csv_numbers_stay_numbers(tmp_path: Path, gray, found):
 
 @pytest.mark.parametrize("text", ODD_NAMES)
 def test_odd_class_names_can_be_drawn(gray, found, text: str):
-    assert draw_detections(gray(), found(40, 30), Classes((text, text))).size == (640, 480)
+    assert draw_detections(gray(), found(40, 30), ClassMetadata((text, text))).size == (640, 480)
 
 
 # Ended early

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from stageinteractor.errors import DataError, MissingDependencyError
-from stageinteractor.prediction import Classes, Frame, find_sources, predict_all
+from stageinteractor.prediction import ClassMetadata, Frame, find_sources, predict_all
 from stageinteractor.prediction.sinks import image_folder
 from stageinteractor.prediction.video import VideoFile, Webcam, require_cv2, video_folder
 
-CLASSES = Classes(("cat", "dog"))
+CLASSES = ClassMetadata(("cat", "dog"))
 
 
 def read(path: Path) -> tuple[list[np.ndarray], float]:

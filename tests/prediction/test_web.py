@@ -24,7 +24,7 @@ def png(level: int = 90) -> bytes:
 def page(predictor, monkeypatch):
     """The page as it is when it was just opened."""
     monkeypatch.setattr(web, "_served", [(predictor, 0.3)])
-    script = web.__file__.replace("web.py", "page.py")
+    script = web.__file__.replace("web.py", "web_page.py")
     return AppTest.from_file(script, default_timeout=60).run()
 
 

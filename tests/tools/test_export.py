@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tracing import needs_tracer
+from tracer_mark import needs_tracer
 
 from stageinteractor.config import apply_overrides, instantiate, load_config, save_config
 

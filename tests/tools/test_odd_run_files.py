@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from odd_json import make_odd
+from malformed_json import make_odd
 from PIL import Image
 
 from stageinteractor.engine.replay import Replay

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from . import resnet_names, swin_names
-from .tensor_faults import tensor_fault
+from .tensor_checks import tensor_problem
 
 State = Mapping[str, Tensor]
 Parts = tuple[tuple[str, str], ...]
@@ -137,7 +137,7 @@ def _rename_all(
             faults["unknown"].append(str(name))
         elif not isinstance(value, Tensor):
             faults["no tensors"].append(name)
-        elif fault := tensor_fault(value):
+        elif fault := tensor_problem(value):
             faults["unfit tensors"].append(f"{name} {fault}")
         elif new in before:
             faults["the same parameter"].append(f"{before[new]} and {name}")

@@ -20,10 +20,10 @@ import torchvision
 
 from ..errors import DataError
 from ..files import atomic_path
-from .pinned import download, require_sha256, sha256_of
 from .resnet_names import from_torchvision
-from .tensors import Weights, read_tensors
 from .timm_weights import create_with_weights
+from .verified_download import download, require_sha256, sha256_of
+from .weight_files import Weights, read_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .tensors import Weights, read_tensors
+from .weight_files import Weights, read_tensors
 
 
 def create_with_weights(name: str, path: str | os.PathLike[str], **options: Any) -> Any:

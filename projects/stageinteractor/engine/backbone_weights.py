@@ -8,7 +8,7 @@ import re
 
 from torch import nn
 
-from ..checkpoint.tensors import read_tensors
+from ..checkpoint.weight_files import read_tensors
 from ..errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
-from ..checkpoint.tensor_faults import storage_fault
+from ..checkpoint.tensor_checks import storage_problem
 from ..data.image_io import MAX_PIXELS
 from ..errors import DataError
 from .non_finite_step import Batch, model_batch
@@ -115,7 +115,7 @@ def _has_rows(value: Any, row: tuple[int, ...]) -> TypeGuard[Tensor]:
 
 def _is_dense(value: Any) -> TypeGuard[Tensor]:
     """Tell whether a value is a tensor of the ordinary layout, with real values."""
-    return isinstance(value, Tensor) and not (storage_fault(value) or value.is_complex())
+    return isinstance(value, Tensor) and not (storage_problem(value) or value.is_complex())
 
 
 def _is_count(value: Any) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.tensor_faults import storage_fault
-from ..checkpoint.tensors import why_unreadable
+from ..checkpoint.tensor_checks import storage_problem
+from ..checkpoint.weight_files import why_unreadable
 from ..errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLik
         UnusableTensorError: it is sparse, nested, quantised, complex or without data; it has NaN or
             infinite values.
     """
-    fault = storage_fault(value)
+    fault = storage_problem(value)
     if fault is None and value.is_complex() and not own.is_complex():
         fault = "is a complex tensor"
     if fault:

@@ -4,13 +4,13 @@
 hands both to sinks (`sinks`, `video`). ``tools/demo.py`` is the command line of this package.
 """
 
-from .classes import Classes
+from .class_metadata import ClassMetadata
 from .frames import Frame, Source
-from .run import Summary, predict_all
+from .inference import Summary, predict_all
 from .sources import ImageFiles, find_sources
 
 __all__ = [
-    "Classes",
+    "ClassMetadata",
     "Frame",
     "ImageFiles",
     "Source",

@@ -6,13 +6,13 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from ..visualization.boxes import DrawnBox, draw_boxes
-from .classes import Classes
+from .class_metadata import ClassMetadata
 
 SMALLEST = 640  # pixels of the long side; smaller pictures are enlarged, so that texts fit
 
 
 def draw_detections(
-    picture: Image.Image, found: Instances, classes: Classes, largest: int | None = None
+    picture: Image.Image, found: Instances, classes: ClassMetadata, largest: int | None = None
 ) -> Image.Image:
     """Return a copy of a picture, enlarged if it is small, with boxes, classes and scores.
 

@@ -22,7 +22,7 @@ from ..errors import DataError, OutputError
 from ..files import atomic_path
 from ..output_folder import OutputFolder
 from ..printable_text import encodable, printable
-from .classes import Classes
+from .class_metadata import ClassMetadata
 from .drawing import detections, draw_detections
 from .frames import Frame
 
@@ -35,7 +35,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell that a spreadsheet eva
 
 @contextmanager
 def image_folder(
-    folder: str | Path | OutputFolder, classes: Classes, frames: bool = True
+    folder: str | Path | OutputFolder, classes: ClassMetadata, frames: bool = True
 ) -> Iterator[Write]:
     """Draw every image to a file of the same name.
 
@@ -89,7 +89,7 @@ def _save(picture: Image.Image, folder: str | Path | OutputFolder, name: str) ->
 
 
 @contextmanager
-def json_file(path: str | Path, classes: Classes) -> Iterator[Write]:
+def json_file(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     """Write COCO's results format, a list of detections with "bbox" as (x, y, width, height).
 
     COCO's own keys are followed by "file_name", "category" and, in videos, "frame".
@@ -119,7 +119,7 @@ def json_file(path: str | Path, classes: Classes) -> Iterator[Write]:
 
 
 @contextmanager
-def csv_file(path: str | Path, classes: Classes) -> Iterator[Write]:
+def csv_file(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     """Write a table of `COLUMNS`, a row a detection; boxes in pixels, frames counted from 0."""
     with _growing_file(path, _csv_rows([COLUMNS]), "") as append:
 

@@ -19,7 +19,7 @@ from ..data.image_io import MAX_PIXELS
 from ..errors import DataError, MissingDependencyError
 from ..files import atomic_path
 from ..output_folder import OutputFolder
-from .classes import Classes
+from .class_metadata import ClassMetadata
 from .drawing import draw_detections
 from .frames import USUAL_FPS, Frame
 from .sinks import Write, path_in
@@ -178,7 +178,7 @@ def _interrupted() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def video_folder(folder: str | Path | OutputFolder, classes: Classes) -> Iterator[Write]:
+def video_folder(folder: str | Path | OutputFolder, classes: ClassMetadata) -> Iterator[Write]:
     """Draw the frames of every video to a video of the same name; other pictures are passed over.
 
     A webcam's frames are repeated, so that the video is as long as it took.

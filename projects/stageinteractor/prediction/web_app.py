@@ -8,7 +8,7 @@ from streamlit.starlette import App
 from stageinteractor.prediction.web_server import LocalNamesOnly, forgetting_sessions
 
 app = App(
-    Path(__file__).with_name("page.py"),
+    Path(__file__).with_name("web_page.py"),
     middleware=[Middleware(LocalNamesOnly)],
     lifespan=forgetting_sessions,
 )

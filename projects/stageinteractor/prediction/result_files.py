@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from ..errors import ConfigError
 from ..output_folder import OutputFolder
-from .classes import Classes
+from .class_metadata import ClassMetadata
 from .frames import Source
 from .sinks import (
     DRAWN_IMAGES,
@@ -25,7 +25,7 @@ FORMATS = ("pictures", "video", "json", "csv")
 TABLES = {"json": "detections.json", "csv": "detections.csv"}
 
 
-class Outputs:
+class ResultFiles:
     """The files of a prediction, checked before it begins.
 
     Args:
@@ -71,7 +71,7 @@ class Outputs:
             self.drawn_videos.check(map(video_name, self.videos))
         self.folder.check(TABLES[table] for table in TABLES if table in self.formats)
 
-    def sinks(self, classes: Classes) -> dict[str, AbstractContextManager[Write]]:
+    def sinks(self, classes: ClassMetadata) -> dict[str, AbstractContextManager[Write]]:
         """Return what writes the files, by their place."""
         sinks: dict[str, AbstractContextManager[Write]] = {}
         if "pictures" in self.formats:

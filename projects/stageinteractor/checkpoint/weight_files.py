@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..regular_files import UnsuitableFileError, require_regular_file
-from .tensor_faults import tensor_fault
+from .tensor_checks import tensor_problem
 
 Weights = dict[str, Tensor]
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # in the order timm looks
@@ -38,7 +38,7 @@ def read_tensors(path: str | os.PathLike[str]) -> Weights:
     if not weights:
         raise DataError(f"{path}: holds no named tensors")
     for name, value in weights.items():
-        if fault := tensor_fault(value):
+        if fault := tensor_problem(value):
             raise DataError(f"{path}: the tensor {name} {fault}")
     return weights
 

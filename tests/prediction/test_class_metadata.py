@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from stageinteractor.prediction.classes import Classes, find_classes
+from stageinteractor.prediction.class_metadata import ClassMetadata, load_class_metadata
 
 CATEGORIES = [{"id": 40, "name": "bar"}, {"id": 3, "name": "disc"}]
 
@@ -20,23 +20,23 @@ def config(tmp_path: Path, names, files: bool = True):
 
 
 def test_names_and_ids_of_the_annotation_file_in_the_order_of_the_classes(tmp_path: Path):
-    wanted = Classes(("disc", "bar"), (3, 40))
-    assert find_classes(config(tmp_path, None)) == wanted
-    assert find_classes(config(tmp_path, ["disc", "bar"])) == wanted
+    wanted = ClassMetadata(("disc", "bar"), (3, 40))
+    assert load_class_metadata(config(tmp_path, None)) == wanted
+    assert load_class_metadata(config(tmp_path, ["disc", "bar"])) == wanted
 
 
 def test_names_without_annotation_file(tmp_path: Path):
-    classes = find_classes(config(tmp_path, ["disc", "bar"], files=False))
-    assert classes == Classes(("disc", "bar"))
+    classes = load_class_metadata(config(tmp_path, ["disc", "bar"], files=False))
+    assert classes == ClassMetadata(("disc", "bar"))
     assert [classes.category_id(index) for index in (0, 1)] == [1, 2]
 
 
 def test_an_annotation_file_with_other_classes_than_those_trained_is_not_used(tmp_path: Path):
-    assert find_classes(config(tmp_path, ["cat", "dog"])) == Classes(("cat", "dog"))
+    assert load_class_metadata(config(tmp_path, ["cat", "dog"])) == ClassMetadata(("cat", "dog"))
 
 
 def test_classes_that_nobody_knows_have_a_number_for_a_name(tmp_path: Path):
-    classes = find_classes(config(tmp_path, None, files=False))
-    assert classes == Classes() == find_classes(OmegaConf.create({"model": {}}))
+    classes = load_class_metadata(config(tmp_path, None, files=False))
+    assert classes == ClassMetadata() == load_class_metadata(OmegaConf.create({"model": {}}))
     assert classes.name(3) == "class 3" and classes.category_id(3) == 4
-    assert Classes(("cat",)).name(0) == "cat" and Classes(("cat",)).name(1) == "class 1"
+    assert ClassMetadata(("cat",)).name(0) == "cat" and ClassMetadata(("cat",)).name(1) == "class 1"

@@ -11,7 +11,7 @@ from ..data.coco_format import CocoSet, read_coco
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassMetadata:
     """What class indices mean; an index without an entry still has a name and an id.
 
     Args:
@@ -31,7 +31,7 @@ class Classes:
         return self.category_ids[index] if index < len(self.category_ids) else index + 1
 
 
-def find_classes(cfg: DictConfig) -> Classes:
+def load_class_metadata(cfg: DictConfig) -> ClassMetadata:
     """Look the classes up: in ``dataset.class_names``, and in the annotation file if it is here.
 
     A run's ``config.yaml`` holds the names, so neither annotation files nor images are needed; the
@@ -45,8 +45,8 @@ def find_classes(cfg: DictConfig) -> Classes:
     coco_set = _annotations(cfg)
     if coco_set is not None and names in (None, tuple(coco_set.class_names)):
         ids = tuple(category["id"] for category in coco_set.categories)
-        return Classes(tuple(coco_set.class_names), ids)
-    return Classes(names or ())
+        return ClassMetadata(tuple(coco_set.class_names), ids)
+    return ClassMetadata(names or ())
 
 
 def _annotations(cfg: DictConfig) -> CocoSet | None:

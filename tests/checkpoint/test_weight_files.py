@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tally import count_fault
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict
-from stageinteractor.checkpoint.tensors import read_tensors
+from stageinteractor.checkpoint.weight_files import read_tensors
 from stageinteractor.errors import DataError
 
 WEIGHTS = {"conv.weight": torch.ones(2, 3), "conv.steps": torch.tensor(4)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def storage_fault(value: Tensor) -> str | None:
+def storage_problem(value: Tensor) -> str | None:
     """Return why the values of a tensor are not plain numbers in memory, or None."""
     if value.is_meta:
         return "is without data (on the meta device)"
@@ -17,9 +17,9 @@ def storage_fault(value: Tensor) -> str | None:
     return "is a quantised tensor" if value.is_quantized else None
 
 
-def tensor_fault(value: Tensor) -> str | None:
+def tensor_problem(value: Tensor) -> str | None:
     """Return why weights cannot be taken from a tensor, or None."""
-    if fault := storage_fault(value):
+    if fault := storage_problem(value):
         return fault
     if value.is_floating_point() and not value.to(torch.float64).isfinite().all():
         return "has values that are not finite"
