@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from stageinteractor.command_line import command, show
-from stageinteractor.visualization.report import compare_runs, write_report
+from stageinteractor.visualization.run_report import compare_runs, write_report
 
 
 @command

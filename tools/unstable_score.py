@@ -34,7 +34,7 @@ from stageinteractor.visualization.assignment import (
     plot_stability,
     stability_table,
 )
-from stageinteractor.visualization.names import names_of_runs
+from stageinteractor.visualization.run_names import run_names
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -79,7 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     weights = args.weights or [None] * len(args.config_file)
-    names = names_of_runs(args.weights or args.config_file)
+    names = run_names(args.weights or args.config_file)
     found: dict[str, Stability] = {}
     output = OutputFolder(args.output) if args.output else None
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):

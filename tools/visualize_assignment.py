@@ -31,8 +31,8 @@ from stageinteractor.visualization.assignment import (
     collect_assignment,
     draw_anchors,
     draw_panels,
-    observed_anchors,
     plot_summary,
+    recorded_anchors,
     summarize,
     write_page,
 )
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     items = []
     taken = {"statistics"}  # names of pictures
     for item in tqdm(inputs, unit="image"):
-        with observed_anchors(model) as anchors:
+        with recorded_anchors(model) as anchors:
             (found,) = collect_assignment(model, [item])
         stem = Path(found.name).stem
         while taken & {stem, f"{stem}_anchors"}:  # files of one name in two folders

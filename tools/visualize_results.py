@@ -23,7 +23,7 @@ from stageinteractor.command_line import add_trust_option, command, show
 from stageinteractor.errors import DataError
 from stageinteractor.output_folder import OutputFolder
 from stageinteractor.visualization.convergence import plot_convergence, read_runs
-from stageinteractor.visualization.results import (
+from stageinteractor.visualization.error_analysis import (
     RESULTS_FILE,
     read_detections,
     read_run,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stageinteractor.config import load_config
-from stageinteractor.visualization.results import read_run
+from stageinteractor.visualization.error_analysis import read_run
 
 SETTINGS = ["train.max_iter=2", "train.eval_period=0", "model.decoder.num_stages=1"]
 KEPT = ("config.yaml", "metrics.json", "last_evaluation.json", "last_checkpoint")

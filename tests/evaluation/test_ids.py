@@ -18,11 +18,11 @@ from stageinteractor.data.registration import resolve_dataset
 from stageinteractor.errors import DataError
 from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
-from stageinteractor.evaluation.confusion import confusion_matrix
+from stageinteractor.evaluation.coco_results import read_results
+from stageinteractor.evaluation.confusion_matrix import confusion_matrix
 from stageinteractor.evaluation.duplicates import duplicates_per_object
-from stageinteractor.evaluation.errors_by_kind import class_equality, count_kinds, find_errors
-from stageinteractor.evaluation.results import read_results
-from stageinteractor.evaluation.suppression import suppress
+from stageinteractor.evaluation.error_types import class_equality, classify_detections, count_types
+from stageinteractor.evaluation.nms import apply_nms
 
 Json = dict[str, Any]
 NUMBERS = {
@@ -136,7 +136,7 @@ def test_counts_of_errors_do_not_depend_on_ids(small: Any, categories: list[int]
     coco_set, results, _ = small
     other, moved = with_ids(coco_set, results, TEXTS["mixed"], categories)
     sorts = [
-        [count_kinds(each) for each in find_errors(*pair, 0.0).values()]
+        [count_types(each) for each in classify_detections(*pair, 0.0).values()]
         for pair in ((coco_set, results), (other, moved))
     ]
     assert sorts[0] == sorts[1]
@@ -157,8 +157,8 @@ def test_categories_are_equal_only_to_themselves(ids: list[int]):
 def test_nms_does_not_depend_on_ids(small: Any, categories: list[int]):
     coco_set, results, _ = small
     _, moved = with_ids(coco_set, results, TEXTS["mixed"], categories)
-    expected = suppress([each | {"position": i} for i, each in enumerate(results)], 0.3)
-    left = suppress([each | {"position": i} for i, each in enumerate(moved)], 0.3)
+    expected = apply_nms([each | {"position": i} for i, each in enumerate(results)], 0.3)
+    left = apply_nms([each | {"position": i} for i, each in enumerate(moved)], 0.3)
     assert len(results) > len(left)
     assert [each["position"] for each in left] == [each["position"] for each in expected]
 

@@ -10,8 +10,8 @@ from malformed_json import ODD_FILES, make_odd
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.errors import DataError
+from stageinteractor.evaluation.coco_results import read_results
 from stageinteractor.evaluation.measures import read_measures
-from stageinteractor.evaluation.results import read_results
 from stageinteractor.visualization.curves import plot_curves, read_metrics
 
 SET = CocoSet("val.json", [{"id": 3}], [], [{"id": 7, "name": "cat"}])

@@ -15,7 +15,7 @@ from stageinteractor.prediction import ClassMetadata, Frame
 from stageinteractor.prediction.drawing import SMALLEST, draw_detections
 from stageinteractor.prediction.sinks import csv_file, image_folder, json_file
 from stageinteractor.printable_text import encodable, printable
-from stageinteractor.visualization.boxes import class_color
+from stageinteractor.visualization.box_drawing import class_color
 
 CLASSES = ClassMetadata(("cat", "dog"), (17, 18))
 

@@ -17,8 +17,8 @@ def nothing_in(name: str) -> ImageAssignment:
     return ImageAssignment(
         name=name,
         picture=np.zeros((20, 30, 3), dtype=np.uint8),
-        object_boxes=torch.zeros(0, 4),
-        object_labels=torch.zeros(0, dtype=torch.long),
+        gt_boxes=torch.zeros(0, 4),
+        gt_classes=torch.zeros(0, dtype=torch.long),
         boxes=torch.zeros(2, 2, 4),
         scores=torch.zeros(2, 2, 10),
         matches=torch.full((2, 2), -1),
@@ -35,7 +35,7 @@ def test_no_picture_is_written_over_another(load_tool, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "build_trained_model", lambda cfg, weights: None)
     monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(nothing_in, batch))
     found = ImageAnchors(torch.zeros(1, 4), torch.ones(1), {16: torch.zeros(0, 4)})
-    monkeypatch.setattr(tool, "observed_anchors", lambda model: nullcontext([found]))
+    monkeypatch.setattr(tool, "recorded_anchors", lambda model: nullcontext([found]))
     arguments = ["--config-file", str(DEMO), "--output", str(tmp_path), "train.device=cpu"]
     assert tool.main([*arguments, "dataset.class_names=[zero]"]) == 0
     assert {path.name for path in tmp_path.glob("[!.]*")} == {

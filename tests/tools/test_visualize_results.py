@@ -45,19 +45,19 @@ def detection(image: int, category: int, box: list[float], score: float) -> dict
 CAT, DOG = [4, 4, 20, 20], [32, 10, 20, 20]
 RESULTS = [
     detection(1, 7, CAT, 0.9),
-    detection(1, 7, [4, 4, 20, 18], 0.8),  # duplicate
-    detection(1, 7, DOG, 0.7),  # wrong class
-    detection(2, 7, [4, 4, 20, 8], 0.6),  # poor localisation; the dog of image 2 is missed
+    detection(1, 7, [4, 4, 20, 18], 0.8),  # Dupe
+    detection(1, 7, DOG, 0.7),  # Cls
+    detection(2, 7, [4, 4, 20, 8], 0.6),  # Loc; the dog of image 2 is missed
     detection(3, 7, CAT, 0.1),  # all of image 3 is missed, unless 0.1 is enough
 ]
 COUNTS = {
     "correct": 1,
-    "duplicate": 1,
-    "wrong_class": 1,
-    "poor_localisation": 1,
-    "both_wrong": 0,
-    "background": 0,
-    "missed": 3,
+    "Dupe": 1,
+    "Cls": 1,
+    "Loc": 1,
+    "Both": 0,
+    "Bkg": 0,
+    "Miss": 3,
 }
 
 
@@ -113,24 +113,19 @@ def listed(folder: Path) -> set[str]:
 
 
 def rows(output: str) -> dict[str, str]:
-    """Numbers of the printed table by kind."""
-    kinds = {kind.replace("_", " "): kind for kind in COUNTS}
-    found = {}
-    for line in output.splitlines():
-        for told, kind in kinds.items():
-            if line.startswith(told + "  "):
-                found[kind] = line.removeprefix(told).split()[0]
-    return found
+    """Counts of the printed table by error type."""
+    cells = [line.split() for line in output.splitlines()]
+    return {row[0]: row[1] for row in cells if row and row[0] in COUNTS}
 
 
 def test_results_file_of_any_detector(call: Call, files: dict[str, Path]):
     code, output, _ = call(*options(files))
     assert code == 0
-    assert {kind: int(number) for kind, number in rows(output).items()} == COUNTS
+    assert {name: int(number) for name, number in rows(output).items()} == COUNTS
     assert "3 images, 6 objects, 4 detections with a score of at least 0.3" in output
     assert "dog for cat (1)" in output
     assert "25.0 % of detections" in output and "50.0 % of objects" in output
-    sheets = {f"{kind}.jpg" for kind, n in COUNTS.items() if n and kind != "correct"}
+    sheets = {f"errors_{name}.jpg" for name, n in COUNTS.items() if n and name != "correct"}
     written = listed(files["--output"])
     assert written == PLOTS | sheets | {"errors.json"}
 
@@ -138,8 +133,8 @@ def test_results_file_of_any_detector(call: Call, files: dict[str, Path]):
 def test_counts_are_kept_as_json(call: Call, files: dict[str, Path]):
     call(*options(files))
     kept = json.loads((files["--output"] / "errors.json").read_text())
-    assert kept["kinds"] == COUNTS
-    assert kept["classes"]["dog"] == dict.fromkeys(COUNTS, 0) | {"missed": 2}
+    assert kept["types"] == COUNTS
+    assert kept["classes"]["dog"] == dict.fromkeys(COUNTS, 0) | {"Miss": 2}
     assert kept["confusion"] == {
         "classes": ["cat", "dog"],
         "counts": [[1, 0, 2], [1, 0, 2], [2, 0, 0]],
@@ -151,24 +146,26 @@ def test_counts_are_kept_as_json(call: Call, files: dict[str, Path]):
 
 def test_threshold_and_number_of_images_can_be_chosen(call: Call, files: dict[str, Path]):
     output = call(*options(files), "--min-score", 0.1, "--count", 1)[1]
-    assert rows(output)["correct"] == "2" and rows(output)["missed"] == "2"
-    with Image.open(files["--output"] / "missed.jpg") as one:
+    assert rows(output)["correct"] == "2" and rows(output)["Miss"] == "2"
+    with Image.open(files["--output"] / "errors_Miss.jpg") as one:
         height = one.height
     call(*options(files), "--min-score", 0.1)
-    with Image.open(files["--output"] / "missed.jpg") as two:
+    with Image.open(files["--output"] / "errors_Miss.jpg") as two:
         assert two.width > one.width and two.height == height
 
 
-def test_sheet_of_an_error_that_is_gone_goes_too(call: Call, files: dict[str, Path]):
+def test_sheet_of_an_error_type_that_is_gone_is_removed(call: Call, files: dict[str, Path]):
     call(*options(files))
-    assert (files["--output"] / "duplicate.jpg").is_file()
+    assert (files["--output"] / "errors_Dupe.jpg").is_file()
     files["--results"].write_text(json.dumps(RESULTS[:1]))
     call(*options(files))
-    assert not (files["--output"] / "duplicate.jpg").exists()
+    assert not (files["--output"] / "errors_Dupe.jpg").exists()
 
 
-@pytest.mark.parametrize("name", ["background.jpg", "missed.jpg", "errors.json", "confusion.png"])
-def test_a_file_of_the_users_own_stays(call: Call, files: dict[str, Path], name: str):
+@pytest.mark.parametrize(
+    "name", ["errors_Bkg.jpg", "errors_Miss.jpg", "errors.json", "confusion.png"]
+)
+def test_files_of_the_user_are_not_replaced(call: Call, files: dict[str, Path], name: str):
     own = files["--output"] / name
     own.parent.mkdir()
     own.write_text("the user's own")
@@ -178,7 +175,7 @@ def test_a_file_of_the_users_own_stays(call: Call, files: dict[str, Path], name:
     assert listed(files["--output"]) == {name}
 
 
-def test_a_class_name_cannot_drive_the_terminal(call: Call, files: dict[str, Path]):
+def test_class_name_cannot_control_the_terminal(call: Call, files: dict[str, Path]):
     text = files["--json"].read_text().replace('"dog"', '"\\u001b[2Jdog\\u0007"')
     files["--json"].write_text(text)
     code, output, _ = call(*options(files))
@@ -186,12 +183,12 @@ def test_a_class_name_cannot_drive_the_terminal(call: Call, files: dict[str, Pat
     assert "\x1b" not in output
 
 
-def test_nothing_detected_gives_a_sheet_of_missed_objects(call: Call, files: dict[str, Path]):
+def test_without_detections_only_missed_objects_are_drawn(call: Call, files: dict[str, Path]):
     files["--results"].write_text("[]")
     code, output, _ = call(*options(files))
-    assert code == 0 and rows(output)["missed"] == "6"
+    assert code == 0 and rows(output)["Miss"] == "6"
     written = listed(files["--output"])
-    assert written == PLOTS | {"missed.jpg", "errors.json"}
+    assert written == PLOTS | {"errors_Miss.jpg", "errors.json"}
     kept = json.loads((files["--output"] / "errors.json").read_text())
     assert kept["ap"] == {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
 
@@ -214,12 +211,12 @@ def test_image_ids_may_be_texts_and_huge(call: Call, files: dict[str, Path], ids
 def test_a_run_alone_gives_everything(call: Call, run_folder: Path):
     code, output, _ = call(run_folder)
     assert code == 0
-    assert {kind: int(number) for kind, number in rows(output).items()} == COUNTS
+    assert {name: int(number) for name, number in rows(output).items()} == COUNTS
     written = listed(run_folder / "results")
-    assert written >= PLOTS | {"convergence.png", "missed.jpg", "errors.json"}
+    assert written >= PLOTS | {"convergence.png", "errors_Miss.jpg", "errors.json"}
 
 
-def test_the_run_before_in_the_folder_is_in_the_figure(
+def test_previous_run_of_the_folder_is_in_the_figure(
     call: Call, run_folder: Path, monkeypatch: pytest.MonkeyPatch, tool: ModuleType
 ):
     write_metrics(run_folder / "metrics.previous.json", 7.5)
@@ -245,20 +242,20 @@ def test_a_run_that_was_only_evaluated_has_no_curves(call: Call, run_folder: Pat
     assert "confusion.png" in written and "convergence.png" not in written
 
 
-def test_a_run_that_was_not_evaluated_yet_says_so(call: Call, run_folder: Path):
+def test_run_without_evaluation_says_so(call: Call, run_folder: Path):
     (run_folder / "evaluation/coco_instances_results.json").unlink()
     code, output, _ = call(run_folder)
     assert code == 0 and "has not been evaluated yet" in output
     assert listed(run_folder / "results") == {"convergence.png"}
 
 
-def test_a_quick_try_counts_the_images_that_it_evaluated(call: Call, run_folder: Path):
+def test_fast_dev_run_counts_its_evaluated_images(call: Call, run_folder: Path):
     config = json.loads((run_folder / "config.yaml").read_text())
     (run_folder / "config.yaml").write_text(json.dumps(config | {"train": {"fast_dev_run": True}}))
     results = run_folder / "evaluation/coco_instances_results.json"
     results.write_text(json.dumps(RESULTS[:4]))  # none of image 3
     output = call(run_folder)[1]
-    assert "2 images, 4 objects" in output and rows(output)["missed"] == "1"
+    assert "2 images, 4 objects" in output and rows(output)["Miss"] == "1"
 
 
 @pytest.fixture
@@ -295,8 +292,8 @@ def trained(run_folder: Path, files: dict[str, Path]) -> Path:
 def test_embedding_of_a_run(call: Call, trained: Path, tool: ModuleType):
     code, _, errors = call(trained, "--embedding", 3, "--min-score", 0.0)
     assert code == 0, errors
-    with Image.open(trained / "results/embedding.png") as picture:
-        assert picture.width > 800  # two stages
+    with Image.open(trained / "results/embedding.png") as image:
+        assert image.width > 800  # two stages
     code, _, errors = call(trained, "--embedding", 1, "--min-score", 0.0)
     assert code == 2 and "5 queries are too few for t-SNE" in errors
     code, _, errors = call(trained, "--embedding", 4, "--min-score", 0.0)  # more than there are
@@ -304,17 +301,19 @@ def test_embedding_of_a_run(call: Call, trained: Path, tool: ModuleType):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("--json", "val.json: no such file"),
         ("--images", "photos: no such folder"),
         ("--results", "results.json: no such file"),
     ],
 )
-def test_files_that_are_missing_are_named(call: Call, files: dict[str, Path], name: str, told: str):
+def test_files_that_are_missing_are_named(
+    call: Call, files: dict[str, Path], name: str, message: str
+):
     files[name].rename(files[name].with_name("gone"))
     code, _, errors = call(*options(files))
-    assert code == 2 and told in errors and len(errors.splitlines()) == 1
+    assert code == 2 and message in errors and len(errors.splitlines()) == 1
     assert errors.startswith("error: ")
 
 
@@ -324,7 +323,7 @@ def test_a_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "give a run, or all of"),
         (["--json", "val.json"], "give a run, or all of"),
@@ -334,8 +333,8 @@ def test_a_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
     ],
 )
 def test_arguments_that_do_not_go_together(
-    call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ):
     with pytest.raises(SystemExit) as stop:
         call(*arguments)
-    assert stop.value.code == 2 and told in capsys.readouterr().err
+    assert stop.value.code == 2 and message in capsys.readouterr().err

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..class_names import ClassNames
 from ..data.coco_format import read_coco
 from ..errors import ConfigError, DataError, MissingDependencyError
-from ..evaluation.results import RESULTS_FILE, read_results
+from ..evaluation.coco_results import RESULTS_FILE, read_results
 from ..files import write_errors_of
 from ..visualization.detections import comparison_grid
 from .metrics import SMOOTHED, forget_metrics_from

@@ -21,7 +21,7 @@ from ..data.coco_format import read_coco
 from ..files import atomic_write_text
 from .backends import choose_backend, coco_api, evaluate_boxes, ground_truth
 from .evaluated_set import EvaluatedSet, save_evaluated_set
-from .suppression import check_nms_threshold, suppress
+from .nms import apply_nms, check_nms_threshold
 
 __all__ = ["TWELVE", "CocoEvaluator", "choose_backend", "coco_api", "evaluate_boxes"]
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class CocoEvaluator(COCOEvaluator):
         for result in results:
             result["category_id"] = category_of_class[result["category_id"]]
         threshold = self.nms_threshold
-        left = None if threshold is None else suppress(results, threshold)
+        left = None if threshold is None else apply_nms(results, threshold)
         self._report_nothing_to_measure(results)
         image_root = str(self._metadata.get("image_root", ""))
         evaluated = EvaluatedSet(str(self.json_file), image_root, self._image_ids)

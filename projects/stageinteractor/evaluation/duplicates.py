@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.coco_format import CocoSet
-from .errors_by_kind import by_image, class_equality, iou_matrix
+from .error_types import by_image, class_equality, iou_matrix
 
 Json = dict[str, Any]
 

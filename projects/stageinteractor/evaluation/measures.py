@@ -8,8 +8,8 @@ from pathlib import Path
 from ..data.coco_format import read_coco
 from ..errors import DataError
 from ..json_files import is_value, kind_of, read_json
+from .coco_results import RESULTS_FILE, read_results
 from .duplicates import duplicates_per_object
-from .results import RESULTS_FILE, read_results
 
 AFTER_NMS, GAP, DUPLICATES = "AP after NMS", "AP50-AP75", "duplicates"
 UNSTABLE, ADDED = "unstable %", "labels added"

@@ -13,7 +13,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from .nms import grouped_nms
+from ..nms import grouped_nms
 
 
 class Detections(NamedTuple):

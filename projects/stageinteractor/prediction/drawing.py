@@ -5,7 +5,7 @@ from __future__ import annotations
 from detectron2.structures import Instances
 from PIL import Image
 
-from ..visualization.boxes import DrawnBox, draw_boxes
+from ..visualization.box_drawing import DrawnBox, draw_boxes
 from .class_metadata import ClassMetadata
 
 SMALLEST = 640  # pixels of the long side; smaller pictures are enlarged, so that texts fit

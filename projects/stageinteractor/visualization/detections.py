@@ -12,7 +12,7 @@ from PIL import Image
 from ..data.coco_format import CocoSet
 from ..data.image_io import ImageReadError, read_image
 from ..errors import DataError
-from .boxes import DrawnBox, draw_boxes, image_grid
+from .box_drawing import DrawnBox, draw_boxes, image_grid
 
 Json = dict[str, Any]
 WIDTH = 320  # pixels of a drawn picture

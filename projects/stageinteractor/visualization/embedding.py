@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..assigner.boxes import box_iou
 from ..errors import DataError, MissingDependencyError, UnsupportedHostError
-from .boxes import class_color
+from .box_drawing import class_color
 from .figures import as_written, new_figure, save_figure
 
 COLUMNS = 4

@@ -34,8 +34,8 @@ def item() -> ImageAssignment:
     return ImageAssignment(
         name="a.png",
         picture=np.full((48, 64, 3), 90, dtype=np.uint8),
-        object_boxes=objects,
-        object_labels=torch.tensor([3, 1]),
+        gt_boxes=objects,
+        gt_classes=torch.tensor([3, 1]),
         boxes=boxes,
         scores=scores,
         matches=torch.tensor([[0, 1, -1], [1, 0, -1]]),

@@ -10,7 +10,7 @@ from stageinteractor.assigner import PerStageAssigner
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.transformers_detector import TransformersDetector
-from stageinteractor.visualization.assignment import collect_assignment, find_marks, summarize
+from stageinteractor.visualization.assignment import collect_assignment, query_labels, summarize
 
 
 def test_our_model_gives_what_its_criterion_sees(ours, inputs):
@@ -21,7 +21,7 @@ def test_our_model_gives_what_its_criterion_sees(ours, inputs):
     assert first.scores.shape == (3, 6, 3)
     assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
     assert not (second.matches >= 0).any()
-    assert find_marks(second, 0) == []
+    assert query_labels(second, 0) == []
     images = [ours.normalize(item["image"]) for item in inputs]
     with torch.no_grad():
         output, _ = ours.decode(ours.pad(images), images)
@@ -32,7 +32,7 @@ def test_our_model_gives_what_its_criterion_sees(ours, inputs):
     )
     learnt = torch.zeros(3, 6, 3)
     for stage, query, rank in (first.learnt >= 0).nonzero().tolist():
-        label = first.object_labels[first.learnt[stage, query, rank]]
+        label = first.gt_classes[first.learnt[stage, query, rank]]
         learnt[stage, query, label] = 1
     assert torch.equal(learnt, targets[:, 0])
 
@@ -41,7 +41,7 @@ def test_our_model_with_plain_labels_learns_its_own_matches(ours, inputs):
     ours.criterion.assigner = PerStageAssigner()
     found, _ = collect_assignment(ours, inputs)
     assert torch.equal(found.learnt[..., 0], found.matches)
-    marks = [mark for stage in range(3) for mark in find_marks(found, stage)]
+    marks = [mark for stage in range(3) for mark in query_labels(found, stage)]
     assert [mark.kind for mark in marks] == ["own"] * 6
     assert [mark.sources for mark in marks] == [(0,), (0,), (1,), (1,), (2,), (2,)]
 
@@ -99,7 +99,7 @@ def test_scores_and_statistics_are_those_of_the_criterion(inputs, host):
     summary = summarize(found)
     assert summary.unstable_score == pytest.approx(wanted.pop("unstable_score"))
     assert summary.counts == wanted
-    kinds = [[mark.kind for mark in find_marks(found[0], stage)] for stage in range(3)]
+    kinds = [[mark.kind for mark in query_labels(found[0], stage)] for stage in range(3)]
     assert [each.count("added") for each in kinds] == wanted["labels_added"]
     assert [each.count("dropped") for each in kinds] == wanted["labels_dropped"]
     assert sum(wanted["labels_added"]) > 0 and sum(wanted["labels_dropped"]) > 0

@@ -32,8 +32,8 @@ def test_images_are_added_up_and_the_score_is_over_all_objects(item):
 def test_an_image_without_objects_counts_nothing(item):
     empty = dataclasses.replace(
         item,
-        object_boxes=torch.zeros(0, 4),
-        object_labels=torch.zeros(0, dtype=torch.long),
+        gt_boxes=torch.zeros(0, 4),
+        gt_classes=torch.zeros(0, dtype=torch.long),
         matches=torch.full((2, 3), -1),
         learnt=torch.full((2, 3, 1), -1),
     )

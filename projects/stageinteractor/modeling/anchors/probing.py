@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..nms import grouped_nms
+from ...nms import grouped_nms
 from .anchor_boxes import Anchors, count_in_images, rank_in_image
 from .patch_features import push_back
 

@@ -1,27 +1,27 @@
 """Show which query learnt what at which stage: collected from a model, as pictures and a page."""
 
-from .anchors import ImageAnchors, draw_anchors, observed_anchors
+from .anchor_panels import ImageAnchors, draw_anchors, recorded_anchors
 from .collect import collect_assignment
-from .marks import ImageAssignment, Mark, find_marks, object_history
-from .page import write_page
-from .panels import draw_panels
-from .stability import Stability, measure_stability
-from .stability_report import plot_stability, stability_table
+from .html_page import write_page
+from .query_labels import ImageAssignment, QueryLabel, gt_history, query_labels
+from .stage_panels import draw_panels
 from .summary import Summary, plot_summary, summarize
+from .unstable_score import Stability, measure_stability
+from .unstable_score_report import plot_stability, stability_table
 
 __all__ = [
     "ImageAnchors",
     "ImageAssignment",
-    "Mark",
+    "QueryLabel",
     "Stability",
     "Summary",
     "collect_assignment",
     "draw_anchors",
     "draw_panels",
-    "find_marks",
+    "query_labels",
     "measure_stability",
-    "object_history",
-    "observed_anchors",
+    "gt_history",
+    "recorded_anchors",
     "plot_stability",
     "plot_summary",
     "stability_table",

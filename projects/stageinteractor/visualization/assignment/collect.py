@@ -9,8 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ...assigner.boxes import cxcywh_to_xyxy
-from .marks import ImageAssignment
-from .observe import is_ours, learnt_of, observe_host, observe_ours
+from .query_labels import ImageAssignment
+from .recording import (
+    assigned_of_queries,
+    is_stageinteractor,
+    record_stageinteractor,
+    record_third_party,
+)
 
 
 @torch.no_grad()
@@ -27,13 +32,13 @@ def collect_assignment(
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     batch = list(batched_inputs)
-    if is_ours(model):
+    if is_stageinteractor(model):
         return _from_ours(model, batch)
-    return _from_host(observe_host(model, batch), batch, _box_scale(model, batch))
+    return _from_host(record_third_party(model, batch), batch, _box_scale(model, batch))
 
 
 def _from_ours(model: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
-    seen = observe_ours(model, batch)
+    seen = record_stageinteractor(model, batch)
     scores = seen.logits.float().sigmoid()
     scope = model.criterion.assigner.scope_mask(len(seen.matches))
     return [
@@ -57,7 +62,7 @@ def _from_host(step: Any, batch: list[dict[str, Any]], scale: Tensor) -> list[Im
     # a softmax has one class more, for no object
     scores = logits.sigmoid() if step.multi_label else logits.softmax(dim=-1)[..., :-1]
     boxes = torch.stack([stage["pred_boxes"] for stage in step.stages]).float()
-    learnt = learnt_of(step)
+    learnt = assigned_of_queries(step)
     xyxy = cxcywh_to_xyxy(boxes.cpu()) * scale[:, None]
     scope = step.assigner.scope_mask(len(learnt))
     return [
@@ -79,8 +84,8 @@ def _item(
     return ImageAssignment(
         name=str(item.get("file_name", item.get("image_id", "image"))).rsplit("/", 1)[-1],
         picture=picture,
-        object_boxes=instances.gt_boxes.tensor.cpu(),
-        object_labels=instances.gt_classes.cpu(),
+        gt_boxes=instances.gt_boxes.tensor.cpu(),
+        gt_classes=instances.gt_classes.cpu(),
         boxes=boxes.float().cpu(),
         scores=scores.cpu(),
         matches=matches.cpu(),

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from ...assigner import assignment_statistics
 from ..figures import new_figure, save_figure
-from .marks import ImageAssignment
+from .query_labels import ImageAssignment
 
 COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_objects")
 
@@ -42,7 +42,7 @@ def summarize(items: Sequence[ImageAssignment]) -> Summary:
         assignment_statistics(item.learnt[:, None], item.matches[:, None], [item.target])
         for item in items
     ]
-    num_objects = torch.tensor([len(item.object_labels) for item in items])
+    num_objects = torch.tensor([len(item.gt_classes) for item in items])
     total = int(num_objects.sum())
     unstable = torch.stack([each["unstable_score"] for each in found])  # (images, S - 1)
     return Summary(

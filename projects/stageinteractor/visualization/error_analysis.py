@@ -1,4 +1,4 @@
-"""Everything that shows what a detector gets right and wrong, for a run or for a results file."""
+"""Error analysis of a run or of a results file: error sheets, confusion matrix, PR curves, AP."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..config import load_config
 from ..data.coco_format import CocoSet, read_coco
 from ..errors import DataError
 from ..evaluation.coco import TWELVE, choose_backend, coco_api, evaluate_boxes
-from ..evaluation.confusion import confusion_matrix, most_confused
-from ..evaluation.errors_by_kind import KINDS, find_errors, summarize_errors
+from ..evaluation.coco_results import RESULTS_FILE, read_results
+from ..evaluation.confusion_matrix import confusion_matrix, most_confused
+from ..evaluation.error_types import ERROR_TYPES, classify_detections, summarize_errors
 from ..evaluation.evaluated_set import read_evaluated_set
-from ..evaluation.results import RESULTS_FILE, read_results
 from ..files import atomic_path, atomic_write_text
 from ..output_folder import OutputFolder
-from .confusion import plot_confusion
-from .errors import error_sheet
+from .confusion_plot import plot_confusion
+from .error_sheet import error_sheet
 from .pr_curves import plot_class_ap, plot_precision_recall
 
 Json = dict[str, Any]
-SHEETS = {kind: f"{kind}.jpg" for kind in KINDS if kind != "correct"}
+SHEETS = {name: f"errors_{name}.jpg" for name in ERROR_TYPES if name != "correct"}
 WRITTEN = (
     *SHEETS.values(),
     *("errors.json", "confusion.png", "precision_recall.png", "ap_per_class.png"),
@@ -58,12 +58,12 @@ def read_detections(
 
 
 def read_run(folder: str | Path) -> Detections:
-    """Read the last detections of a run, on the images that they are of.
+    """Read the detections of a run's last evaluation, with the images that it evaluated.
 
-    Those are of ``dataset.val``, unless the last evaluation was given others.
+    These are the images of ``dataset.val`` unless the evaluation was given another set.
 
     Raises:
-        DataError: the run has no detections, or its data set is not where it was.
+        DataError: the run has no detections, or its data set has moved.
     """
     cfg = load_config(Path(folder) / "config.yaml", trust=True)  # nothing is built
     results = Path(folder) / RESULTS_FILE
@@ -79,7 +79,7 @@ def read_run(folder: str | Path) -> Detections:
 
 
 def only_images(detections: Detections, ids: set[int | str]) -> Detections:
-    """Return the same for some of the images."""
+    """Return the part of a set and its detections that belongs to some images."""
     coco_set = detections.coco_set
     kept = CocoSet(
         coco_set.json_file,
@@ -92,54 +92,57 @@ def only_images(detections: Detections, ids: set[int | str]) -> Detections:
 
 
 def write_results(
-    found: Detections, output: str | Path, min_score: float = 0.3, count: int = 12
+    detections: Detections, output: str | Path, min_score: float = 0.3, count: int = 12
 ) -> str:
-    """Write pictures and counts into a folder; return a table of the counts.
+    """Write figures and counts into a folder; return a table of the counts.
 
-    Written are a sheet ``KIND.jpg`` for every kind of error there is, ``errors.json``,
-    ``confusion.png``, and, if there is anything to measure, ``precision_recall.png`` and
-    ``ap_per_class.png``. A sheet of an earlier call whose kind is gone is removed.
+    Written are a sheet ``errors_TYPE.jpg`` for every error type that occurs, ``errors.json``,
+    ``confusion.png``, and, if there is ground truth, ``precision_recall.png`` and
+    ``ap_per_class.png``. Sheets of an earlier call whose type no longer occurs are removed.
 
     Args:
-        found: what to look at.
+        detections: what to analyse.
         output: the folder.
-        min_score: of the detections on the sheets and in the counts; AP is of all.
+        min_score: lowest score on the sheets and in the counts; AP is that of all detections.
         count: images on a sheet.
 
     Raises:
-        OutputError: a file of the user's own has one of these names in the folder.
+        OutputError: the folder has a file of one of these names that this function did not write.
     """
     folder = OutputFolder(output)
     folder.check(WRITTEN)
-    coco_set = found.coco_set
-    errors = find_errors(coco_set, found.results, min_score)
-    for kind, name in tqdm(SHEETS.items(), unit="sheet", leave=False):
-        sheet = error_sheet(coco_set, found.image_root, errors, kind, min_score, count)
+    coco_set, results = detections.coco_set, detections.results
+    outcomes = classify_detections(coco_set, results, min_score)
+    for error_type, name in tqdm(SHEETS.items(), unit="sheet", leave=False):
+        image_root = detections.image_root
+        sheet = error_sheet(coco_set, image_root, outcomes, error_type, min_score, count)
         if sheet is None:
             folder.remove(name)
             continue
         with atomic_path(folder.path(name)) as temporary:
             sheet.save(temporary, quality=90, subsampling=0)
-    matrix = confusion_matrix(coco_set, found.results, min_score)
+    matrix = confusion_matrix(coco_set, results, min_score)
     plot_confusion(matrix, coco_set.class_names, min_score, folder.path("confusion.png"))
-    summary = summarize_errors(coco_set, errors, min_score) | {"ap": _plot_ap(found, folder)}
+    summary = summarize_errors(coco_set, outcomes, min_score)
+    summary["ap"] = _plot_ap(detections, folder)
     summary["confusion"] = {"classes": coco_set.class_names, "counts": matrix.tolist()}
     summary["most_confused"] = most_confused(matrix, coco_set.class_names)
     atomic_write_text(folder.path("errors.json"), json.dumps(summary))
     return errors_table(summary)
 
 
-def _plot_ap(found: Detections, folder: OutputFolder) -> dict[str, float]:
-    """Draw what the evaluation of all detections gives; return AP, AP50 and AP75, per cent."""
-    counts = Counter(a["category_id"] for a in found.coco_set.annotations if not a["iscrowd"])
+def _plot_ap(detections: Detections, folder: OutputFolder) -> dict[str, float]:
+    """Evaluate all detections and draw the curves; return AP, AP50 and AP75, per cent."""
+    coco_set = detections.coco_set
+    counts = Counter(a["category_id"] for a in coco_set.annotations if not a["iscrowd"])
     if not counts:
         return {}
-    ids = [image["id"] for image in found.coco_set.images]
+    ids = [image["id"] for image in coco_set.images]
     backend = choose_backend("auto")
-    evaluation = evaluate_boxes(coco_api(found.coco_set), found.results, ids, backend)
-    names = found.coco_set.class_names
+    evaluation = evaluate_boxes(coco_api(coco_set), detections.results, ids, backend)
+    names = coco_set.class_names
     plot_precision_recall(evaluation, names, folder.path("precision_recall.png"))
-    objects = [counts[category] for category in found.coco_set.names_of_categories]
+    objects = [counts[category] for category in coco_set.names_of_categories]
     plot_class_ap(evaluation, names, objects, folder.path("ap_per_class.png"))
     return {
         name: 100.0 * float(value)
@@ -148,12 +151,12 @@ def _plot_ap(found: Detections, folder: OutputFolder) -> dict[str, float]:
 
 
 def errors_table(summary: Mapping[str, Any]) -> str:
-    """Return the counts of ``errors.json`` as text, a row a kind."""
+    """Return the counts of ``errors.json`` as text, a row for each type."""
     rows = []
-    for kind, count in summary["kinds"].items():
-        of = "objects" if kind == "missed" else "detections"
+    for error_type, count in summary["types"].items():
+        of = "objects" if error_type == "Miss" else "detections"
         share = f"{100 * count / max(summary[of], 1):.1f} % of {of}"
-        rows.append([kind.replace("_", " "), count, share, KINDS[kind]])
+        rows.append([error_type, count, share, ERROR_TYPES[error_type]])
     head = (
         f"{summary['images']} images, {summary['objects']} objects, {summary['detections']} "
         f"detections with a score of at least {summary['min_score']:g}"
@@ -161,7 +164,7 @@ def errors_table(summary: Mapping[str, Any]) -> str:
     ap = ", ".join(f"{name} {value:.1f}" for name, value in summary["ap"].items())
     table = tabulate(
         rows,
-        headers=["kind", "number", "share", "what it means"],
+        headers=["type", "number", "share", "meaning"],
         tablefmt="simple",
         disable_numparse=True,
         colalign=("left", "right", "right", "left"),
@@ -169,5 +172,5 @@ def errors_table(summary: Mapping[str, Any]) -> str:
     text = f"{head}{'; ' if ap else ''}{ap}\n\n{table}"
     if summary["most_confused"]:
         pairs = [f"{true} for {wrong} ({n})" for true, wrong, n in summary["most_confused"]]
-        text += f"\n\nmost often taken for another class: {', '.join(pairs)}"
+        text += f"\n\nmost frequent confusions: {', '.join(pairs)}"
     return text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stageinteractor.visualization.names import names_of_runs
+from stageinteractor.visualization.run_names import run_names
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from stageinteractor.visualization.names import names_of_runs
     ],
 )
 def test_runs_are_named_by_the_shortest_ends_that_differ(files, names):
-    found = names_of_runs(files)
+    found = run_names(files)
     assert all(name.endswith(end) for name, end in zip(found, names, strict=True))
     assert len(set(found)) == len(found)
     if "(1)" not in names:

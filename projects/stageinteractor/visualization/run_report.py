@@ -11,7 +11,7 @@ from tabulate import tabulate
 from ..files import atomic_path
 from .curves import Series, plot_curves, read_metrics
 from .detections import comparison_grid
-from .results import read_run
+from .error_analysis import read_run
 
 
 def write_report(output_dir: str | Path) -> str:

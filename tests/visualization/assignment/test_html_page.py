@@ -128,8 +128,8 @@ def test_a_class_name_is_no_formula_in_the_panels(item, tmp_path, figures):
 def test_an_image_without_objects_can_be_drawn(item, tmp_path):
     empty = dataclasses.replace(
         item,
-        object_boxes=torch.zeros(0, 4),
-        object_labels=torch.zeros(0, dtype=torch.long),
+        gt_boxes=torch.zeros(0, 4),
+        gt_classes=torch.zeros(0, dtype=torch.long),
         matches=torch.full((2, 3), -1),
         learnt=torch.full((2, 3, 1), -1),
     )

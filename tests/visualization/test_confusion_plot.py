@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stageinteractor.visualization.confusion import plot_confusion, row_shares
+from stageinteractor.visualization.confusion_plot import plot_confusion, row_shares
 
 MATRIX = np.array([[6, 1, 1], [0, 0, 0], [3, 1, 0]])
 

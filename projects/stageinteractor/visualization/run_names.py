@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def names_of_runs(files: Sequence[str | os.PathLike[str]]) -> list[str]:
+def run_names(files: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Return the shortest ends of paths that tell the files apart, without their suffixes.
 
     Names that files have in common, such as ``config.yaml`` or ``model_best.pth``, are left out:

@@ -18,7 +18,12 @@ from ...assigner import PerStageAssigner, assignment_statistics
 from ...assigner.stability import changed_objects
 from ...assigner.targets import Target
 from ...errors import DataError
-from .observe import is_ours, learnt_of, observe_host, observe_ours
+from .recording import (
+    assigned_of_queries,
+    is_stageinteractor,
+    record_stageinteractor,
+    record_third_party,
+)
 
 
 @dataclass(frozen=True)
@@ -119,13 +124,15 @@ def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stabil
     Raises:
         UnsupportedHostError: the model has no criterion of DETR form.
     """
-    if is_ours(model):
-        seen = observe_ours(model, batch)
+    if is_stageinteractor(model):
+        seen = record_stageinteractor(model, batch)
         return count_changes(seen.matches, seen.learnt, seen.targets)
     from ...integrations.proposals import match_proposals
 
-    step = observe_host(model, batch, PerStageAssigner())
-    return count_changes(step.matches, learnt_of(step), step.objects, match_proposals(step))
+    step = record_third_party(model, batch, PerStageAssigner())
+    return count_changes(
+        step.matches, assigned_of_queries(step), step.objects, match_proposals(step)
+    )
 
 
 def measure_stability(model: nn.Module, batches: Iterable[Sequence[dict[str, Any]]]) -> Stability:

@@ -1,4 +1,4 @@
-"""Kinds of errors of boxes laid out by hand, and agreement with COCO's own matching."""
+"""Error types of boxes laid out by hand, and agreement with COCO's own matching."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ import pytest
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
-from stageinteractor.evaluation.errors_by_kind import (
-    KINDS,
-    Finding,
-    count_kinds,
-    find_errors,
+from stageinteractor.evaluation.error_types import (
+    ERROR_TYPES,
+    Outcome,
+    classify_detections,
+    count_types,
     match_in_order,
     summarize_errors,
 )
@@ -44,11 +44,11 @@ def detection(category: int, box: list[float], score: float = 0.9, image: int = 
     return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
-def kinds(coco_set: CocoSet, *results: Json) -> list[str]:
-    return [finding.kind for finding in find_errors(coco_set, results)[1]]
+def types(coco_set: CocoSet, *results: Json) -> list[str]:
+    return [outcome.type for outcome in classify_detections(coco_set, results)[1]]
 
 
-ALL_KINDS = make_set(
+ALL_TYPES = make_set(
     (CAT, [0, 0, 100, 100]),
     (DOG, [200, 0, 100, 100]),
     (CAT, [0, 200, 100, 100]),
@@ -66,90 +66,93 @@ RESULTS = [
 ]
 
 
-def test_every_kind_once_worked_out_by_hand():
-    found = find_errors(ALL_KINDS, RESULTS)
-    assert list(found) == [1, 2]
-    told = [(f.kind, f.annotation and f.annotation["id"], f.iou) for f in found[1]]
-    assert told == [
+def test_every_type_once_worked_out_by_hand():
+    outcomes = classify_detections(ALL_TYPES, RESULTS)
+    assert list(outcomes) == [1, 2]
+    summary = [(o.type, o.annotation and o.annotation["id"], o.iou) for o in outcomes[1]]
+    assert summary == [
         ("correct", 1, 1.0),
-        ("duplicate", 1, pytest.approx(0.8)),
-        ("wrong_class", 2, pytest.approx(0.6)),
-        ("poor_localisation", 3, pytest.approx(0.4)),
-        ("both_wrong", 3, pytest.approx(0.25)),
-        ("background", None, 0.0),
-        ("missed", 4, 0.0),
+        ("Dupe", 1, pytest.approx(0.8)),
+        ("Cls", 2, pytest.approx(0.6)),
+        ("Loc", 3, pytest.approx(0.4)),
+        ("Both", 3, pytest.approx(0.25)),
+        ("Bkg", None, 0.0),
+        ("Miss", 4, 0.0),
     ]
-    scores = [f.detection["score"] for f in found[1] if f.detection]
+    scores = [o.detection["score"] for o in outcomes[1] if o.detection]
     assert scores == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
-    assert [f.kind for f in found[2]] == ["background"]
+    assert [o.type for o in outcomes[2]] == ["Bkg"]
 
 
-def test_a_lower_threshold_finds_the_object_that_was_missed():
-    found = find_errors(ALL_KINDS, RESULTS, min_score=0.29)
-    assert count_kinds(found[1]) == {**dict.fromkeys(KINDS, 1), "correct": 2, "missed": 0}
+def test_lower_min_score_detects_the_missed_object():
+    outcomes = classify_detections(ALL_TYPES, RESULTS, min_score=0.29)
+    assert count_types(outcomes[1]) == {**dict.fromkeys(ERROR_TYPES, 1), "correct": 2, "Miss": 0}
 
 
 @pytest.mark.parametrize(
-    ("height", "kind"),
-    [(50, "correct"), (49.9, "poor_localisation"), (10, "poor_localisation"), (9.9, "background")],
+    ("height", "expected"),
+    [(50, "correct"), (49.9, "Loc"), (10, "Loc"), (9.9, "Bkg")],
 )
-def test_limits_of_the_overlap(height: float, kind: str):
-    found = kinds(make_set((CAT, SQUARE)), detection(CAT, [0, 0, 100, height]))
-    assert found == ([kind, "missed"] if kind == "background" else [kind])
+def test_limits_of_the_overlap(height: float, expected: str):
+    types_of_one = types(make_set((CAT, SQUARE)), detection(CAT, [0, 0, 100, height]))
+    assert types_of_one == ([expected, "Miss"] if expected == "Bkg" else [expected])
 
 
-def test_the_higher_score_takes_the_object_even_if_it_fits_less():
+def test_higher_score_is_matched_first_even_with_lower_iou():
     first, second = detection(CAT, [0, 0, 100, 60], 0.9), detection(CAT, SQUARE, 0.8)
-    found = find_errors(make_set((CAT, SQUARE)), [second, first])[1]
-    assert [(f.kind, f.detection) for f in found] == [("correct", first), ("duplicate", second)]
+    outcomes = classify_detections(make_set((CAT, SQUARE)), [second, first])[1]
+    assert [(o.type, o.detection) for o in outcomes] == [("correct", first), ("Dupe", second)]
 
 
-def test_a_second_detection_takes_the_second_of_two_objects_in_one_place():
+def test_two_detections_match_two_objects_in_one_place():
     twins = make_set((CAT, SQUARE), (CAT, [0, 0, 100, 90]))
-    assert kinds(twins, *[detection(CAT, SQUARE)] * 2) == ["correct", "correct"]
-    assert kinds(twins, *[detection(CAT, SQUARE)] * 3) == ["correct", "correct", "duplicate"]
+    assert types(twins, *[detection(CAT, SQUARE)] * 2) == ["correct", "correct"]
+    assert types(twins, *[detection(CAT, SQUARE)] * 3) == ["correct", "correct", "Dupe"]
 
 
-def test_what_a_detection_fits_goes_before_what_it_touches():
+def test_cls_goes_before_loc():
     both = make_set((DOG, SQUARE), (CAT, [80, 0, 100, 100]))  # IoU 1 and 2000 / 18000 > 0.1
-    assert kinds(both, detection(CAT, SQUARE)) == ["wrong_class", "missed"]
+    assert types(both, detection(CAT, SQUARE)) == ["Cls", "Miss"]
 
 
-def test_its_own_class_goes_before_another_that_fits_better():
+def test_dupe_goes_before_cls_of_higher_iou():
     both = make_set((DOG, SQUARE), (CAT, [0, 0, 100, 60]))
     results = [detection(CAT, [0, 0, 100, 60], 0.9), detection(CAT, SQUARE, 0.8)]
-    found = find_errors(both, results)[1]
-    assert [(f.kind, f.annotation and f.annotation["id"]) for f in found] == [
+    outcomes = classify_detections(both, results)[1]
+    assert [(o.type, o.annotation and o.annotation["id"]) for o in outcomes] == [
         ("correct", 2),
-        ("duplicate", 2),
-        ("missed", 1),
+        ("Dupe", 2),
+        ("Miss", 1),
     ]
 
 
-def test_an_object_with_nothing_but_the_wrong_class_in_the_wrong_place_is_missed():
-    found = kinds(make_set((CAT, SQUARE)), detection(DOG, [0, 0, 100, 30]))
-    assert found == ["both_wrong", "missed"]
+def test_object_with_only_a_both_detection_is_missed():
+    types_of_one = types(make_set((CAT, SQUARE)), detection(DOG, [0, 0, 100, 30]))
+    assert types_of_one == ["Both", "Miss"]
 
 
-def test_crowds_are_neither_missed_nor_is_what_lies_in_them_wrong():
+def test_crowds_are_not_missed_and_detections_in_them_no_errors():
     crowd = make_set(crowds=((CAT, [0, 0, 300, 300]),))
-    assert kinds(crowd) == []
-    assert kinds(crowd, *[detection(CAT, [20, 20, 50, 50])] * 2) == []
-    assert kinds(crowd, detection(DOG, [20, 20, 50, 50])) == ["background"]
-    assert kinds(crowd, detection(CAT, [280, 0, 50, 50])) == ["background"]  # 0.4 of it inside
+    assert types(crowd) == []
+    assert types(crowd, *[detection(CAT, [20, 20, 50, 50])] * 2) == []
+    assert types(crowd, detection(DOG, [20, 20, 50, 50])) == ["Bkg"]
+    assert types(crowd, detection(CAT, [280, 0, 50, 50])) == ["Bkg"]  # 0.4 of it inside
 
 
 def test_an_object_in_a_crowd_is_an_object():
     crowd = make_set((CAT, SQUARE), crowds=((CAT, [0, 0, 300, 300]),))
-    assert kinds(crowd, *[detection(CAT, SQUARE)] * 2) == ["correct"]
-    assert kinds(crowd) == ["missed"]
+    assert types(crowd, *[detection(CAT, SQUARE)] * 2) == ["correct"]
+    assert types(crowd) == ["Miss"]
 
 
-def test_nothing_detected_means_all_missed():
-    assert count_kinds(find_errors(ALL_KINDS, [])[1]) == {**dict.fromkeys(KINDS, 0), "missed": 4}
+def test_without_detections_all_objects_are_missed():
+    assert count_types(classify_detections(ALL_TYPES, [])[1]) == {
+        **dict.fromkeys(ERROR_TYPES, 0),
+        "Miss": 4,
+    }
 
 
-def test_columns_are_handed_out_row_by_row():
+def test_match_in_order_matches_row_by_row():
     overlaps = np.array([[0.6, 0.9], [0.2, 0.8], [0.5, 0.0]])
     assert match_in_order(overlaps).tolist() == [1, -1, 0]
     assert overlaps[0, 1] == 0.9  # the argument is left alone
@@ -157,20 +160,20 @@ def test_columns_are_handed_out_row_by_row():
     assert match_in_order(np.zeros((0, 3))).tolist() == []
 
 
-def test_summary_counts_detections_by_their_class_and_missed_objects_by_their_own():
-    summary = summarize_errors(ALL_KINDS, find_errors(ALL_KINDS, RESULTS), 0.3)
+def test_summary_counts_by_class():
+    summary = summarize_errors(ALL_TYPES, classify_detections(ALL_TYPES, RESULTS), 0.3)
     assert (summary["images"], summary["objects"], summary["detections"]) == (2, 4, 7)
     assert summary["min_score"] == 0.3
-    assert list(summary["kinds"]) == list(KINDS)
-    assert summary["kinds"] == {**dict.fromkeys(KINDS, 1), "background": 2}
+    assert list(summary["types"]) == list(ERROR_TYPES)
+    assert summary["types"] == {**dict.fromkeys(ERROR_TYPES, 1), "Bkg": 2}
     cats, dogs = summary["classes"]["cat"], summary["classes"]["dog"]
-    assert dogs == {**dict.fromkeys(KINDS, 0), "both_wrong": 1, "background": 1}
-    assert cats == {**dict.fromkeys(KINDS, 1), "both_wrong": 0}
+    assert dogs == {**dict.fromkeys(ERROR_TYPES, 0), "Both": 1, "Bkg": 1}
+    assert cats == {**dict.fromkeys(ERROR_TYPES, 1), "Both": 0}
 
 
-def test_crowds_do_not_count_as_objects_of_the_summary():
+def test_summary_does_not_count_crowds():
     crowd = make_set((CAT, SQUARE), crowds=((CAT, SQUARE),))
-    assert summarize_errors(crowd, find_errors(crowd, []), 0.3)["objects"] == 1
+    assert summarize_errors(crowd, classify_detections(crowd, []), 0.3)["objects"] == 1
 
 
 def random_case(seed: int) -> tuple[CocoSet, list[Json]]:
@@ -194,7 +197,7 @@ def random_case(seed: int) -> tuple[CocoSet, list[Json]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_correct_and_wrong_detections_are_as_many_as_coco_finds(seed: int):
+def test_correct_and_wrong_counts_equal_coco(seed: int):
     coco_set, results = random_case(seed)
     image_ids = [image["id"] for image in coco_set.images]
     evaluation = evaluate_boxes(coco_api(coco_set), results, image_ids, "pycocotools")
@@ -204,12 +207,12 @@ def test_correct_and_wrong_detections_are_as_many_as_coco_finds(seed: int):
             matched, ignored = entry["dtMatches"][0] > 0, entry["dtIgnore"][0].astype(bool)
             right += int((matched & ~ignored).sum())
             wrong += int((~matched & ~ignored).sum())
-    summary = summarize_errors(coco_set, find_errors(coco_set, results, 0.0), 0.0)
-    assert summary["kinds"]["correct"] == right > 20
+    summary = summarize_errors(coco_set, classify_detections(coco_set, results, 0.0), 0.0)
+    assert summary["types"]["correct"] == right > 20
     assert summary["detections"] - right == wrong > 20
 
 
-def test_category_of_a_finding():
+def test_category_of_an_outcome():
     annotation = {"category_id": DOG}
-    assert Finding("wrong_class", {"category_id": CAT}, annotation, 0.6).category_id == CAT
-    assert Finding("missed", None, annotation, 0.0).category_id == DOG
+    assert Outcome("Cls", {"category_id": CAT}, annotation, 0.6).category_id == CAT
+    assert Outcome("Miss", None, annotation, 0.0).category_id == DOG

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..figures import as_written, new_figure, save_figure
-from .marks import ImageAssignment
-from .panels import rectangle
+from .query_labels import ImageAssignment
+from .stage_panels import rectangle
 
 ANCHORS, BOXES, OBJECTS = "gold", "lime", "white"
 PATCHES = ("cyan", "magenta")  # of the coarser map, of the finer one
@@ -34,7 +34,7 @@ class ImageAnchors(NamedTuple):
 
 
 @contextmanager
-def observed_anchors(model: Any) -> Iterator[list[ImageAnchors]]:
+def recorded_anchors(model: Any) -> Iterator[list[ImageAnchors]]:
     """Keep the anchors of every image that a model predicts within the block, in order.
 
     Of a model with learned queries nothing is kept.
@@ -82,7 +82,7 @@ def draw_anchors(item: ImageAssignment, found: ImageAnchors, path: str | Path) -
     for axes in (before, after):
         axes.set_axis_off()
         axes.imshow((item.picture * DIMMED).astype(item.picture.dtype))
-        for box in item.object_boxes.tolist():
+        for box in item.gt_boxes.tolist():
             rectangle(axes, box, color=OBJECTS, linewidth=2.5, alpha=0.6)
         axes.set(xlim=(0, width), ylim=(height, 0))
     _draw_search(before, found, width, height)

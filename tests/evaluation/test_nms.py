@@ -20,7 +20,7 @@ from stageinteractor.data.registration import resolve_dataset
 from stageinteractor.errors import ConfigError
 from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.evaluation.coco import TWELVE
-from stageinteractor.evaluation.suppression import suppress
+from stageinteractor.evaluation.nms import apply_nms
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/common/data"
 
@@ -41,20 +41,20 @@ def test_the_weaker_of_two_boxes_of_a_class_goes():
         result(1, 19, [1, 0, 10, 10], 0.4),  # another class
         result(2, 7, [0, 0, 10, 10], 0.1),  # another image
     ]
-    assert suppress(found, 0.8) == found[1:]
-    assert suppress(found, 0.6) == [found[1], found[3], found[4]]
-    assert suppress(found, 0.82) == found
-    assert suppress([], 0.8) == []
+    assert apply_nms(found, 0.8) == found[1:]
+    assert apply_nms(found, 0.6) == [found[1], found[3], found[4]]
+    assert apply_nms(found, 0.82) == found
+    assert apply_nms([], 0.8) == []
 
 
 def test_what_is_suppressed_suppresses_nothing():
     chain = [result(1, 7, [x, 0, 10, 10], 0.9 - x / 10) for x in (0, 1, 2)]
-    assert suppress(chain, 0.8) == [chain[0], chain[2]]
+    assert apply_nms(chain, 0.8) == [chain[0], chain[2]]
 
 
 def test_the_order_is_kept_and_the_results_are_copies():
     found = [result(2, 7, [0, 0, 9, 9], 0.1), result(1, 7, [0, 0, 9, 9], 0.9)]
-    left = suppress(found, 0.5)
+    left = apply_nms(found, 0.5)
     assert left == found
     left[0]["score"] = 1
     assert found[0]["score"] == 0.1
@@ -66,15 +66,15 @@ def test_large_coordinates_and_many_boxes_of_other_classes_change_nothing():
     found = [result(1, i % 3, [*place, 20.0, 20.0], 0.5) for i, place in enumerate(places)]
     for category in range(3):
         mine = [each for each in found if each["category_id"] == category]
-        assert suppress(mine, 0.3) == [
-            each for each in suppress(found, 0.3) if each["category_id"] == category
+        assert apply_nms(mine, 0.3) == [
+            each for each in apply_nms(found, 0.3) if each["category_id"] == category
         ]
 
 
 def test_classes_do_not_meet_at_negative_coordinates():
     # below 0 a shift by class, as torchvision makes it, would lay the first box on the second
     found = [result(1, 1, [-11, -11, 10, 10], 0.5), result(1, 0, [90, 90, 10, 10], 0.9)]
-    assert suppress(found, 0.5) == found
+    assert apply_nms(found, 0.5) == found
 
 
 # The evaluator

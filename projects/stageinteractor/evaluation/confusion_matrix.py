@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..data.coco_format import CocoSet
-from .errors_by_kind import Json, by_image, iou_matrix, lies_in_crowd, match_in_order
+from .error_types import Json, by_image, iou_matrix, lies_in_crowd, match_in_order
 
 
 def confusion_matrix(

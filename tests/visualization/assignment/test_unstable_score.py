@@ -17,7 +17,7 @@ from stageinteractor.visualization.assignment import (
     measure_stability,
     summarize,
 )
-from stageinteractor.visualization.assignment.stability import batch_stability, count_changes
+from stageinteractor.visualization.assignment.unstable_score import batch_stability, count_changes
 
 
 def objects(*counts):

@@ -8,7 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ..figures import as_written, new_figure, save_figure
-from .stability import Stability
+from .unstable_score import Stability
 
 
 def stability_table(runs: Mapping[str, Stability]) -> str:

@@ -19,8 +19,8 @@ class ImageAssignment:
 
     name: str
     picture: np.ndarray  # (H, W, 3) uint8 RGB, as the model saw it
-    object_boxes: Tensor  # (T, 4) xyxy pixels of the picture
-    object_labels: Tensor  # (T,)
+    gt_boxes: Tensor  # (T, 4) xyxy pixels of the picture
+    gt_classes: Tensor  # (T,)
     boxes: Tensor  # (S, N, 4) xyxy pixels
     scores: Tensor  # (S, N, C) of the classes, in [0, 1]
     matches: Tensor  # (S, N): index of the matched object or -1
@@ -30,10 +30,10 @@ class ImageAssignment:
     @property
     def target(self) -> dict[str, Tensor]:
         """The objects, as the assigner takes them."""
-        return {"boxes": self.object_boxes, "labels": self.object_labels}
+        return {"boxes": self.gt_boxes, "labels": self.gt_classes}
 
 
-class Mark(NamedTuple):
+class QueryLabel(NamedTuple):
     """One label of a query at one stage."""
 
     query: int
@@ -45,14 +45,14 @@ class Mark(NamedTuple):
     score: float  # of the object's class, in [0, 1]
 
 
-def find_marks(item: ImageAssignment, stage: int) -> list[Mark]:
+def query_labels(item: ImageAssignment, stage: int) -> list[QueryLabel]:
     """Return the labels that queries were given at a stage, and those that were dropped.
 
     A label is "own" if it has the class of the query's own match of this stage, whichever object
     it was taken from.
     """
     matches = item.matches.tolist()
-    labels = item.object_labels.tolist()
+    labels = item.gt_classes.tolist()
     marks = []
     for query, (own, learnt) in enumerate(
         zip(matches[stage], item.learnt[stage].tolist(), strict=True)
@@ -68,11 +68,11 @@ def find_marks(item: ImageAssignment, stage: int) -> list[Mark]:
 
 def _mark(
     item: ImageAssignment, stage: int, query: int, index: int, kind: str, matches: list[list[int]]
-) -> Mark:
+) -> QueryLabel:
     box = item.boxes[stage, query]
-    label = int(item.object_labels[index])
+    label = int(item.gt_classes[index])
     x0, y0, x1, y1 = box.tolist()
-    return Mark(
+    return QueryLabel(
         query=query,
         object=index,
         kind=kind,
@@ -80,16 +80,16 @@ def _mark(
             s for s, row in enumerate(matches) if row[query] == index and item.scope[stage, s]
         ),
         box=(x0, y0, x1, y1),
-        iou=float(box_iou(box, item.object_boxes[index])),
+        iou=float(box_iou(box, item.gt_boxes[index])),
         score=float(item.scores[stage, query, label]),
     )
 
 
-def object_history(item: ImageAssignment) -> list[list[dict[str, Any]]]:
+def gt_history(item: ImageAssignment) -> list[list[dict[str, Any]]]:
     """Return [object][stage]: {"match": query or None, "learners": queries that learn from it}."""
     matches, learnt = item.matches.tolist(), item.learnt.tolist()
     history = []
-    for index in range(len(item.object_labels)):
+    for index in range(len(item.gt_classes)):
         stages = []
         for row, given in zip(matches, learnt, strict=True):
             match = row.index(index) if index in row else None

@@ -9,7 +9,7 @@ import pytest
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.errors import DataError
-from stageinteractor.evaluation.results import read_results
+from stageinteractor.evaluation.coco_results import read_results
 
 GOOD = {"image_id": 3, "category_id": 7, "bbox": [1, 2, 3.5, 4], "score": 0.5}
 SET = CocoSet("val.json", [{"id": 3}], [], [{"id": 7, "name": "cat"}])

@@ -15,10 +15,10 @@ from stageinteractor.modeling.anchors.predictions import GeneratedAnchors
 from stageinteractor.modeling.queries import Probing
 from stageinteractor.visualization.assignment import (
     ImageAnchors,
-    anchors,
+    anchor_panels,
     collect_assignment,
     draw_anchors,
-    observed_anchors,
+    recorded_anchors,
 )
 
 
@@ -59,7 +59,7 @@ def found() -> ImageAnchors:
 def drawn(item, found, monkeypatch):
     """Both panels, with the legend's texts."""
     kept = []
-    monkeypatch.setattr(anchors, "save_figure", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(anchor_panels, "save_figure", lambda figure, path: kept.append(figure))
     draw_anchors(item, found, "nowhere.png")
     (figure,) = kept
     (legend,) = figure.legends
@@ -76,7 +76,7 @@ def shown(axes, color):
 
 
 def test_anchors_and_patches_of_every_image_are_kept(told, inputs):
-    with observed_anchors(told) as seen:
+    with recorded_anchors(told) as seen:
         collect_assignment(told, inputs)
     first, second = seen
     assert first.boxes.tolist() == [[10, 10, 30, 30], [0, 0, 20, 20]]
@@ -90,12 +90,12 @@ def test_anchors_and_patches_of_every_image_are_kept(told, inputs):
 
 
 def test_nothing_is_kept_afterwards_nor_of_learned_queries(ours, told, inputs):
-    with observed_anchors(told) as seen:
+    with recorded_anchors(told) as seen:
         pass
     collect_assignment(told, inputs)
     assert seen == []
     ours.queries = nn.Identity()
-    with observed_anchors(ours) as seen:
+    with recorded_anchors(ours) as seen:
         ours.queries(1)
     assert seen == []
 
@@ -116,7 +116,7 @@ def test_a_generator_at_work_is_observed_whatever_levels_it_uses():
             probing=probing,
             probing_levels=level,
         ).eval()
-        with observed_anchors(model) as seen:
+        with recorded_anchors(model) as seen:
             result = model.queries.generator(maps, sizes)
         counts = [len(crops) for crops in seen[0].crops.values()]
         assert list(seen[0].crops) == strides
@@ -127,24 +127,24 @@ def test_a_generator_at_work_is_observed_whatever_levels_it_uses():
 def test_anchors_are_as_strong_as_their_scores_and_patches_end_with_the_picture(drawn):
     before, _, _ = drawn
     assert before.get_title() == "2 anchors, 2 patches of P4, 0 patches of P3"
-    assert shown(before, anchors.ANCHORS) == [
-        (12, 10, 34, 32, anchors.FAINTEST, False),
+    assert shown(before, anchor_panels.ANCHORS) == [
+        (12, 10, 34, 32, anchor_panels.FAINTEST, False),
         (10, 10, 30, 30, 0.75, False),
     ]
-    coarse, fine = anchors.PATCHES
+    coarse, fine = anchor_panels.PATCHES
     assert shown(before, coarse) == [(0, 0, 40, 40, None, True), (40, 0, 64, 32, None, True)]
     assert shown(before, fine) == []
-    assert len(shown(before, anchors.OBJECTS)) == 2
+    assert len(shown(before, anchor_panels.OBJECTS)) == 2
 
 
 def test_the_boxes_of_the_last_stage_stand_beside_them_without_padding(drawn):
     _, after, _ = drawn
     assert after.get_title() == "boxes of stage 1"
-    assert shown(after, anchors.BOXES) == [
+    assert shown(after, anchor_panels.BOXES) == [
         (11, 10, 31, 30, 0.125, False),
         (10, 10, 30, 30, 0.125, False),
     ]
-    assert len(shown(after, anchors.OBJECTS)) == 2
+    assert len(shown(after, anchor_panels.OBJECTS)) == 2
 
 
 def test_the_legend_names_everything(drawn):

@@ -3,7 +3,7 @@ import dataclasses
 import torch
 
 from stageinteractor.assigner import CrossStageAssigner
-from stageinteractor.visualization.assignment import find_marks, object_history
+from stageinteractor.visualization.assignment import gt_history, query_labels
 
 
 def short(marks):
@@ -11,8 +11,8 @@ def short(marks):
 
 
 def test_a_label_is_kept_added_or_dropped(item):
-    assert short(find_marks(item, 0)) == [(0, 0, "own", (0,)), (1, 1, "dropped", (0,))]
-    assert short(find_marks(item, 1)) == [
+    assert short(query_labels(item, 0)) == [(0, 0, "own", (0,)), (1, 1, "dropped", (0,))]
+    assert short(query_labels(item, 1)) == [
         (0, 1, "own", (1,)),
         (0, 0, "added", (0,)),  # query 0 was matched to object 0 at stage 0
         (1, 0, "own", (1,)),
@@ -20,7 +20,7 @@ def test_a_label_is_kept_added_or_dropped(item):
 
 
 def test_a_mark_has_the_box_its_overlap_and_the_score_of_the_class(item):
-    own, dropped = find_marks(item, 0)
+    own, dropped = query_labels(item, 0)
     assert own.box == (10, 10, 30, 30)
     assert own.iou == 1.0
     assert own.score == 0.5
@@ -29,9 +29,9 @@ def test_a_mark_has_the_box_its_overlap_and_the_score_of_the_class(item):
 
 
 def test_the_own_class_by_another_object_is_own(item):
-    same = dataclasses.replace(item, object_labels=torch.tensor([1, 1]))
+    same = dataclasses.replace(item, gt_classes=torch.tensor([1, 1]))
     same = dataclasses.replace(same, learnt=torch.tensor([[[1, -1]] + [[-1, -1]] * 2] * 2))
-    assert short(find_marks(same, 0)) == [(0, 1, "own", (1,)), (1, 1, "dropped", (0,))]
+    assert short(query_labels(same, 0)) == [(0, 1, "own", (1,)), (1, 1, "dropped", (0,))]
 
 
 def test_a_label_comes_from_stages_in_scope_alone(item):
@@ -44,13 +44,13 @@ def test_a_label_comes_from_stages_in_scope_alone(item):
         learnt=torch.tensor([[[0, 1], [-1, -1], [-1, -1]]] * 4),
         scope=CrossStageAssigner().scope_mask(4),
     )
-    sources = [{mark.object: mark.sources for mark in find_marks(long, s)} for s in range(4)]
+    sources = [{mark.object: mark.sources for mark in query_labels(long, s)} for s in range(4)]
     assert [each[0] for each in sources] == [(0, 3), (0, 3), (3,), (3,)]
     assert [each[1] for each in sources] == [(1, 2), (1, 2), (1, 2), (2,)]
 
 
 def test_history_names_the_match_and_the_learners(item):
-    assert object_history(item) == [
+    assert gt_history(item) == [
         [{"match": 0, "learners": [0]}, {"match": 1, "learners": [0, 1]}],
         [{"match": 1, "learners": []}, {"match": 0, "learners": [0]}],
     ]
@@ -59,7 +59,7 @@ def test_history_names_the_match_and_the_learners(item):
 def test_an_object_without_a_query_has_no_match(item):
     crowded = dataclasses.replace(
         item,
-        object_boxes=item.object_boxes[[0, 1, 1]],
-        object_labels=torch.tensor([3, 1, 1]),
+        gt_boxes=item.gt_boxes[[0, 1, 1]],
+        gt_classes=torch.tensor([3, 1, 1]),
     )
-    assert object_history(crowded)[2] == [{"match": None, "learners": []}] * 2
+    assert gt_history(crowded)[2] == [{"match": None, "learners": []}] * 2

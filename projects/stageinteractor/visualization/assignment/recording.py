@@ -20,7 +20,7 @@ from ...errors import UnsupportedHostError
 Batch = Sequence[dict[str, Any]]
 
 
-class Observed(NamedTuple):
+class RecordedStep(NamedTuple):
     """Of our own detector: predictions, matches and labels of a batch."""
 
     logits: Tensor  # (S, B, N, C)
@@ -30,13 +30,13 @@ class Observed(NamedTuple):
     learnt: Tensor  # (S, B, N, R): objects that the query's classes come from, or -1
 
 
-def is_ours(model: Any) -> bool:
+def is_stageinteractor(model: Any) -> bool:
     """Tell whether a model is of this project; others are observed through their criterion."""
     return hasattr(model, "decode")
 
 
 @torch.no_grad()
-def observe_ours(model: Any, batch: Batch) -> Observed:
+def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     """Match and assign as the criterion of a `StageInteractor` does.
 
     Args:
@@ -51,16 +51,16 @@ def observe_ours(model: Any, batch: Batch) -> Observed:
     masks = given(query_mask=output.query_mask)
     matches = criterion.matcher(output.logits, output.boxes, targets, sizes, **masks)
     learnt = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
-    return Observed(output.logits, output.boxes, targets, matches, learnt)
+    return RecordedStep(output.logits, output.boxes, targets, matches, learnt)
 
 
 @torch.no_grad()
-def observe_host(model: nn.Module, batch: Batch, assigner: Any = None) -> Any:
+def record_third_party(model: nn.Module, batch: Batch, assigner: Any = None) -> Any:
     """Return the `Step` of a model of detrex or transformers, with the host's own matches.
 
     Args:
         model: a detectron2 model with a criterion of DETR form.
-        batch: as of `observe_ours`.
+        batch: as of `record_stageinteractor`.
         assigner: for a model that has none yet; by default `CrossStageAssigner`.
 
     Raises:
@@ -120,7 +120,7 @@ def _wrapped_criterion(model: Any, assigner: Any) -> Any:
     )
 
 
-def learnt_of(step: Any) -> Tensor:
+def assigned_of_queries(step: Any) -> Tensor:
     """Return (S, B, N, R): the objects that every query of a host's step learns from, or -1."""
     learnt = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
     index = step.queries.expand(len(learnt), -1, -1).unsqueeze(-1).expand_as(step.ranked)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..boxes import class_color
+from ..box_drawing import class_color
 from ..figures import as_written, new_figure, save_figure
-from .marks import ADDED, DROPPED, OWN, ImageAssignment, Mark, find_marks, object_history
+from .query_labels import ADDED, DROPPED, OWN, ImageAssignment, QueryLabel, gt_history, query_labels
 
 LINE = 0.22  # inches, of the history
 ONE_ROW = 4  # up to so many stages stand in one row, more in rows of three
@@ -35,7 +35,7 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
     columns = stages if stages <= ONE_ROW else 3
     rows = math.ceil(stages / columns)
     height, width = item.picture.shape[:2]
-    heights = 4 * rows * height / width + 0.9, LINE * (len(item.object_labels) + 2)
+    heights = 4 * rows * height / width + 0.9, LINE * (len(item.gt_classes) + 2)
     figure = new_figure(4 * columns, sum(heights))
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     _write_history(below.subplots(), item, class_names)
@@ -45,9 +45,9 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
     for stage in range(stages):
         axes = grid[stage // columns][stage % columns]
         axes.imshow(item.picture)
-        for box in item.object_boxes.tolist():
+        for box in item.gt_boxes.tolist():
             rectangle(axes, box, color="white", linewidth=2.5, alpha=0.6)
-        marks = find_marks(item, stage)
+        marks = query_labels(item, stage)
         for mark in marks:
             _draw(axes, mark, item, class_names)
         kinds = [mark.kind for mark in marks]
@@ -65,17 +65,17 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
 
 def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str]) -> None:
     """Write a row for every object, a column for every stage."""
-    history = object_history(item)
+    history = gt_history(item)
     axes.set_axis_off()
     axes.set(xlim=(-1, len(item.matches)), ylim=(len(history) + 0.5, -1.5))
     note = "query matched to the object (others that learn its label); red: another than before"
     axes.text(-1, -1, note, fontsize=9)
     for stage in range(len(item.matches)):
         axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
-    labels = item.object_labels.tolist()
+    labels = item.gt_classes.tolist()
     for row, (label, entries) in enumerate(zip(labels, history, strict=True), start=1):
         name = as_written(f"{row - 1} {class_names[label]}")
-        style = {"facecolor": object_color(row - 1), "alpha": 0.75, "pad": 0.6, "linewidth": 0}
+        style = {"facecolor": gt_color(row - 1), "alpha": 0.75, "pad": 0.6, "linewidth": 0}
         axes.text(-1, row, name, fontsize=9, bbox=style)
         before = entries[0]["match"]
         for stage, entry in enumerate(entries):
@@ -87,15 +87,15 @@ def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str])
             before = match
 
 
-def object_color(index: int) -> str:
+def gt_color(index: int) -> str:
     """Return the colour of an object as #rrggbb."""
     return "#{:02x}{:02x}{:02x}".format(*class_color(index))
 
 
-def _draw(axes: Any, mark: Mark, item: ImageAssignment, class_names: Sequence[str]) -> None:
-    color = object_color(mark.object)
+def _draw(axes: Any, mark: QueryLabel, item: ImageAssignment, class_names: Sequence[str]) -> None:
+    color = gt_color(mark.object)
     rectangle(axes, mark.box, color=color, linewidth=1.6, linestyle=LINES[mark.kind])
-    text = as_written(f"q{mark.query} {class_names[int(item.object_labels[mark.object])]}")
+    text = as_written(f"q{mark.query} {class_names[int(item.gt_classes[mark.object])]}")
     if mark.kind == ADDED:
         text += " <- " + ",".join(str(stage) for stage in mark.sources)
     x, y = max(mark.box[0], 0.0), max(mark.box[1], 0.0)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stageinteractor.data.coco_format import CocoSet
-from stageinteractor.evaluation.confusion import confusion_matrix, most_confused
+from stageinteractor.evaluation.confusion_matrix import confusion_matrix, most_confused
 
 IDS = {"cat": 7, "dog": 19, "cow": 1000}
 BOXES = [[0, 0, 100, 100], [200, 0, 100, 100], [0, 200, 100, 100], [200, 200, 100, 100]]

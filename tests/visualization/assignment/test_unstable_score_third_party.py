@@ -8,7 +8,7 @@ from visualization.assignment.conftest import picture
 
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.integrations import CrossStageCriterion
-from stageinteractor.visualization.assignment.stability import batch_stability
+from stageinteractor.visualization.assignment.unstable_score import batch_stability
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import torch
 
-from stageinteractor.modeling.nms import grouped_nms
+from stageinteractor.nms import grouped_nms
 
 
 def test_the_weaker_of_two_that_overlap_is_dropped():

@@ -10,14 +10,14 @@ from PIL import Image
 
 from stageinteractor.data.coco_format import CocoSet, read_coco
 from stageinteractor.errors import DataError
-from stageinteractor.evaluation.errors_by_kind import KINDS, find_errors
-from stageinteractor.visualization.boxes import DrawnBox, draw_boxes
-from stageinteractor.visualization.errors import (
-    CONCERNED,
+from stageinteractor.evaluation.error_types import ERROR_TYPES, classify_detections
+from stageinteractor.visualization.box_drawing import DrawnBox, draw_boxes
+from stageinteractor.visualization.error_sheet import (
+    AFFECTED,
     CORRECT,
     ERROR,
+    GROUND_TRUTH,
     HEAD,
-    OBJECT,
     OTHER,
     SIDE,
     error_sheet,
@@ -65,12 +65,12 @@ RESULTS = [
 ]
 
 
-def colors(picture: Image.Image) -> set[Color]:
-    return {color for _, color in picture.getcolors(1 << 24)}
+def colors(image: Image.Image) -> set[Color]:
+    return {color for _, color in image.getcolors(1 << 24)}
 
 
 def sides(sheet: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The two pictures of the first image."""
+    """The two drawings of the first image."""
     right, bottom = MARGIN + SIDE + 6, HEAD + SIDE // 2
     return (
         sheet.crop((MARGIN, HEAD, MARGIN + SIDE, bottom)),
@@ -79,58 +79,55 @@ def sides(sheet: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 
 def test_images_with_the_highest_scoring_errors_come_first(coco_set: CocoSet):
-    found = find_errors(coco_set, RESULTS)
-    assert worst_images(found, "wrong_class") == [4, 2, 1]
-    assert worst_images(found, "background") == [2]
-    assert worst_images(found, "duplicate") == []
+    outcomes = classify_detections(coco_set, RESULTS)
+    assert worst_images(outcomes, "Cls") == [4, 2, 1]
+    assert worst_images(outcomes, "Bkg") == [2]
+    assert worst_images(outcomes, "Dupe") == []
 
 
-def test_images_with_most_and_then_with_larger_missed_objects_come_first(coco_set: CocoSet):
+def test_missed_objects_order_by_number_then_area(coco_set: CocoSet):
     coco_set.annotations[1]["area"] = 5000
-    assert worst_images(find_errors(coco_set, []), "missed") == [4, 2, 1, 3]
+    assert worst_images(classify_detections(coco_set, []), "Miss") == [4, 2, 1, 3]
 
 
-def test_wrong_class_stands_out_on_both_sides(coco_set: CocoSet, tmp_path: Path):
-    sheet = error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS[1:]), "wrong_class")
+def test_cls_error_is_highlighted_on_both_sides(coco_set: CocoSet, tmp_path: Path):
+    sheet = error_sheet(coco_set, tmp_path, classify_detections(coco_set, RESULTS[1:]), "Cls")
     left, right = sides(sheet)  # of image 4
     scale = SIDE / 200
     for x in (10, 120):  # the middle of the lower edges of both objects
         at = round((x + 30) * scale), round(80 * scale) - 1
-        assert left.getpixel(at) == CONCERNED
+        assert left.getpixel(at) == AFFECTED
         assert right.getpixel(at) == ERROR
-    assert not colors(left) & {ERROR, CORRECT, OTHER, OBJECT}
-    assert not colors(right) & {CONCERNED, OBJECT, CORRECT, OTHER}
+    assert not colors(left) & {ERROR, CORRECT, OTHER, GROUND_TRUTH}
+    assert not colors(right) & {AFFECTED, GROUND_TRUTH, CORRECT, OTHER}
 
 
-def test_what_is_right_and_other_errors_are_there_without_standing_out(
-    coco_set: CocoSet, tmp_path: Path
-):
+def test_correct_and_other_errors_are_drawn_in_other_colors(coco_set: CocoSet, tmp_path: Path):
     results = [
         detection(4, 7, [10, 20, 60, 60], 0.9),
         detection(4, 7, [12, 20, 60, 60], 0.8),  # a duplicate
         detection(4, 7, [80, 0, 30, 15], 0.7),  # background
     ]
-    found = find_errors(coco_set, results)
-    left, right = sides(error_sheet(coco_set, tmp_path, found, "duplicate"))
-    assert {CONCERNED, OBJECT} <= colors(left)
+    outcomes = classify_detections(coco_set, results)
+    left, right = sides(error_sheet(coco_set, tmp_path, outcomes, "Dupe"))
+    assert {AFFECTED, GROUND_TRUTH} <= colors(left)
     assert {ERROR, CORRECT, OTHER} <= colors(right)
-    left, right = sides(error_sheet(coco_set, tmp_path, found, "background"))
-    assert OBJECT in colors(left) and CONCERNED not in colors(left)
+    left, right = sides(error_sheet(coco_set, tmp_path, outcomes, "Bkg"))
+    assert GROUND_TRUTH in colors(left) and AFFECTED not in colors(left)
     assert {ERROR, CORRECT, OTHER} <= colors(right)
 
 
-def test_a_missed_object_is_marked_on_the_left_alone(coco_set: CocoSet, tmp_path: Path):
-    left, right = sides(error_sheet(coco_set, tmp_path, find_errors(coco_set, []), "missed"))
-    assert CONCERNED in colors(left)
+def test_missed_object_is_highlighted_on_the_left_only(coco_set: CocoSet, tmp_path: Path):
+    left, right = sides(error_sheet(coco_set, tmp_path, classify_detections(coco_set, []), "Miss"))
+    assert AFFECTED in colors(left)
     assert colors(right) == {GRAY}
 
 
-def test_size_of_a_sheet_follows_the_number_of_images(coco_set: CocoSet, tmp_path: Path):
-    found = find_errors(coco_set, RESULTS)  # three images have a wrong class
+def test_sheet_size_follows_the_number_of_images(coco_set: CocoSet, tmp_path: Path):
+    outcomes = classify_detections(coco_set, RESULTS)  # three images have a wrong class
     card = 2 * SIDE + 6, SIDE // 2 + CAPTION
     sizes = [
-        error_sheet(coco_set, tmp_path, found, "wrong_class", count=count).size
-        for count in (1, 2, 12)
+        error_sheet(coco_set, tmp_path, outcomes, "Cls", count=count).size for count in (1, 2, 12)
     ]
     wide = 2 * card[0] + 18 + 2 * MARGIN
     assert sizes == [
@@ -140,51 +137,53 @@ def test_size_of_a_sheet_follows_the_number_of_images(coco_set: CocoSet, tmp_pat
     ]
 
 
-def test_upright_images_do_not_make_the_rows_of_others_higher(coco_set: CocoSet, tmp_path: Path):
+def test_row_height_is_that_of_its_own_images(coco_set: CocoSet, tmp_path: Path):
     Image.new("RGB", (100, 200), GRAY).save(tmp_path / "1.png")
-    found = find_errors(coco_set, RESULTS)
-    sheet = error_sheet(coco_set, tmp_path, found, "wrong_class")
+    outcomes = classify_detections(coco_set, RESULTS)
+    sheet = error_sheet(coco_set, tmp_path, outcomes, "Cls")
     assert sheet.height == HEAD + (SIDE // 2 + CAPTION + 18) + (SIDE + CAPTION + 18)
 
 
-def test_sheet_tells_kind_and_files_in_dark_text(coco_set: CocoSet, tmp_path: Path):
-    sheet = error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS), "background")
+def test_sheet_has_title_and_file_names_in_dark_text(coco_set: CocoSet, tmp_path: Path):
+    sheet = error_sheet(coco_set, tmp_path, classify_detections(coco_set, RESULTS), "Bkg")
     below = HEAD + SIDE // 2
     for box in ((0, 0, 400, HEAD - 40), (0, below, SIDE, below + CAPTION)):
         assert (np.asarray(sheet.crop(box)).sum(-1) < 100).sum() > 50
     assert ERROR in colors(sheet.crop((0, 60, sheet.width, HEAD)))  # the legend
-    assert CONCERNED not in colors(sheet.crop((0, 60, sheet.width, HEAD)))  # nothing is concerned
+    assert AFFECTED not in colors(sheet.crop((0, 60, sheet.width, HEAD)))  # no object is affected
 
 
-@pytest.mark.parametrize("kind", ["duplicate", "poor_localisation", "both_wrong"])
-def test_no_sheet_of_errors_that_there_are_not(coco_set: CocoSet, tmp_path: Path, kind: str):
-    assert kind in KINDS
-    assert error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS), kind) is None
+@pytest.mark.parametrize("error_type", ["Dupe", "Loc", "Both"])
+def test_no_sheet_without_errors_of_the_type(coco_set: CocoSet, tmp_path: Path, error_type: str):
+    assert error_type in ERROR_TYPES
+    assert (
+        error_sheet(coco_set, tmp_path, classify_detections(coco_set, RESULTS), error_type) is None
+    )
 
 
 def test_image_turned_by_its_camera_is_drawn_upright(coco_set: CocoSet, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     Image.new("RGB", (100, 200), GRAY).save(tmp_path / "2.png", exif=exif)
-    sheet = error_sheet(coco_set, tmp_path, find_errors(coco_set, RESULTS), "background")
+    sheet = error_sheet(coco_set, tmp_path, classify_detections(coco_set, RESULTS), "Bkg")
     assert sheet.height == HEAD + SIDE // 2 + CAPTION + 18
 
 
 def test_image_that_is_missing_or_broken_is_named(coco_set: CocoSet, tmp_path: Path):
-    found = find_errors(coco_set, RESULTS)
-    (tmp_path / "2.png").write_bytes(b"no picture")
+    outcomes = classify_detections(coco_set, RESULTS)
+    (tmp_path / "2.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"2\.png \(image id 2\): cannot be read"):
-        error_sheet(coco_set, tmp_path, found, "background")
+        error_sheet(coco_set, tmp_path, outcomes, "Bkg")
     (tmp_path / "2.png").unlink()
     with pytest.raises(DataError, match=r"2\.png \(image id 2\): no such file"):
-        error_sheet(coco_set, tmp_path, found, "background")
+        error_sheet(coco_set, tmp_path, outcomes, "Bkg")
 
 
 # Text outside of boxes
 
 
-def colored_rows(picture: Image.Image, color: Color) -> tuple[int, int]:
-    rows = (np.asarray(picture) == color).all(-1).any(axis=1).nonzero()[0]
+def colored_rows(image: Image.Image, color: Color) -> tuple[int, int]:
+    rows = (np.asarray(image) == color).all(-1).any(axis=1).nonzero()[0]
     return int(rows[0]), int(rows[-1])
 
 
@@ -192,25 +191,25 @@ def colored_rows(picture: Image.Image, color: Color) -> tuple[int, int]:
     ("box", "above", "below"),
     [((40, 40, 160, 80), True, False), ((40, 2, 160, 60), False, True)],
 )
-def test_text_stands_above_a_box_or_else_below_it(box, above: bool, below: bool):
-    picture = Image.new("RGB", (200, 100), GRAY)
-    drawn = draw_boxes(picture, [DrawnBox(box, 0, "cat", ERROR)], text_above=True)
+def test_text_is_above_a_box_or_else_below_it(box, above: bool, below: bool):
+    image = Image.new("RGB", (200, 100), GRAY)
+    drawn = draw_boxes(image, [DrawnBox(box, 0, "cat", ERROR)], text_above=True)
     first, last = colored_rows(drawn, ERROR)
     assert (first < box[1], last > box[3]) == (above, below)
     inside = drawn.crop((box[0] + 2, box[1] + 2, box[2] - 2, box[3] - 2))
     assert inside.getcolors() == [(inside.width * inside.height, GRAY)]
 
 
-def test_text_of_a_box_that_fills_the_picture_stands_in_it():
-    picture = Image.new("RGB", (200, 100), GRAY)
-    drawn = draw_boxes(picture, [DrawnBox((0, 0, 199, 99), 0, "cat", ERROR)], text_above=True)
+def test_text_of_a_box_as_large_as_the_image_is_inside_it():
+    image = Image.new("RGB", (200, 100), GRAY)
+    drawn = draw_boxes(image, [DrawnBox((0, 0, 199, 99), 0, "cat", ERROR)], text_above=True)
     assert (np.asarray(drawn.crop((4, 3, 60, 30))).sum(-1) < 60).any()
 
 
 def test_text_at_the_right_edge_is_not_cut():
-    picture = Image.new("RGB", (200, 100), GRAY)
+    image = Image.new("RGB", (200, 100), GRAY)
     texts = [
-        draw_boxes(picture, [DrawnBox((x, 50, x + 9, 60), 0, "parking meter", ERROR)], 1.0, True)
+        draw_boxes(image, [DrawnBox((x, 50, x + 9, 60), 0, "parking meter", ERROR)], 1.0, True)
         for x in (20, 190)
     ]
     dark = [int((np.asarray(p).sum(-1) < 150).sum()) for p in texts]
@@ -218,6 +217,6 @@ def test_text_at_the_right_edge_is_not_cut():
 
 
 def test_outline_has_the_width_it_is_given():
-    picture = Image.new("RGB", (200, 100), GRAY)
-    drawn = draw_boxes(picture, [DrawnBox((40, 20, 160, 80), 0, "", ERROR, 4)])
+    image = Image.new("RGB", (200, 100), GRAY)
+    drawn = draw_boxes(image, [DrawnBox((40, 20, 160, 80), 0, "", ERROR, 4)])
     assert [drawn.getpixel((x, 50)) for x in (39, 40, 43, 44)] == [GRAY, ERROR, ERROR, GRAY]

@@ -36,7 +36,7 @@ def page(chromium, item, tmp_path):
     second = dataclasses.replace(
         item,
         name="b.png",
-        object_boxes=torch.tensor([[2.0, 2, 60, 44], [12.0, 10, 34, 32]]),
+        gt_boxes=torch.tensor([[2.0, 2, 60, 44], [12.0, 10, 34, 32]]),
         boxes=torch.tensor(
             [
                 [[20.0, 20, 30, 30], [50.0, 40, 60, 48], [0.0, 0, 64, 48]],

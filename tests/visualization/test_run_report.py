@@ -11,7 +11,7 @@ from PIL import Image
 
 from stageinteractor.data.coco_format import CocoSet, read_coco
 from stageinteractor.errors import DataError
-from stageinteractor.visualization.boxes import (
+from stageinteractor.visualization.box_drawing import (
     BACKGROUND,
     DrawnBox,
     class_color,
@@ -20,7 +20,7 @@ from stageinteractor.visualization.boxes import (
 )
 from stageinteractor.visualization.curves import plot_curves, read_metrics
 from stageinteractor.visualization.detections import WIDTH, comparison_grid, ground_truth_sheet
-from stageinteractor.visualization.report import compare_runs, write_report
+from stageinteractor.visualization.run_report import compare_runs, write_report
 
 Json = dict[str, Any]
 GRAY = (90, 90, 90)

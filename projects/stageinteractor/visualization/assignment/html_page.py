@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ...files import atomic_write_text
-from .marks import ImageAssignment, find_marks, object_history
-from .panels import object_color
+from .query_labels import ImageAssignment, gt_history, query_labels
+from .stage_panels import gt_color
 from .summary import Summary
 
 PLACE = "/*DATA*/null"
@@ -47,19 +47,19 @@ def script_literal(data: Any) -> str:
 
 def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
     height, width = item.picture.shape[:2]
-    names = [class_names[label] for label in item.object_labels.tolist()]
-    boxes = _rounded(item.object_boxes)
+    names = [class_names[label] for label in item.gt_classes.tolist()]
+    boxes = _rounded(item.gt_boxes)
     objects = [
-        {"name": name, "box": box, "color": object_color(index), "history": history}
+        {"name": name, "box": box, "color": gt_color(index), "history": history}
         for index, (name, box, history) in enumerate(
-            zip(names, boxes, object_history(item), strict=True)
+            zip(names, boxes, gt_history(item), strict=True)
         )
     ]
     stages: list[list[dict[str, Any]]] = [
         [
             {"query": mark.query, "object": mark.object, "kind": mark.kind, "sources": mark.sources}
             | {"iou": round(mark.iou, 3), "score": round(mark.score, 3)}
-            for mark in find_marks(item, stage)
+            for mark in query_labels(item, stage)
         ]
         for stage in range(len(item.matches))
     ]
