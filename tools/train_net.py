@@ -19,6 +19,7 @@ from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine import evaluate, train
 from stageinteractor.engine.launch import launch
 from stageinteractor.engine.run_folder import use_folder_beside
+from stageinteractor.visualization.detections import comparison_grid
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
         evaluate(cfg, cfg.train.init_checkpoint if chosen else None)
     else:
-        train(cfg, resume=args.resume)
+        train(cfg, resume=args.resume, draw=comparison_grid)
 
 
 @command

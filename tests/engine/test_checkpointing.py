@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stageinteractor.engine.checkpointing import (
-    AtomicCheckpointer,
-    BestCheckpoint,
-    PeriodicCheckpoint,
-)
+from stageinteractor.engine.checkpointing import AtomicCheckpointer, PeriodicCheckpoint
 from stageinteractor.engine.ema import ModelEMA
 from stageinteractor.engine.stopping import StopRequest
 from stageinteractor.engine.weights import load_weights, read_checkpoint
@@ -153,63 +149,3 @@ def test_asked_to_stop_it_saves_once_and_ends(tmp_path, iteration, saved):
     assert stop.value.code == 143
     wanted = [f"model_{iteration:07d}.pth", "model_final.pth"]
     assert names(tmp_path) == wanted[:saved]
-
-
-class Storage:
-    def __init__(self):
-        self.values = {}
-
-    def latest(self):
-        return self.values
-
-
-class FakeTrainer:
-    def __init__(self, start_iter):
-        self.storage = Storage()
-        self.start_iter = start_iter
-
-
-def test_only_better_models_are_kept_also_after_a_resume(tmp_path):
-    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
-
-    def evaluated(hook, values):
-        hook.trainer = FakeTrainer(values[0][0] - 1)
-        hook.before_train()
-        kept = []
-        for iteration, value in values:
-            hook.trainer.storage.values = {"bbox/AP": (value, iteration)}
-            hook.after_step()
-            hook.after_step()  # the same evaluation is looked at once
-            kept.append(read_checkpoint(tmp_path / "model_best.pth")["best_value"])
-        return kept
-
-    first = BestCheckpoint(checkpointer, "bbox/AP", resume=False)
-    assert evaluated(first, [(10, 3.0), (20, 5.0), (30, 4.0)]) == [3.0, 5.0, 5.0]
-    resumed = BestCheckpoint(checkpointer, "bbox/AP", resume=True)
-    assert evaluated(resumed, [(40, 4.5), (50, 6.0)]) == [5.0, 6.0]
-    fresh = BestCheckpoint(checkpointer, "bbox/AP", resume=False)
-    assert evaluated(fresh, [(10, 1.0)]) == [1.0]
-
-
-def test_the_best_by_another_metric_is_no_measure(tmp_path, caplog):
-    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
-    checkpointer.save("model_best", iteration=1, best_value=60.0, best_metric="bbox/AP50")
-    assert BestCheckpoint(checkpointer, "bbox/AP50", resume=True).best == 60.0
-    assert BestCheckpoint(checkpointer, "bbox/AP", resume=True).best == float("-inf")
-    assert "bbox/AP50" in caplog.text
-
-
-@pytest.mark.parametrize("value", [None, "high", float("nan"), [1]])
-def test_a_best_value_that_is_no_number_is_refused(tmp_path, value):
-    checkpointer = AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path))
-    checkpointer.save("model_best", iteration=1, best_value=value)
-    with pytest.raises(DataError, match=r"model_best\.pth: best_value"):
-        BestCheckpoint(checkpointer, "bbox/AP", resume=True)
-
-
-def test_a_metric_that_is_nan_is_reported(tmp_path, caplog):
-    best = BestCheckpoint(AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)), "bbox/AP", False)
-    best.trainer = FakeTrainer(0)
-    best.trainer.storage.values = {"bbox/AP": (float("nan"), 4)}
-    best.after_step()
-    assert "bbox/AP is NaN" in caplog.text and not list(tmp_path.iterdir())

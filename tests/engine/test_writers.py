@@ -10,8 +10,10 @@ from detectron2.utils.events import EventStorage
 from omegaconf import OmegaConf
 from PIL import Image
 
-from stageinteractor.engine.writers import PredictionImages, build_writers
+from stageinteractor.engine.hooks import PredictionImages
+from stageinteractor.engine.writers import build_writers
 from stageinteractor.errors import ConfigError, MissingDependencyError
+from stageinteractor.visualization.detections import comparison_grid
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def write_all(writers, storage):
 def train_a_little(cfg):
     writers = build_writers(cfg)
     with EventStorage(0) as storage:
-        hook = PredictionImages(cfg, "bbox/AP")
+        hook = PredictionImages(cfg, "bbox/AP", comparison_grid)
         hook.trainer = type("Trainer", (), {"storage": storage})
         hook.after_step()
         assert not storage._vis_data  # nothing has been evaluated
@@ -86,7 +88,7 @@ def test_without_a_results_file_there_is_no_picture(cfg, tmp_path):
     (tmp_path / "run/evaluation/coco_instances_results.json").unlink()
     with EventStorage(0) as storage:
         storage.put_scalar("bbox/AP", 1.0)
-        hook = PredictionImages(cfg, "bbox/AP")
+        hook = PredictionImages(cfg, "bbox/AP", comparison_grid)
         hook.trainer = type("Trainer", (), {"storage": storage})
         hook.after_step()
         assert not storage._vis_data
@@ -97,7 +99,7 @@ def test_odd_detections_are_no_image_and_no_end_of_a_training(cfg, content, capl
     file = Path(cfg.train.output_dir) / "evaluation/coco_instances_results.json"
     file.write_text(content)
     with EventStorage() as storage:
-        hook = PredictionImages(cfg, "bbox/AP")
+        hook = PredictionImages(cfg, "bbox/AP", comparison_grid)
         hook.trainer = type("Trainer", (), {"storage": storage})
         storage.put_scalar("bbox/AP", 12.0, smoothing_hint=False)
         hook.after_step()

@@ -1,48 +1,90 @@
-"""``train.best_metric``: the number that decides about ``model_best.pth``."""
+"""``train.best_metric`` decides which checkpoint becomes ``model_best.pth``."""
 
 from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
+from pathlib import Path
 
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
-from ..errors import ConfigError, one_line
+from ..errors import ConfigError, DataError, one_line
 from ..evaluation.coco import TWELVE, CocoEvaluator
+from .checkpointing import AtomicCheckpointer
 from .evaluation import Metrics
+from .hooks import AfterEvaluation
+from .run_folder import BEST
+from .weights import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
+class BestCheckpoint(AfterEvaluation):
+    """Save the checkpoint with the highest value of a metric as ``model_best.pth``.
+
+    Args:
+        checkpointer: writes the file.
+        metric: name of the metric, such as "bbox/AP".
+        resume: compare with the ``model_best.pth`` of the resumed run.
+
+    Raises:
+        DataError: that file cannot be read, or its ``best_value`` is not a finite number.
+    """
+
+    def __init__(self, checkpointer: AtomicCheckpointer, metric: str, resume: bool) -> None:
+        super().__init__(metric)
+        self.checkpointer = checkpointer
+        path = Path(checkpointer.save_dir) / f"{BEST}.pth"
+        self.best = self._earlier_value(path) if resume and path.is_file() else -math.inf
+
+    def _earlier_value(self, path: Path) -> float:
+        content = read_checkpoint(path)
+        metric = content.get("best_metric", self.metric)  # older versions saved no name
+        if metric != self.metric:
+            logger.warning("%s is the best by %s: it will be replaced", path, metric)
+            return -math.inf
+        value = content.get("best_value")
+        if not isinstance(value, float | int) or not math.isfinite(value):
+            raise DataError(f"{path}: best_value {value!r} is no finite number; rename the file")
+        return float(value)
+
+    def after_evaluation(self, value: float, iteration: int) -> None:
+        """Save the checkpoint if the value is the highest so far."""
+        if math.isnan(value):
+            logger.warning("%s is NaN: model_best.pth is not written", self.metric)
+        if value > self.best:
+            self.best = value
+            best = {"best_value": value, "best_metric": self.metric}
+            self.checkpointer.save(BEST, iteration=iteration, **best)
+
+
 def check_best_metric(cfg: DictConfig) -> None:
-    """Refuse a name that an evaluation never has; only of our own evaluator all are known.
+    """Refuse a metric that our evaluator does not compute; other evaluators are not checked.
 
     Args:
         cfg: prepared.
 
     Raises:
-        ConfigError: it is such a name; the message has the nearest ones.
+        ConfigError: no such metric; the message names the nearest ones.
     """
-    names, metric = list(_names(cfg)), cfg.train.best_metric
+    names, metric = list(_metric_names(cfg)), cfg.train.best_metric
     if names and metric not in names:
         raise ConfigError(f"train.best_metric {metric!r}: {_nearest(metric, names)}")
 
 
 def report_missing(metric: str, results: Metrics) -> None:
-    """Warn if an evaluation, of somebody else's evaluator, does not have the metric."""
+    """Warn if the results of an evaluation lack the metric."""
     names = list(flatten_results_dict(results))
     if names and metric not in names:
-        logger.warning(
-            "train.best_metric %r: %s; model_best.pth is not written",
-            metric,
-            _nearest(metric, names),
-        )
+        nearest = _nearest(metric, names)
+        logger.warning("train.best_metric %r: %s; model_best.pth is not written", metric, nearest)
 
 
-def _names(cfg: DictConfig) -> Iterator[str]:
+def _metric_names(cfg: DictConfig) -> Iterator[str]:
     node = OmegaConf.select(cfg, "dataloader.evaluator", default=None)
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     try:
@@ -50,7 +92,7 @@ def _names(cfg: DictConfig) -> Iterator[str]:
     except ImportError as error:
         reason = one_line(error)
         raise ConfigError(f"dataloader.evaluator._target_ {target!r}: {reason}") from error
-    if evaluator is not CocoEvaluator:  # a subclass may have more numbers
+    if evaluator is not CocoEvaluator:  # a subclass may compute more
         return
     classes = list(cfg.dataset.class_names or ())
     of_classes = [f"AP-{name}" for name in classes] if len(classes) > 1 else []
@@ -58,7 +100,6 @@ def _names(cfg: DictConfig) -> Iterator[str]:
         yield from (f"{task}/{name}" for name in (*TWELVE, *of_classes))
 
 
-def _nearest(metric: str, names: Iterable[str]) -> str:
-    names = list(names)
-    near = difflib.get_close_matches(metric, names, n=3, cutoff=0.5) or names[:3]
-    return f"an evaluation has no such number; nearest: {', '.join(near)}"
+def _nearest(metric: str, names: list[str]) -> str:
+    nearest = difflib.get_close_matches(metric, names, n=3, cutoff=0.5) or names[:3]
+    return f"the evaluation has no such metric; nearest: {', '.join(nearest)}"

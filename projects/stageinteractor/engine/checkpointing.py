@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from detectron2.engine import HookBase, hooks
+from detectron2.engine import hooks
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
@@ -195,60 +194,3 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
             comm.synchronize()
         logger.warning("stopped after iteration %d; --resume goes on from there", iteration)
         raise SystemExit(128 + number)
-
-
-class BestCheckpoint(HookBase):
-    """Keep the checkpoint with the highest value of a metric as ``model_best.pth``.
-
-    Must come after the hook that evaluates.
-
-    Args:
-        checkpointer: writes the file.
-        metric: name of the metric, such as "bbox/AP".
-        resume: compare with the file that an earlier part of this run left.
-    """
-
-    def __init__(self, checkpointer: AtomicCheckpointer, metric: str, resume: bool) -> None:
-        self.checkpointer = checkpointer
-        self.metric = metric
-        self.seen = -1  # iteration of the last evaluation that was looked at
-        self.best = float("-inf")
-        if resume:
-            self._compare_with_earlier(Path(checkpointer.save_dir) / f"{BEST}.pth")
-
-    def _compare_with_earlier(self, path: Path) -> None:
-        if not path.is_file():
-            return
-        content = read_checkpoint(path)
-        metric = content.get("best_metric", self.metric)  # files of older versions do not say
-        if metric != self.metric:
-            logger.warning("%s is the best by %s: it will be replaced", path, metric)
-            return
-        value = content.get("best_value")
-        if not isinstance(value, float | int) or not math.isfinite(value):
-            raise DataError(f"{path}: best_value {value!r} is no number; rename the file")
-        self.best = float(value)
-
-    def before_train(self) -> None:
-        """Leave metrics alone that a checkpoint brought with it."""
-        self.seen = self.trainer.start_iter - 2
-
-    def after_step(self) -> None:
-        """Look at the metric, if it has just been evaluated."""
-        self._look()
-
-    def after_train(self) -> None:
-        """Look at the metric of the final evaluation."""
-        self._look()
-
-    def _look(self) -> None:
-        value, iteration = self.trainer.storage.latest().get(self.metric, (float("nan"), -1))
-        if iteration <= self.seen:
-            return
-        self.seen = iteration
-        if math.isnan(value) and iteration >= 0:
-            logger.warning("%s is NaN: it cannot make this model the best", self.metric)
-        if value > self.best:
-            self.best = float(value)
-            about = {"best_value": self.best, "best_metric": self.metric}
-            self.checkpointer.save(BEST, iteration=int(iteration), **about)

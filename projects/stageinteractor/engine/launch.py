@@ -217,8 +217,13 @@ def _run_under_torchrun(function: Callable[..., Any], args: tuple[Any, ...]) -> 
 
     torchrun reads the failures of its workers from files, and prints the first one.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    env = DistEnv(*(int(os.environ[name]) for name in names), "env://")
+    env = DistEnv(
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        local_rank=int(os.environ["LOCAL_RANK"]),
+        local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
+        url="env://",
+    )
     try:
         _init_process_group(env)
         function(*args)

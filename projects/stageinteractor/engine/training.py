@@ -17,20 +17,21 @@ from ..data.registration import training_images
 from ..errors import ConfigError
 from ..schema import require_keys
 from .backbone_weights import load_backbone_weights
-from .best_metric import check_best_metric, report_missing
+from .best_metric import BestCheckpoint, check_best_metric, report_missing
 from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
-from .checkpointing import AtomicCheckpointer, BestCheckpoint, PeriodicCheckpoint
+from .checkpointing import AtomicCheckpointer, PeriodicCheckpoint
 from .ema import ModelEMA
 from .evaluation import LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
 from .folder_lock import sole_training
+from .hooks import DrawDetections, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, plain_batch
 from .run_config import changes_since, refuse_what_no_resume_can_change, save_run_config
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
 from .weights import load_weights
-from .writers import PeriodicWriter, PredictionImages, build_writers
+from .writers import build_writers
 
 logger = logging.getLogger(__name__)
 NEEDED = tuple(
@@ -48,17 +49,19 @@ NEEDED_WITH = {
 OF_AN_EARLIER_RUN = ("metrics.json", "model_best.pth", "last_evaluation.json")
 
 
-def train(cfg: DictConfig, resume: bool = False) -> Metrics:
-    """Train, evaluate from time to time and at the end, and return the last metrics.
+def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = None) -> Metrics:
+    """Train, evaluate every ``train.eval_period`` iterations and at the end; return the metrics.
 
     Args:
-        cfg: as loaded and overridden.
+        cfg: loaded, with overrides applied.
         resume: go on from the last checkpoint of the output folder, if it has one.
+        draw: draws the image of predictions that the writers get after each evaluation; None: no
+            image.
 
     Raises:
-        OutputError: another training is going on in the folder, or it cannot be written to.
-        SystemExit: a signal asked for a stop; a checkpoint has been written.
-        ConfigError: a key is missing or has a value that it cannot have.
+        OutputError: another training runs in the output folder, or it cannot be written to.
+        SystemExit: a signal stopped the training; a checkpoint has been written.
+        ConfigError: a key is missing or has an invalid value.
         DataError: the training set has no image to train on.
     """
     check_settings(cfg)
@@ -68,7 +71,7 @@ def train(cfg: DictConfig, resume: bool = False) -> Metrics:
         prepare(cfg)
         filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
         training_images(cfg.dataset, bool(filter_empty))
-        return Training(cfg).run(resume)
+        return Training(cfg, draw).run(resume)
 
 
 class Training:
@@ -76,10 +79,12 @@ class Training:
 
     Args:
         cfg: prepared.
+        draw: see `train`.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, draw: DrawDetections | None = None) -> None:
         self.cfg = cfg
+        self.draw = draw
         check_best_metric(cfg)
         self.model = build_model(cfg)
         optimizer = build_optimizer(cfg, self.model)
@@ -187,11 +192,11 @@ class Training:
             BestCheckpoint(self.checkpointer, metric, resume),
         ]
         if comm.is_main_process():
+            if self.draw is not None:
+                after.append(PredictionImages(cfg, metric, self.draw))
             writers = build_writers(cfg, max(start - 1, 0))
-            after += [
-                PredictionImages(cfg, metric),
-                PeriodicWriter(writers, cfg.train.log_period, cfg.train.output_dir, metric),
-            ]
+            period, folder = cfg.train.log_period, cfg.train.output_dir
+            after.append(PeriodicWriter(writers, period, folder, metric))
         return after
 
     def _save_non_finite_step(self, step: NonFiniteStep) -> Path:
