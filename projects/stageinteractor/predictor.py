@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import copy
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, overload
 
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from .config import instantiate, load_config
@@ -28,6 +30,10 @@ from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
 from .engine.weights import load_all_weights
 from .errors import ConfigError
+from .hub import CONFIG, WEIGHTS, pretrained_folder, push_to_hub, save_pretrained
+from .hub.client import require_write_access
+from .hub.pretrained import forget_initial_weights
+from .hub.run_facts import facts_of
 from .prediction.class_metadata import ClassMetadata, load_class_metadata
 from .prediction.inputs import PredictorInput, as_image, check_batch
 from .schema import check_config
@@ -46,6 +52,8 @@ class Predictor:
         image_format: channel order that the model expects, such as "RGB" or "BGR".
         classes: names and category ids.
         min_score: detections with a lower score are left out.
+        config: that the model was built from; `save_pretrained` needs it.
+        checkpoint: of the weights.
     """
 
     def __init__(
@@ -56,12 +64,16 @@ class Predictor:
         image_format: str = "RGB",
         classes: ClassMetadata | None = None,
         min_score: float = 0.0,
+        config: DictConfig | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self.model = model.eval()
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
         self.classes = classes or ClassMetadata()
         self.min_score = min_score
+        self.config = config
+        self.checkpoint = checkpoint
 
     @classmethod
     def from_config(
@@ -99,7 +111,7 @@ class Predictor:
             cfg.dataset.num_classes = len(classes.names)
         mapper = _test_mapper(cfg)
         augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
-        _forget_initial_weights(cfg.model)
+        forget_initial_weights(cfg.model)
         model = instantiate(cfg.model, "model")
         load_all_weights(model, checkpoint, OmegaConf.select(cfg, "train.ema.enabled") or False)
         return cls(
@@ -108,7 +120,84 @@ class Predictor:
             image_format=mapper.get("image_format", "RGB"),
             classes=classes,
             min_score=min_score,
+            config=cfg,
+            checkpoint=checkpoint,
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str = "auto",
+        min_score: float = 0.0,
+        trust_config: bool = False,
+    ) -> Predictor:
+        """Load a pretrained folder, or a repository of the Hugging Face Hub.
+
+        Args:
+            name: of a folder that `save_pretrained` has written, else "owner/name".
+            revision: branch, tag or commit hash of a repository; a hash pins the content.
+            token: of the Hub, for private repositories.
+            device, min_score, trust_config: as of `from_config`.
+
+        Raises:
+            ConfigError: as `from_config`; or huggingface_hub is not installed.
+            DataError: there is no such folder, repository or revision, or a file is missing.
+        """
+        folder = pretrained_folder(name, revision, token)
+        return cls.from_config(folder / CONFIG, folder / WEIGHTS, device, min_score, trust_config)
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        command: str | None = None,
+        licence: str | None = None,
+    ) -> Path:
+        """Write ``config.yaml``, ``model.safetensors`` and a model card to a folder.
+
+        Args:
+            folder: made if it does not exist.
+            command: that the model was trained with, for the card.
+            licence: of the weights, such as "apache-2.0", for the card.
+
+        Raises:
+            ConfigError: this predictor was not made from a config.
+            OutputError: a file cannot be written.
+        """
+        if self.config is None:
+            raise ConfigError("only a predictor made by from_config or from_pretrained is saved")
+        facts = facts_of(self.checkpoint, command, licence) if self.checkpoint else None
+        return save_pretrained(self.model, self.config, folder, facts=facts)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+        command: str | None = None,
+        licence: str | None = None,
+    ) -> str:
+        """Upload the model to the Hugging Face Hub and return the address of the commit.
+
+        Args:
+            repo_id: "owner/name"; the repository is created if it does not exist.
+            private, revision, token: as of `stageinteractor.hub.push_to_hub`.
+            command, licence: as of `save_pretrained`.
+
+        Raises:
+            ConfigError: as `save_pretrained`; or huggingface_hub is not installed.
+            DataError: the token may not write there, or the Hub cannot be reached.
+        """
+        require_write_access(repo_id, private=private, token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, command=command, licence=licence)
+            return push_to_hub(folder, repo_id, private=private, revision=revision, token=token)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -171,15 +260,3 @@ def _test_mapper(cfg: DictConfig) -> DictConfig:
             f"config key '{MAPPER}.augmentations' is missing: it resizes the pictures"
         )
     return mapper
-
-
-def _forget_initial_weights(node: DictConfig | ListConfig) -> None:
-    """Set every ``weights`` of a constructor to null, in place: a checkpoint holds them all."""
-    if isinstance(node, DictConfig) and "_target_" in node and isinstance(node.get("weights"), str):
-        node.weights = None
-    keys: Sequence[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
-    for key in keys:
-        if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
-            continue
-        if OmegaConf.is_config(node[key]):
-            _forget_initial_weights(node[key])

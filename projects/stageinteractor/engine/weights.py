@@ -22,7 +22,7 @@ class UnusableTensorError(DataError):
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
+    """Read a checkpoint or a ``.safetensors`` file onto the CPU; no code in it is run.
 
     Raises:
         DataError: no such file, or not a checkpoint that can be read safely.
@@ -33,7 +33,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not Path(path).stat().st_size:
         raise DataError(f"{path}: the file is empty (0 bytes), not a checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _read(path)
     except Exception as error:  # torch raises many kinds, all of them mean the same here
         raise DataError(
             f"{path}: not a checkpoint of tensors and plain values: {why_unreadable(error)}"
@@ -41,6 +41,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a dict of tensors, not a {type(content).__name__}")
     return content
+
+
+def _read(path: str | os.PathLike[str]) -> Any:
+    if Path(path).suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,6 +60,32 @@ class StageInteractor(MetaArchitecture):
         self.decoder = decoder
         self.criterion = criterion
         self.postprocessing = postprocessing
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str = "auto",
+    ) -> StageInteractor:
+        """Load the model of a pretrained folder or of a repository of the Hugging Face Hub.
+
+        Args:
+            name, revision, token, device: as of `stageinteractor.Predictor.from_pretrained`.
+
+        Raises:
+            ConfigError: as `stageinteractor.Predictor.from_pretrained`.
+            DataError: the same.
+            TypeError: the folder holds a model of another class.
+        """
+        from ..predictor import Predictor
+
+        model = Predictor.from_pretrained(name, revision=revision, token=token, device=device).model
+        if not isinstance(model, cls):
+            raise TypeError(f"{name}: holds a {type(model).__name__}, not a {cls.__name__}")
+        return model
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of all stages."""
