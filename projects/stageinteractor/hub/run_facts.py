@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,9 @@ def _iterations(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
 
 
 def _box_metrics(line: dict[str, Any]) -> dict[str, float]:
-    values = {name: line.get(f"bbox/{name}") for name in SHOWN}
-    return {
-        name: float(value)
-        for name, value in values.items()
-        if is_value(value) and value == value  # NaN: no box of that size
-    }
+    metrics = {}
+    for name in SHOWN:
+        value = line.get(f"bbox/{name}")
+        if is_value(value) and not math.isnan(float(value)):  # NaN: no box of that size
+            metrics[name] = float(value)
+    return metrics
