@@ -1,11 +1,11 @@
-"""Show which query was matched to which object at which stage, and what the assigner changed.
+"""Show which query is matched to which object at each stage, and which labels the assigner adds.
 
   tools/visualize_assignment.py --config-file output/demo/config.yaml --images 0 1 2 3
 
-writes a PNG for every image, one page assignment.html for all of them, and statistics of them as
-statistics.json and statistics.png. If the model finds its queries in the image, IMAGE_anchors.png
-shows where: anchors, patches that were looked at, and the final boxes. Annotated images are needed:
-those of the config's data set.
+writes a PNG for every image, a page assignment.html for all of them, and their statistics as
+statistics.json and statistics.png. For a model with anchor queries (ASAG), IMAGE_anchors.png shows
+anchors, crops and the boxes of the last stage. The images are annotated ones of the config's data
+set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from stageinteractor.visualization.assignment import (
     draw_anchors,
     draw_panels,
     plot_summary,
-    recorded_anchors,
+    record_anchors,
     summarize,
     write_page,
 )
@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--config-file", required=True, type=expanduser, metavar="FILE", help=".py or .yaml"
     )
     parser.add_argument(
-        "--weights", type=expanduser, metavar="FILE", help="default: as of train_net --eval-only"
+        "--weights", type=expanduser, metavar="FILE", help="default: see train_net --eval-only"
     )
     parser.add_argument(
         "--images",
@@ -74,25 +74,25 @@ def run(args: argparse.Namespace) -> None:
     output = OutputFolder(args.output or Path(cfg.train.output_dir) / "assignment")
     output.check(["statistics.png", "statistics.json", "assignment.html"])
     items = []
-    taken = {"statistics"}  # names of pictures
+    used = {"statistics"}  # names of image files
     for item in tqdm(inputs, unit="image"):
-        with recorded_anchors(model) as anchors:
-            (found,) = collect_assignment(model, [item])
-        stem = Path(found.name).stem
-        while taken & {stem, f"{stem}_anchors"}:  # files of one name in two folders
+        with record_anchors(model) as anchors:
+            (assignment,) = collect_assignment(model, [item])
+        stem = Path(assignment.name).stem
+        while used & {stem, f"{stem}_anchors"}:  # files of the same name in two folders
             stem += "_"
-        taken |= {stem, f"{stem}_anchors"}
-        draw_panels(found, cfg.dataset.class_names, output.path(f"{stem}.png"))
+        used |= {stem, f"{stem}_anchors"}
+        draw_panels(assignment, cfg.dataset.class_names, output.path(f"{stem}.png"))
         for of_image in anchors:
-            draw_anchors(found, of_image, output.path(f"{stem}_anchors.png"))
-        items.append(found)
+            draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
+        items.append(assignment)
     summary = summarize(items)
     plot_summary(summary, output.path("statistics.png"))
     atomic_write_text(output.path("statistics.json"), json.dumps(asdict(summary), indent=1))
     page = output.path("assignment.html")
     write_page(items, cfg.dataset.class_names, summary, page)
     print(summary.table())
-    print(f"written: {page}, {len(items)} pictures, statistics.json and .png")
+    print(f"written: {page}, {len(items)} images, statistics.json and .png")
 
 
 @command

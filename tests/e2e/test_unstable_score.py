@@ -11,7 +11,7 @@ from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.engine.build import build_model
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
-HOSTS = [
+THIRD_PARTY = [
     (
         "demo/digits_in_photos_deformable_detr.py",
         [
@@ -55,7 +55,7 @@ def read(folder: Path) -> dict:
     return json.loads((folder / "unstable_score.json").read_text())
 
 
-def test_scores_of_a_run_are_those_of_its_pictures(
+def test_scores_of_a_run_equal_those_of_its_figures(
     run, tool, load_tool, shapes_set, tmp_path, capsys
 ):
     config = str(run / "config.yaml")
@@ -64,52 +64,52 @@ def test_scores_of_a_run_are_those_of_its_pictures(
     output = run / "unstable_score"
     written = {path.name for path in output.glob("[!.]*")}
     assert written == {"unstable_score.json", "unstable_score.png"}
-    with Image.open(output / "unstable_score.png") as picture:
-        assert picture.format == "PNG"
-    (name, found), *others = read(output).items()
+    with Image.open(output / "unstable_score.png") as figure:
+        assert figure.format == "PNG"
+    (name, scores), *others = read(output).items()
     assert (name, others) == ("run", [])
     val = json.loads((shapes_set / "val.json").read_text())
-    assert (found["images"], found["objects"]) == (8, len(val["annotations"]))
-    assert list(found["unstable_score"]) == ["0 -> 1", "1 -> 2"]
-    assert len(found["labels_added_per_image"]) == 3
-    for value in (*found["unstable_score"].values(), found["mean_unstable_score"]):
+    assert (scores["images"], scores["objects"]) == (8, len(val["annotations"]))
+    assert list(scores["unstable_score"]) == ["0 -> 1", "1 -> 2"]
+    assert len(scores["labels_added_per_image"]) == 3
+    for value in (*scores["unstable_score"].values(), scores["mean_unstable_score"]):
         assert f"{value:.1f}" in printed
-    batch = "dataloader.test.batch_size=1"  # as pictures are made: padding changes predictions
+    batch = "dataloader.test.batch_size=1"  # as for the figures: padding changes predictions
     assert tool.main(["--config-file", config, "--output", str(tmp_path / "ones"), batch]) == 0
-    pictures = load_tool("visualize_assignment")
+    visualize = load_tool("visualize_assignment")
     everything = [str(number) for number in range(8)]
-    assert pictures.main(["--config-file", config, "--images", *everything]) == 0
-    wanted = json.loads((run / "assignment/statistics.json").read_text())
+    assert visualize.main(["--config-file", config, "--images", *everything]) == 0
+    statistics = json.loads((run / "assignment/statistics.json").read_text())
     ones = read(tmp_path / "ones")["run"]
-    assert list(ones["unstable_score"].values()) == pytest.approx(wanted["unstable_score"])
+    assert list(ones["unstable_score"].values()) == pytest.approx(statistics["unstable_score"])
     added = [8 * mean for mean in ones["labels_added_per_image"]]
-    assert added == pytest.approx(wanted["counts"]["labels_added"])
+    assert added == pytest.approx(statistics["counts"]["labels_added"])
 
 
-def test_several_weights_stand_beside_each_other(run, tool, tmp_path, capsys):
+def test_several_weights_are_columns_of_one_table(run, tool, tmp_path, capsys):
     weights = [str(run / "model_final.pth"), str(tmp_path / "copied.pth")]
     Path(weights[1]).write_bytes(Path(weights[0]).read_bytes())
     config = str(run / "config.yaml")
     both = [each for file in weights for each in ("--config-file", config, "--weights", file)]
     options = ["--images", "3", "--split", "train", "--output", str(tmp_path / "both")]
     assert tool.main([*both, *options]) == 0
-    found = read(tmp_path / "both")
-    assert list(found) == ["model_final", "copied"]
-    assert found["model_final"] == found["copied"]
-    assert found["copied"]["images"] == 3
+    runs = read(tmp_path / "both")
+    assert list(runs) == ["model_final", "copied"]
+    assert runs["model_final"] == runs["copied"]
+    assert runs["copied"]["images"] == 3
     assert "model_final" in capsys.readouterr().out
 
 
-def test_what_cannot_be_measured_is_told_in_one_line(run, tool, capsys):
+def test_wrong_options_are_errors_of_one_line(run, tool, capsys):
     config = str(run / "config.yaml")
-    for options, told in [
+    for options, message in [
         (["--images", "0"], "--images is 0: it must be at least 1"),
         (["--weights", "a", "--weights", "b"], "--weights is there 2 times and --config-file 1"),
         (["--weights", "nothing.pth"], "nothing.pth"),
     ]:
         assert tool.main(["--config-file", config, *options]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
-        assert error.startswith("error: ") and told in error
+        assert error.startswith("error: ") and message in error
     assert not (run / "unstable_score").exists()
 
 
@@ -124,8 +124,10 @@ def test_a_set_without_boxes_cannot_be_measured(run, tool, shapes_set, tmp_path,
     assert "have no objects" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("config", "overrides", "steps"), HOSTS, ids=["transformers", "detrex"])
-def test_models_of_other_projects_are_measured(
+@pytest.mark.parametrize(
+    ("config", "overrides", "steps"), THIRD_PARTY, ids=["transformers", "detrex"]
+)
+def test_third_party_models_are_measured(
     tool, small_run, tmp_path, monkeypatch, request, config, overrides, steps
 ):
     if request.node.get_closest_marker("detrex"):
@@ -141,8 +143,8 @@ def test_models_of_other_projects_are_measured(
     torch.save({"model": build_model(cfg).state_dict()}, weights)
     command = ["--config-file", str(CONFIGS / config), "--weights", weights, *options]
     assert tool.main([*command, "--output", str(tmp_path / "scores")]) == 0
-    (found,) = read(tmp_path / "scores").values()
-    assert list(found["unstable_score"]) == steps
-    assert all(0 <= value <= 100 for value in found["unstable_score"].values())
-    assert found["images"] == 8
-    assert len(found["labels_added_per_image"]) == 2
+    (scores,) = read(tmp_path / "scores").values()
+    assert list(scores["unstable_score"]) == steps
+    assert all(0 <= value <= 100 for value in scores["unstable_score"].values())
+    assert scores["images"] == 8
+    assert len(scores["labels_added_per_image"]) == 2

@@ -12,7 +12,7 @@ def tool(load_tool):
     return load_tool("visualize_assignment")
 
 
-def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, capsys):
+def test_figures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, capsys):
     call("train.max_iter=1", "train.eval_period=0", *small_run)
     config = str(tmp_path / "run/config.yaml")
     assert tool.main(["--config-file", config, "--images", "image_1.png", "2"]) == 0
@@ -24,8 +24,8 @@ def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, 
         "statistics.json",
         "statistics.png",
     ]
-    with Image.open(output / "image_1.png") as picture:
-        assert picture.width == 3 * 4 * 110  # three stages
+    with Image.open(output / "image_1.png") as figure:
+        assert figure.width == 3 * 4 * 110  # three stages
     content = json.loads((output / "statistics.json").read_text())
     annotations = json.loads(Path(small_run[3].partition("=")[2]).with_name("val.json").read_text())
     ids = {
@@ -38,22 +38,20 @@ def test_pictures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, 
     assert "unstable %" in capsys.readouterr().out
 
 
-def test_queries_found_in_the_image_have_a_picture_of_their_own(
-    call, tool, small_run, e2e_config, tmp_path
-):
+def test_anchor_queries_have_a_figure_of_their_own(call, tool, small_run, e2e_config, tmp_path):
     config = Path(e2e_config).with_name("digits_in_photos_asag.py")
     run = [x for x in small_run if not x.startswith(("model.queries", "model.decoder.num_stages"))]
     run += ["train.max_iter=1", "train.eval_period=0", "model.postprocessing.max_detections=12"]
     call(*run, config=config)
     written = str(tmp_path / "run/config.yaml")
     assert tool.main(["--config-file", written, "--images", "image_1.png"]) == 0
-    with Image.open(tmp_path / "run/assignment/image_1_anchors.png") as picture:
-        assert picture.width == 9 * 110  # beside those of the stages
-    with Image.open(tmp_path / "run/assignment/image_1.png") as picture:
-        assert picture.width == 2 * 4 * 110  # the proposals, and the stage used at inference
+    with Image.open(tmp_path / "run/assignment/image_1_anchors.png") as figure:
+        assert figure.width == 9 * 110  # beside those of the stages
+    with Image.open(tmp_path / "run/assignment/image_1.png") as figure:
+        assert figure.width == 2 * 4 * 110  # the proposals, and the stage used at inference
 
 
-def test_an_image_that_is_not_there_is_told_in_one_line(call, tool, small_run, tmp_path, capsys):
+def test_missing_image_is_an_error_of_one_line(call, tool, small_run, tmp_path, capsys):
     call("train.max_iter=1", "train.eval_period=0", *small_run)
     config = str(tmp_path / "run/config.yaml")
     assert tool.main(["--config-file", config, "--images", "nothing.png"]) == 2

@@ -12,30 +12,30 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py"
 
 
-def nothing_in(name: str) -> ImageAssignment:
+def no_gt(name: str) -> ImageAssignment:
     """An image without objects, two queries at two stages."""
     return ImageAssignment(
         name=name,
-        picture=np.zeros((20, 30, 3), dtype=np.uint8),
+        image=np.zeros((20, 30, 3), dtype=np.uint8),
         gt_boxes=torch.zeros(0, 4),
         gt_classes=torch.zeros(0, dtype=torch.long),
         boxes=torch.zeros(2, 2, 4),
         scores=torch.zeros(2, 2, 10),
         matches=torch.full((2, 2), -1),
-        learnt=torch.full((2, 2, 1), -1),
+        assigned=torch.full((2, 2, 1), -1),
         scope=torch.ones(2, 2, dtype=torch.bool),
     )
 
 
-def test_no_picture_is_written_over_another(load_tool, tmp_path, monkeypatch):
+def test_files_of_equal_names_get_names_of_their_own(load_tool, tmp_path, monkeypatch):
     tool = load_tool("visualize_assignment")
     names = ["1.jpg", "1.png", "statistics.jpg"]  # the first two from two folders
     names += ["2_anchors.jpg", "2.jpg"]
     monkeypatch.setattr(tool, "annotated_inputs", lambda cfg, split, images: names)
     monkeypatch.setattr(tool, "build_trained_model", lambda cfg, weights: None)
-    monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(nothing_in, batch))
-    found = ImageAnchors(torch.zeros(1, 4), torch.ones(1), {16: torch.zeros(0, 4)})
-    monkeypatch.setattr(tool, "recorded_anchors", lambda model: nullcontext([found]))
+    monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(no_gt, batch))
+    anchors = ImageAnchors(torch.zeros(1, 4), torch.ones(1), {16: torch.zeros(0, 4)})
+    monkeypatch.setattr(tool, "record_anchors", lambda model: nullcontext([anchors]))
     arguments = ["--config-file", str(DEMO), "--output", str(tmp_path), "train.device=cpu"]
     assert tool.main([*arguments, "dataset.class_names=[zero]"]) == 0
     assert {path.name for path in tmp_path.glob("[!.]*")} == {

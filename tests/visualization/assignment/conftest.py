@@ -18,9 +18,9 @@ from stageinteractor.visualization.assignment import ImageAssignment
 
 @pytest.fixture
 def item() -> ImageAssignment:
-    """Two objects, three queries, two stages; the first two queries change places.
+    """Two gt boxes, three queries, two stages; the first two queries swap their matches.
 
-    Query 0 keeps both labels at stage 1; query 1 loses its own at stage 0; query 2 has none.
+    Query 0 has both labels at stage 1; that of query 1 is dropped at stage 0; query 2 has none.
     """
     objects = torch.tensor([[10.0, 10, 30, 30], [12.0, 10, 34, 32]])
     boxes = torch.tensor(
@@ -33,13 +33,13 @@ def item() -> ImageAssignment:
     scores[0, 0, 3] = 0.5
     return ImageAssignment(
         name="a.png",
-        picture=np.full((48, 64, 3), 90, dtype=np.uint8),
+        image=np.full((48, 64, 3), 90, dtype=np.uint8),
         gt_boxes=objects,
         gt_classes=torch.tensor([3, 1]),
         boxes=boxes,
         scores=scores,
         matches=torch.tensor([[0, 1, -1], [1, 0, -1]]),
-        learnt=torch.tensor([[[0, -1], [-1, -1], [-1, -1]], [[1, 0], [0, -1], [-1, -1]]]),
+        assigned=torch.tensor([[[0, -1], [-1, -1], [-1, -1]], [[1, 0], [0, -1], [-1, -1]]]),
         scope=torch.ones(2, 2, dtype=torch.bool),
     )
 
@@ -54,7 +54,7 @@ class Maps(nn.Module):
 
 
 @pytest.fixture
-def ours():
+def detector():
     torch.manual_seed(0)
     return StageInteractor(
         backbone=Maps(),
@@ -85,7 +85,7 @@ def ours():
     )
 
 
-def picture(height, width, boxes, labels):
+def make_input(height, width, boxes, labels):
     instances = Instances((height, width))
     instances.gt_boxes = Boxes(torch.tensor(boxes).view(-1, 4))
     instances.gt_classes = torch.tensor(labels, dtype=torch.long)
@@ -96,8 +96,8 @@ def picture(height, width, boxes, labels):
 @pytest.fixture
 def inputs():
     return [
-        picture(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2]),
-        picture(64, 64, [], []),
+        make_input(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2]),
+        make_input(64, 64, [], []),
     ]
 
 
@@ -106,9 +106,9 @@ def same_size_inputs():
     torch.manual_seed(0)
     boxes = [[4.0, 4, 60, 50], [30.0, 10, 90, 60], [5.0, 30, 40, 62]]
     return [
-        picture(64, 96, boxes, [0, 2, 1]),
-        picture(64, 96, boxes[:2], [1, 1]),
-        picture(64, 96, [], []),
+        make_input(64, 96, boxes, [0, 2, 1]),
+        make_input(64, 96, boxes[:2], [1, 1]),
+        make_input(64, 96, [], []),
     ]
 
 
@@ -117,4 +117,4 @@ def large_inputs():
     """One image; LW-DETR has no proposals at the edge of a smaller one."""
     torch.manual_seed(0)
     boxes = [[4.0, 4, 60, 50], [30.0, 10, 90, 60], [100.0, 60, 180, 120]]
-    return [picture(128, 192, boxes, [0, 2, 1])]
+    return [make_input(128, 192, boxes, [0, 2, 1])]

@@ -1,4 +1,4 @@
-"""Where queries were found: what is kept of a model at work, and the picture of it."""
+"""Recorded anchors of a model, and their figure."""
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ from stageinteractor.visualization.assignment import (
     anchor_panels,
     collect_assignment,
     draw_anchors,
-    recorded_anchors,
+    record_anchors,
 )
 
 
-class Told(nn.Module):
-    """In the place of a generator: two anchors in the first image, one in the second."""
+class FixedAnchors(nn.Module):
+    """A generator stub: two anchors in the first image, one in the second."""
 
     strides = 8, 16, 32
 
@@ -37,16 +37,16 @@ class Told(nn.Module):
 
 
 @pytest.fixture
-def told(ours):
-    """The small detector with queries from what `Told` tells."""
+def asag(detector):
+    """The small detector with anchor queries from `FixedAnchors`."""
     relation = RelationBlock(embed_dim=32, num_heads=4, feedforward_dim=32, num_classes=3)
-    ours.queries = AnchorQueries(generator=Told(), relation=relation, loss=AnchorLoss())
-    return ours
+    detector.queries = AnchorQueries(generator=FixedAnchors(), relation=relation, loss=AnchorLoss())
+    return detector
 
 
 @pytest.fixture
-def found() -> ImageAnchors:
-    """Two anchors; two patches of P4, one of which leaves the picture, and none of P3."""
+def image_anchors() -> ImageAnchors:
+    """Two anchors; two crops of P4, one of which exceeds the image, and none of P3."""
     crops = {
         16: torch.tensor([[0.0, 0, 40, 40], [40.0, -8, 80, 32]]),
         8: torch.zeros(0, 4),
@@ -56,11 +56,11 @@ def found() -> ImageAnchors:
 
 
 @pytest.fixture
-def drawn(item, found, monkeypatch):
+def drawn(item, image_anchors, monkeypatch):
     """Both panels, with the legend's texts."""
     kept = []
     monkeypatch.setattr(anchor_panels, "save_figure", lambda figure, path: kept.append(figure))
-    draw_anchors(item, found, "nowhere.png")
+    draw_anchors(item, image_anchors, "nowhere.png")
     (figure,) = kept
     (legend,) = figure.legends
     return [*figure.axes, [text.get_text() for text in legend.get_texts()]]
@@ -75,10 +75,10 @@ def shown(axes, color):
     ]
 
 
-def test_anchors_and_patches_of_every_image_are_kept(told, inputs):
-    with recorded_anchors(told) as seen:
-        collect_assignment(told, inputs)
-    first, second = seen
+def test_anchors_and_crops_of_every_image_are_recorded(asag, inputs):
+    with record_anchors(asag) as recorded:
+        collect_assignment(asag, inputs)
+    first, second = recorded
     assert first.boxes.tolist() == [[10, 10, 30, 30], [0, 0, 20, 20]]
     assert first.scores.tolist() == [0.75, 0.25]
     assert {s: x.tolist() for s, x in first.crops.items()} == {16: [[32, 0, 80, 48]], 8: []}
@@ -89,18 +89,18 @@ def test_anchors_and_patches_of_every_image_are_kept(told, inputs):
     }
 
 
-def test_nothing_is_kept_afterwards_nor_of_learned_queries(ours, told, inputs):
-    with recorded_anchors(told) as seen:
+def test_nothing_is_recorded_afterwards_or_of_learned_queries(detector, asag, inputs):
+    with record_anchors(asag) as recorded:
         pass
-    collect_assignment(told, inputs)
-    assert seen == []
-    ours.queries = nn.Identity()
-    with recorded_anchors(ours) as seen:
-        ours.queries(1)
-    assert seen == []
+    collect_assignment(asag, inputs)
+    assert recorded == []
+    detector.queries = nn.Identity()
+    with record_anchors(detector) as recorded:
+        detector.queries(1)
+    assert recorded == []
 
 
-def test_a_generator_at_work_is_observed_whatever_levels_it_uses():
+def test_generator_is_recorded_with_any_probing_levels():
     maps = [torch.rand(1, 8, 128 // s, 128 // s) for s in (4, 8, 16, 32)]
     sizes = torch.tensor([[128.0, 128.0]])
     for level, strides in (("P5-P6", []), ("P4-P6", [16]), ("P3-P6", [16, 8])):
@@ -116,46 +116,46 @@ def test_a_generator_at_work_is_observed_whatever_levels_it_uses():
             probing=probing,
             probing_levels=level,
         ).eval()
-        with recorded_anchors(model) as seen:
+        with record_anchors(model) as recorded:
             result = model.queries.generator(maps, sizes)
-        counts = [len(crops) for crops in seen[0].crops.values()]
-        assert list(seen[0].crops) == strides
+        counts = [len(crops) for crops in recorded[0].crops.values()]
+        assert list(recorded[0].crops) == strides
         assert counts == result.num_crops(1)[0, : len(strides)].tolist()
         assert not strides or counts[0] > 0
 
 
-def test_anchors_are_as_strong_as_their_scores_and_patches_end_with_the_picture(drawn):
+def test_alpha_is_the_score_and_crops_are_clipped(drawn):
     before, _, _ = drawn
-    assert before.get_title() == "2 anchors, 2 patches of P4, 0 patches of P3"
+    assert before.get_title() == "2 anchors, 2 crops of P4, 0 crops of P3"
     assert shown(before, anchor_panels.ANCHORS) == [
-        (12, 10, 34, 32, anchor_panels.FAINTEST, False),
+        (12, 10, 34, 32, anchor_panels.MIN_ALPHA, False),
         (10, 10, 30, 30, 0.75, False),
     ]
-    coarse, fine = anchor_panels.PATCHES
+    coarse, fine = anchor_panels.CROPS
     assert shown(before, coarse) == [(0, 0, 40, 40, None, True), (40, 0, 64, 32, None, True)]
     assert shown(before, fine) == []
-    assert len(shown(before, anchor_panels.OBJECTS)) == 2
+    assert len(shown(before, anchor_panels.GROUND_TRUTH)) == 2
 
 
-def test_the_boxes_of_the_last_stage_stand_beside_them_without_padding(drawn):
+def test_boxes_of_the_last_stage_without_padding(drawn):
     _, after, _ = drawn
     assert after.get_title() == "boxes of stage 1"
     assert shown(after, anchor_panels.BOXES) == [
         (11, 10, 31, 30, 0.125, False),
         (10, 10, 30, 30, 0.125, False),
     ]
-    assert len(shown(after, anchor_panels.OBJECTS)) == 2
+    assert len(shown(after, anchor_panels.GROUND_TRUTH)) == 2
 
 
-def test_the_legend_names_everything(drawn):
+def test_legend_names_everything(drawn):
     *_, texts = drawn
-    last = ["box of the last stage, by score", "object"]
-    assert texts == ["anchor, by score", "patch of P4", "patch of P3", *last]
+    last = ["box of the last stage, by score", "ground truth"]
+    assert texts == ["anchor, by score", "crop of P4", "crop of P3", *last]
 
 
-def test_a_picture_is_written_even_if_nothing_was_found(item, tmp_path):
-    nothing = ImageAnchors(torch.zeros(0, 4), torch.zeros(0), {})
-    draw_anchors(item, nothing, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.width == 9 * 110
-        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 2
+def test_figure_without_anchors(item, tmp_path):
+    none = ImageAnchors(torch.zeros(0, 4), torch.zeros(0), {})
+    draw_anchors(item, none, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == 9 * 110
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 2

@@ -1,4 +1,4 @@
-"""What is collected from a model is what its own training step would use."""
+"""Collected matches and labels are those of the model's training step."""
 
 import pytest
 import torch
@@ -13,53 +13,53 @@ from stageinteractor.modeling.transformers_detector import TransformersDetector
 from stageinteractor.visualization.assignment import collect_assignment, query_labels, summarize
 
 
-def test_our_model_gives_what_its_criterion_sees(ours, inputs):
-    first, second = collect_assignment(ours, inputs)
+def test_stageinteractor_gives_what_its_criterion_receives(detector, inputs):
+    first, second = collect_assignment(detector, inputs)
     assert first.name == "one.png"
-    assert first.picture.shape == (64, 96, 3)
+    assert first.image.shape == (64, 96, 3)
     assert first.boxes.shape == (3, 6, 4)
     assert first.scores.shape == (3, 6, 3)
     assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
     assert not (second.matches >= 0).any()
     assert query_labels(second, 0) == []
-    images = [ours.normalize(item["image"]) for item in inputs]
+    images = [detector.normalize(item["image"]) for item in inputs]
     with torch.no_grad():
-        output, _ = ours.decode(ours.pad(images), images)
+        output, _ = detector.decode(detector.pad(images), images)
     torch.testing.assert_close(first.boxes, output.boxes[:, 0])
     torch.testing.assert_close(first.scores, output.logits[:, 0].sigmoid())
-    targets = ours.criterion.assigner(
+    targets = detector.criterion.assigner(
         first.boxes[:, None], first.matches[:, None], [first.target], 3
     )
-    learnt = torch.zeros(3, 6, 3)
-    for stage, query, rank in (first.learnt >= 0).nonzero().tolist():
-        label = first.gt_classes[first.learnt[stage, query, rank]]
-        learnt[stage, query, label] = 1
-    assert torch.equal(learnt, targets[:, 0])
+    assigned = torch.zeros(3, 6, 3)
+    for stage, query, rank in (first.assigned >= 0).nonzero().tolist():
+        label = first.gt_classes[first.assigned[stage, query, rank]]
+        assigned[stage, query, label] = 1
+    assert torch.equal(assigned, targets[:, 0])
 
 
-def test_our_model_with_plain_labels_learns_its_own_matches(ours, inputs):
-    ours.criterion.assigner = PerStageAssigner()
-    found, _ = collect_assignment(ours, inputs)
-    assert torch.equal(found.learnt[..., 0], found.matches)
-    marks = [mark for stage in range(3) for mark in query_labels(found, stage)]
-    assert [mark.kind for mark in marks] == ["own"] * 6
-    assert [mark.sources for mark in marks] == [(0,), (0,), (1,), (1,), (2,), (2,)]
+def test_per_stage_assigner_assigns_the_matches(detector, inputs):
+    detector.criterion.assigner = PerStageAssigner()
+    collected, _ = collect_assignment(detector, inputs)
+    assert torch.equal(collected.assigned[..., 0], collected.matches)
+    labels = [label for stage in range(3) for label in query_labels(collected, stage)]
+    assert [label.kind for label in labels] == ["matched"] * 6
+    assert [label.sources for label in labels] == [(0,), (0,), (1,), (1,), (2,), (2,)]
 
 
-def test_a_model_of_transformers_gives_the_same_things(inputs):
+def test_transformers_models(inputs):
     for make in (deformable_detr, rt_detr, d_fine):
         torch.manual_seed(0)
         model = TransformersDetector(model=make(), postprocessing=TopK(5))
         first, second = collect_assignment(model, inputs)
         assert first.boxes.shape == (3, 12, 4)
         assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2, 2]
-        assert not (second.learnt >= 0).any()
-        found = model.eval()(inputs[:1])[0]["instances"]
+        assert not (second.assigned >= 0).any()
+        detections = model.eval()(inputs[:1])[0]["instances"]
         assert not any(module.training for module in model.modules())
         if make is deformable_detr:  # a padded image has other predictions in RT-DETR
             alone = collect_assignment(model, inputs[:1])[0]
             best = alone.scores[-1].flatten().argmax() // 3
-            torch.testing.assert_close(found.pred_boxes.tensor[0], alone.boxes[-1, best])
+            torch.testing.assert_close(detections.pred_boxes.tensor[0], alone.boxes[-1, best])
 
 
 class Detr(nn.Module):
@@ -89,23 +89,23 @@ class Detr(nn.Module):
 @pytest.mark.parametrize("host", [FocalHost, SoftmaxHost])
 def test_scores_and_statistics_are_those_of_the_criterion(inputs, host):
     model = Detr(host(num_classes=3))
-    found = collect_assignment(model, inputs[:1])
+    collected = collect_assignment(model, inputs[:1])
     scores = model.logits.softmax(-1)[..., :3] if host is SoftmaxHost else model.logits.sigmoid()
-    torch.testing.assert_close(found[0].scores, scores)
+    torch.testing.assert_close(collected[0].scores, scores)
     steps = []
     model.criterion.observer = steps.append
     model(inputs[:1])
-    wanted = {name: value.tolist() for name, value in steps[0].statistics().items()}
-    summary = summarize(found)
-    assert summary.unstable_score == pytest.approx(wanted.pop("unstable_score"))
-    assert summary.counts == wanted
-    kinds = [[mark.kind for mark in query_labels(found[0], stage)] for stage in range(3)]
-    assert [each.count("added") for each in kinds] == wanted["labels_added"]
-    assert [each.count("dropped") for each in kinds] == wanted["labels_dropped"]
-    assert sum(wanted["labels_added"]) > 0 and sum(wanted["labels_dropped"]) > 0
+    expected = {name: value.tolist() for name, value in steps[0].statistics().items()}
+    summary = summarize(collected)
+    assert summary.unstable_score == pytest.approx(expected.pop("unstable_score"))
+    assert summary.counts == expected
+    kinds = [[label.kind for label in query_labels(collected[0], stage)] for stage in range(3)]
+    assert [each.count("added") for each in kinds] == expected["labels_added"]
+    assert [each.count("dropped") for each in kinds] == expected["labels_dropped"]
+    assert sum(expected["labels_added"]) > 0 and sum(expected["labels_dropped"]) > 0
 
 
-def test_a_model_without_criterion_is_refused(inputs):
+def test_model_without_criterion_is_refused(inputs):
     with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
         collect_assignment(nn.Identity(), inputs)
 
@@ -113,7 +113,7 @@ def test_a_model_without_criterion_is_refused(inputs):
 @pytest.mark.detrex
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("name", ["deformable_detr", "dino"])
-def test_a_model_of_detrex_gives_the_same_things(inputs, monkeypatch, name, wrapped):
+def test_detrex_models(inputs, monkeypatch, name, wrapped):
     from integrations import detrex_host
 
     from stageinteractor.config import instantiate
@@ -135,7 +135,7 @@ def test_a_model_of_detrex_gives_the_same_things(inputs, monkeypatch, name, wrap
     assert first.boxes.shape == (2, 20, 4)
     assert (first.matches >= 0).sum(dim=1).tolist() == [2, 2]
     assert not (second.matches >= 0).any()
-    (found,) = collect_assignment(model, inputs[:1])
-    best = found.scores[-1].flatten().argmax() // 3
+    (alone,) = collect_assignment(model, inputs[:1])
+    best = alone.scores[-1].flatten().argmax() // 3
     detected = model(inputs[:1])[0]["instances"]
-    torch.testing.assert_close(detected.pred_boxes.tensor[0], found.boxes[-1, best])
+    torch.testing.assert_close(detected.pred_boxes.tensor[0], alone.boxes[-1, best])

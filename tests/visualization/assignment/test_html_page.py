@@ -17,10 +17,10 @@ NAMES = ["zero", "one", "two", "</script><b>three"]
 class Tags(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.tags = []
 
     def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
+        self.tags.append((tag, dict(attributes)))
 
 
 @pytest.fixture
@@ -34,28 +34,28 @@ def data(page):
     return json.loads(re.search(r"const data = (.*);\n", page).group(1))
 
 
-def test_the_page_loads_nothing_from_outside(page):
+def test_page_loads_nothing(page):
     tags = Tags()
     tags.feed(page)
-    assert [tag for tag, _ in tags.found if tag == "script"] == ["script"]
-    assert not any({"src", "href"} & set(attributes) for _, attributes in tags.found)
+    assert [tag for tag, _ in tags.tags if tag == "script"] == ["script"]
+    assert not any({"src", "href"} & set(attributes) for _, attributes in tags.tags)
     assert {"image", "stage", "strip", "history", "summary"} <= {
-        attributes.get("id") for _, attributes in tags.found
+        attributes.get("id") for _, attributes in tags.tags
     }
 
 
-def test_the_page_holds_every_mark(data):
+def test_page_has_every_label(data):
     assert len(data["images"]) == 2
     image = data["images"][0]
     assert (image["name"], image["width"], image["height"]) == ("a.png", 64, 48)
-    assert [len(marks) for marks in image["stages"]] == [2, 3]
+    assert [len(labels) for labels in image["stages"]] == [2, 3]
     added = image["stages"][1][1]
     assert added["kind"] == "added"
     assert added["sources"] == [0]
     assert image["boxes"]["0"] == [[10, 10, 30, 30], [11, 10, 31, 30]]
     assert set(image["boxes"]) == {"0", "1"}  # query 2 has nothing to show
     assert [each["name"] for each in image["objects"]] == ["</script><b>three", "one"]
-    assert image["objects"][0]["history"][1] == {"match": 1, "learners": [0, 1]}
+    assert image["objects"][0]["history"][1] == {"match": 1, "assigned": [0, 1]}
     assert data["summary"]["counts"]["labels_added"] == [0, 1]
 
 
@@ -72,7 +72,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_stay_inside_the_data(item, tmp_path, name):
+def test_odd_names_cannot_leave_the_data(item, tmp_path, name):
     item = dataclasses.replace(item, name=name)
     names = [name] * len(NAMES)
     write_page([item], names, summarize([item]), tmp_path / "assignment.html")
@@ -84,30 +84,30 @@ def test_odd_names_stay_inside_the_data(item, tmp_path, name):
     assert {each["name"] for each in data["images"][0]["objects"]} == {name}
 
 
-def test_the_page_inserts_texts_as_texts(page):
+def test_page_inserts_names_as_text(page):
     script = page[page.index("<script>") :]
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert way not in script
 
 
-def test_the_picture_is_inside(data):
+def test_image_is_embedded(data):
     head, _, body = data["images"][0]["source"].partition(",")
     assert head == "data:image/jpeg;base64"
-    with Image.open(io.BytesIO(base64.b64decode(body))) as picture:
-        assert picture.size == (64, 48)
+    with Image.open(io.BytesIO(base64.b64decode(body))) as image:
+        assert image.size == (64, 48)
 
 
-def test_panels_show_all_stages_in_one_picture(item, tmp_path):
+def test_panels_show_all_stages_in_one_figure(item, tmp_path):
     draw_panels(item, NAMES, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        width, height = picture.size
-        colors = {color for _, color in picture.convert("RGB").getcolors(10**6)}
+    with Image.open(tmp_path / "a.png") as image:
+        width, height = image.size
+        colors = {color for _, color in image.convert("RGB").getcolors(10**6)}
     assert width == 4 * 2 * 110
     assert height == pytest.approx((4 * 48 / 64 + 0.9 + 4 * 0.22) * 110, abs=1)
     assert (90, 90, 90) in colors
 
 
-def test_history_stands_below_the_panels(item, tmp_path, figures):
+def test_history_is_below_the_panels(item, tmp_path, figures):
     draw_panels(item, NAMES, tmp_path / "a.png")
     _, below = figures[0].subfigs
     rows = {}
@@ -118,21 +118,21 @@ def test_history_stands_below_the_panels(item, tmp_path, figures):
     assert rows[2] == [("1 one", "black"), ("q1", "black"), ("q0", "red")]
 
 
-def test_a_class_name_is_no_formula_in_the_panels(item, tmp_path, figures):
+def test_class_name_is_not_a_formula_in_the_panels(item, tmp_path, figures):
     draw_panels(item, [r"$\notacommand$"] * 4, tmp_path / "a.png")
     above, below = figures[0].subfigs
-    written = [text.get_text() for axes in (*above.axes, *below.axes) for text in axes.texts]
-    assert r"q1 \$\notacommand\$" in written and r"1 \$\notacommand\$" in written
+    texts = [text.get_text() for axes in (*above.axes, *below.axes) for text in axes.texts]
+    assert r"q1 \$\notacommand\$" in texts and r"1 \$\notacommand\$" in texts
 
 
-def test_an_image_without_objects_can_be_drawn(item, tmp_path):
+def test_image_without_objects_can_be_drawn(item, tmp_path):
     empty = dataclasses.replace(
         item,
         gt_boxes=torch.zeros(0, 4),
         gt_classes=torch.zeros(0, dtype=torch.long),
         matches=torch.full((2, 3), -1),
-        learnt=torch.full((2, 3, 1), -1),
+        assigned=torch.full((2, 3, 1), -1),
     )
     draw_panels(empty, NAMES, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.height == pytest.approx((4 * 48 / 64 + 0.9 + 2 * 0.22) * 110, abs=1)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.height == pytest.approx((4 * 48 / 64 + 0.9 + 2 * 0.22) * 110, abs=1)

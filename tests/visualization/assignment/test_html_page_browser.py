@@ -44,7 +44,7 @@ def page(chromium, item, tmp_path):
             ]
         ),
         matches=torch.tensor([[1, -1, 0], [0, 1, -1]]),
-        learnt=torch.tensor([[[1], [-1], [0]], [[0], [1], [-1]]]),
+        assigned=torch.tensor([[[1], [-1], [0]], [[0], [1], [-1]]]),
     )
     names = ["zero", "one", "two", "three"]
     path = tmp_path / "assignment.html"
@@ -62,17 +62,17 @@ def shown(page):
 
 
 def hover(page, selector):
-    """Move the pointer to the middle of something; return what is told then."""
+    """Move the pointer to the middle of an element; return the details that appear."""
     ActionChains(page).move_to_element(page.find_element("css selector", selector)).perform()
-    return page.find_element("id", "told").text
+    return page.find_element("id", "details").text
 
 
 def followed(page, selector):
-    found = page.find_elements("css selector", f"{selector} .followed")
-    return {node.get_attribute("data-query") for node in found}, len(found)
+    nodes = page.find_elements("css selector", f"{selector} .followed")
+    return {node.get_attribute("data-query") for node in nodes}, len(nodes)
 
 
-def test_keys_and_buttons_step_through_stages_and_images(page):
+def test_keys_and_buttons_change_stage_and_image(page):
     body = page.find_element("tag name", "body")
     assert shown(page) == ("a.png", 0)
     seen = []
@@ -94,13 +94,13 @@ def test_keys_and_buttons_step_through_stages_and_images(page):
     assert len(page.find_elements("css selector", "#strip svg")) == 2
 
 
-def test_a_hovered_query_is_followed_with_all_its_labels(page):
+def test_hovered_query_is_followed_with_all_labels(page):
     page.find_element("tag name", "body").send_keys(Keys.ARROW_RIGHT)
-    told = hover(page, "#history tr:nth-child(3) td:nth-child(3) [data-query='0']").splitlines()
-    assert told[0] == "query 0 at stage 1 learns the label of its own match"
-    assert told[1].startswith("object 1: one, IoU 0.")
-    assert told[2] == "query 0 at stage 1 learns a label added from stage 0"
-    assert told[3].startswith("object 0: three, IoU 0.9")
+    details = hover(page, "#history tr:nth-child(3) td:nth-child(3) [data-query='0']").splitlines()
+    assert details[0] == "query 0 at stage 1 has the label of its match"
+    assert details[1].startswith("object 1: one, IoU 0.")
+    assert details[2] == "query 0 at stage 1 has a label added from stage 0"
+    assert details[3].startswith("object 0: three, IoU 0.9")
     assert followed(page, "#stage") == ({"0"}, 2)
     assert followed(page, "#strip") == ({"0"}, 3)
     assert followed(page, "#history") == ({"0"}, 3)
@@ -110,13 +110,13 @@ def test_a_hovered_query_is_followed_with_all_its_labels(page):
     assert page.find_elements("css selector", ".faded") == []
 
 
-def test_a_small_box_inside_a_large_one_can_be_hovered(page):
+def test_small_box_inside_a_large_one_can_be_hovered(page):
     page.find_element("id", "next").click()
-    told = hover(page, "#stage rect.mark[data-query='0']")
-    assert told.startswith("query 0 at stage 0")
+    details = hover(page, "#stage rect.label[data-query='0']")
+    assert details.startswith("query 0 at stage 0")
 
 
-def test_a_query_is_followed_to_stages_where_it_has_no_label(page):
+def test_query_is_followed_to_stages_without_a_label(page):
     page.find_element("id", "next").click()
     hover(page, "#history [data-query='2']")
     assert followed(page, "#strip") == ({"2"}, 1)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from integrations.hf_models import d_fine, deformable_detr, lw_detr, rt_detr
-from integrations.toy_hosts import FocalHost
 from torch import nn
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
@@ -38,40 +37,40 @@ MATCHES = torch.tensor(
 
 def test_scores_worked_out_by_hand():
     proposals = torch.tensor([[0, -1, 1], [0, -1, -1]])  # object 1 moves from proposal 2 to query 1
-    found = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), proposals)
-    assert found == Stability(2, 3, (2, 2), 1, (0, 0, 0), (0, 0, 0))
+    stability = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), proposals)
+    assert stability == Stability(2, 3, (2, 2), 1, (0, 0, 0), (0, 0, 0))
     third = pytest.approx(100 / 3)
-    assert found.unstable_scores() == {
+    assert stability.unstable_scores() == {
         "encoder -> 0": third,
         "0 -> 1": pytest.approx(200 / 3),
         "1 -> 2": pytest.approx(200 / 3),
     }
-    assert found.mean_unstable_score == pytest.approx(200 / 3)  # of the decoder's two steps
+    assert stability.mean_unstable_score == pytest.approx(200 / 3)  # of the decoder's two steps
 
 
 def test_labels_from_other_stages_worked_out_by_hand():
-    learnt = torch.stack([MATCHES, torch.full_like(MATCHES, -1)], dim=-1)
-    learnt[0, 0, 2, 0] = 0  # the query without a match learns object 0 as well as query 0 does
-    learnt[1, 0, 0, 1] = 0  # query 0 learns both objects, and object 0 has two queries
-    learnt[1, 1, 1, 0] = 0
-    found = count_changes(MATCHES, learnt, objects(2, 1))
-    assert found.labels_added == (1, 2, 0)
-    assert found.multi_query_objects == (1, 2, 0)
-    assert found.labels_added_per_image == [0.5, 1.0, 0.0]
-    assert found.several_queries == pytest.approx([100 / 3, 200 / 3, 0])
-    assert found.from_encoder is None
-    assert list(found.unstable_scores()) == ["0 -> 1", "1 -> 2"]
+    assigned = torch.stack([MATCHES, torch.full_like(MATCHES, -1)], dim=-1)
+    assigned[0, 0, 2, 0] = 0  # the unmatched query is assigned object 0, as query 0 is
+    assigned[1, 0, 0, 1] = 0  # query 0 is assigned both objects, and object 0 has two queries
+    assigned[1, 1, 1, 0] = 0
+    stability = count_changes(MATCHES, assigned, objects(2, 1))
+    assert stability.labels_added == (1, 2, 0)
+    assert stability.multi_query_objects == (1, 2, 0)
+    assert stability.labels_added_per_image == [0.5, 1.0, 0.0]
+    assert stability.multi_query_share == pytest.approx([100 / 3, 200 / 3, 0])
+    assert stability.from_encoder is None
+    assert list(stability.unstable_scores()) == ["0 -> 1", "1 -> 2"]
 
 
-def test_every_object_counts_alike_however_the_batches_are_cut():
+def test_sum_over_batches_equals_one_batch():
     torch.manual_seed(0)
     counts = [5, 0, 1, 3, 2, 1]
     matches = torch.full((4, len(counts), 6), -1)
     for stage in range(4):
         for image, count in enumerate(counts):
             matches[stage, image, torch.randperm(6)[:count]] = torch.arange(count)
-    proposals, learnt, targets = matches[0].roll(1, -1), matches.unsqueeze(-1), objects(*counts)
-    whole = count_changes(matches, learnt, targets, proposals)
+    proposals, assigned, targets = matches[0].roll(1, -1), matches.unsqueeze(-1), objects(*counts)
+    whole = count_changes(matches, assigned, targets, proposals)
     assert list(whole.unstable_scores().values())[1:] == pytest.approx(
         unstable_scores(matches, targets).tolist()
     )
@@ -79,7 +78,7 @@ def test_every_object_counts_alike_however_the_batches_are_cut():
         cut = torch.arange(len(counts)).split(cuts)
         parts = [
             count_changes(
-                matches[:, part], learnt[:, part], [targets[i] for i in part], proposals[part]
+                matches[:, part], assigned[:, part], [targets[i] for i in part], proposals[part]
             )
             for part in cut
         ]
@@ -89,7 +88,7 @@ def test_every_object_counts_alike_however_the_batches_are_cut():
         assert total == whole
 
 
-def test_a_batch_without_proposals_leaves_the_step_from_the_encoder_out():
+def test_batch_without_proposals_drops_the_encoder_step():
     having = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), MATCHES[0])
     without = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1))
     assert having.from_encoder == 0
@@ -99,53 +98,53 @@ def test_a_batch_without_proposals_leaves_the_step_from_the_encoder_out():
 # Models
 
 
-def test_our_model_has_the_numbers_of_its_pictures(ours, inputs):
-    wanted = summarize(collect_assignment(ours, inputs))
-    found = batch_stability(ours, inputs)
-    assert (found.num_images, found.num_objects) == (2, 2)
-    assert list(found.unstable_scores().values()) == pytest.approx(wanted.unstable_score)
-    assert list(found.labels_added) == wanted.counts["labels_added"]
-    assert list(found.multi_query_objects) == wanted.counts["multi_query_objects"]
-    assert found.from_encoder is None
+def test_stageinteractor_has_the_numbers_of_its_figures(detector, inputs):
+    expected = summarize(collect_assignment(detector, inputs))
+    stability = batch_stability(detector, inputs)
+    assert (stability.num_images, stability.num_objects) == (2, 2)
+    assert list(stability.unstable_scores().values()) == pytest.approx(expected.unstable_score)
+    assert list(stability.labels_added) == expected.counts["labels_added"]
+    assert list(stability.multi_query_objects) == expected.counts["multi_query_objects"]
+    assert stability.from_encoder is None
 
 
-def test_single_images_add_up_to_the_batch(ours, same_size_inputs):
-    whole = measure_stability(ours, [same_size_inputs])
-    assert whole == measure_stability(ours, [[item] for item in same_size_inputs])
+def test_single_images_add_up_to_the_batch(detector, same_size_inputs):
+    whole = measure_stability(detector, [same_size_inputs])
+    assert whole == measure_stability(detector, [[item] for item in same_size_inputs])
     assert whole.num_objects == 5
     assert sum(whole.changed) > 0
 
 
-def test_images_without_objects_are_refused(ours, inputs):
+def test_images_without_objects_are_refused(detector, inputs):
     with pytest.raises(DataError, match="no objects"):
-        measure_stability(ours, [inputs[1:]])
+        measure_stability(detector, [inputs[1:]])
     with pytest.raises(DataError, match="no objects"):
-        measure_stability(ours, [])
+        measure_stability(detector, [])
 
 
-def test_a_model_without_criterion_is_refused(inputs):
+def test_model_without_criterion_is_refused(inputs):
     with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
         measure_stability(nn.Identity(), [inputs])
 
 
-def test_a_one_stage_model_of_transformers_has_no_step_from_the_encoder(inputs):
+def test_one_stage_transformers_model_has_no_encoder_step(inputs):
     torch.manual_seed(0)
     model = TransformersDetector(model=deformable_detr(), postprocessing=TopK(5))
-    wanted = summarize(collect_assignment(model, inputs))
-    found = batch_stability(model, inputs)
-    assert list(found.unstable_scores().values()) == pytest.approx(wanted.unstable_score)
-    assert found.from_encoder is None
+    expected = summarize(collect_assignment(model, inputs))
+    stability = batch_stability(model, inputs)
+    assert list(stability.unstable_scores().values()) == pytest.approx(expected.unstable_score)
+    assert stability.from_encoder is None
 
 
-def test_proposals_of_rt_detr_are_matched_by_its_own_matcher(inputs):
+def test_rt_detr_proposals_are_matched_by_its_matcher(inputs):
     torch.manual_seed(0)
     host = rt_detr()
     for name, parameter in host.named_parameters():  # proposals unlike the queries they become
         if "embed" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     model = TransformersDetector(model=host, postprocessing=TopK(5))
-    found = batch_stability(model, inputs[:1])
-    assert found.from_encoder > 0
+    stability = batch_stability(model, inputs[:1])
+    assert stability.from_encoder > 0
     with torch.no_grad():
         output = host(model.pad([model.normalize(inputs[0]["image"])]))
     scale = model.box_scale([inputs[0]["image"]])
@@ -161,19 +160,19 @@ def test_proposals_of_rt_detr_are_matched_by_its_own_matcher(inputs):
     ):
         ((query, index),) = matcher({"logits": logits, "pred_boxes": boxes}, labels)
         queries.append(query[index.argsort()])
-    assert found.from_encoder == int((queries[0] != queries[1]).sum())
-    assert found.num_objects == 2
+    assert stability.from_encoder == int((queries[0] != queries[1]).sum())
+    assert stability.num_objects == 2
 
 
 @pytest.mark.parametrize("make", [d_fine, lw_detr])
-def test_models_that_are_another_in_training_are_asked_as_in_evaluation(make, large_inputs):
+def test_models_that_differ_in_training_run_as_in_evaluation(make, large_inputs):
     torch.manual_seed(0)
     host = make()
     settings = host.config.to_dict()
     model = TransformersDetector(model=host, postprocessing=TopK(5), size_divisibility=64)
-    found = batch_stability(model, large_inputs)
-    assert (found.num_objects, len(found.changed)) == (3, 2)
-    assert found.from_encoder is not None
+    stability = batch_stability(model, large_inputs)
+    assert (stability.num_objects, len(stability.changed)) == (3, 2)
+    assert stability.from_encoder is not None
     assert host.config.to_dict() == settings
     assert not any(module.training for module in model.modules())
     item = collect_assignment(model, large_inputs)[0]
@@ -182,63 +181,9 @@ def test_models_that_are_another_in_training_are_asked_as_in_evaluation(make, la
     torch.testing.assert_close(detected.scores[0], item.scores[-1].max())
 
 
-class TwoStage(nn.Module):
-    """A detrex-like model of two stages with fixed predictions and proposals."""
-
-    def __init__(self, criterion, proposals, stages):
-        super().__init__()
-        self.criterion = criterion
-        self.outputs = {**stages[-1], "aux_outputs": stages[:-1], "enc_outputs": proposals}
-
-    def forward(self, batched_inputs):
-        target = batched_inputs[0]["instances"]
-        height, width = target.image_size
-        boxes = target.gt_boxes.tensor / torch.tensor([width, height] * 2)
-        boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
-        return self.criterion(self.outputs, [{"labels": target.gt_classes, "boxes": boxes}])
-
-
-class MatchesProposals(FocalHost):
-    """Matches its proposals, all objects being of class 0."""
-
-    def forward(self, outputs, targets):
-        losses = super().forward(outputs, targets)
-        binary = [target | {"labels": torch.zeros_like(target["labels"])} for target in targets]
-        self.matcher(outputs["enc_outputs"], binary)
-        return losses
-
-
-def test_the_replaced_matcher_of_a_host_is_the_one_that_counts(inputs):
-    """Both stages have the same predictions; a matcher that takes the queries in turn moves all."""
-
-    class InTurn(nn.Module):
-        calls = 0
-
-        def forward(self, outputs, targets):
-            self.calls += 1
-            index = torch.arange(len(targets[0]["labels"]))
-            return [((index + self.calls) % 4, index)]
-
-    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
-    stages = [stage, {key: value.clone() for key, value in stage.items()}]
-    model = TwoStage(FocalHost(num_classes=3), stages[0], stages)
-    assert batch_stability(model, inputs[:1]).changed == (0,)
-    model = TwoStage(FocalHost(num_classes=3, matcher=InTurn()), stages[0], stages)
-    assert batch_stability(model, inputs[:1]).changed == (2,)
-
-
-def test_proposals_that_the_host_does_not_match_are_left_out(inputs):
-    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
-    stages = [stage, {key: value.clone() for key, value in stage.items()}]
-    model = TwoStage(FocalHost(num_classes=3), {k: v.clone() for k, v in stage.items()}, stages)
-    assert batch_stability(model, inputs[:1]).from_encoder is None
-
-
 @pytest.mark.detrex
 @pytest.mark.parametrize("name", ["dino", "deformable_detr"])
-def test_proposals_of_detrex_are_the_queries_that_the_decoder_starts_from(
-    inputs, monkeypatch, name
-):
+def test_detrex_proposals_are_the_first_queries_of_the_decoder(inputs, monkeypatch, name):
     from integrations import detrex_host
     from integrations.detrex_cases import build_model
 
@@ -265,10 +210,10 @@ def test_proposals_of_detrex_are_the_queries_that_the_decoder_starts_from(
     monkeypatch.setattr(
         proposals, "_best", lambda *args: matched.append(keep(*args)) or matched[-1]
     )
-    found = batch_stability(model, inputs)
+    stability = batch_stability(model, inputs)
     assert starts[0].shape[1] >= 20  # before the queries stand those for denoising
     torch.testing.assert_close(matched[0]["pred_boxes"], starts[0][:, -20:])
-    assert (found.num_images, found.num_objects) == (2, 2)
-    assert found.from_encoder in (0, 1, 2)
-    assert list(found.unstable_scores()) == ["encoder -> 0", "0 -> 1"]
+    assert (stability.num_images, stability.num_objects) == (2, 2)
+    assert stability.from_encoder in (0, 1, 2)
+    assert list(stability.unstable_scores()) == ["encoder -> 0", "0 -> 1"]
     assert model.training is False

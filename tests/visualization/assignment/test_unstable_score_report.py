@@ -1,4 +1,4 @@
-"""Tables and pictures of unstable scores."""
+"""Tables and figures of unstable scores."""
 
 import pytest
 from PIL import Image
@@ -11,15 +11,15 @@ THREE = Stability(2, 4, (2, 1), 3, (0, 1, 0), (0, 0, 0))
 
 def cells(table: str) -> dict[tuple[str, str], list[str]]:
     """{(measure, stage): a cell for every run}; columns are two spaces or more apart."""
-    found = {}
+    rows = {}
     for line in table.splitlines()[2:]:
         parts = [part.strip() for part in line.split("  ") if part.strip()]
         if len(parts) >= 3:
-            found[parts[0], parts[1]] = parts[2:]
-    return found
+            rows[parts[0], parts[1]] = parts[2:]
+    return rows
 
 
-def test_runs_stand_beside_each_other_and_miss_what_they_do_not_have():
+def test_a_column_for_every_run_and_a_dash_for_missing_steps():
     table = stability_table({"plain": TWO, "two-stage": THREE})
     assert table.splitlines()[0].split() == ["stage", "plain", "two-stage"]
     rows = cells(table)
@@ -34,12 +34,12 @@ def test_runs_stand_beside_each_other_and_miss_what_they_do_not_have():
     assert table.endswith("no step from the encoder: it proposes no queries in plain")
 
 
-def test_a_table_of_runs_with_an_encoder_has_no_note():
+def test_no_note_if_every_run_has_an_encoder_step():
     assert "no step" not in stability_table({"two-stage": THREE})
 
 
 @pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
-def test_the_picture_has_a_line_for_every_run(tmp_path, monkeypatch):
+def test_figure_has_a_line_for_every_run(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
     drawn = []
@@ -60,6 +60,6 @@ def test_the_picture_has_a_line_for_every_run(tmp_path, monkeypatch):
         [[0.0, 0.5], [1.0, 1.5]],
         [[0.0, 0.0], [1.0, 0.5], [2.0, 0.0]],
     ]
-    with Image.open(tmp_path / "plot.png") as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 1000
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.format == "PNG"
+        assert image.width > 1000

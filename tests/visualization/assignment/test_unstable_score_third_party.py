@@ -1,10 +1,10 @@
-"""Made-up two-stage hosts: which proposals are queries, and what their assigner adds."""
+"""Two-stage stubs of third-party models: which proposals are queries, which labels are added."""
 
 import pytest
 import torch
 from integrations.toy_hosts import FocalHost
 from torch import nn
-from visualization.assignment.conftest import picture
+from visualization.assignment.conftest import make_input
 
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.integrations import CrossStageCriterion
@@ -13,11 +13,11 @@ from stageinteractor.visualization.assignment.unstable_score import batch_stabil
 
 @pytest.fixture
 def inputs():
-    return [picture(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2])]
+    return [make_input(64, 96, [[4.0, 4, 60, 50], [30.0, 10, 90, 60]], [0, 2])]
 
 
 class TwoStage(nn.Module):
-    """Says what it is given, with proposals or without, and has its criterion look at it."""
+    """A model with fixed predictions, with or without proposals."""
 
     def __init__(self, criterion, proposals, stages):
         super().__init__()
@@ -28,11 +28,11 @@ class TwoStage(nn.Module):
 
     def forward(self, batched_inputs):
         return self.criterion(
-            self.outputs, [{"labels": y, "boxes": b} for b, y in known(batched_inputs)]
+            self.outputs, [{"labels": y, "boxes": b} for b, y in gt_cxcywh(batched_inputs)]
         )
 
 
-def known(batched_inputs):
+def gt_cxcywh(batched_inputs):
     for item in batched_inputs:
         height, width = item["instances"].image_size
         boxes = item["instances"].gt_boxes.tensor / torch.tensor([width, height] * 2)
@@ -48,9 +48,9 @@ class MatchesProposals(FocalHost):
         return losses
 
 
-def test_labels_are_added_only_in_hosts_that_have_the_assigner(inputs):
-    """Queries 0 and 1 both lie on object 0, which changes from one to the other."""
-    (((first, second), _),) = known(inputs)
+def test_labels_are_added_only_with_the_assigner(inputs):
+    """Queries 0 and 1 both lie on gt box 0, which is matched to one, then to the other."""
+    (((first, second), _),) = gt_cxcywh(inputs)
     boxes = torch.stack([first, first, second])[None]
     stages = []
     for sure in (0, 1):
@@ -61,17 +61,17 @@ def test_labels_are_added_only_in_hosts_that_have_the_assigner(inputs):
     assert plain.changed == (1,)
     assert plain.labels_added == (0, 0) and plain.multi_query_objects == (0, 0)
     criterion = CrossStageCriterion(FocalHost(num_classes=3), CrossStageAssigner())
-    found = batch_stability(TwoStage(criterion, None, stages), inputs)
-    assert found.labels_added == (1, 1) and found.multi_query_objects == (1, 1)
+    wrapped = batch_stability(TwoStage(criterion, None, stages), inputs)
+    assert wrapped.labels_added == (1, 1) and wrapped.multi_query_objects == (1, 1)
 
 
-def test_proposals_of_all_positions_are_ranked_by_their_first_logit(inputs):
+def test_proposals_are_ranked_by_their_first_logit(inputs):
     """Of six positions the best three are 4, 0, 2; object 0 is at 4 (query 0), object 1 at 2 (2).
 
-    The decoder finds object 0 with query 1, and keeps object 1 with query 2. Proposals have one
+    The decoder matches object 0 to query 1, and object 1 to query 2 again. Proposals have one
     class, the first; the other logits would choose other positions and other pairs.
     """
-    (((first, second), _),) = known(inputs)
+    (((first, second), _),) = gt_cxcywh(inputs)
     far = torch.tensor([0.05, 0.95, 0.02, 0.02])
     logits = torch.tensor([0.5, -3, 0.2, -4, 0.9, -5])[None, :, None].repeat(1, 1, 3)
     logits[0, [3, 1, 5], 1:] = torch.tensor([9.0, 8.0, 7.0])[:, None]
@@ -84,14 +84,14 @@ def test_proposals_of_all_positions_are_ranked_by_their_first_logit(inputs):
         for _ in range(2)
     ]
     model = TwoStage(MatchesProposals(num_classes=3), proposals, stages)
-    found = batch_stability(model, inputs)
-    assert found.unstable_scores() == {"encoder -> 0": 50.0, "0 -> 1": 0.0}
+    stability = batch_stability(model, inputs)
+    assert stability.unstable_scores() == {"encoder -> 0": 50.0, "0 -> 1": 0.0}
     assert model.criterion.matcher.calls == 4
 
 
-def test_proposals_are_matched_by_the_classes_that_the_host_matches_them_with(inputs):
+def test_proposals_are_matched_by_the_classes_of_the_model(inputs):
     """Both proposals lie halfway, each a little nearer to its object; classes would swap them."""
-    (((first, second), _),) = known(inputs)
+    (((first, second), _),) = gt_cxcywh(inputs)
     halfway = [torch.lerp(first, second, share) for share in (0.499, 0.501)]
     # of the one class of all objects both are as sure; of object 1's own class proposal 0 is
     proposals = {
@@ -106,8 +106,8 @@ def test_proposals_are_matched_by_the_classes_that_the_host_matches_them_with(in
     assert batch_stability(model, inputs).from_encoder == 0
 
 
-def test_fewer_proposals_than_queries_are_no_queries(inputs):
-    (((first, second), _),) = known(inputs)
+def test_fewer_proposals_than_queries_are_left_out(inputs):
+    (((first, second), _),) = gt_cxcywh(inputs)
     few = {"pred_boxes": torch.stack([first, second])[None], "pred_logits": torch.zeros(1, 2, 3)}
     stages = [
         {
@@ -116,5 +116,31 @@ def test_fewer_proposals_than_queries_are_no_queries(inputs):
         }
         for _ in range(2)
     ]
-    found = batch_stability(TwoStage(MatchesProposals(num_classes=3), few, stages), inputs)
-    assert found.from_encoder is None
+    stability = batch_stability(TwoStage(MatchesProposals(num_classes=3), few, stages), inputs)
+    assert stability.from_encoder is None
+
+
+def test_replaced_matcher_of_a_third_party_is_used(inputs):
+    """Both stages predict the same; a matcher that rotates the queries changes every match."""
+
+    class InTurn(nn.Module):
+        calls = 0
+
+        def forward(self, outputs, targets):
+            self.calls += 1
+            index = torch.arange(len(targets[0]["labels"]))
+            return [((index + self.calls) % 4, index)]
+
+    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
+    stages = [stage, {key: value.clone() for key, value in stage.items()}]
+    model = TwoStage(FocalHost(num_classes=3), stage, stages)
+    assert batch_stability(model, inputs[:1]).changed == (0,)
+    model = TwoStage(FocalHost(num_classes=3, matcher=InTurn()), stage, stages)
+    assert batch_stability(model, inputs[:1]).changed == (2,)
+
+
+def test_proposals_without_matching_are_left_out(inputs):
+    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
+    stages = [stage, {key: value.clone() for key, value in stage.items()}]
+    model = TwoStage(FocalHost(num_classes=3), {k: v.clone() for k, v in stage.items()}, stages)
+    assert batch_stability(model, inputs[:1]).from_encoder is None

@@ -1,6 +1,6 @@
-"""Show which query learnt what at which stage: collected from a model, as pictures and a page."""
+"""The assignment of queries to ground truth at each stage, as figures and an HTML page."""
 
-from .anchor_panels import ImageAnchors, draw_anchors, recorded_anchors
+from .anchor_panels import ImageAnchors, draw_anchors, record_anchors
 from .collect import collect_assignment
 from .html_page import write_page
 from .query_labels import ImageAssignment, QueryLabel, gt_history, query_labels
@@ -18,12 +18,12 @@ __all__ = [
     "collect_assignment",
     "draw_anchors",
     "draw_panels",
-    "query_labels",
-    "measure_stability",
     "gt_history",
-    "recorded_anchors",
+    "measure_stability",
     "plot_stability",
     "plot_summary",
+    "query_labels",
+    "record_anchors",
     "stability_table",
     "summarize",
     "write_page",

@@ -1,4 +1,4 @@
-"""What a model's matcher and assigner did with annotated images, image by image."""
+"""Collect what a model's matcher and assigner compute for annotated images, image by image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .recording import (
 def collect_assignment(
     model: nn.Module, batched_inputs: Sequence[dict[str, Any]]
 ) -> list[ImageAssignment]:
-    """Return what every query of every image was matched to and learnt, stage by stage.
+    """Return the matches and assigned labels of every query of every image, stage by stage.
 
     Args:
         model: `StageInteractor`, `TransformersDetector`, or a model of detrex.
@@ -33,42 +33,38 @@ def collect_assignment(
     """
     batch = list(batched_inputs)
     if is_stageinteractor(model):
-        return _from_ours(model, batch)
-    return _from_host(record_third_party(model, batch), batch, _box_scale(model, batch))
-
-
-def _from_ours(model: Any, batch: list[dict[str, Any]]) -> list[ImageAssignment]:
-    seen = record_stageinteractor(model, batch)
-    scores = seen.logits.float().sigmoid()
-    scope = model.criterion.assigner.scope_mask(len(seen.matches))
+        step = record_stageinteractor(model, batch)
+        scores, boxes, assigned = step.logits.float().sigmoid(), step.boxes, step.assigned
+        matches, assigner = step.matches, step.assigner
+    else:
+        step = record_third_party(model, batch)
+        scores, boxes = _scores(step), _boxes(step, model, batch)
+        matches, assigned, assigner = step.matches, assigned_of_queries(step), step.assigner
+    scope = assigner.scope_mask(len(matches))
     return [
-        _item(item, seen.boxes[:, b], scores[:, b], seen.matches[:, b], seen.learnt[:, b], scope)
+        _item(item, boxes[:, b], scores[:, b], matches[:, b], assigned[:, b], scope)
         for b, item in enumerate(batch)
     ]
 
 
-def _box_scale(model: Any, batch: list[dict[str, Any]]) -> Tensor:
-    """Return (B, 4), the w, h, w, h that a host's boxes are normalised by."""
-    images = [item["image"] for item in batch]
-    if hasattr(model, "box_scale"):
-        return model.box_scale(images).cpu()
-    return torch.tensor([[*image.shape[:-3:-1]] * 2 for image in images])  # detrex: the image's own
-
-
-def _from_host(step: Any, batch: list[dict[str, Any]], scale: Tensor) -> list[ImageAssignment]:
+def _scores(step: Any) -> Tensor:
+    """Return the class scores (S, B, N, C) of a third-party model's step."""
     from ...integrations.host_outputs import logits_of
 
     logits = torch.stack([logits_of(stage) for stage in step.stages]).float()
-    # a softmax has one class more, for no object
-    scores = logits.sigmoid() if step.multi_label else logits.softmax(dim=-1)[..., :-1]
+    # a softmax has one class more, for "no object"
+    return logits.sigmoid() if step.multi_label else logits.softmax(dim=-1)[..., :-1]
+
+
+def _boxes(step: Any, model: Any, batch: list[dict[str, Any]]) -> Tensor:
+    """Return the boxes (S, B, N, 4) of a third-party model's step, xyxy pixels."""
+    images = [item["image"] for item in batch]
+    if hasattr(model, "box_scale"):
+        scale = model.box_scale(images).cpu()  # (B, 4): w, h, w, h
+    else:  # detrex normalises by the size of the image itself
+        scale = torch.tensor([[*image.shape[:-3:-1]] * 2 for image in images])
     boxes = torch.stack([stage["pred_boxes"] for stage in step.stages]).float()
-    learnt = assigned_of_queries(step)
-    xyxy = cxcywh_to_xyxy(boxes.cpu()) * scale[:, None]
-    scope = step.assigner.scope_mask(len(learnt))
-    return [
-        _item(item, xyxy[:, b], scores[:, b], step.matches[:, b], learnt[:, b], scope)
-        for b, item in enumerate(batch)
-    ]
+    return cxcywh_to_xyxy(boxes.cpu()) * scale[:, None]
 
 
 def _item(
@@ -76,19 +72,18 @@ def _item(
     boxes: Tensor,
     scores: Tensor,
     matches: Tensor,
-    learnt: Tensor,
+    assigned: Tensor,
     scope: Tensor,
 ) -> ImageAssignment:
     instances = item["instances"]
-    picture = item["image"].permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy()
     return ImageAssignment(
         name=str(item.get("file_name", item.get("image_id", "image"))).rsplit("/", 1)[-1],
-        picture=picture,
+        image=item["image"].permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy(),
         gt_boxes=instances.gt_boxes.tensor.cpu(),
         gt_classes=instances.gt_classes.cpu(),
         boxes=boxes.float().cpu(),
         scores=scores.cpu(),
         matches=matches.cpu(),
-        learnt=learnt.cpu(),
+        assigned=assigned.cpu(),
         scope=scope,
     )

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: step through stages and images, follow a query by hovering it."""
+"""A self-contained HTML page to step through stages and images and to follow single queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .query_labels import ImageAssignment, gt_history, query_labels
 from .stage_panels import gt_color
 from .summary import Summary
 
-PLACE = "/*DATA*/null"
+PLACEHOLDER = "/*DATA*/null"
 
 
 def write_page(
@@ -29,25 +29,25 @@ def write_page(
     summary: Summary,
     path: str | Path,
 ) -> None:
-    """Write the page; pictures and data are inside it, and it loads nothing."""
+    """Write the page; images and data are embedded, nothing is loaded from elsewhere."""
     data = {"images": [_image(item, class_names) for item in items], "summary": asdict(summary)}
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    atomic_write_text(path, template.replace(PLACE, script_literal(data), 1))
+    atomic_write_text(path, template.replace(PLACEHOLDER, script_literal(data), 1))
 
 
 def script_literal(data: Any) -> str:
-    """Return data as a JavaScript literal that stands in a page's script.
+    """Return data as a JavaScript literal to embed in a page's script.
 
-    It is ASCII without ``<``, ``>`` and ``&``: whatever a name holds, such as ``<!--<script>``, the
-    script ends where it should.
+    It is ASCII without ``<``, ``>`` and ``&``, so that no name, such as ``<!--<script>``, ends or
+    changes the script element.
     """
     text = json.dumps(data, separators=(",", ":"))
     return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
-    height, width = item.picture.shape[:2]
-    names = [class_names[label] for label in item.gt_classes.tolist()]
+    height, width = item.image.shape[:2]
+    names = [class_names[index] for index in item.gt_classes.tolist()]
     boxes = _rounded(item.gt_boxes)
     objects = [
         {"name": name, "box": box, "color": gt_color(index), "history": history}
@@ -57,14 +57,20 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
     ]
     stages: list[list[dict[str, Any]]] = [
         [
-            {"query": mark.query, "object": mark.object, "kind": mark.kind, "sources": mark.sources}
-            | {"iou": round(mark.iou, 3), "score": round(mark.score, 3)}
-            for mark in query_labels(item, stage)
+            {
+                "query": label.query,
+                "object": label.gt_index,
+                "kind": label.kind,
+                "sources": label.sources,
+                "iou": round(label.iou, 3),
+                "score": round(label.score, 3),
+            }
+            for label in query_labels(item, stage)
         ]
         for stage in range(len(item.matches))
     ]
     tracks = _rounded(item.boxes.transpose(0, 1))  # [query][stage]
-    shown = {mark["query"] for marks in stages for mark in marks}
+    shown = {label["query"] for labels in stages for label in labels}
     return {
         "name": item.name,
         "width": width,
@@ -82,5 +88,5 @@ def _rounded(boxes: Tensor) -> list[Any]:
 
 def _data_url(item: ImageAssignment) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(item.picture).save(buffer, "JPEG", quality=90)
+    Image.fromarray(item.image).save(buffer, "JPEG", quality=90)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""What every query of an image learnt at every stage, and where the label came from."""
+"""The labels that each query of an image is assigned at each stage, and where they come from."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import Tensor
 
 from ...assigner.boxes import box_iou
 
-OWN, ADDED, DROPPED = "own", "added", "dropped"
+MATCHED, ADDED, DROPPED = "matched", "added", "dropped"
 
 
 @dataclass(frozen=True)
 class ImageAssignment:
-    """Predictions, matches and labels of one image; S stages, N queries, T objects."""
+    """Predictions, matches and assigned labels of one image; S stages, N queries, T gt boxes."""
 
     name: str
-    picture: np.ndarray  # (H, W, 3) uint8 RGB, as the model saw it
-    gt_boxes: Tensor  # (T, 4) xyxy pixels of the picture
+    image: np.ndarray  # (H, W, 3) uint8 RGB, as the model received it
+    gt_boxes: Tensor  # (T, 4) xyxy pixels
     gt_classes: Tensor  # (T,)
     boxes: Tensor  # (S, N, 4) xyxy pixels
-    scores: Tensor  # (S, N, C) of the classes, in [0, 1]
-    matches: Tensor  # (S, N): index of the matched object or -1
-    learnt: Tensor  # (S, N, R): objects that the query's classes come from, or -1
+    scores: Tensor  # (S, N, C) class scores in [0, 1]
+    matches: Tensor  # (S, N): index of the matched gt box or -1
+    assigned: Tensor  # (S, N, R): gt indices that a query's class labels come from, or -1
     scope: Tensor  # (S, S) bool: whether stage i gathers labels from stage s
 
     @property
     def target(self) -> dict[str, Tensor]:
-        """The objects, as the assigner takes them."""
+        """The ground truth in the assigner's form."""
         return {"boxes": self.gt_boxes, "labels": self.gt_classes}
 
 
@@ -37,63 +37,63 @@ class QueryLabel(NamedTuple):
     """One label of a query at one stage."""
 
     query: int
-    object: int
-    kind: str  # "own": of its own match; "added": of another stage; "dropped": own, not learnt
-    sources: tuple[int, ...]  # stages in scope at which the query is matched to this object
+    gt_index: int
+    kind: str  # "matched": of the stage's match; "added": of another stage; "dropped": not assigned
+    sources: tuple[int, ...]  # stages in scope at which the query is matched to this gt box
     box: tuple[float, float, float, float]  # of the query at this stage, xyxy pixels
-    iou: float  # of that box with the object
-    score: float  # of the object's class, in [0, 1]
+    iou: float  # of that box with the gt box
+    score: float  # of the gt class, in [0, 1]
 
 
 def query_labels(item: ImageAssignment, stage: int) -> list[QueryLabel]:
-    """Return the labels that queries were given at a stage, and those that were dropped.
+    """Return the labels that queries are assigned at a stage, and the dropped ones.
 
-    A label is "own" if it has the class of the query's own match of this stage, whichever object
-    it was taken from.
+    A label is "matched" if it has the class of the query's match at this stage, even if it comes
+    from another gt box.
     """
     matches = item.matches.tolist()
-    labels = item.gt_classes.tolist()
-    marks = []
-    for query, (own, learnt) in enumerate(
-        zip(matches[stage], item.learnt[stage].tolist(), strict=True)
+    classes = item.gt_classes.tolist()
+    labels = []
+    for query, (match, assigned) in enumerate(
+        zip(matches[stage], item.assigned[stage].tolist(), strict=True)
     ):
-        objects = [index for index in learnt if index >= 0]
-        for index in objects:
-            is_own = own >= 0 and labels[own] == labels[index]
-            marks.append(_mark(item, stage, query, index, OWN if is_own else ADDED, matches))
-        if own >= 0 and labels[own] not in {labels[index] for index in objects}:
-            marks.append(_mark(item, stage, query, own, DROPPED, matches))
-    return marks
+        indices = [index for index in assigned if index >= 0]
+        for index in indices:
+            is_matched = match >= 0 and classes[match] == classes[index]
+            kind = MATCHED if is_matched else ADDED
+            labels.append(_query_label(item, stage, query, index, kind, matches))
+        if match >= 0 and classes[match] not in {classes[index] for index in indices}:
+            labels.append(_query_label(item, stage, query, match, DROPPED, matches))
+    return labels
 
 
-def _mark(
+def _query_label(
     item: ImageAssignment, stage: int, query: int, index: int, kind: str, matches: list[list[int]]
 ) -> QueryLabel:
     box = item.boxes[stage, query]
-    label = int(item.gt_classes[index])
     x0, y0, x1, y1 = box.tolist()
     return QueryLabel(
         query=query,
-        object=index,
+        gt_index=index,
         kind=kind,
         sources=tuple(
             s for s, row in enumerate(matches) if row[query] == index and item.scope[stage, s]
         ),
         box=(x0, y0, x1, y1),
         iou=float(box_iou(box, item.gt_boxes[index])),
-        score=float(item.scores[stage, query, label]),
+        score=float(item.scores[stage, query, int(item.gt_classes[index])]),
     )
 
 
 def gt_history(item: ImageAssignment) -> list[list[dict[str, Any]]]:
-    """Return [object][stage]: {"match": query or None, "learners": queries that learn from it}."""
-    matches, learnt = item.matches.tolist(), item.learnt.tolist()
+    """Return [gt index][stage]: {"match": query or None, "assigned": queries with its label}."""
+    matches, assigned = item.matches.tolist(), item.assigned.tolist()
     history = []
     for index in range(len(item.gt_classes)):
         stages = []
-        for row, given in zip(matches, learnt, strict=True):
+        for row, indices in zip(matches, assigned, strict=True):
             match = row.index(index) if index in row else None
-            learners = [query for query, objects in enumerate(given) if index in objects]
-            stages.append({"match": match, "learners": learners})
+            queries = [query for query, each in enumerate(indices) if index in each]
+            stages.append({"match": match, "assigned": queries})
         history.append(stages)
     return history

@@ -1,7 +1,7 @@
-"""Let a model predict annotated images, and keep what its matcher and assigner did with them.
+"""Run a model on annotated images and record its predictions, matches and assigned labels.
 
-Works for our detector, and for other people's whose criterion is (or is given) a
-`CrossStageCriterion`. Nothing is learnt: dropout is off and no gradient is kept.
+Works for `StageInteractor`, and for third-party models whose criterion is, or can be wrapped by, a
+`CrossStageCriterion`. The model runs in evaluation mode without gradients.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...assigner.interface import Assigner
 from ...assigner.masks import given
 from ...assigner.targets import Target
 from ...errors import UnsupportedHostError
@@ -21,23 +22,24 @@ Batch = Sequence[dict[str, Any]]
 
 
 class RecordedStep(NamedTuple):
-    """Of our own detector: predictions, matches and labels of a batch."""
+    """Predictions, matches and assigned labels of a batch, from `StageInteractor`."""
 
     logits: Tensor  # (S, B, N, C)
     boxes: Tensor  # (S, B, N, 4) xyxy pixels
     targets: list[Target]
-    matches: Tensor  # (S, B, N): index of the matched object or -1
-    learnt: Tensor  # (S, B, N, R): objects that the query's classes come from, or -1
+    matches: Tensor  # (S, B, N): index of the matched gt box or -1
+    assigned: Tensor  # (S, B, N, R): gt indices that a query's class labels come from, or -1
+    assigner: Assigner
 
 
 def is_stageinteractor(model: Any) -> bool:
-    """Tell whether a model is of this project; others are observed through their criterion."""
+    """Return whether a model is a `StageInteractor`; others are recorded by their criterion."""
     return hasattr(model, "decode")
 
 
 @torch.no_grad()
 def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
-    """Match and assign as the criterion of a `StageInteractor` does.
+    """Run the detector, then its criterion's matcher and assigner.
 
     Args:
         model: the detector.
@@ -50,18 +52,18 @@ def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     criterion = model.criterion
     masks = given(query_mask=output.query_mask)
     matches = criterion.matcher(output.logits, output.boxes, targets, sizes, **masks)
-    learnt = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
-    return RecordedStep(output.logits, output.boxes, targets, matches, learnt)
+    assigned = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
+    return RecordedStep(output.logits, output.boxes, targets, matches, assigned, criterion.assigner)
 
 
 @torch.no_grad()
 def record_third_party(model: nn.Module, batch: Batch, assigner: Any = None) -> Any:
-    """Return the `Step` of a model of detrex or transformers, with the host's own matches.
+    """Return the `Step` of a model of detrex or transformers, with the model's own matches.
 
     Args:
         model: a detectron2 model with a criterion of DETR form.
-        batch: as of `record_stageinteractor`.
-        assigner: for a model that has none yet; by default `CrossStageAssigner`.
+        batch: as for `record_stageinteractor`.
+        assigner: for a model that has none; by default `CrossStageAssigner`.
 
     Raises:
         UnsupportedHostError: the model has no criterion of DETR form.
@@ -71,7 +73,7 @@ def record_third_party(model: nn.Module, batch: Batch, assigner: Any = None) -> 
     steps: list[Any] = []
     criterion.observer = steps.append
     try:
-        with _asked_for_losses(model):
+        with _all_stage_losses(model):
             model(list(batch))
     finally:
         criterion.observer = None
@@ -79,12 +81,12 @@ def record_third_party(model: nn.Module, batch: Batch, assigner: Any = None) -> 
 
 
 @contextmanager
-def _asked_for_losses(model: Any) -> Iterator[None]:
-    """Let a model in evaluation mode return losses of all its stages, within the block.
+def _all_stage_losses(model: Any) -> Iterator[None]:
+    """Within the block, a model in evaluation mode returns the losses of all its stages.
 
-    What asks for them is the training mode of the outermost module alone. Two models of
-    transformers need more: D-FINE's decoder predicts at one stage unless it is in training mode,
-    and the loss of LW-DETR, made anew in every call, expects the query groups of a training.
+    Setting the outermost module to training mode suffices, but for two models of transformers:
+    D-FINE's decoder predicts at one stage only unless it is in training mode itself, and the loss
+    of LW-DETR, built anew in every call, expects the query groups of training.
     """
     from ...integrations.label_loss_probe import replaced
 
@@ -102,7 +104,7 @@ def _asked_for_losses(model: Any) -> Iterator[None]:
 
 
 def _wrapped_criterion(model: Any, assigner: Any) -> Any:
-    """Return the wrapped criterion of a host, wrapping it if it is not."""
+    """Return the criterion of a third-party model, wrapped in place if it is not yet."""
     from ...integrations import CrossStageCriterion
 
     if hasattr(model, "criterion"):
@@ -116,12 +118,16 @@ def _wrapped_criterion(model: Any, assigner: Any) -> Any:
             use_cross_stage(model.model, assigner)
         return model.model.loss_function
     raise UnsupportedHostError(
-        f"{type(model).__name__} has neither a criterion nor a loss_function to look at"
+        f"{type(model).__name__} has neither a criterion nor a loss_function to record"
     )
 
 
 def assigned_of_queries(step: Any) -> Tensor:
-    """Return (S, B, N, R): the objects that every query of a host's step learns from, or -1."""
-    learnt = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
-    index = step.queries.expand(len(learnt), -1, -1).unsqueeze(-1).expand_as(step.ranked)
-    return learnt.scatter_(2, index, step.ranked)
+    """Return (S, B, N, R): gt indices that a query's class labels come from, or -1.
+
+    Args:
+        step: of `record_third_party`; its ranked queries are scattered to their positions.
+    """
+    assigned = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
+    index = step.queries.expand(len(assigned), -1, -1).unsqueeze(-1).expand_as(step.ranked)
+    return assigned.scatter_(2, index, step.ranked)

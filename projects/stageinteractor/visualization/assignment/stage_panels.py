@@ -1,4 +1,4 @@
-"""One picture an image: a panel for every stage, and the history of every object below."""
+"""A figure for each image: a panel for every stage, and the history of every object below."""
 
 from __future__ import annotations
 
@@ -9,33 +9,40 @@ from typing import Any
 
 from ..box_drawing import class_color
 from ..figures import as_written, new_figure, save_figure
-from .query_labels import ADDED, DROPPED, OWN, ImageAssignment, QueryLabel, gt_history, query_labels
+from .query_labels import (
+    ADDED,
+    DROPPED,
+    MATCHED,
+    ImageAssignment,
+    QueryLabel,
+    gt_history,
+    query_labels,
+)
 
-LINE = 0.22  # inches, of the history
-ONE_ROW = 4  # up to so many stages stand in one row, more in rows of three
-LINES = {OWN: "solid", ADDED: (0, (4, 2)), DROPPED: (0, (1, 2))}
+LINE_HEIGHT = 0.22  # inches, of the history
+MAX_ONE_ROW = 4  # up to so many stages are in one row, more in rows of three
+LINES = {MATCHED: "solid", ADDED: (0, (4, 2)), DROPPED: (0, (1, 2))}
 LEGEND = {
-    OWN: "matched, its label learnt",
+    MATCHED: "label of the match at this stage",
     ADDED: "label added from stage <- s",
-    DROPPED: "matched, its label dropped",
+    DROPPED: "label of the match dropped",
 }
 
 
 def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | Path) -> None:
-    """Draw every stage of an image, and each object's history, into a picture file.
+    """Draw every stage of an image, and each object's history, into an image file.
 
-    The objects are white; a query's box has the colour of its object: solid where it learns the
-    label of its own match, dashed where the label was added from another stage, dotted where the
-    own label was dropped. Below stands for every object which query was matched to it at each
-    stage.
+    Ground truth is white. A query's box has the colour of its object: solid for the label of its
+    match at this stage, dashed for a label added from another stage, dotted if the label of its
+    match is dropped. The history lists the query matched to every object at each stage.
     """
     from matplotlib.lines import Line2D
 
     stages = len(item.matches)
-    columns = stages if stages <= ONE_ROW else 3
+    columns = stages if stages <= MAX_ONE_ROW else 3
     rows = math.ceil(stages / columns)
-    height, width = item.picture.shape[:2]
-    heights = 4 * rows * height / width + 0.9, LINE * (len(item.gt_classes) + 2)
+    height, width = item.image.shape[:2]
+    heights = 4 * rows * height / width + 0.9, LINE_HEIGHT * (len(item.gt_classes) + 2)
     figure = new_figure(4 * columns, sum(heights))
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
     _write_history(below.subplots(), item, class_names)
@@ -44,15 +51,15 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
         axes.set_axis_off()
     for stage in range(stages):
         axes = grid[stage // columns][stage % columns]
-        axes.imshow(item.picture)
+        axes.imshow(item.image)
         for box in item.gt_boxes.tolist():
             rectangle(axes, box, color="white", linewidth=2.5, alpha=0.6)
-        marks = query_labels(item, stage)
-        for mark in marks:
-            _draw(axes, mark, item, class_names)
-        kinds = [mark.kind for mark in marks]
-        told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in (OWN, ADDED, DROPPED))
-        axes.set_title(f"stage {stage}: {told}", fontsize=10)
+        labels = query_labels(item, stage)
+        for label in labels:
+            _draw(axes, label, item, class_names)
+        kinds = [label.kind for label in labels]
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in (MATCHED, ADDED, DROPPED))
+        axes.set_title(f"stage {stage}: {counts}", fontsize=10)
         axes.set(xlim=(0, width), ylim=(height, 0))
     handles = [
         Line2D([], [], color="tab:blue", linestyle=LINES[kind], label=text)
@@ -68,7 +75,7 @@ def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str])
     history = gt_history(item)
     axes.set_axis_off()
     axes.set(xlim=(-1, len(item.matches)), ylim=(len(history) + 0.5, -1.5))
-    note = "query matched to the object (others that learn its label); red: another than before"
+    note = "query matched to the object (others with its label); red: not the one of the last stage"
     axes.text(-1, -1, note, fontsize=9)
     for stage in range(len(item.matches)):
         axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
@@ -81,7 +88,7 @@ def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str])
         for stage, entry in enumerate(entries):
             match = entry["match"]
             text = "-" if match is None else f"q{match}"
-            if others := [f"q{query}" for query in entry["learners"] if query != match]:
+            if others := [f"q{query}" for query in entry["assigned"] if query != match]:
                 text += f" ({', '.join(others)})"
             axes.text(stage, row, text, fontsize=9, color="black" if match == before else "red")
             before = match
@@ -92,20 +99,20 @@ def gt_color(index: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*class_color(index))
 
 
-def _draw(axes: Any, mark: QueryLabel, item: ImageAssignment, class_names: Sequence[str]) -> None:
-    color = gt_color(mark.object)
-    rectangle(axes, mark.box, color=color, linewidth=1.6, linestyle=LINES[mark.kind])
-    text = as_written(f"q{mark.query} {class_names[int(item.gt_classes[mark.object])]}")
-    if mark.kind == ADDED:
-        text += " <- " + ",".join(str(stage) for stage in mark.sources)
-    x, y = max(mark.box[0], 0.0), max(mark.box[1], 0.0)
+def _draw(axes: Any, label: QueryLabel, item: ImageAssignment, class_names: Sequence[str]) -> None:
+    color = gt_color(label.gt_index)
+    rectangle(axes, label.box, color=color, linewidth=1.6, linestyle=LINES[label.kind])
+    text = as_written(f"q{label.query} {class_names[int(item.gt_classes[label.gt_index])]}")
+    if label.kind == ADDED:
+        text += " <- " + ",".join(str(stage) for stage in label.sources)
+    x, y = max(label.box[0], 0.0), max(label.box[1], 0.0)
     axes.text(
         x,
         y,
         text,
         fontsize=6,
         color="black",
-        verticalalignment="bottom" if y > 0.05 * len(item.picture) else "top",
+        verticalalignment="bottom" if y > 0.05 * len(item.image) else "top",
         clip_on=True,
         bbox={"facecolor": color, "alpha": 0.75, "pad": 0.6, "linewidth": 0},
     )

@@ -1,4 +1,4 @@
-"""Numbers over many images: how steady the assignment is, and what the assigner changed."""
+"""Statistics over images: the unstable score, and what the assigner adds and drops."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_
 
 @dataclass(frozen=True)
 class Summary:
-    """Sums over images, one number a stage."""
+    """Sums over images, one number for each stage."""
 
     num_images: int
     num_objects: int
     matches: list[int]
     counts: dict[str, list[int]]  # of `assignment_statistics`
-    unstable_score: list[float]  # (S - 1,) per cent of objects that changed their query
+    unstable_score: list[float]  # (S - 1,) per cent of objects matched to another query
 
     def table(self) -> str:
-        """Return the numbers as text, a row a stage."""
+        """Return a text table with a row for each stage."""
         head = ["stage", "matches", *(name.replace("_", " ") for name in COUNTS), "unstable %"]
         rows = []
         for stage, matches in enumerate(self.matches):
@@ -37,25 +37,25 @@ class Summary:
 
 
 def summarize(items: Sequence[ImageAssignment]) -> Summary:
-    """Add up what the assigner did over images; the unstable score is over all their objects."""
-    found = [
-        assignment_statistics(item.learnt[:, None], item.matches[:, None], [item.target])
+    """Add up the statistics of images; the unstable score is over all their objects."""
+    statistics = [
+        assignment_statistics(item.assigned[:, None], item.matches[:, None], [item.target])
         for item in items
     ]
+    sums = {name: torch.stack([each[name] for each in statistics]).sum(dim=0) for name in COUNTS}
     num_objects = torch.tensor([len(item.gt_classes) for item in items])
-    total = int(num_objects.sum())
-    unstable = torch.stack([each["unstable_score"] for each in found])  # (images, S - 1)
+    unstable = torch.stack([each["unstable_score"] for each in statistics])  # (images, S - 1)
     return Summary(
         num_images=len(items),
-        num_objects=total,
+        num_objects=int(num_objects.sum()),
         matches=torch.stack([(item.matches >= 0).sum(dim=1) for item in items]).sum(dim=0).tolist(),
-        counts={n: torch.stack([each[n] for each in found]).sum(dim=0).tolist() for n in COUNTS},
-        unstable_score=(num_objects.float() @ unstable / max(total, 1)).tolist(),
+        counts={name: total.tolist() for name, total in sums.items()},
+        unstable_score=(num_objects.float() @ unstable / num_objects.sum().clamp(min=1)).tolist(),
     )
 
 
 def plot_summary(summary: Summary, path: str | Path) -> None:
-    """Draw the numbers over the stages into a picture file."""
+    """Plot the statistics over the stages into an image file."""
     figure = new_figure(9, 3.4)
     labels, unstable = figure.subplots(1, 2)
     stages = list(range(len(summary.matches)))

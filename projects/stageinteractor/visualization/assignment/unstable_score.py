@@ -1,8 +1,8 @@
-"""How steady a model's label assignment is over a data set: counts that batches add up to.
+"""The unstable score of a model over a data set, from counts that are summed over batches.
 
 In: a model and batches of annotated images. Out: for every pair of adjacent stages the number of
-objects that are matched to another query, and for every stage what the assigner added. The unstable
-score (Stable-DINO, Liu et al., ICCV 2023) is their share of all objects of the set.
+objects that are matched to another query, and for every stage the labels that the assigner adds.
+The unstable score (Stable-DINO, Liu et al., ICCV 2023) is the share of changed objects of the set.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .recording import (
 
 @dataclass(frozen=True)
 class Stability:
-    """Sums over images; stages count from 0. Those of two batches can be added."""
+    """Counts over images; stages count from 0. Counts of two batches can be added."""
 
     num_images: int
     num_objects: int
-    changed: tuple[int, ...]  # (S - 1,) objects whose query differs from one stage before
-    from_encoder: int | None  # those that differ between proposals and stage 0; None: no proposals
-    labels_added: tuple[int, ...]  # (S,) classes that queries learnt from other stages' matches
-    multi_query_objects: tuple[int, ...]  # (S,) objects that two queries or more learn from
+    changed: tuple[int, ...]  # (S - 1,) objects matched to another query than one stage before
+    from_encoder: int | None  # the same between proposals and stage 0; None: no proposals
+    labels_added: tuple[int, ...]  # (S,) labels from matches of other stages
+    multi_query_objects: tuple[int, ...]  # (S,) objects assigned to two queries or more
 
     def __add__(self, other: Stability) -> Stability:
         first, second = self.from_encoder, other.from_encoder
@@ -55,30 +55,30 @@ class Stability:
         return {step: 100.0 * count / max(self.num_objects, 1) for step, count in counts.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is written to ``unstable_score.json`` about a run."""
+        """Return the entry of a run in ``unstable_score.json``."""
         return {
             "images": self.num_images,
             "objects": self.num_objects,
             "unstable_score": self.unstable_scores(),
             "mean_unstable_score": self.mean_unstable_score,
             "labels_added_per_image": self.labels_added_per_image,
-            "objects_with_several_queries": self.several_queries,
+            "objects_with_several_queries": self.multi_query_share,
         }
 
     @property
     def mean_unstable_score(self) -> float:
-        """Per cent, the mean over the decoder's stages; that from the encoder is left out."""
+        """Mean over the decoder's steps, per cent; the step from the encoder is left out."""
         steps = len(self.changed)
         return 100.0 * sum(self.changed) / max(self.num_objects * steps, 1)
 
     @property
     def labels_added_per_image(self) -> list[float]:
-        """Mean of every stage."""
+        """Mean over images, for each stage."""
         return [count / max(self.num_images, 1) for count in self.labels_added]
 
     @property
-    def several_queries(self) -> list[float]:
-        """Per cent of the objects that several queries learn from, of every stage."""
+    def multi_query_share(self) -> list[float]:
+        """Objects assigned to several queries, per cent, for each stage."""
         return [100.0 * count / max(self.num_objects, 1) for count in self.multi_query_objects]
 
 
@@ -87,17 +87,17 @@ def _added(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
 
 
 def count_changes(
-    matches: Tensor, learnt: Tensor, targets: Sequence[Target], proposals: Tensor | None = None
+    matches: Tensor, assigned: Tensor, targets: Sequence[Target], proposals: Tensor | None = None
 ) -> Stability:
-    """Count what changes from stage to stage in a batch.
+    """Count the changes from stage to stage in a batch.
 
     Args:
-        matches: (S, B, N) long: index of the matched object or -1.
-        learnt: (S, B, N, R) long: objects that the query's classes come from, or -1.
+        matches: (S, B, N) long: index of the matched gt box or -1.
+        assigned: (S, B, N, R) long: gt indices that a query's class labels come from, or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
-        proposals: (B, N) long: as ``matches``, of the encoder's proposals that become the queries.
+        proposals: (B, N) long: as ``matches``, for the encoder's proposals that become the queries.
     """
-    statistics = assignment_statistics(learnt, matches, targets)
+    statistics = assignment_statistics(assigned, matches, targets)
     from_encoder = None
     if proposals is not None:
         from_encoder = int(changed_objects(torch.stack([proposals, matches[0]]), targets))
@@ -113,9 +113,10 @@ def count_changes(
 
 @torch.no_grad()
 def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stability:
-    """Match a batch with the model's own matcher, and count.
+    """Match a batch with the model's own matcher, and count the changes.
 
-    Denoising queries do not count. In a host without the cross-stage assigner no label is added.
+    Denoising queries are left out. A third-party model without the cross-stage assigner has no
+    added labels.
 
     Args:
         model: `StageInteractor`, `TransformersDetector`, or a model of detrex.
@@ -125,8 +126,8 @@ def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stabil
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     if is_stageinteractor(model):
-        seen = record_stageinteractor(model, batch)
-        return count_changes(seen.matches, seen.learnt, seen.targets)
+        step = record_stageinteractor(model, batch)
+        return count_changes(step.matches, step.assigned, step.targets)
     from ...integrations.proposals import match_proposals
 
     step = record_third_party(model, batch, PerStageAssigner())
@@ -136,16 +137,16 @@ def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stabil
 
 
 def measure_stability(model: nn.Module, batches: Iterable[Sequence[dict[str, Any]]]) -> Stability:
-    """Add up the counts of batches, all objects counting alike (micro average).
+    """Add up the counts of batches; every object has the same weight (micro average).
 
     Raises:
-        DataError: there is no object in any of them.
-        UnsupportedHostError: as of `batch_stability`.
+        DataError: no image has ground truth.
+        UnsupportedHostError: see `batch_stability`.
     """
     total: Stability | None = None
     for batch in batches:
-        found = batch_stability(model, batch)
-        total = found if total is None else total + found
+        counts = batch_stability(model, batch)
+        total = counts if total is None else total + counts
     if total is None or total.num_objects == 0:
         raise DataError("the images have no objects: there is nothing to match")
     return total

@@ -1,8 +1,9 @@
-"""The stability of one model or several, as a table and as a picture."""
+"""The unstable scores of one run or several, as a table and as a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from tabulate import tabulate
@@ -12,23 +13,21 @@ from .unstable_score import Stability
 
 
 def stability_table(runs: Mapping[str, Stability]) -> str:
-    """Return a row for every step and stage, a column for every run, by name."""
-    found = list(runs.values())
-    scores = [run.unstable_scores() for run in found]
+    """Return a text table with a row for every step and stage, and a column for every run."""
+    stabilities = list(runs.values())
     rows = [
-        ["unstable %", step, *(_cell(each.get(step)) for each in scores)] for step in _steps(runs)
+        ["unstable %", step, *(_cell(run.unstable_scores().get(step)) for run in stabilities)]
+        for step in _steps(runs)
     ]
-    rows.append(["unstable %", "mean", *(_cell(run.mean_unstable_score) for run in found)])
-    for stage in range(max(len(run.labels_added) for run in found)):
-        added = [run.labels_added_per_image for run in found]
-        cells = [_cell(each[stage] if stage < len(each) else None, 2) for each in added]
-        rows.append(["labels added / image", str(stage), *cells])
-    for stage in range(max(len(run.labels_added) for run in found)):
-        several = [run.several_queries for run in found]
-        cells = [_cell(each[stage] if stage < len(each) else None) for each in several]
-        rows.append(["several queries, % of objects", str(stage), *cells])
-    rows.append(["images", "", *(str(run.num_images) for run in found)])
-    rows.append(["objects", "", *(str(run.num_objects) for run in found)])
+    rows.append(["unstable %", "mean", *(_cell(run.mean_unstable_score) for run in stabilities)])
+    for name, columns, digits in (
+        ("labels added / image", [run.labels_added_per_image for run in stabilities], 2),
+        ("several queries, % of objects", [run.multi_query_share for run in stabilities], 1),
+    ):
+        for stage, values in enumerate(zip_longest(*columns)):
+            rows.append([name, str(stage), *(_cell(value, digits) for value in values)])
+    rows.append(["images", "", *(str(run.num_images) for run in stabilities)])
+    rows.append(["objects", "", *(str(run.num_objects) for run in stabilities)])
     table = tabulate(rows, headers=["", "stage", *runs], tablefmt="simple", disable_numparse=True)
     without = ", ".join(name for name, run in runs.items() if run.from_encoder is None)
     if not without:
@@ -41,7 +40,7 @@ def _cell(value: float | None, digits: int = 1) -> str:
 
 
 def _steps(runs: Mapping[str, Stability]) -> list[str]:
-    """Return the steps that any run has, from the encoder to the last stage."""
+    """Return the steps of all runs together, from the encoder to the last stage."""
     deepest = max(runs.values(), key=lambda run: len(run.changed))
     steps = [step for step in deepest.unstable_scores() if not step.startswith("encoder")]
     if any(run.from_encoder is not None for run in runs.values()):
@@ -50,7 +49,7 @@ def _steps(runs: Mapping[str, Stability]) -> list[str]:
 
 
 def plot_stability(runs: Mapping[str, Stability], path: str | Path) -> None:
-    """Draw the unstable scores and the labels added of runs, by name, into a picture file."""
+    """Plot the unstable scores and the labels added of runs, by name, into an image file."""
     figure = new_figure(11, 3.8)
     unstable, added = figure.subplots(1, 2)
     steps = _steps(runs)
