@@ -17,7 +17,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stageinteractor.modeling import AdaMixerDecoder, AnchorGenerator, LearnedQueries, RelationBlock
+from stageinteractor.modeling import (
+    AdaMixerDecoder,
+    AnchorGenerator,
+    LearnedQueries,
+    Queries,
+    RelationBlock,
+)
 from stageinteractor.modeling.anchors.anchor_head import AnchorHead
 from stageinteractor.modeling.box_coding import xyxy_to_xyzr
 from stageinteractor.synthetic import move_parameters
@@ -87,11 +93,11 @@ def anchor_rows(
         run = functools.partial(generator, maps, sizes)
         found.append((case.name, len(anchors), crops, run))
     relation, decoder = (module.to(device).eval() for module in blocks())
-    start = torch.zeros(1, boxes.shape[1], WIDTH, device=device), xyxy_to_xyzr(boxes)
     count = boxes.shape[1]
+    start = Queries(torch.zeros(1, count, WIDTH, device=device), xyxy_to_xyzr(boxes))
     found += [
         ("relation block", count, None, functools.partial(relation, maps, boxes)),
-        (DECODER, count, None, functools.partial(decoder, maps, *start)),
+        (DECODER, count, None, functools.partial(decoder, maps, start)),
     ]
     runs = [functools.partial(_run, run, device.type, precision) for *_, run in found]
     times = [1e3 * timing.median for timing in interleaved(runs, device, repeats=repeats)]

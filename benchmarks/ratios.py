@@ -84,14 +84,15 @@ def decoder_rows(
     first: Any = decoder.stages[0]
     width = first.mixing.filters.in_features
     maps = [torch.randn(1, width, image[0] // s, image[1] // s, device=device) for s in STRIDES]
-    start = LearnedQueries(num_queries=queries, embed_dim=width).to(device)
-    content, boxes = start(torch.tensor([image], dtype=torch.float32, device=device))
-    content = content.detach().requires_grad_()
+    learned_queries = LearnedQueries(num_queries=queries, embed_dim=width).to(device)
+    start = learned_queries(torch.tensor([image], dtype=torch.float32, device=device))
+    content = start.content.detach().requires_grad_()
+    start = start._replace(content=content)
     learned = [content, *(feature.requires_grad_() for feature in maps), *reference.parameters()]
 
     def decode(side: nn.Module) -> tuple[Tensor, Tensor]:
         with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32"):
-            output = side(maps, content, boxes)
+            output = side(maps, start)
         return output.logits, output.boxes_xyzr
 
     @torch.no_grad()

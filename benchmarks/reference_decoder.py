@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stageinteractor.modeling.box_coding import xyzr_to_xyxy
-from stageinteractor.modeling.decoders.cascade import DecoderOutput
 from stageinteractor.modeling.decoders.stage import DecoderStage
 from stageinteractor.modeling.decoders.stageinteractor import StageInteractorDecoder
+from stageinteractor.modeling.interface import DecoderOutput, Prediction, Queries, stacked
 from stageinteractor.modeling.mixing.dynamic import DynamicMixing
 from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse, StaticMixing
 from stageinteractor.modeling.sampling.points import GroupedSampler, level_weights
@@ -50,18 +49,17 @@ class ReferenceDecoder(nn.Module):
         stages: Any = decoder.stages
         self.scores = nn.ModuleList(_score_layers(stage.mixing) for stage in stages)
 
-    def forward(self, features: Sequence[Tensor], content: Tensor, boxes: Tensor) -> DecoderOutput:
+    def forward(self, features: Sequence[Tensor], queries: Queries) -> DecoderOutput:
         """Decode initial queries; arguments and result as those of our decoder."""
-        outputs: list[list[Tensor]] = []
+        predictions: list[Prediction] = []
         bank: Bank = ()
+        content, boxes = queries.content, queries.boxes
         stages: Any = zip(self.decoder.stages, self.scores, strict=True)
         for stage, scores in stages:
-            *output, bank = run_stage(stage, scores, features, content, boxes, bank)
-            outputs.append(output)
-            _, boxes, content = output
-            boxes = boxes.detach()
-        logits, boxes_xyzr, contents = (torch.stack(parts) for parts in zip(*outputs, strict=True))
-        return DecoderOutput(logits, xyzr_to_xyxy(boxes_xyzr), boxes_xyzr, contents)
+            prediction, bank = run_stage(stage, scores, features, content, boxes, bank)
+            predictions.append(prediction)
+            content, boxes = prediction.content, prediction.boxes_xyzr.detach()
+        return stacked(predictions, queries.query_mask)
 
 
 def _score_layers(mixing: DynamicMixing) -> nn.ModuleList:
@@ -80,8 +78,8 @@ def run_stage(
     content: Tensor,
     boxes_xyzr: Tensor,
     bank: Bank,
-) -> tuple[Tensor, Tensor, Tensor, Bank]:
-    """Return logits (B, N, C), refined boxes (B, N, 4) xyzr, content (B, N, D) and the bank."""
+) -> tuple[Prediction, Bank]:
+    """Return the stage's prediction and the bank."""
     content = stage.attention_norm(stage.attention(content, boxes_xyzr))
     sampler: Any = stage.sampler
     mixing: Any = stage.mixing
@@ -92,7 +90,7 @@ def run_stage(
     deltas = stage.box_head(content).to(boxes_xyzr.dtype)
     with torch.autocast(content.device.type, enabled=False):
         refined = stage.refine(boxes_xyzr, deltas)
-    return stage.class_head(content), refined, content, bank
+    return Prediction(stage.class_head(content), refined, content), bank
 
 
 def sample(

@@ -90,9 +90,10 @@ def prepare(
             f"{config_file}: its model is a {type(model).__name__}; "
             "only StageInteractor's parts (and AdaMixer's) are known to the benchmark"
         )
-    move_parameters(model.decoder)
+    decoder: Any = model.decoder
+    move_parameters(decoder)
     cfg.train.device = str(where)
-    classes = model.decoder.num_classes
+    classes = decoder.num_classes
     settings = {
         "config": _short(config_file),
         "overrides": sorted(overrides),

@@ -119,7 +119,7 @@ def decoder_run(
     start = LearnedQueries(num_queries=queries, embed_dim=width).to(device)
 
     def run() -> None:
-        output = decoder(maps, *start(sizes))
+        output = decoder(maps, start(sizes))
         results = [output.logits, output.boxes]
         inputs = [*maps, *start.parameters(), *decoder.parameters()]
         above = [torch.ones_like(result) for result in results]

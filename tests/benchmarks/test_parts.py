@@ -137,7 +137,7 @@ def passes_of_found_queries(batch):
     root = Path(__file__).parents[2] / "projects/stageinteractor/configs"
     cfg = load_config(root / "demo/digits_in_photos_asag.py")
     small = [
-        "model.decoder.decoder.feedforward_dim=32",
+        "model.decoder.stages.0.feedforward_dim=32",
         "model.queries.relation.feedforward_dim=32",
     ]
     apply_overrides(cfg, ["dataset.num_classes=10", "model.decoder.embed_dim=32", *small])

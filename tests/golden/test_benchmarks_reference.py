@@ -9,9 +9,9 @@ from stageinteractor.criterion import FocalLoss, SetCriterion
 
 
 def test_outputs_of_the_decoder(recording):
-    content, boxes = recording.queries()(recording.image_sizes())
+    queries = recording.queries()(recording.image_sizes())
     with torch.no_grad():
-        output = ReferenceDecoder(recording.decoder())(recording.features(), content, boxes)
+        output = ReferenceDecoder(recording.decoder())(recording.features(), queries)
     for found, kind in ((output.logits, "logits"), (output.boxes, "boxes")):
         wanted = recording.stacked(f"out_f64/{{}}/{kind}")
         assert ((found - wanted).abs() / (1 + wanted.abs())).max() < 1e-6, kind

@@ -19,14 +19,14 @@ def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 def decode(recording, dtype=torch.float64, decoder=None):
-    content, boxes = recording.queries(dtype)(recording.image_sizes(dtype))
-    return (decoder or recording.decoder(dtype))(recording.features(dtype), content, boxes)
+    queries = recording.queries(dtype)(recording.image_sizes(dtype))
+    return (decoder or recording.decoder(dtype))(recording.features(dtype), queries)
 
 
 def test_initial_queries(recording):
-    content, boxes = recording.queries()(recording.image_sizes())
-    assert relative_error(content, recording.read("out/init_content")) < 1e-6
-    assert relative_error(boxes, recording.read("out/init_xyzr")) < 1e-6
+    queries = recording.queries()(recording.image_sizes())
+    assert relative_error(queries.content, recording.read("out/init_content")) < 1e-6
+    assert relative_error(queries.boxes, recording.read("out/init_xyzr")) < 1e-6
 
 
 @pytest.mark.parametrize(("dtype", "name", "tolerance"), PRECISIONS, ids=["float64", "float32"])
@@ -107,8 +107,7 @@ def test_without_any_object_ours_is_finite_where_theirs_divides_by_zero(recordin
 def gradients(recording):
     """Gradients of the total loss by our names, of decoder and queries."""
     decoder, queries = recording.decoder(), recording.queries()
-    content, boxes = queries(recording.image_sizes())
-    output = decoder(recording.features(), content, boxes)
+    output = decoder(recording.features(), queries(recording.image_sizes()))
     sum(losses_of(recording, output).values()).backward()
     found = {f"decoder.{name}": p.grad for name, p in decoder.named_parameters()}
     return found | {"queries.content.weight": queries.content.weight.grad}

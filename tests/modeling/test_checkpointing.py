@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder
+from stageinteractor.modeling import Queries
+from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder, AdaMixerStage
 from stageinteractor.modeling.decoders.cascade import CascadeDecoder
 from stageinteractor.modeling.decoders.parallel import ParallelDecoder
 
@@ -20,8 +21,8 @@ def decoder(request, make_decoder, randomise) -> CascadeDecoder:
     if request.param == "adamixer":
         return randomise(AdaMixerDecoder(num_stages=3, points=4, out_points=8, **ADAMIXER))
     if request.param == "parallel":
-        stages = AdaMixerDecoder(num_stages=3, points=4, out_points=8, **ADAMIXER)
-        return randomise(ParallelDecoder(decoder=stages, embed_dim=32))
+        stages = [AdaMixerStage(points=4, out_points=8, **ADAMIXER) for _ in range(3)]
+        return randomise(ParallelDecoder(stages=stages, embed_dim=32))
     return randomise(make_decoder(num_stages=4))
 
 
@@ -42,7 +43,7 @@ def step(decoder: CascadeDecoder, maps: list[Tensor], content: Tensor, boxes: Te
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = decoder(maps, content, boxes)
+        output = decoder(maps, Queries(content, boxes))
     size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     (output.logits.float().square().sum() + output.boxes.square().mean()).backward()
     leaves: list[Any] = [*maps, content, *decoder.parameters()]
@@ -72,8 +73,8 @@ def test_stages_run_once_at_inference(make_decoder, make_maps, make_queries):
     calls: list[int] = []
     for index, stage in enumerate(decoder.stages):
         stage.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    output = decoder(make_maps(), *make_queries())
+    output = decoder(make_maps(), Queries(*make_queries()))
     output.logits.sum().backward()
     assert calls == [0, 1]
-    decoder.train()(make_maps(), *make_queries()).logits.sum().backward()
+    decoder.train()(make_maps(), Queries(*make_queries())).logits.sum().backward()
     assert calls == [0, 1, 0, 1, 1, 0]

@@ -17,15 +17,15 @@ from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.modeling import (
     ChannelMapper,
+    DecoderOutput,
     LearnedQueries,
     ParallelDecoder,
+    Queries,
     StageInteractor,
 )
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
-from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder
-from stageinteractor.modeling.decoders.cascade import DecoderOutput
+from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder, AdaMixerStage
 from stageinteractor.modeling.postprocessing import TopK
-from stageinteractor.modeling.queries import Queries
 
 SIZES = [(64, 96), (96, 128), (160, 64)]
 ADAMIXER = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
@@ -50,7 +50,7 @@ class FoundQueries(nn.Module):
 
     def forward(self, image_sizes: Tensor, features: Any, targets: Any) -> Queries:
         count = 4 + self.calls % 5
-        content, boxes = (x[:, :count].contiguous() for x in self.learned(image_sizes))
+        content, boxes = (x[:, :count].contiguous() for x in self.learned(image_sizes)[:2])
         valid = None
         if self.calls % 2:
             valid = content.new_ones(content.shape[:2], dtype=torch.bool)
@@ -152,8 +152,8 @@ def test_batches_of_other_sizes_compile_once_more(make_pair):
 
 
 def test_queries_may_be_as_many_as_are_found_in_the_images(make_pair):
-    stages = AdaMixerDecoder(num_stages=1, points=4, out_points=8, **ADAMIXER)
-    decoder = ParallelDecoder(decoder=stages, embed_dim=32)
+    stages = [AdaMixerStage(points=4, out_points=8, **ADAMIXER)]
+    decoder = ParallelDecoder(stages=stages, embed_dim=32)
     plain, compiled, counter = make_pair(decoder=decoder, queries=FoundQueries())
     sizes = [*SIZES[:2], *SIZES[:2]]
     for size in sizes:

@@ -20,7 +20,7 @@ from stageinteractor.criterion import (
     SetCriterion,
     SoftTarget,
 )
-from stageinteractor.modeling import AdaMixerDecoder, ParallelDecoder
+from stageinteractor.modeling import AdaMixerStage, CascadeDecoder, ParallelDecoder, Queries
 from stageinteractor.modeling.postprocessing import TopK, TopKNms
 
 DOUBLE = torch.float64
@@ -31,18 +31,14 @@ SOFT = ClassLoss(
 )
 
 
-def small_adamixer() -> AdaMixerDecoder:
+def adamixer_stages() -> list[AdaMixerStage]:
     torch.manual_seed(0)
-    return AdaMixerDecoder(
-        num_stages=3,
-        embed_dim=32,
-        num_groups=2,
-        num_heads=4,
-        feedforward_dim=48,
-        num_classes=3,
-        points=4,
-        out_points=4,
-    )
+    sizes = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
+    return [AdaMixerStage(**sizes, points=4, out_points=4) for _ in range(3)]
+
+
+def small_adamixer() -> CascadeDecoder:
+    return CascadeDecoder(adamixer_stages())
 
 
 def predictions() -> tuple[Tensor, Tensor]:
@@ -68,9 +64,10 @@ def test_a_decoder_gives_what_it_gives_without_padding(
 ):
     decoder = randomise(make_decoder() if kind == "cascade" else small_adamixer()).double()
     maps, (content, boxes) = make_maps(dtype=DOUBLE), make_queries(dtype=DOUBLE)
-    found = decoder(maps, content, boxes, VALID)
+    found = decoder(maps, Queries(content, boxes, VALID))
     assert found.query_mask is VALID
-    alone = decoder([x[:1] for x in maps], content[:1, VALID[0]], boxes[:1, VALID[0]])
+    real = Queries(content[:1, VALID[0]], boxes[:1, VALID[0]])
+    alone = decoder([x[:1] for x in maps], real)
     assert alone.query_mask is None
     for padded, wanted in zip(found[:4], alone[:4], strict=True):
         torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
@@ -83,7 +80,7 @@ def test_queries_that_others_do_not_see_change_nothing_of_them(
     decoder = {
         "cascade": make_decoder,
         "adamixer": small_adamixer,
-        "parallel": lambda: ParallelDecoder(decoder=small_adamixer(), embed_dim=32),
+        "parallel": lambda: ParallelDecoder(stages=adamixer_stages(), embed_dim=32),
         "checkpointed": lambda: make_decoder(checkpoint_stages=True),
     }[kind]()
     decoder = randomise(decoder).double().train()
@@ -91,44 +88,43 @@ def test_queries_that_others_do_not_see_change_nothing_of_them(
     valid = torch.tensor([[True, True, False, True, True], [True, False, True, True, True]])
     visible = valid.unsqueeze(1).repeat(1, 5, 1)
     visible[:, :3, 3:] = False
-    found = decoder(maps, content, boxes, valid, visible)
+    found = decoder(maps, Queries(content, boxes, valid, attn_mask=visible))
     assert found.query_mask is valid
-    alone = decoder(maps, content[:, :3], boxes[:, :3], valid[:, :3])
+    alone = decoder(maps, Queries(content[:, :3], boxes[:, :3], valid[:, :3]))
     for both, wanted in zip(found[:4], alone[:4], strict=True):
         torch.testing.assert_close(both[:, :, :3], wanted)
-    plain = decoder(maps, content, boxes, valid)
+    plain = decoder(maps, Queries(content, boxes, valid))
     torch.testing.assert_close(found.logits[0, :, 3:], plain.logits[0, :, 3:])  # they see all
     assert (found.logits[0, :, :3] - plain.logits[0, :, :3]).abs().max() > 1e-3
 
 
 def test_parallel_stages_see_the_same_queries(make_maps, make_queries, randomise):
-    stages = randomise(small_adamixer())
-    decoder = ParallelDecoder(decoder=stages, embed_dim=32).train()
+    stages = [randomise(stage, seed) for seed, stage in enumerate(adamixer_stages())]
+    decoder = ParallelDecoder(stages=stages, embed_dim=32).train()
     with torch.no_grad():
         decoder.embeddings.zero_()
     maps, (content, boxes) = [x.requires_grad_() for x in make_maps()], make_queries()
-    found = decoder(maps, content, boxes.requires_grad_(), VALID)
+    found = decoder(maps, Queries(content, boxes.requires_grad_(), VALID))
     assert found.logits.shape == (3, 2, 5, 3)
     found.boxes.sum().backward()
     assert boxes.grad is None
     gradients = [x.grad.clone() for x in maps]
     for index in range(3):
-        one = small_adamixer()
-        one.stages = stages.stages[2 - index : 3 - index]  # the first stage comes last
-        alone = one(maps, content, boxes.detach(), VALID)
+        one = CascadeDecoder([stages[2 - index]])  # the first stage comes last
+        alone = one(maps, Queries(content, boxes.detach(), VALID))
         torch.testing.assert_close(found.logits[index], alone.logits[0], rtol=1e-4, atol=1e-4)
         (-alone.boxes).sum().backward()
     for gradient, rest in zip(gradients, maps, strict=True):  # nothing is left of their sum
         assert rest.grad.abs().max() < 1e-4 * gradient.abs().max()
-    used = decoder.eval()(maps, content, boxes, VALID)
+    used = decoder.eval()(maps, Queries(content, boxes, VALID))
     assert used.logits.shape[0] == 1
     torch.testing.assert_close(used.logits[0], found.logits[2], rtol=1e-4, atol=1e-4)
 
 
 def test_every_parallel_stage_has_its_own_embedding(make_maps, make_queries, randomise):
-    decoder = ParallelDecoder(decoder=randomise(small_adamixer()), embed_dim=32).train()
-    content, boxes = make_queries()
-    decoder(make_maps(), content, boxes).logits[0].sum().backward()
+    stages = [randomise(stage) for stage in adamixer_stages()]
+    decoder = ParallelDecoder(stages=stages, embed_dim=32).train()
+    decoder(make_maps(), Queries(*make_queries())).logits[0].sum().backward()
     assert decoder.embeddings.grad.any(dim=1).tolist() == [False, False, True]
 
 

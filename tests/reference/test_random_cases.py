@@ -38,7 +38,7 @@ def test_decoder_assigner_losses_and_gradients(sizes, counts):
         boxes = torch.cat([low, low + 5 + 20 * torch.rand(count, 2).double()], 1)
         targets.append({"boxes": boxes, "labels": torch.randint(4, (count,))})
 
-    output = decoder(maps, *queries(image_sizes))
+    output = decoder(maps, queries(image_sizes))
     criterion = SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
     losses = criterion(output.logits, output.boxes, targets, image_sizes)
     sum(losses.values()).backward()

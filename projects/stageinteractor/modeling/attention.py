@@ -8,12 +8,23 @@ AdaMixer's position-aware attention.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..assigner.boxes import box_area, box_intersection
 from .box_coding import xyzr_to_xyxy
+
+
+class Attention(Protocol):
+    """Attention among the queries of an image, as `IoFBiasedSelfAttention` does it."""
+
+    def __call__(
+        self, content: Tensor, boxes_xyzr: Tensor, attn_mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the attended content (B, N, D) of content (B, N, D) and boxes (B, N, 4)."""
 
 
 class IoFBiasedSelfAttention(nn.Module):
@@ -64,7 +75,8 @@ class IoFBiasedSelfAttention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
         # a copy: the kernels lay their output out differently, and an exported view would fix one
         heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
-        return x + self.out_proj(heads.view(images, queries, width))
+        out: Tensor = x + self.out_proj(heads.view(images, queries, width))
+        return out
 
 
 def attended_to(attn_mask: Tensor) -> Tensor:

@@ -32,6 +32,11 @@ def xyxy_to_xyzr(boxes_xyxy: Tensor) -> Tensor:
     return torch.cat([(low + high) / 2, z.unsqueeze(-1), r.unsqueeze(-1)], dim=-1)
 
 
+def whole_image_boxes(image_sizes: Tensor) -> Tensor:
+    """Return boxes (B, 4), xyxy pixels, that cover images of the sizes (B, 2), (height, width)."""
+    return torch.cat([torch.zeros_like(image_sizes), image_sizes.flip(-1)], dim=-1)
+
+
 def refine_boxes(boxes_xyzr: Tensor, deltas: Tensor) -> Tensor:
     """Move boxes (..., 4) by deltas (..., 4): centre in box widths and heights, z and r added."""
     center = boxes_xyzr[..., :2] + deltas[..., :2] * box_sizes(boxes_xyzr)

@@ -11,28 +11,23 @@ from torch import Tensor, nn
 
 from ..assigner.masks import given
 from ..assigner.targets import Target
-from .decoders.cascade import DecoderOutput, chained
-from .decoders.stageinteractor import StageInteractorDecoder
+from .interface import Criterion, Decoder, DecoderOutput, Queries, QueryModule, chained
 from .meta_architecture import MetaArchitecture
-from .queries.interface import Queries
-
-Criterion = Callable[..., dict[str, Tensor]]
-Postprocessing = Callable[..., list[Instances]]
+from .postprocessing import Postprocessing
 
 
 class StageInteractor(MetaArchitecture):
-    """A query-based detector; every part is handed in by the config.
+    """A query-based detector, built from the parts that a config names.
 
     Args:
         backbone: images (B, 3, H, W) -> dict of maps.
         neck: dict of maps -> L maps (B, D, H_l, W_l).
-        queries: image sizes (B, 2), maps and in training objects -> `Queries`, or content
-            (B, N, D) and boxes (B, N, 4) xyzr pixels.
-        decoder: maps, content, boxes -> predictions of all stages.
+        queries: image sizes (B, 2), maps and in training ground truth -> `Queries`.
+        decoder: maps and queries -> predictions of all stages.
         criterion: logits, boxes, targets, image sizes -> dict of losses.
         postprocessing: logits and boxes of the last stage, (height, width) of every image ->
             detections.
-        pixel_mean, pixel_std, size_divisibility: as of `MetaArchitecture`.
+        pixel_mean, pixel_std, size_divisibility: as in `MetaArchitecture`.
     """
 
     def __init__(
@@ -40,8 +35,8 @@ class StageInteractor(MetaArchitecture):
         *,
         backbone: nn.Module,
         neck: nn.Module,
-        queries: nn.Module,
-        decoder: StageInteractorDecoder,
+        queries: QueryModule,
+        decoder: Decoder,
         criterion: Criterion,
         postprocessing: Postprocessing,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
@@ -60,6 +55,7 @@ class StageInteractor(MetaArchitecture):
         self.decoder = decoder
         self.criterion = criterion
         self.postprocessing = postprocessing
+        self.sizes_are_dynamic = False
 
     @classmethod
     def from_pretrained(
@@ -116,13 +112,10 @@ class StageInteractor(MetaArchitecture):
     ) -> tuple[Queries, DecoderOutput, Tensor]:
         image_sizes = self.image_sizes(images)
         features = self.neck(self.backbone(batch))
-        queries = Queries(*self.queries(image_sizes, features, targets))
-        output = self.decoder(
-            features,
-            queries.content,
-            queries.boxes,
-            **given(query_mask=queries.query_mask, attn_mask=queries.attn_mask),
-        )
+        queries = self.queries(image_sizes, features, targets)
+        if self.sizes_are_dynamic:
+            _mark_dynamic(features, queries)
+        output = self.decoder(features, queries)
         if queries.proposals is not None:  # they are stages before the first
             output = chained(queries.proposals, output)
         return queries, output, image_sizes
@@ -137,30 +130,22 @@ class StageInteractor(MetaArchitecture):
         Args:
             backend: of `torch.compile`.
         """
-        self.neck.register_forward_hook(_sizes_may_change)
-        self.queries.register_forward_hook(_number_may_change)
+        self.sizes_are_dynamic = True
         # with buffers used in place, torch 2.14's own backend gets the filters' gradients wrong
         options = {"inplace_buffers": False} if backend == "inductor" else None
         self.decoder.compile(backend=backend, fullgraph=True, options=options)
 
 
-def _sizes_may_change(module: nn.Module, args: Any, features: Sequence[Tensor]) -> None:
-    """Tell torch.compile not to make a graph for the very height and width of these maps."""
+def _mark_dynamic(features: Sequence[Tensor], queries: Queries) -> None:
+    """Let torch.compile make one graph for maps of any size, and for any number of anchors."""
     import torch._dynamo  # takes seconds, and is needed for compiling only
 
     for feature in features:
         torch._dynamo.maybe_mark_dynamic(feature, [2, 3])
-
-
-def _number_may_change(module: nn.Module, args: Any, queries: Any) -> None:
-    """The same for the number of queries, where it depends on the images."""
-    given = Queries(*queries)
-    if given.proposals is None:
+    if queries.proposals is None:  # as many queries for every image
         return
-    import torch._dynamo
-
-    masks = [mask for mask in (given.query_mask, given.attn_mask) if mask is not None]
-    for tensor in (given.content, given.boxes, *masks):
-        torch._dynamo.maybe_mark_dynamic(tensor, [1])
-    if given.attn_mask is not None:
-        torch._dynamo.maybe_mark_dynamic(given.attn_mask, [2])
+    for tensor in (queries.content, queries.boxes, queries.query_mask, queries.attn_mask):
+        if tensor is not None:
+            torch._dynamo.maybe_mark_dynamic(tensor, [1])
+    if queries.attn_mask is not None:
+        torch._dynamo.maybe_mark_dynamic(queries.attn_mask, [2])

@@ -6,8 +6,10 @@ In: content (B, N, D). Out: content again, logits (B, N, C) and refinements (B, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def feed_forward(embed_dim: int, hidden_dim: int) -> nn.Sequential:
@@ -29,22 +31,44 @@ def prediction_head(embed_dim: int, out_features: int, layers: int) -> nn.Sequen
     return nn.Sequential(*hidden, nn.Linear(embed_dim, out_features))
 
 
+def refined(
+    box_head: nn.Module,
+    content: Tensor,
+    boxes_xyzr: Tensor,
+    refine: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Return the boxes (B, N, 4) as a head refines them, in the precision of the boxes.
+
+    Args:
+        box_head: content (B, N, D) -> deltas (B, N, 4), in half precision under autocast.
+        content: (B, N, D).
+        boxes_xyzr: (B, N, 4).
+        refine: (boxes, deltas) -> boxes.
+    """
+    deltas = box_head(content).to(boxes_xyzr.dtype)
+    with torch.autocast(content.device.type, enabled=False):
+        return refine(boxes_xyzr, deltas)
+
+
 def xavier_init_(*modules: nn.Module) -> None:
-    """Give all matrices Xavier's uniform values."""
+    """Initialise all matrices by Xavier's uniform distribution."""
     for module in modules:
         for parameter in module.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
 
-def init_focal_bias(class_head: nn.Module, probability: float) -> None:
-    """Let the scores that a head begins with be this probability (Lin et al., ICCV 2017)."""
+def init_focal_bias(class_head: nn.Module, prior_prob: float) -> None:
+    """Initialise the class bias so that initial scores equal ``prior_prob``.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 4.1.
+    """
     *_, bias = class_head.parameters()
-    nn.init.constant_(bias, -math.log((1 - probability) / probability))
+    nn.init.constant_(bias, -math.log((1 - prior_prob) / prior_prob))
 
 
 def zero_init_last_layer(box_head: nn.Module) -> None:
-    """Let a head begin with no refinement at all."""
+    """Initialise the last layer of a box head to zero: boxes start unrefined."""
     *_, weight, bias = box_head.parameters()
     nn.init.zeros_(weight)
     nn.init.zeros_(bias)

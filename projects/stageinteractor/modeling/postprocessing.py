@@ -7,7 +7,7 @@ added as a module, table A5). Boxes are not clipped to the image, as in the publ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -22,6 +22,19 @@ class Detections(NamedTuple):
     boxes: Tensor  # (K, 4), xyxy pixels
     scores: Tensor  # (K,)
     labels: Tensor  # (K,), long
+
+
+class Postprocessing(Protocol):
+    """Selects detections from predictions, as `TopK` does."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        image_sizes: Sequence[Sequence[float]],
+        query_mask: Tensor | None = None,
+    ) -> list[Instances]:
+        """Return the detections of every image; arguments as in `TopK`."""
 
 
 class TopK:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ..criterion.training_metrics import statistics_are_due, write_metrics
 from ..errors import ConfigError
 from ..integrations.transformers import require_transformers, use_cross_stage
 from .meta_architecture import MetaArchitecture
+from .postprocessing import Postprocessing
 
 # These look at a whole batch as one picture and have no mask of the padding, so their boxes are
 # normalised by the padded size; the others' by the size of the image itself.
@@ -46,7 +47,7 @@ class TransformersDetector(MetaArchitecture):
         self,
         *,
         model: Any,
-        postprocessing: Callable[[Tensor, Tensor, Sequence[tuple[int, int]]], list[Instances]],
+        postprocessing: Postprocessing,
         assigner: Assigner | None = None,
         class_loss: ClassLoss | None = None,
         matcher: nn.Module | None = None,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stageinteractor.modeling import AdaMixerDecoder
+from stageinteractor.modeling import AdaMixerDecoder, Queries
 from stageinteractor.modeling.box_coding import refine_boxes_by_scale
 from stageinteractor.modeling.decoders.adamixer import PlainMixing, PlainSampler
 from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
@@ -89,7 +89,7 @@ def test_points_start_on_a_grid_if_their_number_is_a_square():
 def test_the_decoder_trains_every_parameter(maps, boxes):
     sizes = dict(num_stages=2, embed_dim=8, num_groups=2, num_heads=2, feedforward_dim=16)
     decoder = randomised(AdaMixerDecoder(**sizes, num_classes=3, points=3, out_points=4))
-    output = decoder(maps, torch.randn(1, 2, 8).double(), boxes)
+    output = decoder(maps, Queries(torch.randn(1, 2, 8).double(), boxes))
     assert output.logits.shape == (2, 1, 2, 3) and output.boxes.shape == (2, 1, 2, 4)
     (output.logits.square().sum() + output.boxes_xyzr.square().sum()).backward()
     without = {n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()}

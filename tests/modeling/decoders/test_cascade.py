@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.modeling import Queries
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
-from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
+from stageinteractor.modeling.decoders.stage import StageState
 
 SIZES = torch.tensor([[64.0, 96.0], [60.0, 90.0]])
 
@@ -24,7 +25,7 @@ def gradient_size(parameters: Iterable[nn.Parameter]) -> float:
 
 @pytest.mark.parametrize("num_stages", [1, 2, 4])
 def test_shapes(num_stages: int, make_decoder, make_maps, make_queries):
-    found = make_decoder(num_stages=num_stages)(make_maps(), *make_queries())
+    found = make_decoder(num_stages=num_stages)(make_maps(), Queries(*make_queries()))
     assert found.logits.shape == (num_stages, 2, 5, 3)
     assert found.boxes.shape == (num_stages, 2, 5, 4)
     assert found.boxes_xyzr.shape == (num_stages, 2, 5, 4)
@@ -32,13 +33,13 @@ def test_shapes(num_stages: int, make_decoder, make_maps, make_queries):
 
 
 def test_boxes_of_both_forms_are_the_same(make_decoder, make_maps, make_queries, randomise):
-    found = randomise(make_decoder())(make_maps(), *make_queries())
+    found = randomise(make_decoder())(make_maps(), Queries(*make_queries()))
     assert torch.equal(found.boxes, xyzr_to_xyxy(found.boxes_xyzr))
 
 
 def test_a_fresh_decoder_leaves_the_boxes(make_decoder, make_maps, make_queries):
     content, boxes = make_queries()
-    found = make_decoder()(make_maps(), content, boxes)
+    found = make_decoder()(make_maps(), Queries(content, boxes))
     assert torch.equal(found.boxes_xyzr, boxes.expand(4, -1, -1, -1))
 
 
@@ -46,16 +47,16 @@ def test_every_stage_starts_from_the_last_ones_result(
     make_decoder, make_maps, make_queries, randomise
 ):
     decoder, maps = randomise(make_decoder(num_stages=2)), make_maps()
-    content, boxes = make_queries()
-    found = decoder(maps, content, boxes)
+    queries = Queries(*make_queries())
+    found = decoder(maps, queries)
     shorter = randomise(make_decoder(num_stages=1))
     shorter.load_state_dict(
         {key: value for key, value in decoder.state_dict().items() if key.startswith("stages.0.")}
     )
-    first = shorter(maps, content, boxes)
+    first = shorter(maps, queries)
     for name in ("logits", "boxes_xyzr", "content"):
         assert torch.equal(getattr(first, name)[0], getattr(found, name)[0])
-    second = decoder.stages[1](maps, found.content[0], found.boxes_xyzr[0], EMPTY_BANK)
+    second, _ = decoder.stages[1](StageState(maps, found.content[0], found.boxes_xyzr[0]))
     torch.testing.assert_close(second.logits, found.logits[1])
     torch.testing.assert_close(second.boxes_xyzr, found.boxes_xyzr[1])
 
@@ -83,7 +84,7 @@ def test_stages_reuse_the_filters_from_the_one_before_the_first_reuse(
     banks = []
     for stage in decoder.stages:
         stage.mixing.register_forward_hook(lambda _, args, out: banks.append((args[2], out[1])))
-    decoder(make_maps(), *make_queries())
+    decoder(make_maps(), Queries(*make_queries()))
     handed, returned = zip(*banks, strict=True)
     assert handed[1:] == returned[:-1]
     assert handed[0].channel == ()
@@ -106,7 +107,7 @@ def test_boxes_of_a_stage_have_no_gradient_through_the_boxes_before(
     make_decoder, make_maps, make_queries, randomise
 ):
     decoder = randomise(make_decoder(num_stages=3))
-    found = decoder(make_maps(), *make_queries())
+    found = decoder(make_maps(), Queries(*make_queries()))
     (found.boxes[2].square().mean() + found.logits[2].square().mean()).backward()
     for earlier in decoder.stages[:2]:
         assert gradient_size(earlier.box_head.parameters()) == 0
@@ -119,7 +120,7 @@ def test_content_and_filters_have_a_gradient_through_the_stages(
 ):
     decoder = randomise(make_decoder(num_stages=3))
     content, boxes = make_queries()
-    found = decoder(make_maps(), content.requires_grad_(), boxes.requires_grad_())
+    found = decoder(make_maps(), Queries(content.requires_grad_(), boxes.requires_grad_()))
     found.logits[2].square().mean().backward()
     assert content.grad.abs().sum() > 0
     for stage in decoder.stages:
@@ -133,9 +134,9 @@ def test_filters_have_a_gradient_where_the_content_has_none(
     decoder = randomise(make_decoder(num_stages=3))
     # cut the content between stages 1 and 2, so that only the bank joins them
     decoder.stages[2].register_forward_pre_hook(
-        lambda _, args: (args[0], args[1].detach(), *args[2:])
+        lambda _, args: (args[0]._replace(content=args[0].content.detach()),)
     )
-    decoder(make_maps(), *make_queries()).logits[2].square().mean().backward()
+    decoder(make_maps(), Queries(*make_queries())).logits[2].square().mean().backward()
     assert gradient_size(decoder.stages[1].mixing.filters.parameters()) > 0
     assert gradient_size(decoder.stages[1].ffn.parameters()) == 0
 
@@ -145,7 +146,7 @@ def test_every_parameter_takes_part(
     first_reuse_stage, make_decoder, make_maps, make_queries, randomise
 ):
     decoder = randomise(make_decoder(first_reuse_stage=first_reuse_stage))
-    found = decoder(make_maps(), *make_queries())
+    found = decoder(make_maps(), Queries(*make_queries()))
     (found.logits.square().mean() + found.boxes.square().mean()).backward()
     unused = [name for name, p in decoder.named_parameters() if p.grad is None]
     assert unused == []
@@ -156,10 +157,10 @@ def test_every_parameter_takes_part(
 def test_images_of_a_batch_do_not_mix(make_decoder, make_maps, make_queries, randomise):
     decoder = randomise(make_decoder()).double()
     maps, queries = make_maps(dtype=torch.float64), make_queries(dtype=torch.float64)
-    both = decoder(maps, *queries)
+    both = decoder(maps, Queries(*queries))
     for image in range(2):
         part = slice(image, image + 1)
-        one = decoder([x[part] for x in maps], *(x[part] for x in queries))
+        one = decoder([x[part] for x in maps], Queries(*(x[part] for x in queries)))
         for found, wanted in zip(one[:4], both[:4], strict=True):
             torch.testing.assert_close(found, wanted[:, part])
 
@@ -168,8 +169,9 @@ def test_the_order_of_queries_does_not_matter(make_decoder, make_maps, make_quer
     decoder, maps = randomise(make_decoder()).double(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)
     order = torch.tensor([4, 1, 3, 0, 2])
-    found = decoder(maps, content[:, order], boxes[:, order])
-    for moved, wanted in zip(found[:4], decoder(maps, content, boxes)[:4], strict=True):
+    found = decoder(maps, Queries(content[:, order], boxes[:, order]))
+    before = decoder(maps, Queries(content, boxes))
+    for moved, wanted in zip(found[:4], before[:4], strict=True):
         torch.testing.assert_close(moved, wanted[:, :, order])
 
 
@@ -179,7 +181,7 @@ def test_numerical_gradient_of_one_stage(make_decoder, make_maps, make_queries, 
     content, boxes = make_queries(images=1, queries=2, dtype=torch.float64)
     content.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda content: decoder(maps, content, boxes)[:2], content, fast_mode=True
+        lambda content: decoder(maps, Queries(content, boxes))[:2], content, fast_mode=True
     )
 
 
@@ -194,7 +196,7 @@ def test_autocast_has_finite_losses_and_gradients(
 ):
     decoder = make_decoder()
     with torch.autocast("cpu", dtype=dtype):
-        found = decoder(make_maps(), *make_queries())
+        found = decoder(make_maps(), Queries(*make_queries()))
         losses = criterion()(found.logits, found.boxes, objects(*counts), SIZES)
     assert found.boxes.dtype == torch.float32
     assert len(losses) == 3 * 4
@@ -209,10 +211,10 @@ def test_autocast_has_finite_losses_and_gradients(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_losses_are_near_those_of_float32(dtype, make_decoder, make_maps, make_queries):
     decoder = make_decoder()
-    full = decoder(make_maps(), *make_queries())
+    full = decoder(make_maps(), Queries(*make_queries()))
     wanted = criterion()(full.logits, full.boxes, objects(3, 1), SIZES)
     with torch.autocast("cpu", dtype=dtype):
-        half = decoder(make_maps(), *make_queries())
+        half = decoder(make_maps(), Queries(*make_queries()))
         found = criterion()(half.logits, half.boxes, objects(3, 1), SIZES)
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=0.05, atol=0.05)
@@ -223,7 +225,7 @@ def test_more_objects_than_queries_can_be_trained(
     num_stages, make_decoder, make_maps, make_queries
 ):
     decoder = make_decoder(num_stages=num_stages)
-    found = decoder(make_maps(), *make_queries(queries=2))
+    found = decoder(make_maps(), Queries(*make_queries(queries=2)))
     losses = criterion()(found.logits, found.boxes, objects(3, 3), SIZES)
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
@@ -254,4 +256,4 @@ def test_heads_that_do_not_divide_the_width_are_refused(make_decoder):
 
 def test_the_number_of_maps_must_be_that_of_the_strides(make_decoder, make_maps, make_queries):
     with pytest.raises(ValueError, match="zip"):
-        make_decoder(strides=(4, 8))(make_maps(), *make_queries())
+        make_decoder(strides=(4, 8))(make_maps(), Queries(*make_queries()))

@@ -7,7 +7,7 @@ from strategies import Case, cases, examples
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
-from stageinteractor.modeling import LearnedQueries
+from stageinteractor.modeling import LearnedQueries, Queries
 
 
 def build(make_decoder, randomise, case: Case):
@@ -26,7 +26,7 @@ def test_losses_and_gradients_of_a_decoder_are_finite(
     _, _, targets, sizes = case.tensors()
     decoder, queries = build(make_decoder, randomise, case)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        output = decoder(make_maps(len(case.sizes)), *queries(sizes))
+        output = decoder(make_maps(len(case.sizes)), queries(sizes))
         criterion = SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
         losses = criterion(output.logits, output.boxes, targets, sizes)
     assert output.boxes.dtype == torch.float32
@@ -43,10 +43,10 @@ def test_an_image_is_decoded_as_if_it_were_alone(make_decoder, make_maps, random
     _, _, _, sizes = case.tensors()
     decoder, queries = (part.double() for part in build(make_decoder, randomise, case))
     maps = make_maps(len(case.sizes), dtype=torch.float64)
-    together = decoder(maps, *queries(sizes))
+    together = decoder(maps, queries(sizes))
     for image in range(len(case.sizes)):
         one = slice(image, image + 1)
-        alone = decoder([level[one] for level in maps], *queries(sizes[one]))
+        alone = decoder([level[one] for level in maps], queries(sizes[one]))
         torch.testing.assert_close(alone.logits, together.logits[:, one])
         torch.testing.assert_close(alone.boxes, together.boxes[:, one])
 
@@ -58,7 +58,8 @@ def test_the_order_of_queries_does_not_matter(make_decoder, make_maps, randomise
     decoder, queries = (part.double() for part in build(make_decoder, randomise, case))
     maps = make_maps(len(case.sizes), dtype=torch.float64)
     order = case.permutation(case.queries)
-    content, boxes = queries(sizes)
-    found, before = decoder(maps, content[:, order], boxes[:, order]), decoder(maps, content, boxes)
+    start = queries(sizes)
+    moved = Queries(start.content[:, order], start.boxes[:, order])
+    found, before = decoder(maps, moved), decoder(maps, start)
     torch.testing.assert_close(found.logits, before.logits[:, :, order])
     torch.testing.assert_close(found.boxes, before.boxes[:, :, order])

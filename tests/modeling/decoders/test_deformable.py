@@ -17,16 +17,17 @@ from stageinteractor.errors import MissingDependencyError
 from stageinteractor.modeling import (
     AnchorGenerator,
     AnchorQueries,
+    CascadeDecoder,
     ParallelDecoder,
+    Queries,
     RelationBlock,
     StageInteractor,
 )
 from stageinteractor.modeling.decoders.deformable import (
-    DeformableDecoder,
     DeformableStage,
     reference_boxes,
 )
-from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
+from stageinteractor.modeling.decoders.stage import StageState
 from stageinteractor.modeling.necks.deformable_encoder import (
     DeformableEncoder,
     flattened,
@@ -49,10 +50,13 @@ def build_neck(**changes: Any) -> DeformableEncoder:
     return DeformableEncoder(**(arguments | SIZES | changes))
 
 
-def build_decoder(**changes: Any) -> DeformableDecoder:
+def build_stages(num_stages: int = 3) -> list[DeformableStage]:
     torch.manual_seed(0)
-    arguments = dict(num_stages=3, embed_dim=32, num_classes=3)
-    return DeformableDecoder(**(arguments | SIZES | changes))
+    return [DeformableStage(embed_dim=32, num_classes=3, **SIZES) for _ in range(num_stages)]
+
+
+def build_decoder(checkpoint_stages: bool = False) -> CascadeDecoder:
+    return CascadeDecoder(build_stages(), checkpoint_stages)
 
 
 def backbone_maps(height: int = 64, width: int = 96) -> dict[str, Tensor]:
@@ -72,12 +76,12 @@ def make_maps(width: int = 32) -> list[Tensor]:
     ]
 
 
-def make_queries(width: int = 32) -> tuple[Tensor, Tensor]:
+def make_queries(width: int = 32) -> Queries:
     generator = torch.Generator().manual_seed(2)
     content = torch.randn(2, 5, width, generator=generator, dtype=DOUBLE)
     noise = torch.rand(2, 5, 4, generator=generator, dtype=DOUBLE)
     spread = torch.tensor([40.0, 30.0, 2.0, 1.0])
-    return content, torch.tensor([28.0, 17.0, 4.0, -0.5]) + noise * spread
+    return Queries(content, torch.tensor([28.0, 17.0, 4.0, -0.5]) + noise * spread)
 
 
 def ramps(shapes: list[tuple[int, int]], width: int) -> list[Tensor]:
@@ -170,7 +174,7 @@ def test_queries_read_where_their_box_lies_in_all_levels():
     found = read_at_the_reference(stage.layer.encoder_attn)
     maps = ramps([(20, 20), (10, 10), (5, 5), (3, 3)], width=8)
     boxes = torch.tensor([[[100.0, 70.0, 5.0, 0.0], [64.0, 90.0, 3.0, 1.0]]])
-    stage(flattened(maps, STRIDES), torch.randn(1, 2, 8), boxes, EMPTY_BANK)
+    stage(StageState(flattened(maps, STRIDES), torch.randn(1, 2, 8), boxes))
     torch.testing.assert_close(found[0][..., :2], boxes[..., :2])
 
 
@@ -187,21 +191,22 @@ def test_points_begin_on_a_ring_in_the_box():
 
 
 def test_boxes_stay_and_foreground_is_rare_in_the_beginning():
-    content, boxes = make_queries()
-    found = build_decoder().double()(make_maps(), content, boxes)
-    assert torch.equal(found.boxes_xyzr, boxes.expand(3, -1, -1, -1))
+    queries = make_queries()
+    found = build_decoder().double()(make_maps(), queries)
+    assert torch.equal(found.boxes_xyzr, queries.boxes.expand(3, -1, -1, -1))
     head = build_decoder().stages[0].class_head
     torch.testing.assert_close(head[-1].bias.sigmoid(), torch.full((3,), 0.01))
 
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_gradients_reach_all_parameters(randomise, parallel: bool):
-    neck, decoder = randomise(build_neck()), randomise(build_decoder())
+    stages = [randomise(stage) for stage in build_stages()]
+    neck, decoder = randomise(build_neck()), CascadeDecoder(stages)
     if parallel:
-        decoder = ParallelDecoder(decoder=decoder, embed_dim=32).train()
+        decoder = ParallelDecoder(stages=stages, embed_dim=32)
     maps = {name: x.requires_grad_() for name, x in backbone_maps().items()}
-    content, boxes = (x.float() for x in make_queries())
-    found = decoder(neck(maps), content.requires_grad_(), boxes)
+    content, boxes = (x.float() for x in make_queries()[:2])
+    found = decoder.train()(neck(maps), Queries(content.requires_grad_(), boxes))
     assert found.logits.shape == (3, 2, 5, 3)
     (found.logits.square().sum() + found.boxes_xyzr.square().mean()).backward()
     for name, parameter in [*neck.named_parameters(), *decoder.named_parameters()]:
@@ -212,10 +217,11 @@ def test_gradients_reach_all_parameters(randomise, parallel: bool):
 
 def test_a_decoder_gives_what_it_gives_without_padding(randomise):
     decoder = randomise(build_decoder().double())
-    maps, (content, boxes) = make_maps(), make_queries()
-    found = decoder(maps, content, boxes, VALID)
-    alone = decoder([x[:1] for x in maps], content[:1, VALID[0]], boxes[:1, VALID[0]])
-    together = decoder(maps, content, boxes)
+    maps, queries = make_maps(), make_queries()
+    found = decoder(maps, queries._replace(query_mask=VALID))
+    real = Queries(queries.content[:1, VALID[0]], queries.boxes[:1, VALID[0]])
+    alone = decoder([x[:1] for x in maps], real)
+    together = decoder(maps, queries)
     assert found.query_mask is VALID
     for padded, wanted, without_mask in zip(found[:4], alone[:4], together[:4], strict=True):
         torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
@@ -223,33 +229,33 @@ def test_a_decoder_gives_what_it_gives_without_padding(randomise):
 
 
 def test_what_a_query_sees_can_be_told_pair_by_pair(randomise):
-    stage = randomise(build_decoder(num_stages=1).double()).stages[0]
-    (content, boxes), flat = make_queries(), flattened(make_maps(), STRIDES)
+    (stage,) = (randomise(stage.double()) for stage in build_stages(1))
+    (content, boxes, *_), flat = make_queries(), flattened(make_maps(), STRIDES)
     visible = torch.ones(2, 5, 5, dtype=torch.bool)
     visible[:, :3, 3:] = False  # the first three do not see the last two
-    found = stage(flat, content, boxes, EMPTY_BANK, visible)
-    first = stage(flat, content[:, :3], boxes[:, :3], EMPTY_BANK)
-    everyone = stage(flat, content, boxes, EMPTY_BANK)
+    found, _ = stage(StageState(flat, content, boxes, visible))
+    first, _ = stage(StageState(flat, content[:, :3], boxes[:, :3]))
+    everyone, _ = stage(StageState(flat, content, boxes))
     torch.testing.assert_close(found.content[:, :3], first.content)
     torch.testing.assert_close(found.content[:, 3:], everyone.content[:, 3:])
 
 
 def test_queries_of_an_image_that_has_padding_only_see_each_other(randomise):
     decoder = randomise(build_decoder().double())
-    maps, (content, boxes) = make_maps(), make_queries()
-    found = decoder(maps, content, boxes, torch.zeros(2, 5).bool())
-    torch.testing.assert_close(found.logits, decoder(maps, content, boxes).logits)
+    maps, queries = make_maps(), make_queries()
+    found = decoder(maps, queries._replace(query_mask=torch.zeros(2, 5).bool()))
+    torch.testing.assert_close(found.logits, decoder(maps, queries).logits)
 
 
 def test_stages_do_not_depend_on_the_size_of_the_padding(randomise):
     decoder = randomise(build_decoder().double())
     for stage in decoder.stages:
         nn.init.zeros_(stage.layer.encoder_attn.value_proj.bias)  # zeros of the maps stay zeros
-    maps, (content, boxes) = make_maps(), make_queries()
+    maps, queries = make_maps(), make_queries()
     larger = [
         nn.functional.pad(x, (0, 128 // s, 0, 64 // s)) for x, s in zip(maps, STRIDES, strict=True)
     ]
-    found, wanted = decoder(larger, content, boxes), decoder(maps, content, boxes)
+    found, wanted = decoder(larger, queries), decoder(maps, queries)
     torch.testing.assert_close(found.logits, wanted.logits)
     torch.testing.assert_close(found.boxes, wanted.boxes)
 
@@ -258,8 +264,7 @@ def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):
     gradients = []
     for again in (False, True):
         decoder = randomise(build_decoder(checkpoint_stages=again).double()).train()
-        content, boxes = make_queries()
-        decoder(make_maps(), content, boxes).logits.square().sum().backward()
+        decoder(make_maps(), make_queries()).logits.square().sum().backward()
         gradients.append([x.grad for x in decoder.parameters()])
     for found, wanted in zip(*gradients, strict=True):
         assert torch.equal(found, wanted) if found is not None else wanted is None
@@ -267,7 +272,7 @@ def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):
 
 def test_half_precision_leaves_boxes_and_positions_in_full_precision(randomise):
     neck, decoder = randomise(build_neck()), build_decoder()
-    content, boxes = (x.float() for x in make_queries())
+    content, boxes = (x.float() for x in make_queries()[:2])
     seen: list[Tensor] = []
     neck.encoder.register_forward_pre_hook(
         lambda _, args, inputs: seen.append(inputs["spatial_position_embeddings"]),
@@ -275,7 +280,7 @@ def test_half_precision_leaves_boxes_and_positions_in_full_precision(randomise):
     )
     neck(backbone_maps())
     with torch.autocast("cpu", torch.bfloat16):
-        found = decoder(neck(backbone_maps()), content, boxes)
+        found = decoder(neck(backbone_maps()), Queries(content, boxes))
     assert torch.equal(seen[1], seen[0])
     assert torch.equal(found.boxes_xyzr, boxes.expand(3, -1, -1, -1))
     assert found.logits.isfinite().all()
@@ -330,7 +335,7 @@ def build_detector() -> StageInteractor:
             ),
             loss=AnchorLoss(),
         ),
-        decoder=ParallelDecoder(decoder=build_decoder(num_stages=2), embed_dim=32),
+        decoder=ParallelDecoder(stages=build_stages(2), embed_dim=32),
         criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
         postprocessing=TopK(max_detections=6),
     )

@@ -4,15 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stageinteractor.modeling import ParallelDecoder
+from stageinteractor.modeling import CascadeDecoder, ParallelDecoder, Queries
 from stageinteractor.modeling.box_coding import xyxy_to_xyzr, xyzr_to_xyxy
 from stageinteractor.modeling.decoders.sparse_rcnn import (
     DynamicConv,
     DynamicHead,
-    DynamicHeadDecoder,
     refine_boxes_by_deltas,
 )
-from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
+from stageinteractor.modeling.decoders.stage import StageState
 
 SIZES = dict(embed_dim=32, num_heads=4, feedforward_dim=48, num_classes=3, filter_dim=4, grid=2)
 
@@ -59,7 +58,7 @@ def test_published_number_of_parameters():
 
 def test_shapes_and_initial_scores(make_maps, make_queries):
     content, boxes = make_queries(dtype=torch.float64)
-    found = build()(make_maps(dtype=torch.float64), content, boxes, EMPTY_BANK)
+    found, _ = build()(StageState(make_maps(dtype=torch.float64), content, boxes))
     assert found.logits.shape == (2, 5, 3)
     assert found.boxes_xyzr.shape == (2, 5, 4)
     assert found.content.shape == (2, 5, 32)
@@ -71,9 +70,10 @@ def test_padding_changes_nothing(make_maps, make_queries):
     head, maps = build(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)
     valid = torch.tensor([[True, True, False, True, False], [True] * 5])
-    found = head(maps, content, boxes, EMPTY_BANK, valid.unsqueeze(1))
-    alone = head([x[:1] for x in maps], content[:1, valid[0]], boxes[:1, valid[0]], EMPTY_BANK)
-    for padded, wanted in zip(found[:3], alone[:3], strict=True):
+    found, _ = head(StageState(maps, content, boxes, valid.unsqueeze(1)))
+    one = [x[:1] for x in maps]
+    alone, _ = head(StageState(one, content[:1, valid[0]], boxes[:1, valid[0]]))
+    for padded, wanted in zip(found, alone, strict=True):
         torch.testing.assert_close(padded[:1, valid[0]], wanted)
 
 
@@ -82,13 +82,13 @@ def test_queries_see_those_of_their_own_row(make_maps, make_queries):
     content, boxes = make_queries(dtype=torch.float64)
     valid = torch.tensor([[True, True, False, True, False], [True] * 5])
     seen = valid.unsqueeze(1).repeat(1, 5, 1)
-    wanted = head(maps, content, boxes, EMPTY_BANK, valid.unsqueeze(1))
-    found = head(maps, content, boxes, EMPTY_BANK, seen)
+    wanted, _ = head(StageState(maps, content, boxes, valid.unsqueeze(1)))
+    found, _ = head(StageState(maps, content, boxes, seen))
     torch.testing.assert_close(found.content, wanted.content)
     seen[1, 2] = torch.tensor([True, False, True, False, False])
-    found = head(maps, content, boxes, EMPTY_BANK, seen)
+    found, _ = head(StageState(maps, content, boxes, seen))
     one, few = [x[1:] for x in maps], [0, 2]
-    alone = head(one, content[1:, few], boxes[1:, few], EMPTY_BANK)
+    alone, _ = head(StageState(one, content[1:, few], boxes[1:, few]))
     torch.testing.assert_close(found.content[1, 2], alone.content[0, 1])
     rest = [0, 1, 3, 4]
     torch.testing.assert_close(found.content[1, rest], wanted.content[1, rest])
@@ -98,10 +98,11 @@ def test_queries_see_those_of_their_own_row(make_maps, make_queries):
 @pytest.mark.parametrize("parallel", [False, True])
 def test_stages_in_order_and_side_by_side(make_maps, make_queries, parallel: bool):
     torch.manual_seed(0)
-    decoder = DynamicHeadDecoder(num_stages=2, **SIZES)
-    decoder = (ParallelDecoder(decoder=decoder, embed_dim=32) if parallel else decoder).train()
+    stages = [DynamicHead(**SIZES) for _ in range(2)]
+    decoder = ParallelDecoder(stages=stages, embed_dim=32) if parallel else CascadeDecoder(stages)
+    decoder.train()
     maps, (content, boxes) = make_maps(), make_queries()
-    found = decoder([x.requires_grad_() for x in maps], content.requires_grad_(), boxes)
+    found = decoder([x.requires_grad_() for x in maps], Queries(content.requires_grad_(), boxes))
     assert found.logits.shape == (2, 2, 5, 3)
     (found.logits.square().sum() + found.boxes.square().mean()).backward()
     assert all(p.grad is not None for p in decoder.parameters())
@@ -115,6 +116,6 @@ def test_gradient_is_the_numerical_one(make_maps, make_queries, randomise):
     content = content * 0.1
 
     def run(content: torch.Tensor) -> torch.Tensor:
-        return head(maps, content, boxes, EMPTY_BANK).logits
+        return head(StageState(maps, content, boxes))[0].logits
 
     assert torch.autograd.gradcheck(run, (content.requires_grad_(),))

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from stageinteractor.modeling.attention import IoFBiasedSelfAttention
-from stageinteractor.modeling.decoders.stage import DecoderStage
-from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK, DynamicMixing, FilterBank
+from stageinteractor.modeling.decoders.stage import DecoderStage, StageState
+from stageinteractor.modeling.mixing.dynamic import DynamicMixing, FilterBank
 from stageinteractor.modeling.sampling.points import GroupedSampler
 
 BANK = FilterBank((torch.zeros(1),), torch.ones(1))
@@ -56,21 +56,21 @@ def test_parts_follow_each_other_with_residuals_and_norms(randomise, make_querie
     stage = stub_stage(randomise)
     content, boxes = make_queries(width=8, dtype=torch.float64)
     scale = torch.tensor(3.0, dtype=torch.float64)
-    found = stage([scale], content, boxes, BANK)
+    found, after = stage(StageState([scale], content, boxes, bank=BANK))
     attended = layer_norm(2 * content + boxes[..., :1], stage.attention_norm)
     mixed = layer_norm(attended + (3 * attended - attended), stage.mixing_norm)
     hidden = stage.ffn[0](mixed).clamp(min=0)
     wanted = layer_norm(mixed + stage.ffn[2](hidden), stage.ffn_norm)
     torch.testing.assert_close(found.content, wanted)
-    torch.testing.assert_close(found.bank.channel[1], attended)
-    torch.testing.assert_close(found.bank.spatial, 3 * attended)
-    assert found.bank.channel[0] is BANK.channel[0]
+    torch.testing.assert_close(after.bank.channel[1], attended)
+    torch.testing.assert_close(after.bank.spatial, 3 * attended)
+    assert after.bank.channel[0] is BANK.channel[0]
 
 
 def test_heads_read_the_new_content(randomise, make_queries):
     stage = stub_stage(randomise)
     content, boxes = make_queries(width=8, dtype=torch.float64)
-    found = stage([torch.ones(1).double()], content, boxes, BANK)
+    found, _ = stage(StageState([torch.ones(1).double()], content, boxes, bank=BANK))
 
     def head(layers: nn.Sequential) -> Tensor:
         hidden = layer_norm(layers[0](found.content), layers[1]).clamp(min=0)
@@ -85,16 +85,16 @@ def test_heads_read_the_new_content(randomise, make_queries):
 
 @pytest.mark.parametrize("num_classes", [1, 3])
 def test_shapes(num_classes: int, make_maps, make_queries):
-    found = build(num_classes)(make_maps(), *make_queries(), EMPTY_BANK)
+    found, after = build(num_classes)(StageState(make_maps(), *make_queries()))
     assert found.logits.shape == (2, 5, num_classes)
     assert found.boxes_xyzr.shape == (2, 5, 4)
     assert found.content.shape == (2, 5, 32)
-    assert len(found.bank.channel) == 1
+    assert len(after.bank.channel) == 1
 
 
 def test_a_fresh_stage_leaves_the_boxes_and_expects_background(make_maps, make_queries):
     stage, (content, boxes) = build(), make_queries()
-    assert torch.equal(stage(make_maps(), content, boxes, EMPTY_BANK).boxes_xyzr, boxes)
+    assert torch.equal(stage(StageState(make_maps(), content, boxes))[0].boxes_xyzr, boxes)
     prior = stage.class_head[3].bias.sigmoid()
     torch.testing.assert_close(prior, torch.full((3,), 0.01))
     assert stage.class_head[3].bias[0].item() == pytest.approx(-math.log(99.0))
@@ -103,14 +103,17 @@ def test_a_fresh_stage_leaves_the_boxes_and_expects_background(make_maps, make_q
 
 def test_prior_probability_sets_the_class_bias():
     stage = build()
-    stage.reset_parameters(prior_probability=0.2)
+    stage.reset_parameters(prior_prob=0.2)
     torch.testing.assert_close(stage.class_head[3].bias.sigmoid(), torch.full((3,), 0.2))
 
 
 def test_boxes_carry_the_gradient_of_their_refinement_only(randomise, make_maps, make_queries):
     stage = randomise(build())
     content, boxes = make_queries()
-    stage(make_maps(), content, boxes, EMPTY_BANK).boxes_xyzr.sum().backward()
+    prediction, after = stage(StageState(make_maps(), content, boxes))
+    assert torch.equal(after.boxes_xyzr, prediction.boxes_xyzr)
+    assert not after.boxes_xyzr.requires_grad
+    prediction.boxes_xyzr.sum().backward()
     assert stage.box_head[3].weight.grad.abs().sum() > 0
     assert stage.ffn[0].weight.grad.abs().sum() > 0
     assert stage.class_head[3].weight.grad is None
@@ -122,7 +125,7 @@ def test_gradient_is_the_numerical_one(randomise, make_queries):
     maps = [torch.ones(1).double()]
 
     def run(content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return stage(maps, content, boxes, BANK)[:3]
+        return stage(StageState(maps, content, boxes, bank=BANK))[0]
 
     assert torch.autograd.gradcheck(run, (content.requires_grad_(), boxes.requires_grad_()))
 
@@ -131,13 +134,13 @@ def test_gradient_is_the_numerical_one(randomise, make_queries):
 def test_boxes_stay_float32_under_autocast(dtype, randomise, make_maps, make_queries):
     stage = randomise(build())
     with torch.autocast("cpu", dtype=dtype):
-        found = stage(make_maps(), *make_queries(), EMPTY_BANK)
+        found, _ = stage(StageState(make_maps(), *make_queries()))
     assert found.logits.dtype == dtype
     assert found.boxes_xyzr.dtype == torch.float32
-    wanted = stage(make_maps(), *make_queries(), EMPTY_BANK).boxes_xyzr
+    wanted = stage(StageState(make_maps(), *make_queries()))[0].boxes_xyzr
     torch.testing.assert_close(found.boxes_xyzr, wanted, rtol=0.05, atol=0.5)
 
 
 def test_content_of_another_width_is_refused(make_maps, make_queries):
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        build()(make_maps(), *make_queries(width=24), EMPTY_BANK)
+        build()(StageState(make_maps(), *make_queries(width=24)))

@@ -10,7 +10,7 @@ from toy_backbone import ToyBackbone
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
 from stageinteractor.modeling import (
-    AdaMixerDecoder,
+    AdaMixerStage,
     AnchorGenerator,
     AnchorQueries,
     FeaturePyramid,
@@ -51,10 +51,10 @@ def build_queries(denoising: DenoisingQueries | None = None, **probing: Any) -> 
 @pytest.fixture
 def make_detector(make_decoder, randomise):
     def build(parallel: bool, denoising: DenoisingQueries | None = None) -> StageInteractor:
-        sizes = dict(num_stages=2, embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48)
+        sizes = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
         if parallel:
-            stages = AdaMixerDecoder(**sizes, num_classes=3, points=4, out_points=4)
-            decoder = ParallelDecoder(decoder=stages, embed_dim=32)
+            stages = [AdaMixerStage(**sizes, points=4, out_points=4) for _ in range(2)]
+            decoder = ParallelDecoder(stages=stages, embed_dim=32)
         else:
             decoder = make_decoder(num_stages=2)
         model = StageInteractor(

@@ -13,13 +13,13 @@ def build() -> LearnedQueries:
 
 
 def test_shapes():
-    content, boxes = build()(SIZES)
+    content, boxes, *_ = build()(SIZES)
     assert content.shape == (2, 3, 8)
     assert boxes.shape == (2, 3, 4)
 
 
 def test_boxes_cover_the_whole_image():
-    _, boxes = build()(SIZES)
+    boxes = build()(SIZES).boxes
     # 32 x 128: z = log2 sqrt(4096) = 6, r = log2(32 / 128) = -2; 64 x 64: z = 6, r = 0
     assert boxes[:, 0].tolist() == [[64.0, 16.0, 6.0, -2.0], [32.0, 32.0, 6.0, 0.0]]
     assert (boxes == boxes[:, :1]).all()
@@ -28,7 +28,7 @@ def test_boxes_cover_the_whole_image():
 
 def test_content_is_the_normalised_table_for_every_image():
     queries = build()
-    content, _ = queries(SIZES)
+    content = queries(SIZES).content
     table = queries.content.weight
     centred = table - table.mean(dim=1, keepdim=True)
     wanted = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
@@ -38,7 +38,7 @@ def test_content_is_the_normalised_table_for_every_image():
 
 def test_the_table_is_all_that_is_learned():
     queries = build()
-    content, boxes = queries(SIZES)
+    content, boxes, *_ = queries(SIZES)
     assert not boxes.requires_grad
     assert [name for name, _ in queries.named_parameters()] == ["content.weight"]
     (content * torch.randn(8)).sum().backward()
@@ -50,14 +50,14 @@ def test_gradient_is_the_numerical_one():
 
     def content(weight: torch.Tensor) -> torch.Tensor:
         weights = {"content.weight": weight}
-        return torch.func.functional_call(queries, weights, (SIZES.double(),))[0]
+        return torch.func.functional_call(queries, weights, (SIZES.double(),)).content
 
     weight = queries.content.weight.detach().clone().requires_grad_()
     assert torch.autograd.gradcheck(content, weight)
 
 
 def test_no_images_have_no_queries():
-    content, boxes = build()(torch.zeros(0, 2))
+    content, boxes, *_ = build()(torch.zeros(0, 2))
     assert content.shape == (0, 3, 8)
     assert boxes.shape == (0, 3, 4)
 

@@ -20,8 +20,8 @@ model.queries.generator.update(
     warmup_steps=250,  # an epoch
 )
 model.queries.generator.probing.update(min_anchors=5, max_anchors=30)
-model.queries.relation.feedforward_dim = model.decoder.decoder.feedforward_dim = 512
+model.queries.relation.feedforward_dim = 512
 model.decoder.embed_dim = 128
-model.decoder.decoder.update(points=16, out_points=32)
+model.decoder.stages[0].update(feedforward_dim=512, points=16, out_points=32)
 model.postprocessing.max_detections = 30
 train.output_dir = "output/demo_asag"

@@ -5,7 +5,7 @@ from detectron2.config import LazyCall as L
 from stageinteractor import get_config
 from stageinteractor.criterion import AnchorLoss
 from stageinteractor.modeling import (
-    AdaMixerDecoder,
+    AdaMixerStage,
     AnchorGenerator,
     AnchorQueries,
     FeaturePyramid,
@@ -53,16 +53,18 @@ model.queries = L(AnchorQueries)(
     loss=L(AnchorLoss)(weight_class=8.0, weight_bbox=4.0, weight_giou=2.0),
 )
 model.decoder = L(ParallelDecoder)(
-    decoder=L(AdaMixerDecoder)(
-        num_stages=4,  # side by side, the first alone at inference
-        embed_dim="${..embed_dim}",
-        num_groups=4,
-        num_heads=8,
-        feedforward_dim=2048,
-        num_classes="${dataset.num_classes}",
-        points=32,
-        out_points=128,
-    ),
+    stages=[  # side by side, the first alone at inference
+        L(AdaMixerStage)(
+            embed_dim="${...embed_dim}",
+            num_groups=4,
+            num_heads=8,
+            feedforward_dim=2048,
+            num_classes="${dataset.num_classes}",
+            points=32,
+            out_points=128,
+        ),
+        *["${.0}"] * 3,  # three more like the first
+    ],
     embed_dim=256,
 )
 model.criterion.update(get_config("common/asag.py").criterion)

@@ -5,7 +5,7 @@ Needs `pip install 'stageinteractor[transformers]'`.
 
 from detectron2.config import LazyCall as L
 
-from stageinteractor.modeling.decoders.deformable import DeformableDecoder
+from stageinteractor.modeling.decoders.deformable import DeformableStage
 from stageinteractor.modeling.necks.deformable_encoder import DeformableEncoder
 
 from .asag_a_r50 import model
@@ -21,9 +21,8 @@ model.neck = L(DeformableEncoder)(
 )
 model.queries.generator.feature_strides = [8, 16, 32, 64]  # P6 is for the decoder
 model.queries.relation.strides = [8, 16, 32, 64]
-model.decoder.decoder = L(DeformableDecoder)(
-    num_stages=4,  # side by side, the first alone at inference
-    embed_dim="${..embed_dim}",
+model.decoder.stages[0] = L(DeformableStage)(
+    embed_dim="${...embed_dim}",
     num_heads=8,
     feedforward_dim=1024,
     num_classes="${dataset.num_classes}",

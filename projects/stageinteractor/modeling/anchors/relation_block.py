@@ -1,15 +1,14 @@
-"""Anchors become queries: what lies in them is read, they see each other, and are refined once.
+"""Anchors become queries: features are read in them, they attend to each other, are refined once.
 
 In: feature maps and anchors. Out: content and boxes for the decoder, and the logits and boxes of
-these dynamic proposals, which are learnt like those of a stage. Paper: ASAG (Fu et al., ICCV 2023),
-section 3.1 and appendix; the self-attention is the decoder's.
+these dynamic proposals, which are supervised like those of a stage. Paper: ASAG (Fu et al., ICCV
+2023), section 3.1 and appendix; the self-attention is the decoder's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +20,13 @@ from ..heads import (
     feed_forward,
     init_focal_bias,
     prediction_head,
+    refined,
     xavier_init_,
     zero_init_last_layer,
 )
+from ..interface import Prediction
 
 CANONICAL_SIZE, CANONICAL_LEVEL = 224.0, 4  # boxes of 224 x 224 pixels are read from P4
-
-
-class Proposals(NamedTuple):
-    """What the relation block predicts."""
-
-    logits: Tensor  # (B, N, C)
-    boxes_xyzr: Tensor  # (B, N, 4), with gradient
-    content: Tensor  # (B, N, D)
 
 
 class BoxFeatures(nn.Module):
@@ -119,16 +112,16 @@ class RelationBlock(nn.Module):
         self.box_head = prediction_head(embed_dim, 4, layers=3)
         self.reset_parameters()
 
-    def reset_parameters(self, prior_probability: float = 0.01) -> None:
-        """Xavier weights; no refinement, rare foreground."""
+    def reset_parameters(self, prior_prob: float = 0.01) -> None:
+        """Initialise with Xavier weights, no refinement, and scores of ``prior_prob``."""
         xavier_init_(self.project, self.ffn, self.class_head, self.box_head)
-        init_focal_bias(self.class_head, prior_probability)
+        init_focal_bias(self.class_head, prior_prob)
         zero_init_last_layer(self.box_head)
 
     def forward(
         self, features: Sequence[Tensor], anchors: Tensor, attn_mask: Tensor | None = None
-    ) -> Proposals:
-        """Return proposals.
+    ) -> Prediction:
+        """Return the proposals, supervised like the predictions of a stage.
 
         Args:
             features: L maps (B, D, H_l, W_l).
@@ -140,7 +133,5 @@ class RelationBlock(nn.Module):
         content = self.project_norm(self.project(self.box_features(features, anchors).flatten(2)))
         content = self.attention_norm(self.attention(content, boxes, attn_mask))
         content = self.ffn_norm(content + self.ffn(content))
-        deltas = self.box_head(content).to(boxes.dtype)
-        with torch.autocast(content.device.type, enabled=False):
-            refined = refine_boxes_by_scale(boxes, deltas)
-        return Proposals(self.class_head(content), refined, content)
+        boxes = refined(self.box_head, content, boxes, refine_boxes_by_scale)
+        return Prediction(self.class_head(content), boxes, content)

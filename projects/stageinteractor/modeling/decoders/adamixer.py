@@ -155,20 +155,52 @@ class PlainMixing(nn.Module):
         return self.out_proj(y.view(*content.shape[:2], -1)), EMPTY_BANK
 
 
-class AdaMixerDecoder(CascadeDecoder):
-    """AdaMixer's stages in order; the arguments mean what they mean in StageInteractorDecoder.
+class AdaMixerStage(DecoderStage):
+    """One stage of AdaMixer.
 
     Args:
-        num_stages: S.
         embed_dim: D.
         num_groups: G.
         num_heads: attention heads.
-        feedforward_dim: hidden width of the feed-forward networks.
+        feedforward_dim: hidden width of the feed-forward network.
         num_classes: C.
-        points: P of every stage.
+        points: P.
         out_points: O.
         strides: of the feature maps.
-        checkpoint_stages: as of `CascadeDecoder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 256,
+        num_groups: int = 4,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        num_classes: int = 80,
+        points: int = 32,
+        out_points: int = 128,
+        strides: Sequence[int] = (4, 8, 16, 32),
+    ) -> None:
+        if embed_dim % num_groups:
+            raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_groups {num_groups}")
+        sizes = dict(embed_dim=embed_dim, num_groups=num_groups, points=points)
+        super().__init__(
+            attention=IoFBiasedSelfAttention(embed_dim=embed_dim, num_heads=num_heads),
+            sampler=PlainSampler(**sizes, strides=strides),
+            mixing=PlainMixing(**sizes, out_points=out_points),
+            embed_dim=embed_dim,
+            feedforward_dim=feedforward_dim,
+            num_classes=num_classes,
+            refine=refine_boxes_by_scale,
+        )
+
+
+class AdaMixerDecoder(CascadeDecoder):
+    """AdaMixer's stages in order; the other arguments are those of `AdaMixerStage`.
+
+    Args:
+        num_stages: S.
+        checkpoint_stages: as in `CascadeDecoder`.
     """
 
     def __init__(
@@ -185,19 +217,17 @@ class AdaMixerDecoder(CascadeDecoder):
         strides: Sequence[int] = (4, 8, 16, 32),
         checkpoint_stages: bool = False,
     ) -> None:
-        if embed_dim % num_groups:
-            raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_groups {num_groups}")
-        sizes = dict(embed_dim=embed_dim, num_groups=num_groups, points=points)
         stages = [
-            DecoderStage(
-                attention=IoFBiasedSelfAttention(embed_dim=embed_dim, num_heads=num_heads),
-                sampler=PlainSampler(**sizes, strides=strides),
-                mixing=PlainMixing(**sizes, out_points=out_points),
+            AdaMixerStage(
                 embed_dim=embed_dim,
+                num_groups=num_groups,
+                num_heads=num_heads,
                 feedforward_dim=feedforward_dim,
                 num_classes=num_classes,
-                refine=refine_boxes_by_scale,
+                points=points,
+                out_points=out_points,
+                strides=strides,
             )
             for _ in range(num_stages)
         ]
-        super().__init__(stages, num_classes, checkpoint_stages)
+        super().__init__(stages, checkpoint_stages)

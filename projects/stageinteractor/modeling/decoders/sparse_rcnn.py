@@ -1,6 +1,6 @@
 """The dynamic head of Sparse R-CNN, as a stage: attention -> features of the box -> two filters.
 
-In and out: as of `DecoderStage`. The features that lie in a query's box are filtered by two
+In and out: as `DecoderStage`. The features that lie in a query's box are filtered by two
 matrices that the query generates. Source: Sun et al., "Sparse R-CNN", CVPR 2021, section 3.2;
 ASAG-S (Fu et al., ICCV 2023) has one such stage.
 """
@@ -21,13 +21,12 @@ from ..heads import (
     feed_forward,
     init_focal_bias,
     prediction_head,
+    refined,
     xavier_init_,
     zero_init_last_layer,
 )
-from ..mixing.dynamic import FilterBank
-from ..sampling.dispatch import Features
-from .cascade import CascadeDecoder
-from .stage import StageOutput
+from ..interface import Prediction
+from .stage import StageState
 
 CENTER_WEIGHT = 2.0  # predicted for the centre is twice its shift in widths and heights
 LARGEST = math.log(100_000.0 / 16.0)  # of the logarithm by which a box grows
@@ -97,6 +96,7 @@ class DynamicHead(nn.Module):
         strides: Sequence[int] = (4, 8, 16, 32),
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.attention = nn.MultiheadAttention(embed_dim, num_heads, batch_first=True)
         self.attention_norm = nn.LayerNorm(embed_dim)
         self.box_features = BoxFeatures(strides=strides, size=grid)
@@ -110,79 +110,35 @@ class DynamicHead(nn.Module):
         self.box_head = prediction_head(embed_dim, 4, layers=3)
         self.reset_parameters()
 
-    def reset_parameters(self, prior_probability: float = 0.01) -> None:
-        """Xavier weights; no refinement, rare foreground."""
+    def reset_parameters(self, prior_prob: float = 0.01) -> None:
+        """Initialise with Xavier weights, no refinement, and scores of ``prior_prob``."""
         xavier_init_(self)
-        init_focal_bias(self.class_head, prior_probability)
+        init_focal_bias(self.class_head, prior_prob)
         zero_init_last_layer(self.box_head)
 
-    def forward(
-        self,
-        features: Features,
-        content: Tensor,
-        boxes_xyzr: Tensor,
-        bank: FilterBank,
-        attn_mask: Tensor | None = None,
-    ) -> StageOutput:
-        """Run the stage; the filter bank is handed on as it is.
+    def prepare(self, features: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
+        """Return the maps as they are: every box is read from one level."""
+        return features
 
-        ``attn_mask`` (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
-        """
-        hidden = None if attn_mask is None else self._hidden(attn_mask, content.shape[1])
+    def forward(
+        self, state: StageState[Sequence[Tensor]]
+    ) -> tuple[Prediction, StageState[Sequence[Tensor]]]:
+        """Return the prediction, and the state for the next stage."""
+        content, boxes, mask = state.content, state.boxes_xyzr, state.attn_mask
+        hidden = None if mask is None else self._hidden(mask, content.shape[1])
         attended, _ = self.attention(
             content, content, content, need_weights=False, attn_mask=hidden
         )
         content = self.attention_norm(content + attended)
-        read = self.box_features(features, xyzr_to_xyxy(boxes_xyzr))  # (B, N, D, grid, grid)
-        cells = read.flatten(3).transpose(2, 3)
+        read = self.box_features(state.features, xyzr_to_xyxy(boxes))  # (B, N, D, grid, grid)
+        cells = read.flatten(3).transpose(2, 3)  # (B, N, grid grid, D)
         content = self.dynamic_norm(content + self.dynamic_conv(cells, content))
         content = self.ffn_norm(content + self.ffn(content))
-        deltas = self.box_head(content).to(boxes_xyzr.dtype)
-        with torch.autocast(content.device.type, enabled=False):
-            refined = refine_boxes_by_deltas(boxes_xyzr, deltas)
-        return StageOutput(self.class_head(content), refined, content, bank, features)
+        boxes = refined(self.box_head, content, boxes, refine_boxes_by_deltas)
+        prediction = Prediction(self.class_head(content), boxes, content)
+        return prediction, state.after(prediction)
 
     def _hidden(self, attn_mask: Tensor, queries: int) -> Tensor:
         """Return (B heads, N, N) bool: what torch's attention leaves out of a row."""
         hidden = ~attended_to(attn_mask).expand(-1, queries, -1)
         return hidden.repeat_interleave(self.attention.num_heads, dim=0)
-
-
-class DynamicHeadDecoder(CascadeDecoder):
-    """Dynamic heads in order; the arguments are those of `DynamicHead`.
-
-    Args:
-        num_stages: S.
-        checkpoint_stages: as of `CascadeDecoder`.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_stages: int = 6,
-        embed_dim: int = 256,
-        num_heads: int = 8,
-        feedforward_dim: int = 2048,
-        num_classes: int = 80,
-        filter_dim: int = 64,
-        grid: int = 7,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        checkpoint_stages: bool = False,
-    ) -> None:
-        stages = [
-            DynamicHead(
-                embed_dim=embed_dim,
-                num_heads=num_heads,
-                feedforward_dim=feedforward_dim,
-                num_classes=num_classes,
-                filter_dim=filter_dim,
-                grid=grid,
-                strides=strides,
-            )
-            for _ in range(num_stages)
-        ]
-        super().__init__(stages, num_classes, checkpoint_stages)
-
-    def maps(self, features: Sequence[Tensor], boxes: Tensor) -> Features:
-        """Return the maps as they are: boxes are read from one level each."""
-        return features

@@ -1,32 +1,58 @@
 """One decoder stage: attention -> sampling -> mixing -> feed-forward -> heads.
 
-In: feature maps, content (B, N, D), boxes (B, N, 4) xyzr, filter bank. Out: logits, refined boxes,
-new content and the bank for the next stage. Paper: figure 3 and section 3.3.
+In: a state with feature maps, content (B, N, D), boxes (B, N, 4) xyzr and the filter bank. Out: a
+prediction, and the state that the next stage gets. Paper: figure 3 and section 3.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import NamedTuple
 
 from ...assigner.masks import given
+from ..attention import Attention
 from ..box_coding import refine_boxes
-from ..heads import feed_forward, init_focal_bias, xavier_init_, zero_init_last_layer
-from ..mixing.dynamic import FilterBank
-from ..sampling.dispatch import Features
+from ..heads import feed_forward, init_focal_bias, refined, xavier_init_, zero_init_last_layer
+from ..interface import Prediction
+from ..mixing.dynamic import EMPTY_BANK, FilterBank, Mixing
+from ..sampling.dispatch import Features, Sampler, prepare_features
+
+Maps = TypeVar("Maps")  # the form in which stages of a kind read the feature maps
 
 
-class StageOutput(NamedTuple):
-    """What a stage hands on."""
+class StageState(NamedTuple, Generic[Maps]):
+    """What a stage gets and, changed, hands on to the next one."""
 
-    logits: Tensor  # (B, N, C)
-    boxes_xyzr: Tensor  # (B, N, 4), refined, with gradient
+    features: Maps
     content: Tensor  # (B, N, D)
-    bank: FilterBank
-    features: Features  # the feature maps, as the next stage samples them
+    boxes_xyzr: Tensor  # (B, N, 4) pixels; stages hand them on without gradient
+    attn_mask: Tensor | None = None  # (B, N or 1, N) bool: row sees column; None: all
+    bank: FilterBank = EMPTY_BANK
+
+    def after(self, prediction: Prediction) -> StageState[Maps]:
+        """Return the state with the predicted content, and the predicted boxes detached."""
+        return self._replace(content=prediction.content, boxes_xyzr=prediction.boxes_xyzr.detach())
+
+
+class Stage(Protocol[Maps]):
+    """Refines queries once, as `DecoderStage` does."""
+
+    num_classes: int  # C
+
+    def prepare(self, features: Sequence[Tensor], dtype: torch.dtype) -> Maps:
+        """Return L maps (B, D, H_l, W_l) in the form that stages of this kind read.
+
+        Args:
+            features: the maps.
+            dtype: that of the boxes.
+        """
+
+    def __call__(self, state: StageState[Maps]) -> tuple[Prediction, StageState[Maps]]:
+        """Return the prediction, and the state for the next stage."""
 
 
 class DecoderStage(nn.Module):
@@ -45,15 +71,16 @@ class DecoderStage(nn.Module):
     def __init__(
         self,
         *,
-        attention: nn.Module,
-        sampler: nn.Module,
-        mixing: nn.Module,
+        attention: Attention,
+        sampler: Sampler,
+        mixing: Mixing,
         embed_dim: int = 256,
         feedforward_dim: int = 2048,
         num_classes: int = 80,
         refine: Callable[[Tensor, Tensor], Tensor] = refine_boxes,
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.refine = refine
         self.attention = attention
         self.attention_norm = nn.LayerNorm(embed_dim)
@@ -66,35 +93,28 @@ class DecoderStage(nn.Module):
         self.box_head = _head(embed_dim, 4)
         self.reset_parameters()
 
-    def reset_parameters(self, prior_probability: float = 0.01) -> None:
-        """Xavier weights in feed-forward network and heads; no refinement, rare foreground."""
+    def reset_parameters(self, prior_prob: float = 0.01) -> None:
+        """Initialise feed-forward network and heads: no refinement, scores of ``prior_prob``."""
         xavier_init_(self.ffn, self.class_head, self.box_head)
-        init_focal_bias(self.class_head, prior_probability)
+        init_focal_bias(self.class_head, prior_prob)
         zero_init_last_layer(self.box_head)
 
-    def forward(
-        self,
-        features: Features,
-        content: Tensor,
-        boxes_xyzr: Tensor,
-        bank: FilterBank,
-        attn_mask: Tensor | None = None,
-    ) -> StageOutput:
-        """Run the stage; boxes come and go as (B, N, 4) xyzr in pixels.
+    def prepare(self, features: Sequence[Tensor], dtype: torch.dtype) -> Features:
+        """Return the maps in the form in which they are sampled fastest."""
+        return prepare_features(features, dtype) or features
 
-        ``attn_mask`` (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
-        """
-        content = self.attention_norm(
-            self.attention(content, boxes_xyzr, **given(attn_mask=attn_mask))
-        )
-        sampled, features = self.sampler(features, content, boxes_xyzr)
-        mixed, bank = self.mixing(sampled, content, bank)
+    def forward(self, state: StageState[Features]) -> tuple[Prediction, StageState[Features]]:
+        """Return the prediction, and the state with the generated filters in its bank."""
+        boxes = state.boxes_xyzr
+        attended = self.attention(state.content, boxes, **given(attn_mask=state.attn_mask))
+        content = self.attention_norm(attended)  # (B, N, D)
+        sampled, features = self.sampler(state.features, content, boxes)  # (B, N, G, P, Dc)
+        mixed, bank = self.mixing(sampled, content, state.bank)
         content = self.mixing_norm(content + mixed)
         content = self.ffn_norm(content + self.ffn(content))
-        deltas = self.box_head(content).to(boxes_xyzr.dtype)
-        with torch.autocast(content.device.type, enabled=False):
-            refined = self.refine(boxes_xyzr, deltas)
-        return StageOutput(self.class_head(content), refined, content, bank, features)
+        boxes = refined(self.box_head, content, boxes, self.refine)
+        prediction = Prediction(self.class_head(content), boxes, content)
+        return prediction, state.after(prediction)._replace(features=features, bank=bank)
 
 
 def _head(embed_dim: int, out_features: int) -> nn.Sequential:

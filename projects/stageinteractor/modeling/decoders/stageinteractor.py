@@ -6,14 +6,12 @@ hand on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from torch import nn
+from collections.abc import Sequence
 
 from ..attention import IoFBiasedSelfAttention
 from ..mixing.dynamic import DynamicMixing
-from ..mixing.reuse import ChannelReuse, StaticMixing
-from ..sampling.points import GroupedSampler
+from ..mixing.reuse import CascadeType, ChannelReuse, StaticMixing, StaticMixingType
+from ..sampling.points import GroupedSampler, GroupedSamplerType
 from .cascade import CascadeDecoder
 from .stage import DecoderStage
 
@@ -36,10 +34,10 @@ class StageInteractorDecoder(CascadeDecoder):
             i - it + 1 earlier channel filters, those of stages it - 1 to i - 1. ``num_stages`` or
             None for no reuse at all. At least 2, because stage 0 may sample other points.
         strides: of the feature maps.
-        sampler: what is built to place points and sample at them.
-        cascade: what is built to mix the channels again from ``first_reuse_stage`` on.
-        static_mixing: what is built between two of these mixings.
-        checkpoint_stages: as of `CascadeDecoder`.
+        sampler: the class that places points and samples at them.
+        cascade: the class that mixes the channels again from ``first_reuse_stage`` on.
+        static_mixing: the class that mixes between two of these mixings.
+        checkpoint_stages: as in `CascadeDecoder`.
     """
 
     def __init__(
@@ -57,9 +55,9 @@ class StageInteractorDecoder(CascadeDecoder):
         out_points: int = 128,
         first_reuse_stage: int | None = 2,
         strides: Sequence[int] = (4, 8, 16, 32),
-        sampler: Callable[..., nn.Module] = GroupedSampler,
-        cascade: Callable[..., nn.Module] = ChannelReuse,
-        static_mixing: Callable[..., nn.Module] = StaticMixing,
+        sampler: GroupedSamplerType = GroupedSampler,
+        cascade: CascadeType = ChannelReuse,
+        static_mixing: StaticMixingType = StaticMixing,
         checkpoint_stages: bool = False,
     ) -> None:
         if first_reuse_stage is None:
@@ -97,4 +95,4 @@ class StageInteractorDecoder(CascadeDecoder):
                     num_classes=num_classes,
                 )
             )
-        super().__init__(stages, num_classes, checkpoint_stages)
+        super().__init__(stages, checkpoint_stages)

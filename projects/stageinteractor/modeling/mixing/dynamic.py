@@ -9,26 +9,38 @@ section 3.3, code 1; gates and biases of the adapters as in the published code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels, mix_points
-from .reuse import ChannelReuse, SpatialReuse, StaticMixing
+from .reuse import CascadeType, ChannelReuse, SpatialReuse, StaticMixing, StaticMixingType
 
 
 class FilterBank(NamedTuple):
     """Filters that later stages may reuse; a value handed from stage to stage."""
 
     channel: tuple[Tensor, ...]  # generated channel filters (B N G, Dc, Dc), oldest first
-    spatial: (
-        Tensor | None
-    )  # rows of the spatial filter that the last stage generated (B N G, O', P)
+    spatial: Tensor | None  # spatial filter rows of the last stage (B N G, O', P)
 
 
 EMPTY_BANK = FilterBank(channel=(), spatial=None)
+
+
+class Mixing(Protocol):
+    """Mixes the features sampled for a query, as `DynamicMixing` does."""
+
+    def __call__(
+        self, sampled: Tensor, content: Tensor, bank: FilterBank
+    ) -> tuple[Tensor, FilterBank]:
+        """Return content (B, N, D) to add, and the bank for the next stage.
+
+        Args:
+            sampled: (B, N, G, P, Dc).
+            content: (B, N, D).
+            bank: filters of earlier stages.
+        """
 
 
 class DynamicMixing(nn.Module):
@@ -41,8 +53,8 @@ class DynamicMixing(nn.Module):
         points_per_group: J.
         out_points: O, rows of the spatial filter. A stage that reuses generates half of them.
         num_reused: n, how many channel filters of the bank are reused; 0 for none.
-        cascade: what is built to mix the channels n more times.
-        static_mixing: what is built between two of these times.
+        cascade: the class that mixes the channels n more times.
+        static_mixing: the class that mixes between two of these times.
     """
 
     def __init__(
@@ -54,8 +66,8 @@ class DynamicMixing(nn.Module):
         points_per_group: int = 8,
         out_points: int = 128,
         num_reused: int = 0,
-        cascade: Callable[..., nn.Module] = ChannelReuse,
-        static_mixing: Callable[..., nn.Module] = StaticMixing,
+        cascade: CascadeType = ChannelReuse,
+        static_mixing: StaticMixingType = StaticMixing,
     ) -> None:
         super().__init__()
         points = point_groups * points_per_group

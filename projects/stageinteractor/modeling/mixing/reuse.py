@@ -8,12 +8,36 @@ all queries. Paper: section 3.3 and code 1; the adapter is the one of the publis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels_blended, mix_points_blended
+
+
+class StaticMixingType(Protocol):
+    """A class of modules that map features (M, P, Dc) to what is added to them, (M, P, Dc)."""
+
+    def __call__(self, *, width: int, point_groups: int, points_per_group: int) -> nn.Module:
+        """Build the module; arguments as in `StaticMixing`."""
+
+
+class CascadeType(Protocol):
+    """A class of modules that mix the channels n more times, as `ChannelReuse` does."""
+
+    def __call__(
+        self,
+        *,
+        embed_dim: int,
+        num_groups: int,
+        point_groups: int,
+        points_per_group: int,
+        num_reused: int,
+        static_mixing: StaticMixingType,
+    ) -> nn.Module:
+        """Build the module; arguments as in `ChannelReuse`."""
 
 
 def zero_linear(width: int) -> nn.Linear:
@@ -57,7 +81,7 @@ class ChannelReuse(nn.Module):
         point_groups: K.
         points_per_group: J.
         num_reused: n, number of reused filters.
-        static_mixing: what is built between two channel mixings.
+        static_mixing: the class that mixes between two channel mixings.
     """
 
     reuses_filters = True
@@ -70,7 +94,7 @@ class ChannelReuse(nn.Module):
         point_groups: int,
         points_per_group: int,
         num_reused: int,
-        static_mixing: Callable[..., nn.Module] = StaticMixing,
+        static_mixing: StaticMixingType = StaticMixing,
     ) -> None:
         super().__init__()
         self.width = width = embed_dim // num_groups

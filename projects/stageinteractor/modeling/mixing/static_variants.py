@@ -1,15 +1,15 @@
-"""What the paper's ablation tables put in the place of static mixing and of filter reuse."""
+"""Replacements of static mixing and of filter reuse, for the paper's ablation tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels
-from .reuse import StaticMixing, zero_linear
+from .reuse import StaticMixing, StaticMixingType, zero_linear
 
 
 class NoStaticMixing(nn.Module):
@@ -67,7 +67,7 @@ class StaticCascade(nn.Module):
         point_groups: int,
         points_per_group: int,
         num_reused: int,
-        static_mixing: Callable[..., nn.Module] = StaticMixing,
+        static_mixing: StaticMixingType = StaticMixing,
     ) -> None:
         super().__init__()
         self.width = embed_dim // num_groups

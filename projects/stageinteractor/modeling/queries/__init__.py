@@ -1,10 +1,10 @@
-"""What the decoder begins with: learned queries, or anchors found in the image at hand."""
+"""Initial queries of the decoder: learned ones, or anchors predicted from the image."""
 
 from ..anchors.generator import AnchorGenerator
 from ..anchors.probing import Probing
+from ..interface import Queries
 from .anchors import AnchorQueries
 from .denoising import DenoisingQueries
-from .interface import Queries
 from .learned import LearnedQueries
 
 __all__ = [

@@ -15,10 +15,9 @@ from ...assigner.targets import Target
 from ..anchors.anchor_boxes import Anchors, rank_in_image
 from ..anchors.generator import AnchorGenerator
 from ..anchors.relation_block import RelationBlock
-from ..box_coding import xyzr_to_xyxy
-from ..decoders.cascade import DecoderOutput, stage_attn_mask
+from ..box_coding import whole_image_boxes
+from ..interface import Queries, stacked, stage_attn_mask
 from .denoising import DenoisingBoxes, DenoisingQueries
-from .interface import Queries
 
 
 class AnchorQueries(nn.Module):
@@ -68,15 +67,15 @@ class AnchorQueries(nn.Module):
         seen = stage_attn_mask(query_mask, attn_mask)
         proposals = self.relation(features, boxes, seen)
         losses = None if generated.predictions is None else self.loss(*generated.predictions)
-        stage = DecoderOutput(
-            logits=proposals.logits[None],
-            boxes=xyzr_to_xyxy(proposals.boxes_xyzr)[None],
-            boxes_xyzr=proposals.boxes_xyzr[None],
-            content=proposals.content[None],
+        return Queries(
+            content=proposals.content,
+            boxes=proposals.boxes_xyzr.detach(),
             query_mask=query_mask,
+            proposals=stacked([proposals], query_mask),
+            losses=losses,
+            dn_gt_indices=dn_gt_indices,
+            attn_mask=attn_mask,
         )
-        initial = proposals.content, proposals.boxes_xyzr.detach()
-        return Queries(*initial, query_mask, stage, losses, dn_gt_indices, attn_mask)
 
 
 def append_denoising(
@@ -107,7 +106,7 @@ def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None
     """
     counts = torch.bincount(anchors.images, minlength=len(image_sizes)).tolist()
     most = max(counts, default=0)
-    whole = torch.cat([torch.zeros_like(image_sizes), image_sizes.flip(-1)], dim=-1)
+    whole = whole_image_boxes(image_sizes)
     place = anchors.images, rank_in_image(anchors)
     boxes = whole.to(anchors.boxes)[:, None].repeat(1, most, 1).index_put(place, anchors.boxes)
     if min(counts, default=0) == most:

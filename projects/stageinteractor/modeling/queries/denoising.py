@@ -18,6 +18,7 @@ from torch import Tensor
 from ...assigner.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from ...assigner.targets import PaddedTargets, Target, pad_targets
 from ..anchors.anchor_boxes import MIN_SIZE
+from ..box_coding import whole_image_boxes
 
 
 class DenoisingBoxes(NamedTuple):
@@ -72,12 +73,11 @@ class DenoisingQueries:
             image_sizes: (B, 2), (height, width) without padding.
         """
         padded = pad_targets(targets, like=image_sizes)
-        ends = image_sizes.flip(-1).unsqueeze(1)  # (B, 1, 2): width, height
-        whole = torch.cat([torch.zeros_like(ends), ends], dim=-1)
+        whole = whole_image_boxes(image_sizes).unsqueeze(1)  # (B, 1, 4)
         gt_indices, groups = self._groups(padded)
         copied = padded.boxes if padded.boxes.shape[1] else whole
         index = gt_indices.clamp(min=0).unsqueeze(-1).expand(-1, -1, 4)
-        boxes = inside(self._moved(copied.gather(1, index)), ends)
+        boxes = inside(self._moved(copied.gather(1, index)), whole[..., 2:])
         return DenoisingBoxes(
             torch.where((gt_indices >= 0).unsqueeze(-1), boxes, whole), gt_indices, groups
         )

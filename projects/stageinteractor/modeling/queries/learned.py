@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..box_coding import xyxy_to_xyzr
+from ...assigner.targets import Target
+from ..box_coding import whole_image_boxes, xyxy_to_xyzr
+from ..interface import Queries
 
 
 class LearnedQueries(nn.Module):
@@ -26,15 +27,20 @@ class LearnedQueries(nn.Module):
         self.content = nn.Embedding(num_queries, embed_dim)
 
     def forward(
-        self, image_sizes: Tensor, features: Any = None, targets: Any = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return content (B, N, D) and boxes (B, N, 4) xyzr in pixels.
+        self,
+        image_sizes: Tensor,
+        features: Sequence[Tensor] | None = None,
+        targets: Sequence[Target] | None = None,
+    ) -> Queries:
+        """Return the same content for every image, and boxes of its size.
 
         Args:
             image_sizes: (B, 2), (height, width) of the images without padding.
-            features, targets: not looked at.
+            features, targets: unused; other query modules need them.
         """
         content = F.layer_norm(self.content.weight, (self.embed_dim,))
-        whole = torch.cat([torch.zeros_like(image_sizes), image_sizes.flip(-1)], dim=-1)
-        boxes = xyxy_to_xyzr(whole).unsqueeze(1).expand(-1, self.num_queries, -1)
-        return content.expand(len(image_sizes), -1, -1), boxes
+        boxes = xyxy_to_xyzr(whole_image_boxes(image_sizes)).unsqueeze(1)  # (B, 1, 4)
+        return Queries(
+            content=content.expand(len(image_sizes), -1, -1),
+            boxes=boxes.expand(-1, self.num_queries, -1),
+        )

@@ -7,7 +7,7 @@ All of them compute what `reference.sample_levels` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,21 @@ from .table import sample_rows, sample_rows_backward
 Features = (
     Sequence[Tensor] | FlattenedFeatures
 )  # of all levels: L maps (B, D, H_l, W_l) or flattened
+
+
+class Sampler(Protocol):
+    """Places sampling points for every query and samples there, as `GroupedSampler` does."""
+
+    def __call__(
+        self, features: Features, content: Tensor, boxes_xyzr: Tensor
+    ) -> tuple[Tensor, Features]:
+        """Return sampled features (B, N, G, P, Dc), and the features to sample next.
+
+        Args:
+            features: of all levels.
+            content: (B, N, D).
+            boxes_xyzr: (B, N, 4).
+        """
 
 
 def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> FlattenedFeatures | None:

@@ -10,15 +10,31 @@ second level is shared by the channel groups, as the published code has it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..box_coding import box_sizes
-from .dispatch import Features, sample
+from .dispatch import Features, Sampler, sample
 
 LEVEL_TEMPERATURE = 2.0  # softness of the choice among levels
 FIRST_LEVEL_SCALE = 3.0  # a point of scale 2 ** 3 lies on the first level
+
+
+class GroupedSamplerType(Protocol):
+    """A class of samplers with P = K J points, as `GroupedSampler`."""
+
+    def __call__(
+        self,
+        *,
+        embed_dim: int,
+        num_groups: int,
+        point_groups: int,
+        points_per_group: int,
+        strides: Sequence[int],
+    ) -> Sampler:
+        """Build the sampler; arguments as in `GroupedSampler`."""
 
 
 class GroupedSampler(nn.Module):
