@@ -17,7 +17,7 @@ from stageinteractor.modeling import (
     RelationBlock,
 )
 from stageinteractor.modeling.backbones import TimmBackbone
-from stageinteractor.modeling.decoders import cascade
+from stageinteractor.modeling.decoders import stage
 from stageinteractor.modeling.postprocessing import TopKNms
 
 NAMES = ["boxes", "scores", "labels", "logits", "query_boxes"]
@@ -64,7 +64,7 @@ def test_queries_of_every_image_are_refused_by_their_name(make_detector):
 @pytest.fixture
 def plain_sampling(monkeypatch):
     """Sampling as it is traced: that of a table differs in the last digits of the positions."""
-    monkeypatch.setattr(cascade, "prepare_features", lambda *_: None)
+    monkeypatch.setattr(stage, "prepare_features", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
