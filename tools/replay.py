@@ -1,4 +1,4 @@
-"""Run the step again that stopped a training with a loss that was not finite.
+"""Run the training step again whose loss was not finite, and print where NaN or inf appears.
 
 tools/replay.py output/r50_1x/non_finite_0001234_rank0.pth
 tools/replay.py output/r50_1x/non_finite_0001234_rank0.pth --amp off    # is it finite in float32?
@@ -18,7 +18,7 @@ from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.replay import Replay, replay
 from stageinteractor.engine.trainer import term_and_stage
 
-SHOWN = 8  # names of a long list
+MAX_NAMES = 8  # printed of a long list
 
 
 @command
@@ -41,21 +41,22 @@ def main() -> int:
         args.config_file or Path(args.file).with_name("config.yaml"), trust=args.trust_config
     )
     apply_overrides(cfg, args.opts)
-    show(told(replay(cfg, args.file, args.amp)))
+    show(describe(replay(cfg, args.file, args.amp)))
     return 0
 
 
-def told(found: Replay) -> str:
-    ids = ", ".join(str(item.get("image_id", "?")) for item in found.batch)
+def describe(result: Replay) -> str:
+    ids = ", ".join(str(item.get("image_id", "?")) for item in result.batch)
     lines = [
-        f"iteration {found.iteration}, rank {found.rank}, train.amp={found.amp}, image ids {ids}",
-        f"weights that are not finite: {some(found.non_finite_parameters)}",
-        f"modules whose output was not finite, first one first: {some(found.non_finite_modules)}",
+        f"iteration {result.iteration}, rank {result.rank}, train.amp={result.amp}, "
+        f"image ids {ids}",
+        f"non-finite weights: {shorten(result.non_finite_parameters)}",
+        f"modules with non-finite output, in order: {shorten(result.non_finite_modules)}",
     ]
-    if found.error:
-        return "\n".join([*lines, f"no losses: {found.error}"])
-    lines.append(f"gradients that are not finite: {some(found.non_finite_gradients)}")
-    return "\n".join([*lines, loss_table(found.losses)])
+    if result.error:
+        return "\n".join([*lines, f"no losses: {result.error}"])
+    lines.append(f"non-finite gradients: {shorten(result.non_finite_gradients)}")
+    return "\n".join([*lines, loss_table(result.losses)])
 
 
 def loss_table(losses: dict[str, float]) -> str:
@@ -67,9 +68,9 @@ def loss_table(losses: dict[str, float]) -> str:
     return tabulate(rows, headers="keys", floatfmt=".4g")
 
 
-def some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more if names else "none"
+def shorten(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more if names else "none"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 If a worker fails, the others are terminated and its error is printed last. SIGTERM and Ctrl-C reach
 every worker, which may then write a checkpoint.
+
+torch's elastic launcher is not used: it kills the workers 30 seconds after SIGTERM, before a slow
+checkpoint is written, always exits with code 1, and prints the error twice within 56 lines.
 """
 
 from __future__ import annotations

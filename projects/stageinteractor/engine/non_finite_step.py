@@ -1,4 +1,4 @@
-"""A training step whose losses were not finite, as plain values that a file can hold."""
+"""The batch of a non-finite training step, as plain values that `torch.load` reads safely."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ Batch = list[dict[str, Any]]
 
 
 class NonFiniteStep(NamedTuple):
-    """Which step it was, and what went in."""
+    """A step whose losses or gradients are NaN or infinite.
+
+    Args:
+        iteration: of the training.
+        micro: index of the accumulated batch.
+        batch: input of the model.
+    """
 
     iteration: int
-    micro: int  # of the accumulated batches
+    micro: int
     batch: Batch
 
 
 def plain_batch(batch: Sequence[dict[str, Any]]) -> Batch:
-    """Return the same with tensors on the host, numbers and texts only; the rest is left out."""
+    """Return the batch with CPU tensors, numbers and strings; other values are dropped."""
     return [_without_none({key: _plain(value) for key, value in item.items()}) for item in batch]
 
 
@@ -43,7 +49,7 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_batch(plain: Sequence[dict[str, Any]]) -> Batch:
-    """Return what `plain_batch` was made of, as far as it could be kept."""
+    """Rebuild the batch from the values of `plain_batch`."""
     return [{key: _rebuilt(value) for key, value in item.items()} for item in plain]
 
 

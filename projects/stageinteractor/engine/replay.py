@@ -1,8 +1,9 @@
-"""Run a step again that stopped a training, and tell where the first bad number came up."""
+"""Run a non-finite training step again, to report where the first NaN or inf appears."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,14 +23,14 @@ from .trainer import PRECISIONS
 
 @dataclass
 class Replay:
-    """What a step did when it was run again."""
+    """The result of running a step again: what was not finite."""
 
     iteration: int
     rank: int
     amp: str
     batch: Batch
     losses: dict[str, float] = field(default_factory=dict)
-    error: str = ""  # what the model said instead of returning losses
+    error: str = ""  # message of the model, if it returned no losses
     non_finite_parameters: list[str] = field(default_factory=list)
     non_finite_modules: list[str] = field(default_factory=list)  # in the order in which they ran
     non_finite_gradients: list[str] = field(default_factory=list)
@@ -40,11 +41,11 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
 
     Args:
         cfg: of the training, such as the ``config.yaml`` of its output folder.
-        path: the file that the training left when it stopped.
-        amp: another precision than it had: "off", "fp16" or "bf16".
+        path: ``non_finite_*.pth`` that the training has saved.
+        amp: precision in place of the training's: "off", "fp16" or "bf16".
 
     Raises:
-        DataError: the file is no such file, or not of this config.
+        DataError: the file is no recorded step, or does not fit the config.
         ConfigError: no such precision.
     """
     step = read_recorded_step(path)
@@ -59,22 +60,22 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: is not of this config: {reason}") from error
     _require_classes(step, OmegaConf.select(cfg, "dataset.num_classes"), path)
-    found = Replay(step.iteration, step.rank, amp, step.batch)
-    found.non_finite_parameters = [n for n, p in model.named_parameters() if not _finite(p)]
+    result = Replay(step.iteration, step.rank, amp, step.batch)
+    result.non_finite_parameters = [n for n, p in model.named_parameters() if not _finite(p)]
     handles = [
-        module.register_forward_hook(_note_bad_output(name, found.non_finite_modules))
+        module.register_forward_hook(_record_non_finite(name, result.non_finite_modules))
         for name, module in model.named_modules()
         if name
     ]
     seed_by_key(step.seed, step.iteration, step.micro, step.rank)
-    _run(model, found)
+    _run(model, result)
     for handle in handles:
         handle.remove()
-    return found
+    return result
 
 
 def _require_classes(step: RecordedStep, count: Any, path: str | os.PathLike[str]) -> None:
-    """Refuse classes that the model lacks: a GPU would end in an assertion of its own."""
+    """Refuse class labels that the model lacks; on a GPU they fail an assertion."""
     classes = torch.cat([item["instances"].gt_classes for item in step.batch])
     if isinstance(count, int) and (classes >= count).any():
         raise DataError(
@@ -83,30 +84,32 @@ def _require_classes(step: RecordedStep, count: Any, path: str | os.PathLike[str
         )
 
 
-def _run(model: nn.Module, found: Replay) -> None:
-    precision = PRECISIONS[found.amp]
+def _run(model: nn.Module, result: Replay) -> None:
+    precision = PRECISIONS[result.amp]
     device = next(model.parameters()).device.type
     try:
         with torch.autocast(device, precision, enabled=precision != torch.float32):
-            losses = model(found.batch)
+            losses = model(result.batch)
     except FloatingPointError as error:
-        found.error = str(error)
+        result.error = str(error)
         return
-    found.losses = {name: float(value.detach()) for name, value in losses.items()}
+    result.losses = {name: float(value.detach()) for name, value in losses.items()}
     torch.stack(list(losses.values())).sum().backward()
-    found.non_finite_gradients = [
+    result.non_finite_gradients = [
         name
         for name, parameter in model.named_parameters()
         if parameter.grad is not None and not _finite(parameter.grad)
     ]
 
 
-def _note_bad_output(name: str, bad: list[str]) -> Any:
-    def note(module: nn.Module, args: Any, output: Any) -> None:
-        if not all(_finite(tensor) for tensor in _tensors(output)):
-            bad.append(name)
+def _record_non_finite(name: str, names: list[str]) -> Callable[..., None]:
+    """Return a forward hook that appends a module's name if its output is not finite."""
 
-    return note
+    def record(module: nn.Module, args: Any, output: Any) -> None:
+        if not all(_finite(tensor) for tensor in _tensors(output)):
+            names.append(name)
+
+    return record
 
 
 def _tensors(value: Any) -> list[Tensor]:

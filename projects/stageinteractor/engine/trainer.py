@@ -1,8 +1,7 @@
-"""The training step and its loop: mixed precision, accumulation, clipping, a stop on bad losses.
+"""The training loop: mixed precision, gradient accumulation, clipping, a stop on NaN and inf.
 
-Everything else (schedule, evaluation, checkpoints, logging) is a detectron2 hook. A training that
-is resumed goes on with the hooks after the one that wrote the checkpoint, and is from then on the
-very training that was stopped.
+Schedule, evaluation, checkpoints and logging are detectron2 hooks. A resumed training begins with
+the hooks after the one that wrote the checkpoint, and then equals the uninterrupted training.
 """
 
 from __future__ import annotations
@@ -44,15 +43,18 @@ class Trainer(SimpleTrainer):
     """Train a model that returns a dict of losses.
 
     Args:
-        model: in training mode; may be wrapped for distributed training.
+        model: in training mode; may be wrapped in DistributedDataParallel.
         data_loader: endless batches.
-        optimizer: steps once in ``accumulate`` batches.
+        optimizer: steps once every ``accumulate`` batches.
         amp: "off", "fp16" (with gradient scaling) or "bf16".
         accumulate: batches whose gradients are averaged for one step.
         clip_grad: {"max_norm", "norm_type"} over all parameters, or None.
-        log_period: iterations between two gatherings of the losses.
-        seed: of what the model draws, such as dropout; every step is seeded by its number.
+        log_period: iterations after which the losses of all processes are gathered.
+        seed: of the model's random numbers, such as dropout; every step is seeded by its number.
         save_non_finite_step: writes the batch of a non-finite step to a file; returns its path.
+
+    Raises:
+        ConfigError: no such ``amp``, or ``accumulate`` is below 1.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Trainer(SimpleTrainer):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.seed = seed
         self.save_non_finite_step = save_non_finite_step
-        self.unread: tuple[FiniteCheck, NonFiniteStep] | None = None
+        self.gradient_check: tuple[FiniteCheck, NonFiniteStep] | None = None
         self.storage = MetricStorage()
 
     def train(self, start_iter: int, max_iter: int, finish_after: HookBase | None = None) -> None:
@@ -88,9 +90,12 @@ class Trainer(SimpleTrainer):
 
         Args:
             start_iter: the first iteration.
-            max_iter: the number of iterations of the whole training.
-            finish_after: of a resumed training: the hook that wrote its checkpoint. Those after it
-                look at the iteration before ``start_iter`` first, as they did or would have done.
+            max_iter: number of iterations of the whole training.
+            finish_after: hook that wrote the checkpoint of a resumed training. The hooks after it
+                first run for the iteration before ``start_iter``.
+
+        Raises:
+            NonFiniteLossError: a loss or the gradient norm is NaN or infinite.
         """
         logger.info("training from iteration %d to %d", start_iter, max_iter)
         self.iter = self.start_iter = start_iter
@@ -107,12 +112,12 @@ class Trainer(SimpleTrainer):
                     self.after_step()
                 self.iter = max_iter
             except BaseException:
-                self.max_iter = sys.maxsize  # not the end: no last evaluation, to wait for others
-                with contextlib.suppress(OutputError):  # it would hide what came first
+                self.max_iter = sys.maxsize  # no final evaluation
+                with contextlib.suppress(OutputError):  # it would hide the first error
                     self.after_train()
                 raise
             finally:
-                self._data_loader_iter_obj = None  # ends the processes that read images
+                self._data_loader_iter_obj = None  # ends the data-loading processes
             self.after_train()
 
     def _finish_step(self, iteration: int, after: HookBase) -> None:
@@ -123,26 +128,26 @@ class Trainer(SimpleTrainer):
 
     def run_step(self) -> None:
         """Update the parameters once."""
-        self._look_at_gradients()
+        self._check_gradients()
         self.optimizer.zero_grad(set_to_none=True)
         checks = []
         start = time.perf_counter()
-        # all at once: a stop while they are waited for leaves statistics of batches as they were
+        # all batches first: a stop while waiting for data leaves batch-norm statistics unchanged
         batches = [self._next_batch() for _ in range(self.accumulate)]
         data_time = time.perf_counter() - start
         for micro, batch in enumerate(batches):
             seed_by_key(self.seed, self.iter, micro, comm.get_rank())
-            with self._without_sync(micro < self.accumulate - 1):
+            with self._gradient_sync(is_last=micro == self.accumulate - 1):
                 losses = self._losses(batch, micro)
                 checks.append(FiniteCheck(losses))
                 total = torch.stack(list(losses.values())).sum() / self.accumulate
                 self.scaler.scale(total).backward()
         for micro, check in enumerate(checks):
-            if bad := check.bad():
-                self._stop(NonFiniteStep(self.iter, micro, batches[micro]), ", ".join(bad))
+            if terms := check.non_finite():
+                self._stop(NonFiniteStep(self.iter, micro, batches[micro]), ", ".join(terms))
         self._update(batches)
         totals: dict[str, Tensor] = {}
-        for check in checks:  # its values are on the host by now
+        for check in checks:  # the values are on the CPU by now
             for name, value in zip(check.names, check.values, strict=True):
                 totals[name] = totals.get(name, 0) + value / self.accumulate
         self._write_metrics(totals, data_time)
@@ -150,7 +155,7 @@ class Trainer(SimpleTrainer):
     def _next_batch(self) -> Batch:
         try:
             return next(self._data_loader_iter)
-        except StageInteractorError as error:  # from another process, with a traceback
+        except StageInteractorError as error:  # from a data-loading process, with its traceback
             raise type(error)(one_line(error)) from None
 
     def _losses(self, batch: Batch, micro: int) -> dict[str, Tensor]:
@@ -175,9 +180,9 @@ class Trainer(SimpleTrainer):
             f"{saved} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
         ) from cause
 
-    def _without_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
-        """Keep gradients on this rank until the last of the accumulated batches."""
-        if wanted and isinstance(self.model, DistributedDataParallel):
+    def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
+        """Average gradients over the ranks for the last of the accumulated batches only."""
+        if isinstance(self.model, DistributedDataParallel) and not is_last:
             return self.model.no_sync()
         return contextlib.nullcontext()
 
@@ -190,23 +195,23 @@ class Trainer(SimpleTrainer):
             if not self.scaler.is_enabled():  # the scaler skips such a step itself
                 images = [image for batch in batches for image in batch]
                 step = NonFiniteStep(self.iter, len(batches) - 1, images)
-                self.unread = FiniteCheck({"norm of the gradients": norm}), step
+                self.gradient_check = FiniteCheck({"norm of the gradients": norm}), step
                 if not norm.is_cuda:
-                    self._look_at_gradients()
+                    self._check_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _look_at_gradients(self) -> None:
-        """Stop if gradients were not finite: on a GPU one step later, which nobody waits for."""
-        if self.unread is None:
+    def _check_gradients(self) -> None:
+        """Stop if the gradient norm was not finite; on a GPU one step later, without a wait."""
+        if self.gradient_check is None:
             return
-        check, step = self.unread
-        self.unread = None
-        if bad := check.bad():
-            self._stop(step, ", ".join(bad))
+        check, step = self.gradient_check
+        self.gradient_check = None
+        if terms := check.non_finite():
+            self._stop(step, ", ".join(terms))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return iteration, optimiser, gradient scaler, metrics and the state of the hooks."""
+        """Return the state of iteration, optimizer, gradient scaler, metrics and hooks."""
         own = {
             "scaler": self.scaler.state_dict(),
             "metrics": self.storage.state_dict(),
@@ -215,13 +220,13 @@ class Trainer(SimpleTrainer):
         return super().state_dict() | own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state, with the hyper-parameters that the optimiser was built with.
+        """Load a saved state, but keep the hyper-parameters that the optimizer was built with.
 
         Raises:
-            DataError: the state belongs to another precision, optimiser or grouping of parameters.
+            DataError: the state belongs to another precision, optimizer or parameter grouping.
         """
         if self.scaler.is_enabled() and not state_dict["scaler"]:
-            raise DataError("train.amp is fp16, and it has no state of a gradient scaler")
+            raise DataError("train.amp is fp16, but the checkpoint has no gradient scaler")
         TrainerBase.load_state_dict(self, state_dict)
         restore_optimizer(
             self.optimizer, state_dict["optimizer"], state_dict.get("groups"), self.model
@@ -231,13 +236,13 @@ class Trainer(SimpleTrainer):
 
 
 class FiniteCheck:
-    """Whether the losses of a batch are finite, asked on the device and read when it is known.
+    """Check whether the losses of a batch are finite, without waiting for the backward pass.
 
-    On a GPU the answer is copied beside the backward pass, so that reading it before the optimiser
-    step does not wait for more than the forward pass.
+    On a GPU the losses are copied to the CPU during the backward pass. Reading them before the
+    optimizer step waits for the forward pass only.
 
     Args:
-        losses: scalars.
+        losses: scalars by name.
     """
 
     def __init__(self, losses: Mapping[str, Tensor]) -> None:
@@ -249,19 +254,19 @@ class FiniteCheck:
         if self.event is not None:
             self.event.record()
 
-    def bad(self) -> list[str]:
-        """Name every term that is not finite, with its stage and value."""
+    def non_finite(self) -> list[str]:
+        """Describe every loss that is NaN or infinite, by term, stage and value."""
         if self.event is not None:
             self.event.synchronize()
-        found = []
+        descriptions = []
         for name, value in zip(self.names, self.values, strict=True):
             if not value.isfinite():
                 term, stage = term_and_stage(name)
-                found.append(f"{term}{stage and f' of stage {stage}'} is {value.item()}")
-        return found
+                descriptions.append(f"{term}{stage and f' of stage {stage}'} is {value.item()}")
+        return descriptions
 
 
 def term_and_stage(name: str) -> tuple[str, str]:
     """Split "loss_class_0" into term and stage; the stage is empty in names without a number."""
-    found = re.fullmatch(r"(.+)_(\d+)", name)
-    return (found[1], found[2]) if found else (name, "")
+    match = re.fullmatch(r"(.+)_(\d+)", name)
+    return (match[1], match[2]) if match else (name, "")
