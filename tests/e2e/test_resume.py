@@ -109,7 +109,7 @@ def test_a_stop_while_data_does_not_come_saves_what_is_finished(
         return get(self, place)
 
     monkeypatch.setattr(TrainingImages, "__getitem__", get_or_wait)
-    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    monkeypatch.setattr(stopping, "DATA_TIMEOUT", 0.1)
     with pytest.raises(SystemExit) as stop:
         call(*settings, "train.checkpointer.period=9")
     assert stop.value.code == 143

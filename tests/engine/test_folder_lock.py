@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from stageinteractor.engine import folder_lock
-from stageinteractor.engine.folder_lock import sole_training
+from stageinteractor.engine.folder_lock import exclusive_training
 from stageinteractor.errors import OutputError
 
 HOLDER = """
 import os, sys, time
-from stageinteractor.engine.folder_lock import sole_training
-with sole_training(sys.argv[1]):
+from stageinteractor.engine.folder_lock import exclusive_training
+with exclusive_training(sys.argv[1]):
     if os.fork() == 0:  # one that reads images, and outlives a kill for a while
         time.sleep(300)
         os._exit(0)
@@ -41,7 +41,7 @@ def holder(tmp_path):
 
 
 def refusal(folder) -> str:
-    with pytest.raises(OutputError) as error, sole_training(folder):
+    with pytest.raises(OutputError) as error, exclusive_training(folder):
         pass
     return str(error.value)
 
@@ -54,13 +54,13 @@ def test_a_second_training_is_refused_until_the_first_is_dead(holder, tmp_path):
         assert "another process" in refusal(tmp_path)
     holder.kill()
     holder.wait()
-    with sole_training(tmp_path):
+    with exclusive_training(tmp_path):
         pass
 
 
 def test_a_finished_training_leaves_no_lock(tmp_path):
     for _ in range(2):
-        with sole_training(tmp_path / "new/run"):
+        with exclusive_training(tmp_path / "new/run"):
             pass
 
 
@@ -69,7 +69,7 @@ def test_without_locks_the_training_goes_on(tmp_path, monkeypatch, caplog):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(folder_lock.fcntl, "lockf", unsupported)
-    with sole_training(tmp_path):
+    with exclusive_training(tmp_path):
         assert "cannot be locked" in caplog.text
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from malformed_json import ODD_FILES, make_odd
 
-from stageinteractor.engine.metrics import KEPT, MetricStorage, forget_metrics_from
+from stageinteractor.engine.metrics import MAX_VALUES, MetricStorage, drop_metrics_from
 
 
 def filled(last: int) -> MetricStorage:
@@ -29,8 +29,8 @@ def test_a_restored_storage_smooths_like_the_one_that_was_saved():
 
 
 def test_what_is_saved_and_kept_does_not_grow_with_the_training():
-    storage = filled(3 * KEPT)
-    assert len(storage.history("loss").values()) == KEPT
+    storage = filled(3 * MAX_VALUES)
+    assert len(storage.history("loss").values()) == MAX_VALUES
     assert all(len(values) == 20 for _, values in storage.state_dict().values())
 
 
@@ -41,7 +41,7 @@ def lines(path, *iterations) -> None:
 def test_lines_that_will_be_written_again_are_dropped(tmp_path):
     path = tmp_path / "metrics.json"
     lines(path, 2, 5, 8, 11)
-    assert forget_metrics_from(path, 8) == 5
+    assert drop_metrics_from(path, 8) == 5
     assert [json.loads(line)["x"] for line in path.read_text().splitlines()] == [2, 5]
 
 
@@ -49,12 +49,12 @@ def test_half_a_line_is_dropped(tmp_path):
     path = tmp_path / "metrics.json"
     lines(path, 2, 5)
     path.write_text(path.read_text() + '{"iteration": 6, "x"')
-    assert forget_metrics_from(path, 8) == 5
+    assert drop_metrics_from(path, 8) == 5
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_without_a_file_there_is_nothing_to_drop(tmp_path):
-    assert forget_metrics_from(tmp_path / "metrics.json", 8) == -1
+    assert drop_metrics_from(tmp_path / "metrics.json", 8) == -1
     assert not (tmp_path / "metrics.json").exists()
 
 
@@ -63,11 +63,11 @@ def test_odd_lines_are_dropped(tmp_path):
     lines(path, 2, 5)
     odd = ['"text"', "null", "3", '{"iteration": "7"}', '{"iteration": null}', '{"iteration": [1]}']
     path.write_text(path.read_text() + "\n".join([*odd, '{"iteration": NaN}', "[" * 100_000, ""]))
-    assert forget_metrics_from(path, 8) == 5
+    assert drop_metrics_from(path, 8) == 5
     assert len(path.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ODD_FILES if kind != "fifo"])
 def test_nothing_is_kept_of_an_odd_file(tmp_path, kind):
     make_odd(tmp_path / "metrics.json", kind)
-    assert forget_metrics_from(tmp_path / "metrics.json", 8) == -1
+    assert drop_metrics_from(tmp_path / "metrics.json", 8) == -1

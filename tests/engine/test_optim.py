@@ -115,11 +115,11 @@ def test_large_parameters_are_updated_block_by_block_as_small_ones_are(monkeypat
     blocked = ClampedAdamW(layouts, lr=0.1)
     for gradient in gradients:
         whole.grad = gradient.clone()
-        monkeypatch.setattr(optim, "ELEMENTS_AT_ONCE", 100)
+        monkeypatch.setattr(optim, "CHUNK_SIZE", 100)
         optimizer.step()
         for parameter in layouts:
             parameter.grad = gradient.clone()
-        monkeypatch.setattr(optim, "ELEMENTS_AT_ONCE", 4)
+        monkeypatch.setattr(optim, "CHUNK_SIZE", 4)
         blocked.step()
     for parameter in layouts:
         torch.testing.assert_close(parameter, whole, rtol=0, atol=0)

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from stageinteractor.config import load_config, save_config
 from stageinteractor.engine.run_config import (
     changes_since,
-    refuse_what_no_resume_can_change,
+    refuse_fixed_settings,
     save_run_config,
     save_run_config_if_none,
 )
@@ -79,14 +79,14 @@ def test_what_no_resume_can_change_is_refused_by_name(tmp_path):
     save_config(config(tmp_path), tmp_path / "config.yaml")
     cfg = config(tmp_path, init_checkpoint="other.pth")
     with pytest.raises(ConfigError, match=r"train\.init_checkpoint.*other\.pth"):
-        refuse_what_no_resume_can_change(changes_since(cfg))
+        refuse_fixed_settings(changes_since(cfg))
     cfg = config(tmp_path)
     cfg.dataset.class_names = ["bar", "disc"]
     with pytest.raises(ConfigError, match=r"dataset\.class_names.*train\.init_checkpoint"):
-        refuse_what_no_resume_can_change(changes_since(cfg))
+        refuse_fixed_settings(changes_since(cfg))
     cfg.dataset.class_names = [f"class {number}" for number in range(999)]
     with pytest.raises(ConfigError) as caught:
-        refuse_what_no_resume_can_change(changes_since(cfg))
+        refuse_fixed_settings(changes_since(cfg))
     assert len(str(caught.value)) < 600
     save_config(config(tmp_path, init_checkpoint="first.pth"), tmp_path / "config.yaml")
-    refuse_what_no_resume_can_change(changes_since(config(tmp_path)))  # not needed any more
+    refuse_fixed_settings(changes_since(config(tmp_path)))  # not needed any more

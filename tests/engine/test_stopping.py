@@ -56,7 +56,7 @@ def test_outside_the_main_thread_nothing_is_listened_to():
 
 def test_batches_end_after_a_signal():
     request, seen = StopRequest(), []
-    batches = request.watch([1, 2, 3])
+    batches = request.interruptible([1, 2, 3], at_once=True)
     assert len(batches) == 3
     with pytest.raises(Stopped):
         for batch in batches:
@@ -79,7 +79,7 @@ def test_an_ignored_hangup_stays_ignored():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    monkeypatch.setattr(stopping, "DATA_TIMEOUT", 0.1)
 
 
 def never():
@@ -88,13 +88,13 @@ def never():
     queue.Queue().get(timeout=60)
 
 
-@pytest.mark.parametrize("way", ["patient", "watch"])
-def test_a_wait_for_data_is_left_after_a_signal(impatient, way):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_wait_for_data_is_left_after_a_signal(impatient, at_once):
     request, seen = StopRequest(), []
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
     with request.listening(), pytest.raises(Stopped):
         timer.start()
-        for batch in getattr(request, way)(never()):
+        for batch in request.interruptible(never(), at_once):
             seen.append(batch)
     assert seen == [1] and request.signal == signal.SIGTERM
 
@@ -103,7 +103,7 @@ def test_a_wait_that_begins_after_a_signal_is_left_too(impatient):
     request = StopRequest()
     with request.listening(), pytest.raises(Stopped):
         signal.raise_signal(signal.SIGTERM)
-        list(request.patient(never()))
+        list(request.interruptible(never()))
 
 
 def test_what_comes_in_time_is_waited_for(impatient):
@@ -115,6 +115,6 @@ def test_what_comes_in_time_is_waited_for(impatient):
     request = StopRequest()
     with request.listening():
         signal.raise_signal(signal.SIGTERM)
-        assert list(request.patient(slow())) == [0, 1, 2]
+        assert list(request.interruptible(slow())) == [0, 1, 2]
         time.sleep(0.2)  # nothing is left that could come now
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

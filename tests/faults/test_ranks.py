@@ -12,7 +12,7 @@ import pytest
 from faults.saboteurs import MESSAGE
 from tally import count_fault
 
-from stageinteractor.engine.folder_lock import sole_training
+from stageinteractor.engine.folder_lock import exclusive_training
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python")
 LAUNCHERS = {"--num-gpus": (("--num-gpus", "2"), ()), "torchrun": ((), TORCHRUN)}
@@ -82,7 +82,7 @@ def test_one_that_fails_ends_both(by, case, new_run, monkeypatch, tmp_path):
 
 def test_a_second_training_into_a_folder_is_refused_by_both(by, new_run):
     run = new_run(*SHORT)
-    with sole_training(run.folder):
+    with exclusive_training(run.folder):
         code = start(run, by).wait(120)
     assert code == (1 if by == "torchrun" else 2), run.told()
     assert f"process {os.getpid()} on " in run.told().rpartition("error")[2], run.told()

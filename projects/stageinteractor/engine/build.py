@@ -72,11 +72,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
         cfg.optimizer.lr *= factor
         logger.info("learning rate scaled by %.4g to %.4g", factor, cfg.optimizer.lr)
     if OmegaConf.select(cfg, "optimizer.params") is None:
-        raise ConfigError("config key 'optimizer.params' is null: it has to group the parameters")
+        raise ConfigError("optimizer.params is null: it must build the parameter groups")
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer, "optimizer")
-    for group in optimizer.param_groups:  # older torch keeps OmegaConf's list, which no checkpoint
-        if "betas" in group:  # that is read with weights_only may hold
+    for group in optimizer.param_groups:  # weights_only cannot load
+        if "betas" in group:  # OmegaConf's list, which older torch keeps
             group["betas"] = tuple(group["betas"])
     return optimizer
 

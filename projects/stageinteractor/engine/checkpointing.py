@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole or not at all, and taken up again."""
+"""Checkpoints of a training: written atomically, and resumed from."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch import nn
 
 from ..errors import DataError, NonFiniteLossError, OutputError, one_line
 from ..files import atomic_path, atomic_write_text
-from .resuming import explained, load_module
-from .run_folder import BEST, NOTE, last_checkpoint
+from .resuming import load_module, resume_errors
+from .run_folder import BEST, LAST, last_checkpoint
 from .stopping import StopRequest
 from .weights import read_checkpoint
 
@@ -27,7 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 class AtomicCheckpointer(Checkpointer):
-    """fvcore's checkpointer, for files that are whole or absent."""
+    """fvcore's checkpointer, which writes atomically: a file is complete or absent.
+
+    Args:
+        model: not wrapped in DistributedDataParallel.
+        save_dir: output folder.
+        checkpointables: other objects with ``state_dict`` and ``load_state_dict``, by key.
+    """
 
     def __init__(self, model: nn.Module, save_dir: str, **checkpointables: Any) -> None:
         super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
@@ -36,15 +42,15 @@ class AtomicCheckpointer(Checkpointer):
         """Write ``<name>.pth`` with the model, all checkpointables and ``kwargs``.
 
         Raises:
-            NonFiniteLossError: weights are not finite: nobody could go on from them.
-            OutputError: it cannot be written; earlier checkpoints are as they were.
+            NonFiniteLossError: weights are NaN or infinite.
+            OutputError: the file cannot be written; earlier checkpoints are unchanged.
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        if bad := _not_finite(self.model):
+        if names := _non_finite_parameters(self.model):
             raise NonFiniteLossError(
-                f"{len(bad)} parameters such as {bad[0]} are not finite: {name}.pth is not "
-                "written; --resume goes on from an earlier one. Lower optimizer.lr"
+                f"{len(names)} parameters such as {names[0]} are not finite: {name}.pth is not "
+                "written; --resume continues from an earlier one. Lower optimizer.lr"
             )
         path = self.write(name, **kwargs)
         if name != BEST:
@@ -52,7 +58,7 @@ class AtomicCheckpointer(Checkpointer):
         logger.info("saved %s", path)
 
     def write(self, name: str, **kwargs: Any) -> Path:
-        """Write the same on any rank, as it is; ``--resume`` does not begin from it."""
+        """Write a checkpoint on any rank, unchecked, which ``--resume`` does not start from."""
         content: dict[str, Any] = {"model": self.model.state_dict()}
         content |= {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = Path(self.save_dir) / f"{name}.pth"
@@ -60,29 +66,29 @@ class AtomicCheckpointer(Checkpointer):
             with atomic_path(path) as temporary:
                 torch.save(content | kwargs, temporary)
                 with temporary.open("rb") as written:
-                    os.fsync(written.fileno())  # or a power cut leaves an empty file
+                    os.fsync(written.fileno())  # else a power cut leaves an empty file
         except OutputError as error:
-            raise OutputError(f"{error}; {self._last_whole()}") from error
-        except RuntimeError as error:  # of torch's own writer, which does not tell the reason
+            raise OutputError(f"{error}; {self._last_complete()}") from error
+        except RuntimeError as error:  # torch's own writer, which gives no reason
             full = shutil.disk_usage(self.save_dir).free < 2**24
             reason = os.strerror(errno.ENOSPC) if full else one_line(error)
             raise OutputError(
-                f"{path}: cannot be written: {reason}; {self._last_whole()}"
+                f"{path}: cannot be written: {reason}; {self._last_complete()}"
             ) from error
         return path
 
-    def _last_whole(self) -> str:
+    def _last_complete(self) -> str:
         try:
             last = last_checkpoint(self.save_dir)
-        except DataError:  # of an earlier run; what could not be written matters more
+        except DataError:  # the error of writing matters more
             last = None
         if last is None:
             return "there is no earlier checkpoint to resume from"
-        return f"the last whole checkpoint is {last}, which --resume goes on from"
+        return f"the last complete checkpoint is {last}, which --resume continues from"
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Note which file ``--resume`` begins from."""
-        atomic_write_text(Path(self.save_dir) / NOTE, last_filename_basename)
+        """Write the name of the file that ``--resume`` starts from."""
+        atomic_write_text(Path(self.save_dir) / LAST, last_filename_basename)
 
     def has_checkpoint(self) -> bool:
         """Whether the folder has a last checkpoint."""
@@ -99,12 +105,12 @@ class AtomicCheckpointer(Checkpointer):
         """Load the last checkpoint of the folder and return the number of finished iterations.
 
         Raises:
-            DataError: it cannot be read, or belongs to other settings.
+            DataError: the checkpoint cannot be read, or belongs to other settings.
         """
         path = self.get_checkpoint_file()
         content = read_checkpoint(path)
         for key, part in {"model": self.model, **self.checkpointables}.items():
-            with explained(path, key):
+            with resume_errors(path, key):
                 if key not in content:
                     raise DataError(f"lacks {key!r}; it was saved with other train settings")
                 if isinstance(part, nn.Module):
@@ -113,26 +119,26 @@ class AtomicCheckpointer(Checkpointer):
                     part.load_state_dict(content[key])
         iteration = content.get("iteration")
         if not isinstance(iteration, int) or iteration < 0:
-            raise DataError(f"{path}: iteration {iteration!r} is no number of an iteration")
+            raise DataError(f"{path}: iteration {iteration!r} is not a number from 0")
         logger.info("resumed from %s", path)
         return iteration + 1
 
 
-def _not_finite(model: nn.Module) -> list[str]:
-    """Name the parameters that are not finite; a device is waited for once."""
+def _non_finite_parameters(model: nn.Module) -> list[str]:
+    """Return the names of non-finite parameters; waits for the GPU only once."""
     names, values = zip(*model.named_parameters(), strict=True)
     finite = torch.stack([value.detach().isfinite().all() for value in values]).tolist()
     return [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
 
 
 class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
-    """Save every so many iterations and at the end, and when a stop is asked for; then stop.
+    """Save every ``period`` iterations, at the end, and when a signal stops the training.
 
     Args:
         checkpointer: writes the files.
         period: iterations between two files.
-        max_to_keep: older files than this many are removed, also those of before a resumption.
-        request: says whether to stop.
+        max_to_keep: number of files; older ones are removed, also those of before a resume.
+        request: whether a signal has asked for a stop.
     """
 
     def __init__(
@@ -147,13 +153,13 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
         self.request = request
 
     def before_train(self) -> None:
-        """Look for files that an earlier part of this run left."""
+        """Remove temporary and old files of the run that is resumed."""
         super().before_train()
         if not comm.is_main_process():
             return
         folder = Path(self.checkpointer.save_dir)
-        for half_written in folder.glob(".model_*.pth"):
-            half_written.unlink()
+        for temporary in folder.glob(".model_*.pth"):
+            temporary.unlink()
         if self.trainer.start_iter > 0 and self.max_to_keep:
             numbered = [p for p in folder.iterdir() if re.fullmatch(r"model_\d{7,}\.pth", p.name)]
             numbered.sort(key=lambda path: int(path.stem.removeprefix("model_")))
@@ -162,10 +168,10 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
             self.recent_checkpoints = [str(path) for path in numbered[-self.max_to_keep :]]
 
     def after_step(self) -> None:
-        """Save if it is time, or stop.
+        """Save every ``period`` iterations; stop if a signal has asked for it.
 
         Raises:
-            SystemExit: a signal asked for a stop and the checkpoint is written.
+            SystemExit: the training stops; a checkpoint has been written.
         """
         super().after_step()
         number = self.request.agreed()
@@ -173,12 +179,12 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
             self.stop(number)
 
     def stop(self, number: int, wait: bool = True, finished: bool = True) -> NoReturn:
-        """Save, if that has not been done after this iteration, and end the process.
+        """Save, unless this iteration is saved already, and exit.
 
         Args:
-            number: of the signal that asked for it.
-            wait: until all processes are here.
-            finished: the iteration that the trainer is at; else the one before is the last.
+            number: of the signal.
+            wait: for the other processes.
+            finished: the current iteration is complete; else the one before it is the last.
 
         Raises:
             SystemExit: always.
@@ -192,5 +198,5 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
             self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration)
         if wait:
             comm.synchronize()
-        logger.warning("stopped after iteration %d; --resume goes on from there", iteration)
+        logger.warning("stopped after iteration %d; --resume continues from there", iteration)
         raise SystemExit(128 + number)

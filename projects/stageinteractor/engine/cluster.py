@@ -1,4 +1,4 @@
-"""One process of a cluster job: find the others, then do what tools/train_net.py does."""
+"""One task of a SLURM job: set up the environment of torchrun, then run tools/train_net.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ClusterJob:
-    """What submitit runs in every task of a job; it can be pickled.
+    """The callable that submitit runs in every task of a job; it can be pickled.
 
     Args:
         script: path of tools/train_net.py.
@@ -22,18 +22,18 @@ class ClusterJob:
         self.arguments = arguments
 
     def __call__(self) -> None:
-        """Become one process of the training; the way to the others is torchrun's variables."""
+        """Run one process of the training, with the environment variables of torchrun."""
         from submitit.helpers import TorchDistributedEnvironment
 
-        # every task sees all GPUs of its node and takes that of its local rank
+        # every task sees all GPUs of its node, and uses that of its local rank
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        again = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0  # by SLURM itself
-        sys.argv = [self.script, *(self._resuming() if again else self.arguments)]
+        requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0  # by SLURM itself
+        sys.argv = [self.script, *(self._resuming() if requeued else self.arguments)]
         sys.path.insert(0, str(Path(self.script).parent))
         runpy.run_path(self.script, run_name="__main__")
 
     def checkpoint(self) -> Any:
-        """Go on from the last checkpoint when the job is pre-empted or its time is over."""
+        """Return the job that resumes after a pre-emption or the time limit; called by submitit."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(ClusterJob(self.script, self._resuming()))

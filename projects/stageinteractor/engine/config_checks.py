@@ -15,9 +15,9 @@ from ..config import instantiate
 from ..errors import ConfigError
 from ..randomness import random_by_key
 
-SIDES = 480, 640  # height and width of the image that augmentations are tried on
+IMAGE_SIZE = 480, 640  # height and width of the image that augmentations are applied to
 CLASS_COUNTS = ("num_classes", "num_labels")  # ours and detrex's, and that of transformers
-WITHOUT = "backbone"  # a classifier's own classes may be named there
+EXCLUDED = "backbone"  # may hold the number of classes of a classifier
 SETS = {
     "dataloader.train.dataset.names": "train",
     "dataloader.test.dataset.names": "val",
@@ -26,18 +26,17 @@ SETS = {
 
 
 def check_data_nodes(cfg: DictConfig) -> None:
-    """Look the data sets up and try the augmentations, after ``dataset`` has been resolved.
+    """Look up the data sets and apply the augmentations, after ``dataset`` has been resolved.
 
     Raises:
-        ConfigError: no such data set, or augmentations that cannot be built or applied.
+        ConfigError: a data set is not registered, or an augmentation cannot be built or applied.
     """
     for key, split in SETS.items():
         names = _select(cfg, key) or []
         for name in [names] if isinstance(names, str) else names:
             if name not in DatasetCatalog:
                 raise ConfigError(
-                    f"{key}: there is no data set {name!r}; that of this config is "
-                    f"'${{dataset.name}}_{split}'"
+                    f"{key}: there is no data set {name!r}; use '${{dataset.name}}_{split}'"
                 )
     for split in ("train", "test"):
         key = f"dataloader.{split}.mapper.augmentations"
@@ -47,7 +46,7 @@ def check_data_nodes(cfg: DictConfig) -> None:
 
 
 def _select(cfg: DictConfig, key: str) -> Any:
-    """Return a value; None where there is none, as within a list of evaluators."""
+    """Return a value, or None, also for a key within a list."""
     try:
         return OmegaConf.select(cfg, key, default=None)
     except ConfigTypeError:
@@ -55,32 +54,34 @@ def _select(cfg: DictConfig, key: str) -> Any:
 
 
 def try_augmentations(augmentations: list[T.Augmentation | T.Transform], key: str) -> None:
-    """Apply augmentations to a blank image, without touching the random state.
+    """Apply augmentations to a blank image; the random state stays as it is.
 
     Raises:
-        ConfigError: they raise an error, which the message has.
+        ConfigError: an augmentation raises an error; the message contains it.
     """
     with random_by_key(0, 0):
         try:
-            blank = np.zeros((*SIDES, 3), dtype=np.uint8)
+            blank = np.zeros((*IMAGE_SIZE, 3), dtype=np.uint8)
             T.AugmentationList(augmentations)(T.AugInput(blank))
-        except Exception as error:  # whatever it is, an image of a data set would raise it too
+        except Exception as error:  # whatever it is, training would raise it too
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(f"{key}: an image of {SIDES[1]} x {SIDES[0]}: {reason}") from error
+            raise ConfigError(
+                f"{key}: an image of {IMAGE_SIZE[1]} x {IMAGE_SIZE[0]}: {reason}"
+            ) from error
 
 
 def check_model_classes(cfg: DictConfig) -> None:
-    """Compare every number of classes in ``model`` with ``dataset.num_classes``, once resolved.
+    """Compare every number of classes in ``model`` with that of the data set.
 
     Raises:
-        ConfigError: one differs; the message names its key and the annotation file.
+        ConfigError: a number differs; the message names its key and the annotation file.
     """
     expected = cfg.dataset.num_classes
     for key, count in _counts(OmegaConf.select(cfg, "model", default=None), "model"):
         if count != expected:
             raise ConfigError(
-                f"{key} is {count}, but {cfg.dataset.train.json} lists {expected} classes: leave "
-                f"it '${{dataset.num_classes}}'"
+                f"{key} is {count}, but {cfg.dataset.train.json} lists {expected} classes: set "
+                f"it to '${{dataset.num_classes}}'"
             )
 
 
@@ -95,7 +96,7 @@ def _counts(node: Any, key: str) -> Iterator[tuple[str, int]]:
         value = _value(node, name)
         if name in CLASS_COUNTS and isinstance(value, int):
             yield f"{key}.{name}", value
-        elif name != WITHOUT:
+        elif name != EXCLUDED:
             yield from _counts(value, f"{key}.{name}")
 
 

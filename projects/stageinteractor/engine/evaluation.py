@@ -33,15 +33,17 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
     """Evaluate a checkpoint; a run's config, checkpoints and metrics stay as they are.
 
     Args:
-        cfg: as loaded and overridden.
-        checkpoint: what to evaluate; by default the last checkpoint of the output folder, or if
-            it has none ``train.init_checkpoint``.
+        cfg: loaded, with overrides applied.
+        checkpoint: file; by default the last checkpoint of the output folder, or
+            ``train.init_checkpoint`` if it has none.
 
     Raises:
         DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
     check_settings(cfg)
-    checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)  # before a folder is made
+    checkpoint = checkpoint or find_checkpoint(
+        cfg, prefer_best=False
+    )  # before the output folder is made
     prepare(cfg)
     model = build_trained_model(cfg, checkpoint)
     if comm.is_main_process():
@@ -57,36 +59,35 @@ def run_evaluation(
     """Evaluate a model on ``dataloader.test``; ranks other than 0 return an empty dict.
 
     Args:
-        cfg: as loaded and overridden.
-        model: in its present state.
-        request: leave off when it asks for a stop.
+        cfg: loaded, with overrides applied.
+        model: to evaluate.
+        request: interrupts the evaluation.
 
     Raises:
-        Stopped: it did.
+        Stopped: a signal has interrupted the evaluation.
         DataError: an image cannot be read.
     """
-    if comm.get_world_size() > 1:  # statistics of batches differ; those of rank 0 are saved
+    if comm.get_world_size() > 1:  # batch-norm statistics differ; those of rank 0 are saved
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
     evaluator = instantiate(cfg.dataloader.evaluator, "dataloader.evaluator")
-    loader: Any = instantiate(cfg.dataloader.test, "dataloader.test")
+    loader = instantiate(cfg.dataloader.test, "dataloader.test")
     if request is not None:
-        loader = request.watch(loader)
+        loader = request.interruptible(loader, at_once=True)
     try:
         metrics = inference_on_dataset(model, loader, evaluator)
-    except StageInteractorError as error:  # from another process, with a traceback
+    except StageInteractorError as error:  # from a data-loading process, with its traceback
         raise type(error)(one_line(error)) from None
     print_csv_format(metrics)
     return metrics or {}
 
 
 class LastEvaluation:
-    """Evaluate, or take the result that an earlier part of this run left for the same weights.
+    """Evaluate, or return the result that the resumed run has saved for the same weights.
 
     Args:
         output_dir: of the run.
-        resumed: iteration whose result may be taken: the training goes on from the weights that
-            it was evaluated with. None: all are evaluated.
+        resumed: iteration of the weights that the training is resumed from; None: it is not.
     """
 
     def __init__(self, output_dir: str, resumed: int | None = None) -> None:
@@ -98,11 +99,11 @@ class LastEvaluation:
             self.earlier = _read(self.path, resumed)
 
     def get(self, iteration: int, evaluate: Callable[[], Metrics]) -> Metrics:
-        """Return the result after an iteration; processes other than the first get an empty one.
+        """Return the result for the weights after an iteration; {} on ranks other than 0.
 
         Args:
-            iteration: trained ones, the last one's number.
-            evaluate: called by all processes or by none.
+            iteration: number of the last trained one.
+            evaluate: called on all ranks or on none.
         """
         known = iteration == self.resumed and self.earlier is not None
         if any(comm.all_gather(known)):
@@ -116,7 +117,7 @@ class LastEvaluation:
 
 
 def _read(path: Path, iteration: int) -> Metrics | None:
-    """Return the results that a file holds for an iteration; a file that is odd holds none."""
+    """Return the saved results for an iteration, if there are any; warn about an unusable file."""
     advice = "the weights are evaluated again"
     try:
         content = read_json(path, dict, advice)
@@ -124,7 +125,7 @@ def _read(path: Path, iteration: int) -> Metrics | None:
         logger.warning("%s", error)
         return None
     if "iteration" not in content or not _are_metrics(content.get("results")):
-        logger.warning("%s: no iteration with numbers as its results; %s", path, advice)
+        logger.warning("%s: no iteration with metrics; %s", path, advice)
         return None
     return content["results"] if content["iteration"] == iteration else None
 

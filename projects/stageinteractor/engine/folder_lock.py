@@ -1,7 +1,7 @@
-"""One training at a time in a folder: two would replace each other's checkpoints.
+"""A lock on the output folder: two trainings in it would replace each other's checkpoints.
 
-The lock belongs to a process, on a POSIX system: however that ends, the kernel takes it away, and
-the processes that it has forked to read images do not hold it. Network file systems know it too.
+It is a POSIX record lock: the kernel releases it when the process ends, forked data-loading
+processes do not hold it, and network file systems support it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from ..errors import OutputError
 from ..files import write_errors_of
 
 logger = logging.getLogger(__name__)
-FILE = ".training.lock"  # stays when the training ends: removing it could free another's
-LONGEST_NOTE = 4096  # bytes
+FILE = ".training.lock"  # never removed: that could release another training's lock
+MAX_BYTES = 4096  # of its content
 
 
 @contextmanager
-def sole_training(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the lock of a folder within the block; the first of several processes does it for all.
+def exclusive_training(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of a folder within the block; rank 0 does so for all ranks.
 
     Raises:
-        OutputError: another training holds it, or the folder cannot be written to; in all
-            processes.
+        OutputError: on all ranks, if another training holds the lock or the folder is not writable.
     """
-    handle, refusal = None, ""
+    handle, reason = None, ""
     if comm.is_main_process():
         try:
             handle = _lock(Path(folder))
         except OutputError as error:
-            refusal = str(error)
-    refusals = list(filter(None, comm.all_gather(refusal)))
-    if refusals:
-        raise OutputError(refusals[0])
+            reason = str(error)
+    reasons = list(filter(None, comm.all_gather(reason)))
+    if reasons:
+        raise OutputError(reasons[0])
     try:
         yield
     finally:
@@ -50,33 +49,32 @@ def sole_training(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> int:
-    """Lock the folder and note who does; return the open file."""
+    """Lock the folder and write process and host into the lock file; return the open file."""
     with write_errors_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        holder = _holder(handle)
+        message = f"{folder}: {_holder(handle)} is training into this folder"
         os.close(handle)
         raise OutputError(
-            f"{folder}: {holder} is training into this folder; wait for it or end it, or set "
-            "another train.output_dir"
+            f"{message}; wait for it, end it or set another train.output_dir"
         ) from None
     except OSError as error:  # a file system without locks
         logger.warning("%s: cannot be locked against a second training: %s", folder, error.strerror)
         return handle
     with write_errors_of(folder / FILE):
         os.ftruncate(handle, 0)
-        note = {"pid": os.getpid(), "host": socket.gethostname()}
-        os.write(handle, json.dumps(note).encode())
+        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+        os.write(handle, holder.encode())
     return handle
 
 
 def _holder(handle: int) -> str:
-    """Return what the lock's holder wrote of itself."""
+    """Return process and host of the lock's holder."""
     try:
-        note = json.loads(os.pread(handle, LONGEST_NOTE, 0))
-        return f"process {int(note['pid'])} on {str(note['host'])!r}"
+        holder = json.loads(os.pread(handle, MAX_BYTES, 0))
+        return f"process {int(holder['pid'])} on {str(holder['host'])!r}"
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):  # not written yet
         return "another process"

@@ -1,4 +1,4 @@
-"""Training metrics: in memory, in checkpoints, and what a stopped run left of them on disk."""
+"""Training metrics: their storage, its state in checkpoints, and metrics.json after a resume."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..files import atomic_write_text
 from ..json_files import parse_json
 
 SMOOTHED = 20  # iterations that writers take the median over
-KEPT = 1000  # values: what the remaining time is estimated from
+MAX_VALUES = 1000  # per metric; the estimate of the remaining time needs as many
 
 State = dict[str, tuple[bool, list[tuple[float, int]]]]
 
 
 class MetricStorage(EventStorage):
-    """detectron2's storage, which forgets old values and can be saved."""
+    """detectron2's storage, which drops old values and can be saved in a checkpoint."""
 
     def __init__(self, start_iter: int = 0) -> None:
         super().__init__(start_iter)
-        new = functools.partial(HistoryBuffer, max_length=KEPT)
+        new = functools.partial(HistoryBuffer, max_length=MAX_VALUES)
         self._history: defaultdict[str, HistoryBuffer] = defaultdict(new)
 
     def state_dict(self) -> State:
-        """Return {name: (smoothed, the values that later means and medians need)}."""
+        """Return {name: (smoothed, values)}, with the values that later medians need."""
         return {
             name: (smoothed, [(float(v), int(i)) for v, i in self._recent(name)])
             for name, smoothed in self.smoothing_hints().items()
@@ -40,21 +40,21 @@ class MetricStorage(EventStorage):
         return [(value, it) for value, it in values if it > last - SMOOTHED]
 
     def load_state_dict(self, state: State) -> None:
-        """Go on with the values of a saved state."""
+        """Restore the values of a saved state."""
         for name, (smoothed, values) in state.items():
             for value, iteration in values:
                 self.put_scalar(name, value, smoothing_hint=smoothed, cur_iter=iteration)
 
 
-def forget_metrics_from(path: str | Path, iteration: int) -> int:
-    """Drop from ``metrics.json`` what a resumed run is going to do again, and half a line.
+def drop_metrics_from(path: str | Path, iteration: int) -> int:
+    """Drop the lines of ``metrics.json`` that a resumed run writes again, and an incomplete line.
 
     Args:
         path: the file; need not exist.
         iteration: the first that is dropped.
 
     Returns:
-        the last iteration that is left, or -1.
+        the last iteration that is kept, or -1.
     """
     file = Path(path)
     if not file.is_file():

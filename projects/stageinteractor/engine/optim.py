@@ -1,4 +1,4 @@
-"""The optimiser of the published model, and the groups of parameters it sees."""
+"""The optimizer of the published model, and its parameter groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-ELEMENTS_AT_ONCE = 2**16  # of a parameter on a CPU, with as many of its gradient and two moments
+CHUNK_SIZE = 2**16  # elements of a parameter that are updated at once on a CPU
 
 
 def param_groups(
@@ -25,11 +25,11 @@ def param_groups(
     Args:
         model: its parameters called ``backbone.*`` are the backbone's.
         lr: learning rate.
-        backbone_lr_factor: the backbone learns at ``lr`` times this.
+        backbone_lr_factor: multiplies ``lr`` for the backbone.
         no_decay: parameters whose name contains one of these strings have no weight decay.
 
     Raises:
-        TypeError: no_decay is one string, each letter of which would count.
+        TypeError: no_decay is a string, of which every letter would count.
     """
     if isinstance(no_decay, str):
         raise TypeError(f"no_decay must be a list of names, such as ['{no_decay}']")
@@ -49,14 +49,14 @@ class ClampedAdamW(Optimizer):
     """AdamW whose denominator is clamped at ``eps`` instead of increased by it.
 
     p <- p - lr weight_decay p - lr / (1 - b1^t) m / max(sqrt(v / (1 - b2^t)), eps): what the
-    published training script puts in AdamW's place. On a GPU all parameters of a group are
-    updated by a few multi-tensor operations, on a CPU block by block.
+    published training script uses in place of AdamW. On a GPU all parameters of a group are
+    updated by a few multi-tensor operations, on a CPU chunk by chunk.
 
     Args:
         params: parameters or groups of them.
         lr: learning rate.
         betas: decay rates b1 and b2 of the moments m and v.
-        eps: least denominator.
+        eps: minimum of the denominator.
         weight_decay: decoupled weight decay.
     """
 
@@ -109,7 +109,7 @@ class ClampedAdamW(Optimizer):
         states = [self.state[parameter] for parameter in parameters]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-        for parameter, gradient, mean, square in _blocks(parameters, gradients, means, squares):
+        for parameter, gradient, mean, square in _chunks(parameters, gradients, means, squares):
             torch._foreach_mul_(parameter, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_lerp_(mean, gradient, 1 - first)
             torch._foreach_mul_(square, second)
@@ -120,17 +120,17 @@ class ClampedAdamW(Optimizer):
             torch._foreach_addcdiv_(parameter, mean, scale, -group["lr"] / (1 - first**step))
 
 
-def _blocks(*columns: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
-    """Split parameters and what belongs to them, on a CPU: a core's cache holds a block.
+def _chunks(*columns: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """Split parameters, gradients and moments on a CPU into chunks that fit a core's cache.
 
-    Otherwise each of the eight operations would fetch all parameters from memory again.
+    Otherwise each of the eight operations would read all parameters from memory again.
     """
     if columns[0][0].device.type != "cpu":
         yield columns
         return
     for tensors in zip(*columns, strict=True):
         if all(tensor.is_contiguous() for tensor in tensors):
-            parts = (tensor.view(-1).split(ELEMENTS_AT_ONCE) for tensor in tensors)
-            yield from (tuple([part] for part in block) for block in zip(*parts, strict=True))
+            parts = (tensor.view(-1).split(CHUNK_SIZE) for tensor in tensors)
+            yield from (tuple([part] for part in chunk) for chunk in zip(*parts, strict=True))
         else:
             yield tuple([tensor] for tensor in tensors)

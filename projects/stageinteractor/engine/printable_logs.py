@@ -1,4 +1,4 @@
-"""Log messages as a terminal may show them: class and file names come from data."""
+"""Escape control characters in log messages: class and file names come from data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 class PrintableMessages(logging.Filter):
-    """Escapes what a terminal would obey, apart from the colours of other packages' messages."""
+    """Escapes control characters, except the colours of other packages' messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the message of a record; keep every record."""
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):  # arguments that do not fit: the handler reports it
+        except (TypeError, ValueError):  # wrong arguments: the handler reports them
             return True
         if record.name.partition(".")[0] == __name__.partition(".")[0]:
             record.msg = printable_lines(message)
@@ -33,6 +33,6 @@ PRINTABLE = PrintableMessages()  # a handler takes the same filter once
 
 
 def escape_log_messages(logger: logging.Logger) -> None:
-    """Let the handlers of a logger escape what a terminal would obey."""
+    """Make the handlers of a logger escape control characters in messages."""
     for handler in logger.handlers:
         handler.addFilter(PRINTABLE)

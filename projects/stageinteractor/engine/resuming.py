@@ -1,8 +1,8 @@
-"""Take up a checkpoint's state where the settings of now can go on with it; refuse it elsewhere.
+"""Load the state of a checkpoint for ``--resume``, or say which setting does not fit it.
 
-The optimiser's moments come from the checkpoint, its hyper-parameters (learning rate, weight decay,
-betas, eps) from the config. Settings that the state depends on, such as the optimiser itself, the
-parameters of its groups or the shapes of the model, must be the ones of the checkpoint.
+The optimizer's moments come from the checkpoint, its hyper-parameters (learning rate, weight decay,
+betas, eps) from the config. The optimizer class, its parameter groups and the shapes of the model
+must be those of the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from ..errors import DataError, one_line
 from .weights import UnusableTensorError, require_usable
 
 logger = logging.getLogger(__name__)
-TELLING = ("betas", "momentum", "alpha")  # what optimisers differ in
-OF_THE_SCHEDULE = ("lr", "initial_lr")
+CLASS_SPECIFIC = ("betas", "momentum", "alpha")  # options that tell optimizer classes apart
+SCHEDULED = ("lr", "initial_lr")
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 State = dict[str, Any]
 
 
 @contextmanager
-def explained(path: str | os.PathLike[str], key: str) -> Iterator[None]:
-    """Turn what goes wrong in taking up a part of a checkpoint into one line that says what to do.
+def resume_errors(path: str | os.PathLike[str], key: str) -> Iterator[None]:
+    """Turn errors of the block into a DataError of one line that says what to do.
 
     Args:
         path: of the checkpoint.
-        key: of the part in it.
+        key: of the entry that the block loads.
 
     Raises:
         DataError: the block raised an error.
     """
     advice = (
-        "; --resume needs the settings of the checkpoint. A new training from its weights: "
-        f"train.init_checkpoint={path}, without --resume"
+        "; --resume needs the settings of the checkpoint. To start a new training from its "
+        f"weights, set train.init_checkpoint={path}, without --resume"
     )
     try:
         yield
@@ -47,16 +47,16 @@ def explained(path: str | os.PathLike[str], key: str) -> Iterator[None]:
         raise
     except DataError as error:
         raise DataError(f"{path}: {one_line(error).removeprefix(f'{path}: ')}{advice}") from error
-    except Exception as error:  # torch and hooks raise many kinds about a state that is odd
+    except Exception as error:  # torch and hooks may raise any error for an invalid state
         reason = f"{type(error).__name__}: {one_line(error)}"
-        raise DataError(f"{path}: {key!r} cannot be taken up: {reason[:200]}{advice}") from error
+        raise DataError(f"{path}: {key!r} cannot be loaded: {reason[:200]}{advice}") from error
 
 
 def load_module(module: nn.Module, state: Any, path: str | os.PathLike[str]) -> None:
-    """Load the state of a module, which must be whole and fit.
+    """Load the state of a module, which must be complete and of the same shapes.
 
     Raises:
-        DataError: it does not; the message names the first tensor.
+        DataError: the state does not fit; the message names the first such tensor.
     """
     own = module.state_dict()
     if not isinstance(state, dict):
@@ -81,7 +81,7 @@ def _require_same(name: str, value: Any, own: Tensor, path: str | os.PathLike[st
 
 
 def describe_groups(optimizer: Optimizer, model: nn.Module) -> State:
-    """Return what a state of this optimiser belongs to: its class, the parameters of its groups."""
+    """Return the optimizer's class name and the parameter names of its groups."""
     names = {
         parameter: name.removeprefix("module.") for name, parameter in model.named_parameters()
     }
@@ -94,25 +94,25 @@ def describe_groups(optimizer: Optimizer, model: nn.Module) -> State:
 def restore_optimizer(
     optimizer: Optimizer, state: State, described: State | None, model: nn.Module
 ) -> None:
-    """Load an optimiser's moments, and keep the hyper-parameters that it has been built with.
+    """Load an optimizer's moments, but keep the hyper-parameters that it was built with.
 
     Args:
-        optimizer: as the config describes it.
+        optimizer: built from the config.
         state: of the checkpoint.
-        described: what `describe_groups` returned when it was saved; older checkpoints lack it.
-        model: whose parameters are optimised.
+        described: `describe_groups` of the saved optimizer; None in older checkpoints.
+        model: whose parameters are optimized.
 
     Raises:
-        DataError: the state belongs to another optimiser or to other groups of parameters.
+        DataError: the state belongs to another optimizer or to other parameter groups.
     """
-    own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    built = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     now = describe_groups(optimizer, model)
     if described is not None:
         _require_same_groups(described, now)
     _require_same_state(state, optimizer, now["parameters"])
     optimizer.load_state_dict(state)
-    for group, built in zip(optimizer.param_groups, own, strict=True):
-        _apply(group, built)
+    for group, settings in zip(optimizer.param_groups, built, strict=True):
+        _set_hyper_parameters(group, settings)
 
 
 def _require_same_groups(described: State, now: State) -> None:
@@ -120,13 +120,13 @@ def _require_same_groups(described: State, now: State) -> None:
         raise DataError(f"optimizer was {described['optimizer']}, is {now['optimizer']}")
     if described["parameters"] != now["parameters"]:
         raise DataError(
-            "optimizer.params: the groups of parameters are others "
-            f"(no_decay, or what is trained), such as {_first_moved(described, now)}"
+            "optimizer.params: the parameter groups differ (no_decay, or frozen parameters): "
+            f"{_first_moved(described, now)}"
         )
 
 
 def _first_moved(described: State, now: State) -> str:
-    """Name the first parameter that is in another group, or in one of the two only."""
+    """Return the first parameter that is in another group, or in only one of the two states."""
     before, after = (_group_of(x["parameters"]) for x in (described, now))
     moved = [name for name in after if before.get(name) != after[name]]
     moved += [name for name in before if name not in after]
@@ -138,17 +138,19 @@ def _group_of(groups: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def _require_same_state(state: State, optimizer: Optimizer, names: list[list[str]]) -> None:
-    """Compare what a state holds with the parameters, whether or not their names are known."""
+    """Compare group sizes, options and shapes of the moments with those of the optimizer."""
     saved, own = state["param_groups"], optimizer.param_groups
     sizes = [[len(group["params"]) for group in groups] for groups in (saved, own)]
     if sizes[0] != sizes[1]:
         raise DataError(f"optimizer.params: groups of {sizes[0]} parameters, now of {sizes[1]}")
     for before, now in zip(saved, own, strict=True):
         for key, value in now.items():
-            if key in OF_THE_SCHEDULE or key == "params":
+            if key in SCHEDULED or key == "params":
                 continue
-            if key in TELLING and key not in before:
-                raise DataError(f"it has no optimizer.{key}: that of another optimizer._target_")
+            if key in CLASS_SPECIFIC and key not in before:
+                raise DataError(
+                    f"the state lacks optimizer.{key}: it belongs to another optimizer._target_"
+                )
             if isinstance(value, bool) and before.get(key, value) != value:  # shapes the state
                 raise DataError(f"optimizer.{key} was {before[key]}, is {value}")
     parameters = [p for group in own for p in group["params"]]
@@ -164,23 +166,20 @@ def _require_same_state(state: State, optimizer: Optimizer, names: list[list[str
                 )
 
 
-def _apply(group: dict[str, Any], built: dict[str, Any]) -> None:
-    """Set a restored group's hyper-parameters to those of the config, and log what changes.
+def _set_hyper_parameters(group: dict[str, Any], built: dict[str, Any]) -> None:
+    """Set a restored group's hyper-parameters to those of the config, and log the changes.
 
-    ``initial_lr`` is what the schedule multiplies; it sets ``lr`` when training goes on.
+    ``initial_lr`` is what the schedule multiplies; the schedule then sets ``lr``.
     """
-    settings = {k: v for k, v in built.items() if k not in OF_THE_SCHEDULE}
-    if "initial_lr" in group:
-        settings["initial_lr"] = built["lr"]
-    else:  # no schedule has run
-        settings["lr"] = built["lr"]
+    settings = {k: v for k, v in built.items() if k not in SCHEDULED}
+    settings["initial_lr" if "initial_lr" in group else "lr"] = built["lr"]
     for key, value in settings.items():
         before = group.get(key)
-        if _plain(before) != _plain(value):
+        if _as_list(before) != _as_list(value):
             name = "lr" if key == "initial_lr" else key
             logger.warning("optimizer.%s: %s -> %s, from here on", name, before, value)
         group[key] = value
 
 
-def _plain(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | list) else value

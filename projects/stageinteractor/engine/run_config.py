@@ -1,4 +1,4 @@
-"""The ``config.yaml`` of a run: what a training has really begun or gone on with."""
+"""The ``config.yaml`` of a run: the settings that it was started or resumed with."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..config import load_config, save_config
 from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
-FILE = "config.yaml"  # only compared here, so it need not be trusted
-ONLY_AT_THE_START = ("train.init_checkpoint", "train.backbone_weights")
-PART_OF_THE_WEIGHTS = ("dataset.class_names",)
-LONGEST = 120  # characters of a value in a message
+FILE = "config.yaml"  # only compared here, not built, so it need not be trusted
+ONLY_AT_START = ("train.init_checkpoint", "train.backbone_weights")
+FIXED_BY_WEIGHTS = ("dataset.class_names",)
+MAX_LENGTH = 120  # characters of a value in a message
 Changes = dict[str, tuple[Any, Any]]  # key: (in the folder's config.yaml, now)
 
 
 def changes_since(cfg: DictConfig) -> Changes:
-    """Return the keys whose values are others in the folder's ``config.yaml``.
+    """Return the keys whose values differ from the folder's ``config.yaml``.
 
-    Interpolations are compared as they are written. Without a readable file there are none.
+    Interpolations are compared unresolved. Without a readable file there are no changes.
 
     Args:
         cfg: prepared; ``train.output_dir`` is the folder.
@@ -35,7 +35,7 @@ def changes_since(cfg: DictConfig) -> Changes:
     try:
         before = _leaves(load_config(path, trust=True))
     except ConfigError as error:
-        logger.warning("%s; it is not compared with the settings of now", error)
+        logger.warning("%s; it is not compared with the present settings", error)
         return {}
     now = _leaves(_as_saved(cfg))
     keys = list(dict.fromkeys([*before, *now]))
@@ -43,30 +43,30 @@ def changes_since(cfg: DictConfig) -> Changes:
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def refuse_what_no_resume_can_change(changes: Changes) -> None:
-    """Refuse settings that only a new training can take up.
+def refuse_fixed_settings(changes: Changes) -> None:
+    """Refuse changes of settings that only a new training can use.
 
     Raises:
-        ConfigError: there are some; the message names the first.
+        ConfigError: such a setting has changed; the message names the first.
     """
     for key, (before, now) in changes.items():
-        starts = key in ONLY_AT_THE_START and now
-        if starts or key.startswith(PART_OF_THE_WEIGHTS):
+        starts = key in ONLY_AT_START and now
+        if starts or key.startswith(FIXED_BY_WEIGHTS):
             raise ConfigError(
                 f"{key}: {_short(now)} instead of {_short(before)}, which --resume cannot change; "
-                "leave it as it was, or begin a new training in another train.output_dir, without "
-                "--resume; train.init_checkpoint=FILE lets that begin from weights of this one"
+                "leave it as it was, or start a new training in another train.output_dir, without "
+                "--resume; train.init_checkpoint=FILE starts it from weights of this one"
             )
 
 
 def _short(value: Any) -> str:
-    """Return a value's text; the classes of a large set would fill a screen."""
+    """Return the representation of a value, shortened: the classes of a set may be many."""
     text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
 
 
 def save_run_config(cfg: DictConfig) -> None:
-    """Write the folder's ``config.yaml``; one with other settings is kept beside it.
+    """Write the folder's ``config.yaml``; an earlier one with other settings is kept beside it.
 
     Every changed setting is logged.
 
@@ -80,21 +80,21 @@ def save_run_config(cfg: DictConfig) -> None:
             return
         kept = _free_name(path)
         path.replace(kept)
-        logger.warning("%s differs from the settings of now; it is kept as %s", path, kept.name)
+        logger.warning("%s differs from the present settings; it is kept as %s", path, kept.name)
         for key, (before, now) in changes.items():
             logger.warning("changed: %s: %r -> %r", key, before, now)
     save_config(cfg, path)
 
 
 def save_run_config_if_none(cfg: DictConfig) -> None:
-    """Write the folder's ``config.yaml`` for the tools that read it, if it has none."""
+    """Write the folder's ``config.yaml``, if it has none, for the tools that read it."""
     path = Path(cfg.train.output_dir) / FILE
     if not path.exists():
         save_config(cfg, path)
 
 
 def _as_saved(cfg: DictConfig) -> DictConfig:
-    """Return what `load_config` makes of the file that `save_config` writes."""
+    """Return the config as it is after saving and loading."""
     with tempfile.TemporaryDirectory() as folder:
         save_config(cfg, Path(folder) / FILE)
         return load_config(Path(folder) / FILE, trust=True)
@@ -124,7 +124,7 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _free_name(path: Path) -> Path:
-    """Return config.previous.yaml, or config.previous_2.yaml and so on: none is lost."""
+    """Return the first unused of config.previous.yaml, config.previous_2.yaml, ..."""
     number, name = 1, path.with_name(f"{path.stem}.previous{path.suffix}")
     while name.exists():
         number += 1

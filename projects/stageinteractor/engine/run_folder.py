@@ -1,9 +1,9 @@
-"""A run's folder: which checkpoint in it is meant, and whose folder a copied config belongs to."""
+"""The output folder of a run: find a checkpoint in it, and the folder of a copied run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import DataError
 
 BEST = "model_best"
-NOTE = "last_checkpoint"  # holds the name of the file that --resume begins from
-LONGEST_NAME = 255  # bytes of a file name
+FINAL = "model_final.pth"  # the only checkpoint that some copies hold
+LAST = "last_checkpoint"  # file with the name of the checkpoint that --resume starts from
+MAX_NAME = 255  # bytes of a file name
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
@@ -21,39 +22,29 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     Raises:
         DataError: it names no file of its own folder.
     """
-    note = Path(folder) / NOTE
-    if not note.is_file():
+    pointer = Path(folder) / LAST
+    if not pointer.is_file():
         return None
-    with note.open("rb") as stream:
-        name = stream.read(LONGEST_NAME + 2).decode("utf-8", "replace").strip()
+    with pointer.open("rb") as stream:
+        name = stream.read(MAX_NAME + 2).decode("utf-8", "replace").strip()
     is_name = name.isprintable() and name not in ("", ".", "..") and os.sep not in name
-    if is_name and len(os.fsencode(name)) <= LONGEST_NAME and (note.parent / name).is_file():
-        return note.parent / name
-    present = ", ".join(sorted(path.name for path in note.parent.glob("model_*.pth")))
+    if is_name and len(os.fsencode(name)) <= MAX_NAME and (pointer.parent / name).is_file():
+        return pointer.parent / name
+    present = ", ".join(sorted(path.name for path in pointer.parent.glob("model_*.pth")))
     raise DataError(
-        f"{note} names {name[:LONGEST_NAME]!r}, which is no checkpoint of its folder: write the "
+        f"{pointer} names {name[:MAX_NAME]!r}, which is not a checkpoint in its folder: write the "
         f"name of one into it ({present or 'there is none'}), or remove it"
     )
 
 
-def best_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """Return a folder's ``model_best.pth``, if it has one."""
-    path = Path(folder) / f"{BEST}.pth"
-    return path if path.is_file() else None
-
-
-def final_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """Return a folder's ``model_final.pth``, if it has one: all that some copies hold."""
-    path = Path(folder) / "model_final.pth"
-    return path if path.is_file() else None
-
-
-def _candidates(folder: Path, prefer_best: bool) -> Iterator[Path | None]:
-    order = (
-        (best_checkpoint, last_checkpoint) if prefer_best else (last_checkpoint, best_checkpoint)
-    )
-    for find in (*order, final_checkpoint):
-        yield find(folder)
+def _checkpoint_in(folder: Path, prefer_best: bool) -> Path | None:
+    best = folder / f"{BEST}.pth"
+    if prefer_best and best.is_file():
+        return best
+    for path in (last_checkpoint(folder), best, folder / FINAL):
+        if path is not None and path.is_file():
+            return path
+    return None
 
 
 def find_checkpoint(
@@ -65,12 +56,12 @@ def find_checkpoint(
 
     Args:
         cfg: of the run.
-        config_file: a run's ``config.yaml``: its folder is looked into before
-            ``train.output_dir``, which is as it was when training.
-        prefer_best: else the last one comes before the best one.
+        config_file: a run's ``config.yaml``, whose folder comes before ``train.output_dir``: that
+            is where the run was trained.
+        prefer_best: prefer the best checkpoint to the last one.
 
     Raises:
-        DataError: there is none, or ``last_checkpoint`` names no file of its folder.
+        DataError: there is no checkpoint, or ``last_checkpoint`` names no file of its folder.
     """
     folders = []
     if config_file is not None and Path(config_file).suffix != ".py":
@@ -80,9 +71,9 @@ def find_checkpoint(
         folders.append(Path(output_dir).expanduser())
     folders = list(dict.fromkeys(folders))
     for folder in folders:
-        for path in _candidates(folder, prefer_best):
-            if path is not None:
-                return str(path)
+        path = _checkpoint_in(folder, prefer_best)
+        if path is not None:
+            return str(path)
     initial = OmegaConf.select(cfg, "train.init_checkpoint", default=None)
     if initial:
         return str(initial)
@@ -95,19 +86,19 @@ def find_checkpoint(
 def use_folder_beside(
     cfg: DictConfig, config_file: str | os.PathLike[str], overrides: Sequence[str] = ()
 ) -> None:
-    """Let a run's copy be the run: set ``train.output_dir`` to the folder of its ``config.yaml``.
+    """Set ``train.output_dir`` to the config's folder, if that holds checkpoints: a copied run.
 
-    That is done if checkpoints lie beside the config, and unless an override names the folder.
+    An override of ``train.output_dir`` comes first.
 
     Args:
         cfg: read from ``config_file``; changed in place.
-        config_file: what the user named.
+        config_file: named by the user.
         overrides: key=value, applied already.
     """
     file = Path(config_file)
     if file.suffix == ".py" or any(o.startswith("train.output_dir=") for o in overrides):
         return
-    names = (NOTE, f"{BEST}.pth", "model_final.pth")
+    names = (LAST, f"{BEST}.pth", FINAL)
     has_some = any((file.parent / name).is_file() for name in names)
     if has_some and OmegaConf.select(cfg, "train", default=None) is not None:
         cfg.train.output_dir = str(file.parent)

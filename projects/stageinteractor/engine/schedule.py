@@ -45,7 +45,7 @@ def warmup_and_drops(
         milestones=list(drops),
         num_updates=epochs,
     )
-    length = min(warmup_iters / max_iter, 0.5)  # a try of a few iterations warms up for half of it
+    length = min(warmup_iters / max_iter, 0.5)  # of a short run: half of it
     return WarmupParamScheduler(steps, warmup_factor, length, "linear")
 
 

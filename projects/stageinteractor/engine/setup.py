@@ -1,4 +1,4 @@
-"""Make a config ready to run: data sets, length, device, seed, output folder."""
+"""Prepare a config for training or evaluation: data sets, length, device, seed, logging."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .config_checks import check_data_nodes, check_model_classes
 from .printable_logs import escape_log_messages
 
 logger = logging.getLogger(__name__)
-NEEDED = (
+REQUIRED_KEYS = (
     *(f"train.{key}" for key in ("output_dir", "device", "seed", "max_iter", "epochs")),
     *("train.fast_dev_run", "dataset.name", "dataset.train", "dataset.val"),
 )
@@ -30,21 +30,26 @@ FAST_IMAGES = 8
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Look at the settings before anything is built or written, and put paths and numbers right.
+    """Validate the settings before anything is built or written; expands paths in place.
 
     Raises:
-        ConfigError: a key is missing or has a value that it cannot have.
+        ConfigError: a key is missing or has an invalid value.
     """
-    require_keys(cfg, NEEDED)
+    require_keys(cfg, REQUIRED_KEYS)
     check_config(cfg)
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Fill in what a config leaves to be found out, and set up logging, seed and output folder.
+    """Resolve the values that depend on data set and machine; set up logging and seed.
 
-    Changes ``cfg`` in place: the classes of the data set, ``train.max_iter`` from ``train.epochs``,
-    and everything that ``train.fast_dev_run`` shortens. A prepared config can be prepared again
-    with the same result. Of a run's files, none is written but its log.
+    Changes ``cfg`` in place: the classes of the data set, ``train.device``, ``train.max_iter`` from
+    ``train.epochs``, and the settings that ``train.fast_dev_run`` shortens. Preparing it again
+    changes nothing. Of a run's files, only the log is written.
+
+    Raises:
+        ConfigError: a key is missing or has an invalid value.
+        DataError: the data set cannot be used.
+        OutputError: the log cannot be written.
     """
     check_settings(cfg)
     fast = cfg.train.fast_dev_run
@@ -70,57 +75,57 @@ def _set_up_logging(output_dir: str) -> None:
             escape_log_messages(logger)
 
 
-def find_device(wanted: str, key: str = "train.device") -> str:
+def find_device(name: str, key: str = "train.device") -> str:
     """Return the device for "auto", "cpu", "cuda" or "cuda:1".
 
     Args:
-        wanted: by the user.
-        key: what the user calls it.
+        name: as configured.
+        key: config key or option, for the message.
 
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: this machine has no such device.
     """
-    if wanted == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"{key} {wanted!r}: use auto, cpu, cuda or cuda:1") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"{key} {wanted!r}: use auto, cpu, cuda or cuda:1")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"{key} {name!r}: use auto, cpu, cuda or cuda:1")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
-            raise ConfigError(f"{key} {wanted!r}: torch finds no GPU; use {key}=cpu")
+            raise ConfigError(f"{key} {name!r}: torch finds no GPU; use {key}=cpu")
         if (device.index or 0) >= count:
-            raise ConfigError(f"{key} {wanted!r}: the last GPU is cuda:{count - 1}")
-    return wanted
+            raise ConfigError(f"{key} {name!r}: the last GPU is cuda:{count - 1}")
+    return name
 
 
 def _num_queries(cfg: DictConfig) -> int:
-    """Look up the number of queries where our model, detrex's and transformers' have it."""
+    """Return the number of queries of our model, detrex's or transformers'; 100 if unknown."""
     for key in ("model.queries", "model", "model.model.config"):
-        found = OmegaConf.select(cfg, f"{key}.num_queries", default=None)
-        if found is not None:
-            return int(found)
+        number = OmegaConf.select(cfg, f"{key}.num_queries", default=None)
+        if number is not None:
+            return int(number)
     return 100
 
 
 def iterations(cfg: DictConfig) -> int:
-    """Return the number of optimiser steps in ``train.epochs`` epochs."""
+    """Return the number of optimizer steps in ``train.epochs`` epochs."""
     images = training_images(cfg.dataset, cfg.dataloader.train.dataset.filter_empty)
     return math.ceil(cfg.train.epochs * len(images) / images_per_step(cfg))
 
 
 def images_per_step(cfg: DictConfig) -> int:
-    """Return how many images, over all processes, one optimiser step sees."""
+    """Return the number of images per optimizer step, over all processes."""
     return cfg.dataloader.train.total_batch_size * cfg.train.accumulate
 
 
 def keep_previous(output_dir: str | os.PathLike[str], names: tuple[str, ...]) -> None:
-    """Rename files of an earlier run in this folder, so that a fresh run does not mix with it."""
+    """Rename the files of an earlier run in this folder to NAME.previous.SUFFIX."""
     for name in names:
         path = Path(output_dir) / name
         if path.is_file():
             path.replace(path.with_name(f"{path.stem}.previous{path.suffix}"))
-            logger.info("%s: from an earlier run, kept with '.previous' in its name", path)
+            logger.info("%s: file of an earlier run, kept with '.previous' in its name", path)

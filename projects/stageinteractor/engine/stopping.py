@@ -1,7 +1,7 @@
-"""Stop a training in order when the system asks for it: SIGTERM, SIGHUP or Ctrl-C.
+"""Stop a training after the current iteration on SIGTERM, SIGHUP or Ctrl-C.
 
-Clusters send SIGTERM, a terminal that is closed SIGHUP. What is going on is finished first, but for
-a wait for data, which may never end: it is left after a few seconds.
+Clusters send SIGTERM, a terminal that closes SIGHUP. A wait for data, which may never end, is
+interrupted after a few seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -21,39 +21,37 @@ import torch.distributed as dist
 
 logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-SAME = 1.0  # seconds
-PATIENCE = 3.0  # seconds that a batch may take to come after a signal
+REPEATED = 1.0  # seconds within which a second signal counts as the first
+DATA_TIMEOUT = 3.0  # seconds that the next batch may take after a signal
 
 
 class Stopped(Exception):
-    """What was going on has been left because of a signal."""
+    """A signal has interrupted an evaluation or a wait for data."""
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that ask for a stop; nohup has SIGHUP ignored, which stays so."""
+    """Return the signals that stop a training; SIGHUP stays ignored where nohup ignores it."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
 
 
 class StopRequest:
-    """A signal that asked for a stop, agreed upon by all processes."""
+    """Whether a signal has asked for a stop, as agreed by all processes."""
 
     def __init__(self) -> None:
-        self.signal = 0  # the number of the first signal this process has got
+        self.signal = 0  # number of the first signal of this process
         self.since = 0.0
         self.is_listening = False
         self.is_waiting = False  # for data
-        self.group: Any = None  # of processes, for the exchange
+        self.group: Any = None  # gloo process group
         self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of signals within the block; a later one is handled as if this was not here.
+        """Record the first signal within the block; a later one has its usual effect.
 
-        One that comes within a second of the first is the same, by another way: a cluster sends it
-        to all processes, and the process that started this one passes it on.
-
-        Outside the main thread, where Python handles no signals, nothing is listened to.
+        A second one within a second is ignored: a cluster sends a signal to all processes, and the
+        launcher forwards it. Outside the main thread Python handles no signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -63,42 +61,42 @@ class StopRequest:
         process = os.getpid()
 
         def note(number: int, frame: FrameType | None) -> None:
-            if os.getpid() != process:  # one that reads images, and got it with all others
+            if os.getpid() != process:  # a data-loading process, forked from this one
                 return
             if self.signal:
-                if time.monotonic() > self.since + SAME:
-                    _put_back(before)
+                if time.monotonic() > self.since + REPEATED:
+                    _restore(before)
                     signal.raise_signal(number)
                 return
             self.signal, self.since = number, time.monotonic()
             if self.is_waiting:
-                signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+                signal.setitimer(signal.ITIMER_REAL, DATA_TIMEOUT)
             logger.warning(
-                "%s: will write a checkpoint after this iteration and stop; once more stops at "
-                "once, without",
+                "%s: will write a checkpoint after this iteration and stop; a second signal stops "
+                "at once, without a checkpoint",
                 signal.Signals(number).name,
             )
 
-        def leave_waiting(number: int, frame: FrameType | None) -> None:
+        def interrupt_wait(number: int, frame: FrameType | None) -> None:
             if self.is_waiting and os.getpid() == process:
                 raise Stopped
 
         for number in numbers:
             signal.signal(number, note)
-        signal.signal(signal.SIGALRM, leave_waiting)
+        signal.signal(signal.SIGALRM, interrupt_wait)
         self.is_listening = True
         try:
             yield
         finally:
             self.is_listening = False
-            _put_back(before)
+            _restore(before)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Wait for data within the block, but not for long once a signal has come.
+        """Wait for data within the block, at most `DATA_TIMEOUT` seconds after a signal.
 
         Raises:
-            Stopped: a signal has come, and the data has not.
+            Stopped: the data has not arrived in time.
         """
         if not self.is_listening:
             yield
@@ -106,56 +104,58 @@ class StopRequest:
         self.is_waiting = True
         try:
             if self.signal:
-                signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+                signal.setitimer(signal.ITIMER_REAL, DATA_TIMEOUT)
             yield
         finally:
             self.is_waiting = False
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def agreed(self) -> int:
-        """Return the number of the signal, 0 without one: the same in all processes.
+        """Return the number of the signal, or 0: the same in all processes.
 
-        To be called once an iteration. Several processes hear of a signal one iteration later,
-        because the exchange runs beside the work: on the host, so that no GPU is waited for.
+        Call it once per iteration. With several processes it returns the signal one iteration
+        later, as the all-reduce runs asynchronously on the CPU.
         """
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             return self.signal
-        found = 0
+        agreed = 0
         if self.pending is not None:
             numbers, work = self.pending
             work.wait()
-            found = int(numbers.item())
+            agreed = int(numbers.item())
         else:
             self.group = dist.new_group(backend="gloo")
         numbers = torch.tensor(self.signal)
         work = dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self.group, async_op=True)
         self.pending = numbers, work
-        return found
+        return agreed
 
-    def watch(self, batches: Any) -> Any:
-        """Return the same batches, with `Stopped` in place of the next one after a signal."""
-        return _Watched(batches, self)
+    def interruptible(self, batches: Iterable[Any], at_once: bool = False) -> Iterable[Any]:
+        """Return the same batches, but raise `Stopped` if one does not arrive after a signal.
 
-    def patient(self, batches: Any) -> Any:
-        """Return the same batches, with `Stopped` in place of one that does not come."""
-        return _Patient(batches, self)
+        Args:
+            batches: of a data loader.
+            at_once: raise it in place of the next batch, whether or not that arrives.
+        """
+        return _Interruptible(batches, self, at_once)
 
 
-def _put_back(handlers: dict[signal.Signals, Any]) -> None:
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-class _Patient:
-    def __init__(self, batches: Any, request: StopRequest) -> None:
+class _Interruptible:
+    def __init__(self, batches: Any, request: StopRequest, at_once: bool) -> None:
         self.batches = batches
         self.request = request
+        self.at_once = at_once
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        with self.request.waiting():  # starts the processes that read images
+        with self.request.waiting():  # starts the data-loading processes
             batches = iter(self.batches)
         while True:
             with self.request.waiting():
@@ -163,12 +163,6 @@ class _Patient:
                     batch = next(batches)
                 except StopIteration:
                     return
-            yield batch
-
-
-class _Watched(_Patient):
-    def __iter__(self) -> Iterator[Any]:
-        for batch in super().__iter__():
-            if self.request.signal:
+            if self.at_once and self.request.signal:
                 raise Stopped
             yield batch

@@ -1,4 +1,4 @@
-"""A whole training: begin or go on, hooks, stop."""
+"""Train what a config describes, from the beginning or from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .checkpointing import AtomicCheckpointer, PeriodicCheckpoint
 from .ema import ModelEMA
 from .evaluation import LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
-from .folder_lock import sole_training
+from .folder_lock import exclusive_training
 from .hooks import DrawDetections, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, plain_batch
-from .run_config import changes_since, refuse_what_no_resume_can_change, save_run_config
+from .run_config import changes_since, refuse_fixed_settings, save_run_config
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
@@ -34,7 +34,7 @@ from .weights import load_weights
 from .writers import build_writers
 
 logger = logging.getLogger(__name__)
-NEEDED = tuple(
+REQUIRED_KEYS = tuple(
     f"train.{key}"
     for key in (
         *("init_checkpoint", "backbone_weights", "amp", "accumulate", "clip_grad", "ema.enabled"),
@@ -42,11 +42,11 @@ NEEDED = tuple(
         *("writers", "best_metric", "scale_lr.enabled"),
     )
 )
-NEEDED_WITH = {
+REQUIRED_IF_SET = {
     "train.ema.enabled": "train.ema.decay",
     "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
 }
-OF_AN_EARLIER_RUN = ("metrics.json", "model_best.pth", "last_evaluation.json")
+EARLIER_RUN_FILES = ("metrics.json", "model_best.pth", "last_evaluation.json")
 
 
 def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = None) -> Metrics:
@@ -65,9 +65,11 @@ def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = N
         DataError: the training set has no image to train on.
     """
     check_settings(cfg)
-    require_keys(cfg, NEEDED)
-    require_keys(cfg, [key for switch, key in NEEDED_WITH.items() if OmegaConf.select(cfg, switch)])
-    with sole_training(cfg.train.output_dir):
+    require_keys(cfg, REQUIRED_KEYS)
+    require_keys(
+        cfg, [key for switch, key in REQUIRED_IF_SET.items() if OmegaConf.select(cfg, switch)]
+    )
+    with exclusive_training(cfg.train.output_dir):
         prepare(cfg)
         filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
         training_images(cfg.dataset, bool(filter_empty))
@@ -115,31 +117,31 @@ class Training:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The model that evaluations look at."""
+        """The model that is evaluated: the EMA, if there is one."""
         return self.ema.model if self.ema else self.model
 
     def run(self, resume: bool) -> Metrics:
         """Train from the beginning or from the last checkpoint, and return the last metrics."""
         cfg, max_iter = self.cfg, self.cfg.train.max_iter
         resume = resume and self._has_checkpoint()
-        start = self._go_on() if resume else self._begin()
+        start = self._resume() if resume else self._start()
         loader = copy.deepcopy(cfg.dataloader.train)
         loader.first_batch = start * cfg.train.accumulate
         batches = instantiate(loader, "dataloader.train")
-        self.trainer.data_loader = self.request.patient(batches)
+        self.trainer.data_loader = self.request.interruptible(batches)
         if comm.is_main_process() and not resume:
-            keep_previous(cfg.train.output_dir, OF_AN_EARLIER_RUN)
+            keep_previous(cfg.train.output_dir, EARLIER_RUN_FILES)
         same_weights = start if start == max_iter else start - 1
         last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
         self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
         if comm.is_main_process():
-            save_run_config(cfg)  # nothing has been refused
+            save_run_config(cfg)  # after all checks
         with self.request.listening():
             try:
                 self.trainer.train(start, max_iter, self.checkpoints if resume else None)
             except (Stopped, RuntimeError) as error:
-                is_left = isinstance(error, Stopped) or lost_connection(error)
-                if not self.request.signal or not is_left:
+                is_stop = isinstance(error, Stopped) or lost_connection(error)
+                if not self.request.signal or not is_stop:
                     raise
                 self.checkpoints.stop(self.request.signal, wait=False, finished=False)
         return last.results
@@ -149,12 +151,12 @@ class Training:
             return True
         folder = self.cfg.train.output_dir
         logger.warning(
-            "--resume: %s has no last_checkpoint; training begins at iteration 0", folder
+            "--resume: %s has no last_checkpoint; training starts at iteration 0", folder
         )
         return False
 
-    def _go_on(self) -> int:
-        refuse_what_no_resume_can_change(changes_since(self.cfg))
+    def _resume(self) -> int:
+        refuse_fixed_settings(changes_since(self.cfg))
         start, max_iter = self.checkpointer.resume(), self.cfg.train.max_iter
         if start > max_iter:
             raise ConfigError(
@@ -163,7 +165,7 @@ class Training:
             )
         return start
 
-    def _begin(self) -> int:
+    def _start(self) -> int:
         load_initial_weights(self.cfg, self.model)
         if self.ema is not None:
             self.ema.model.load_state_dict(self.model.state_dict())
@@ -172,7 +174,7 @@ class Training:
     def _hooks_after_checkpoint(
         self, last: LastEvaluation, start: int, resume: bool
     ) -> list[HookBase]:
-        """Return what a resumed training begins with, for the iteration of its checkpoint."""
+        """Return the hooks that a resumed training first runs for its checkpoint's iteration."""
         cfg, metric = self.cfg, self.cfg.train.best_metric
 
         def evaluate() -> Metrics:
@@ -182,7 +184,7 @@ class Training:
                 )
                 report_missing(metric, results)
                 return results
-            except (Stopped, RuntimeError):  # or another process has stopped before this one
+            except (Stopped, RuntimeError):  # RuntimeError: another process stopped first
                 if not self.request.signal:
                     raise
                 self.checkpoints.stop(self.request.signal, wait=False)
@@ -213,7 +215,12 @@ class Training:
 
 
 def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
-    """Load what a training begins with: ``train.init_checkpoint`` or a backbone's weights."""
+    """Load ``train.init_checkpoint`` or else ``train.backbone_weights`` into the model.
+
+    Raises:
+        ConfigError: there is no file of this name.
+        DataError: the file cannot be read or does not fit the model.
+    """
     if cfg.train.init_checkpoint:
         load_weights(model, cfg.train.init_checkpoint)
     elif cfg.train.backbone_weights:

@@ -1,4 +1,4 @@
-"""Read checkpoints without executing anything, and load weights that a model can use."""
+"""Read checkpoints without executing code, and load the weights that fit a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnusableTensorError(DataError):
-    """A tensor of a file that no model can work with, whatever its settings."""
+    """A tensor of a file is unusable for any model."""
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise DataError(f"{path}: the file is empty (0 bytes), not a checkpoint")
     try:
         content = _read(path)
-    except Exception as error:  # torch raises many kinds, all of them mean the same here
+    except Exception as error:  # torch may raise any error here
         raise DataError(
             f"{path}: not a checkpoint of tensors and plain values: {why_unreadable(error)}"
         ) from error
@@ -52,19 +52,19 @@ def _read(path: str | os.PathLike[str]) -> Any:
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> list[str]:
-    """Load model weights; what has another shape, such as the heads for other classes, is dropped.
+    """Load the weights of the model's names and shapes; others, such as heads, stay initialised.
 
     Args:
-        model: in place.
+        model: changed in place.
         path: a checkpoint ({"model": weights, ...}), or bare weights.
-        ema: take the averaged weights of the checkpoint, if it has them.
+        ema: load the averaged weights of the checkpoint, if it has any.
 
     Returns:
-        names of the model's tensors that were left as they were initialised.
+        names of the model's tensors that are not loaded.
 
     Raises:
-        DataError: the file cannot be read, nothing in it fits the model, or a tensor of it is
-            sparse, without data, NaN or infinite.
+        DataError: the file cannot be read, no tensor fits the model, or a tensor is sparse, without
+            data, NaN or infinite.
     """
     weights = _model_weights(read_checkpoint(path), path, ema)
     own = model.state_dict()
@@ -84,40 +84,40 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = Fal
 
 
 def load_all_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
-    """Load a checkpoint that leaves nothing of the model as it was initialised.
+    """Load a checkpoint that holds all weights of the model.
 
     Args:
-        model, path, ema: as of `load_weights`.
+        model: see `load_weights`, as ``path`` and ``ema``.
 
     Raises:
-        DataError: see `load_weights`; or the file does not hold all weights of the model.
+        DataError: see `load_weights`; or weights of the model are missing.
     """
     missing = load_weights(model, path, ema)
     if missing:
         raise DataError(
-            f"{path}: {len(missing)} of the model's tensors are not in it, or in another shape, "
+            f"{path}: {len(missing)} of the model's tensors are missing or have another shape, "
             f"such as {missing[0]}; give the config that it was trained with"
         )
 
 
 def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLike[str]) -> None:
-    """Refuse a tensor that cannot be copied into the model's, or that no model can work with.
+    """Refuse a tensor that is unusable for any model.
 
     Args:
         name: of the tensor.
         value: from a file.
-        own: the model's, as it is; where it is not finite itself, the file's need not be.
+        own: the model's tensor; where it is not finite, ``value`` need not be.
         path: of the file.
 
     Raises:
         UnusableTensorError: it is sparse, nested, quantised, complex or without data; it has NaN or
             infinite values.
     """
-    fault = storage_problem(value)
-    if fault is None and value.is_complex() and not own.is_complex():
-        fault = "is a complex tensor"
-    if fault:
-        raise UnusableTensorError(f"{path}: {name} {fault}; save it as an ordinary dense one")
+    problem = storage_problem(value)
+    if problem is None and value.is_complex() and not own.is_complex():
+        problem = "is a complex tensor"
+    if problem:
+        raise UnusableTensorError(f"{path}: {name} {problem}; save it as an ordinary dense one")
     if not own.is_floating_point() or value.to(own.dtype).isfinite().all():
         return
     if own.isfinite().all():
@@ -127,14 +127,14 @@ def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLik
 
 
 def _model_weights(content: dict[str, Any], path: str | os.PathLike[str], ema: bool) -> Any:
-    """Return {name: tensor} of the model, or of its average."""
+    """Return {name: tensor} of the model, or of its EMA."""
     key = "ema" if ema and "ema" in content else "model"
     weights = content.get(key, content)
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise DataError(f"{path}: {key!r} is not a dict of tensors by name")
     if key == "model":
         return weights
-    prefix = "module."  # of torch's AveragedModel, which also counts its updates
+    prefix = "module."  # of torch's AveragedModel, which also has a counter
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 

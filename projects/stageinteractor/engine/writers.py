@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import ClassNames
 from ..errors import ConfigError, MissingDependencyError
-from .metrics import SMOOTHED, forget_metrics_from
+from .metrics import SMOOTHED, drop_metrics_from
 
 KNOWN = ("tensorboard", "wandb")
 
@@ -48,7 +48,7 @@ def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
         writers.append(WandbWriter(cfg))
     if "tensorboard" in names:
         writers.append(TensorboardXWriter(str(folder), purge_step=first or None))
-    writers.append(_ForgetImages())
+    writers.append(_ClearImages())
     return writers
 
 
@@ -61,7 +61,7 @@ class MetricsFile(JSONWriter):
     """
 
     def __init__(self, path: Path, first: int = 0) -> None:
-        last = forget_metrics_from(path, first) if first else -1
+        last = drop_metrics_from(path, first) if first else -1
         super().__init__(str(path), SMOOTHED)
         self._last_write = last
 
@@ -117,7 +117,7 @@ class WandbWriter(EventWriter):
         self.run.finish()
 
 
-class _ForgetImages(EventWriter):
+class _ClearImages(EventWriter):
     """The last writer: clears the images, so that each is written once."""
 
     def write(self) -> None:
