@@ -31,7 +31,7 @@ def audit(requirements: Path) -> list[dict[str, Any]]:
     """Return pip-audit's entries: name, version and vulns of a package, or why it was skipped.
 
     Raises:
-        RuntimeError: there is no pip-audit, or it found no answer; the message is one line.
+        RuntimeError: pip-audit is missing or gave no result; the message is one line.
     """
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
     command += ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
@@ -42,10 +42,10 @@ def audit(requirements: Path) -> list[dict[str, Any]]:
     try:
         return json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError) as error:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        if "No module named pip_audit" in said[-1]:
+        lines = done.stderr.strip().splitlines() or ["it wrote nothing"]
+        if "No module named pip_audit" in lines[-1]:
             raise RuntimeError("pip-audit is not installed: pip install pip-audit") from error
-        raise RuntimeError(f"pip-audit gave no report: {said[-1].strip()}") from error
+        raise RuntimeError(f"pip-audit gave no report: {lines[-1].strip()}") from error
 
 
 def report(entries: Sequence[dict[str, Any]]) -> list[str]:

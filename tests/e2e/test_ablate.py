@@ -23,7 +23,7 @@ ROWS = [(name, row) for name, rows in TABLES.items() for row in rows]
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{t}-{r.name}" for t, r in ROWS])
-def test_every_row_builds_a_model_that_learns(e2e_config, table, row, tmp_path):
+def test_every_row_builds_a_trainable_model(e2e_config, table, row, tmp_path):
     cfg = load_config(e2e_config)
     cfg.dataset.num_classes = 10
     cfg.model.backbone.weights = None
@@ -61,7 +61,7 @@ def test_rows_do_not_change_each_other(e2e_config, tmp_path):
 
 
 @pytest.mark.parametrize("config", ["digits_in_photos", "digits_in_photos_asag"])
-def test_suppression_leaves_the_number_of_detections_as_it_is(e2e_config, config, tmp_path):
+def test_nms_rows_keep_max_detections(e2e_config, config, tmp_path):
     cfg = load_config(Path(e2e_config).with_name(f"{config}.py"))
     assert cfg.model.postprocessing.max_detections == 30
     apply_row(cfg, TABLES["nms"][1])
@@ -71,7 +71,7 @@ def test_suppression_leaves_the_number_of_detections_as_it_is(e2e_config, config
     assert found.max_detections == 30 and found.iou_threshold == 0.5
 
 
-def test_a_table_tells_the_spread_and_what_else_was_measured(load_tool, monkeypatch):
+def test_table_has_spread_and_further_measures(load_tool, monkeypatch):
     tool = load_tool("ablate")
     paper = (44.8, None, 48.4, None, None, None)
     rows = [tool.Row("a", {"key": 1}), tool.Row("b", paper=paper)]
@@ -115,7 +115,7 @@ def test_unstable_scores_are_measured_once_for_every_run(small_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_table_is_run_once_and_printed(shapes_set, small_run, tmp_path):
+def test_table_is_run_once_and_printed(shapes_set, small_run, tmp_path):
     tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"
     opts = [option for option in small_run if not option.startswith("train.output_dir")]
     command = [sys.executable, str(tool), "--table", "nms", "--output", str(tmp_path / "out")]
@@ -135,7 +135,7 @@ def test_a_table_is_run_once_and_printed(shapes_set, small_run, tmp_path):
 CONFIG = "projects/stageinteractor/configs/stageinteractor_r50_1x.py"
 
 
-def test_the_rows_of_stable_matching_build_up():
+def test_rows_of_stable_matching_build_up():
     found = {}
     for row in TABLES["stable-matching"]:
         cfg = load_config(CONFIG)

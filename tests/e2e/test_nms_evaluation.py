@@ -5,7 +5,7 @@ import json
 from stageinteractor.visualization.curves import read_metrics
 
 
-def test_both_results_reach_metrics_checkpoints_and_reports(
+def test_both_results_are_in_metrics_checkpoints_and_reports(
     call, load_tool, small_run, tmp_path, monkeypatch, capsys
 ):
     options = ["train.max_iter=2", "train.eval_period=1", "train.best_metric=bbox_nms/AP"]

@@ -1,4 +1,4 @@
-"""COCO's twelve numbers: equal for both backends, and right where they are known."""
+"""COCO's twelve numbers: equal for both backends, and worked out by hand."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ def test_backends_give_the_same_twelve_numbers(seed: int, faulty_boxes: bool):
 
 
 @pytest.mark.parametrize("backend", BOTH)
-def test_only_the_asked_images_count(backend: str):
+def test_only_the_given_images_count(backend: str):
     coco_set, _ = random_set(np.random.default_rng(0))
     results = [
         {"score": 0.9} | {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
@@ -84,20 +84,20 @@ def test_average_precision_worked_out_by_hand(backend: str):
 # The choice of a backend
 
 
-def test_auto_takes_the_fast_backend_where_it_is_installed():
+def test_auto_prefers_the_fast_backend():
     assert choose_backend("auto") == "faster-coco-eval"
     assert choose_backend("pycocotools") == "pycocotools"
     assert choose_backend("faster-coco-eval") == "faster-coco-eval"
 
 
-def test_auto_takes_pycocotools_where_the_fast_one_is_missing(monkeypatch: pytest.MonkeyPatch):
+def test_auto_falls_back_to_pycocotools(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     assert choose_backend("auto") == "pycocotools"
     with pytest.raises(ConfigError, match="not installed: pip install 'stageinteractor"):
         choose_backend("faster-coco-eval")
 
 
-def test_unknown_backend_is_refused_with_those_there_are():
+def test_unknown_backend_error_lists_backends():
     with pytest.raises(ConfigError, match="'fast': choose one of auto, pycocotools, faster-coco"):
         CocoEvaluator("not_even_registered", "-", backend="fast")
 
@@ -146,11 +146,11 @@ def register(content: Json, tmp_path: Path) -> Iterator[Callable[..., None]]:
 def measure(content: Json, tmp_path: Path) -> Callable[..., dict[str, float]]:
     """Evaluate detections (image id, class index, box xyxy, score) of evaluated_val."""
 
-    def run(found: list[tuple[int, int, list[float], float]], backend: str = "auto") -> Any:
+    def run(detections: list[tuple[int, int, list[float], float]], backend: str = "auto") -> Any:
         evaluator = CocoEvaluator("evaluated_val", str(tmp_path / "evaluation"), backend)
         evaluator.reset()
         for image in content["images"]:
-            mine = [detection for detection in found if detection[0] == image["id"]]
+            mine = [each for each in detections if each[0] == image["id"]]
             instances = Instances((image["height"], image["width"]))
             instances.pred_boxes = Boxes(torch.tensor([box for _, _, box, _ in mine]).view(-1, 4))
             instances.scores = torch.tensor([score for *_, score in mine])
@@ -164,13 +164,15 @@ def measure(content: Json, tmp_path: Path) -> Callable[..., dict[str, float]]:
 def perfect(content: Json) -> list[tuple[int, int, list[float], float]]:
     """Every annotation with an area, as a detection."""
     classes = {7: 0, 19: 1, 1000: 2}
-    found = []
+    detections = []
     for annotation in content["annotations"]:
         x, y, width, height = annotation["bbox"]
         if width > 0:
             box = [float(x), float(y), float(x + width), float(y + height)]
-            found.append((annotation["image_id"], classes[annotation["category_id"]], box, 0.9))
-    return found
+            detections.append(
+                (annotation["image_id"], classes[annotation["category_id"]], box, 0.9)
+            )
+    return detections
 
 
 @pytest.mark.parametrize("backend", BOTH)
@@ -185,7 +187,7 @@ def test_perfect_detections_give_ap_100(content: Json, register: Any, measure: A
     assert math.isnan(metrics["APl"])  # there are no large objects
 
 
-def test_results_file_has_the_category_ids_of_the_annotation_file(
+def test_results_file_has_the_category_ids_of_the_set(
     content: Json, register: Any, measure: Any, tmp_path: Path
 ):
     register()
@@ -219,16 +221,16 @@ def test_two_categories_of_one_name_have_a_row_each(content: Json, register: Any
 
 
 @pytest.mark.parametrize("backend", BOTH)
-def test_no_detections_at_all_are_0_where_there_is_truth(
+def test_no_detections_give_ap_0(
     content: Json, register: Any, measure: Any, tmp_path: Path, caplog: Any, backend: str
 ):
     content["annotations"] = [box for box in content["annotations"] if box["category_id"] != 19]
     register()
     metrics = measure([], backend)
     assert list(metrics) == [*TWELVE, "AP-person", "AP-car", "AP-dog"]
-    nothing_to_find = {name for name, value in metrics.items() if math.isnan(value)}
-    assert nothing_to_find == {"APl", "ARl", "AP-car"}
-    assert {value for name, value in metrics.items() if name not in nothing_to_find} == {0.0}
+    without_gt = {name for name, value in metrics.items() if math.isnan(value)}
+    assert without_gt == {"APl", "ARl", "AP-car"}
+    assert {value for name, value in metrics.items() if name not in without_gt} == {0.0}
     assert "no detections" in caplog.text and "no ground-truth" not in caplog.text
     path = tmp_path / "evaluation" / "coco_instances_results.json"
     assert json.loads(path.read_text()) == []
@@ -236,7 +238,7 @@ def test_no_detections_at_all_are_0_where_there_is_truth(
 
 @pytest.mark.parametrize("backend", BOTH)
 @pytest.mark.parametrize("truth", ["none", "crowds"])
-def test_no_ground_truth_is_nan_and_reported_as_such(
+def test_no_ground_truth_gives_nan_and_a_warning(
     content: Json, register: Any, measure: Any, caplog: Any, backend: str, truth: str
 ):
     detections = perfect(content)
@@ -260,25 +262,23 @@ def test_boxes_without_width_do_not_count(content: Json, register: Any, measure:
     assert measure(perfect(content))["AP"] == pytest.approx(100)
 
 
-def test_crowds_need_not_be_found(content: Json, register: Any, measure: Any):
-    found = perfect(content)[:-1]
+def test_crowds_need_no_detection(content: Json, register: Any, measure: Any):
+    detections = perfect(content)[:-1]
     register()
-    assert measure(found)["AP"] < 90
+    assert measure(detections)["AP"] < 90
     content["annotations"][-1]["iscrowd"] = 1
     register()
-    assert measure(found)["AP"] == pytest.approx(100)
+    assert measure(detections)["AP"] == pytest.approx(100)
 
 
-def test_images_left_out_by_max_images_do_not_count(content: Json, register: Any, measure: Any):
+def test_images_beyond_max_images_do_not_count(content: Json, register: Any, measure: Any):
     register(max_images=1)
-    found = [detection for detection in perfect(content) if detection[0] == 40]
-    assert measure(found)["AP"] == pytest.approx(100)
+    detections = [detection for detection in perfect(content) if detection[0] == 40]
+    assert measure(detections)["AP"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize("backend", BOTH)
-def test_annotation_id_0_is_an_object_like_any_other(
-    content: Json, register: Any, measure: Any, backend: str
-):
+def test_annotation_id_0_counts(content: Json, register: Any, measure: Any, backend: str):
     for annotation in content["annotations"]:
         annotation["id"] -= 1
     register()
@@ -292,14 +292,17 @@ def test_annotations_without_ids_can_be_evaluated(content: Json, register: Any, 
     assert measure(perfect(content))["AP"] == pytest.approx(100)
 
 
-def test_detections_are_copied_beside_the_work_of_the_device():
-    found = Instances((4, 6), pred_boxes=Boxes(torch.ones(2, 4)), scores=torch.ones(2), names="ab")
-    (same,) = to_host([{"instances": found, "other": 1}])
+def test_detections_are_copied_asynchronously():
+    original = Instances(
+        (4, 6), pred_boxes=Boxes(torch.ones(2, 4)), scores=torch.ones(2), names="ab"
+    )
+    (same,) = to_host([{"instances": original, "other": 1}])
     assert same["other"] == 1
     assert same["instances"].image_size == (4, 6)
     assert same["instances"].names == "ab"
     assert torch.equal(same["instances"].pred_boxes.tensor, torch.ones(2, 4))
-    found.pred_boxes, found.scores = Boxes(torch.ones(2, 4, device="meta")), found.scores.to("meta")
+    original.pred_boxes = Boxes(torch.ones(2, 4, device="meta"))
+    original.scores = original.scores.to("meta")
     with HostCopies() as copies:
-        to_host([{"instances": found}] * 3)
+        to_host([{"instances": original}] * 3)
     assert (copies.waiting, copies.beside) == (0, 6)

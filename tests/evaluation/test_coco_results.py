@@ -1,4 +1,4 @@
-"""Results files are read whole, or refused with the place of the fault."""
+"""Results files are read, or refused with the position of the fault."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def test_detections_are_returned_as_they_are(tmp_path: Path):
     assert read_results(write(tmp_path, []), SET) == []
 
 
-def test_missing_file_says_who_writes_it(tmp_path: Path):
+def test_missing_file_error_has_advice(tmp_path: Path):
     with pytest.raises(DataError, match=r"results\.json: no such file; .*--eval-only"):
         read_results(tmp_path / "results.json", SET)
 
@@ -60,6 +60,6 @@ def test_faulty_detection_is_named(tmp_path: Path, change: dict[str, Any], messa
 
 
 @pytest.mark.parametrize("entry", [3, {"image_id": 3, "category_id": 7, "score": 0.5}])
-def test_detection_that_lacks_something_is_named(tmp_path: Path, entry: Any):
+def test_incomplete_detection_is_named(tmp_path: Path, entry: Any):
     with pytest.raises(DataError, match="detection number 0 .* is not an object with image_id"):
         read_results(write(tmp_path, [entry]), SET)

@@ -12,7 +12,7 @@ BOXES = [[0, 0, 100, 100], [200, 0, 100, 100], [0, 200, 100, 100], [200, 200, 10
 
 
 def make_set(*classes: str, crowd: str | None = None) -> CocoSet:
-    """One image; the objects stand in BOXES, a crowd covers a place far from them."""
+    """One image; the objects are BOXES, a crowd region is far from them."""
     entries: list[tuple[str, list[int], int]] = [
         (name, box, 0) for name, box in zip(classes, BOXES, strict=False)
     ]
@@ -34,9 +34,9 @@ def detection(name: str, box: list[int], score: float) -> dict[str, Any]:
 def test_matrix_worked_out_by_hand():
     results = [
         detection("cat", BOXES[0], 0.9),
-        detection("cow", BOXES[1], 0.8),  # the dog, taken for a cow
+        detection("cow", BOXES[1], 0.8),  # the dog, detected as a cow
         detection("dog", [500, 0, 50, 50], 0.7),  # background
-        detection("dog", BOXES[2], 0.2),  # too low a score: the second dog is not found
+        detection("dog", BOXES[2], 0.2),  # score too low: the second dog is missed
         detection("cow", [200, 200, 100, 40], 0.6),  # IoU 0.4 with the cow
     ]
     matrix = confusion_matrix(make_set("cat", "dog", "dog", "cow"), results)
@@ -48,7 +48,7 @@ def test_matrix_worked_out_by_hand():
     ]
 
 
-def test_an_object_counts_under_the_class_given_to_it_with_the_highest_score():
+def test_object_counts_for_its_detection_of_highest_score():
     results = [detection("cat", BOXES[0], 0.6), detection("dog", BOXES[0], 0.8)]
     matrix = confusion_matrix(make_set("cat"), results)
     assert matrix[0].tolist() == [0, 1, 0, 0]
@@ -61,7 +61,7 @@ def test_rows_of_classes_add_up_to_their_objects():
     assert matrix.sum(axis=1).tolist() == [1, 2, 1, 4]
 
 
-def test_crowds_are_no_objects_and_excuse_their_class():
+def test_crowds_do_not_count_and_excuse_their_class():
     inside = [650, 650, 50, 50]
     results = [detection("cat", inside, 0.9), detection("dog", inside, 0.9)]
     matrix = confusion_matrix(make_set(crowd="cat"), results)

@@ -24,7 +24,7 @@ def annotated(*entries):
     )
 
 
-def found(image, category, box, score):
+def detection(image, category, box, score):
     return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
@@ -34,13 +34,13 @@ TRUTH = annotated((1, 7, [0, 0, 10, 10], 0), (1, 7, [0, 5, 10, 10], 0), (2, 19, 
 def test_detections_beyond_the_first_of_an_object_count():
     """Three of the first object, one of the second, none of the third: 2 of 3 objects."""
     results = [
-        found(1, 7, [0, 0, 10, 10], 0.9),
-        found(1, 7, [0, 1, 10, 10], 0.8),  # IoU 0.82 with the first object, 0.43 with the second
-        found(1, 7, [1, 0, 10, 10], 0.7),
-        found(1, 7, [0, 5, 10, 10], 0.6),
-        found(1, 19, [0, 0, 10, 10], 0.5),  # another class
-        found(1, 7, [4, 0, 10, 10], 0.4),  # IoU 0.43
-        found(2, 7, [0, 0, 10, 10], 0.3),  # another class
+        detection(1, 7, [0, 0, 10, 10], 0.9),
+        detection(1, 7, [0, 1, 10, 10], 0.8),  # IoU 0.82 with the first object, 0.43 with the next
+        detection(1, 7, [1, 0, 10, 10], 0.7),
+        detection(1, 7, [0, 5, 10, 10], 0.6),
+        detection(1, 19, [0, 0, 10, 10], 0.5),  # another class
+        detection(1, 7, [4, 0, 10, 10], 0.4),  # IoU 0.43
+        detection(2, 7, [0, 0, 10, 10], 0.3),  # another class
     ]
     assert duplicates_per_object(TRUTH, results) == pytest.approx(2 / 3)
     assert duplicates_per_object(TRUTH, results, iou=0.9) == 0
@@ -55,16 +55,16 @@ def test_no_detection_no_duplicate():
 
 def test_crowds_are_no_objects():
     crowd = annotated((1, 7, [0, 0, 10, 10], 1), (1, 19, [0, 0, 10, 10], 0))
-    twice = [found(1, 7, [0, 0, 10, 10], 0.9)] * 2
+    twice = [detection(1, 7, [0, 0, 10, 10], 0.9)] * 2
     assert duplicates_per_object(crowd, twice) == 0
     assert math.isnan(duplicates_per_object(annotated((1, 7, [0, 0, 10, 10], 1)), twice))
 
 
-def test_an_overlap_of_just_so_much_counts_and_by_default_that_is_0_7_of_the_best_100():
+def test_iou_limit_is_inclusive_and_defaults_are_0_7_and_100():
     one = annotated((1, 7, [0, 0, 10, 10], 0))
     # 5 of 10 wide: IoU 1/2; 7 of 10 wide: IoU 7/10
-    half, most = found(1, 7, [0, 0, 5, 10], 0.8), found(1, 7, [0, 0, 7, 10], 0.7)
-    best = found(1, 7, [0, 0, 10, 10], 0.9)
+    half, most = detection(1, 7, [0, 0, 5, 10], 0.8), detection(1, 7, [0, 0, 7, 10], 0.7)
+    best = detection(1, 7, [0, 0, 10, 10], 0.9)
     assert duplicates_per_object(one, [best, half], iou=0.5) == 1
     assert duplicates_per_object(one, [best, half], iou=0.51) == 0
     assert duplicates_per_object(one, [best, half]) == 0

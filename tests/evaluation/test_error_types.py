@@ -131,7 +131,7 @@ def test_object_with_only_a_both_detection_is_missed():
     assert types_of_one == ["Both", "Miss"]
 
 
-def test_crowds_are_not_missed_and_detections_in_them_no_errors():
+def test_crowds_cause_no_errors():
     crowd = make_set(crowds=((CAT, [0, 0, 300, 300]),))
     assert types(crowd) == []
     assert types(crowd, *[detection(CAT, [20, 20, 50, 50])] * 2) == []
@@ -139,7 +139,7 @@ def test_crowds_are_not_missed_and_detections_in_them_no_errors():
     assert types(crowd, detection(CAT, [280, 0, 50, 50])) == ["Bkg"]  # 0.4 of it inside
 
 
-def test_an_object_in_a_crowd_is_an_object():
+def test_object_inside_a_crowd_counts():
     crowd = make_set((CAT, SQUARE), crowds=((CAT, [0, 0, 300, 300]),))
     assert types(crowd, *[detection(CAT, SQUARE)] * 2) == ["correct"]
     assert types(crowd) == ["Miss"]

@@ -1,4 +1,4 @@
-"""The note of what was evaluated: read back, left out where it helps nobody, refused when odd."""
+"""The file of the evaluated set: round trip, missing, malformed."""
 
 import json
 from pathlib import Path
@@ -18,14 +18,14 @@ from stageinteractor.evaluation.evaluated_set import (
 GOOD = {"json": "a.json", "images": "a", "image_ids": [1, "b"]}
 
 
-def test_what_is_saved_is_read(tmp_path: Path):
+def test_round_trip(tmp_path: Path):
     (tmp_path / "a.json").touch()
     evaluated = EvaluatedSet(str(tmp_path / "a.json"), str(tmp_path), [2**63, "frame_0000"])
     save_evaluated_set(tmp_path, evaluated)
     assert read_evaluated_set(tmp_path) == evaluated
 
 
-def test_without_the_file_or_the_set_there_is_none(tmp_path: Path):
+def test_none_without_the_file_or_the_data_set(tmp_path: Path):
     assert read_evaluated_set(tmp_path) is None
     (tmp_path / "a.json").touch()
     for names in (("a.json", "gone"), ("gone.json", ""), ("a.json", None)):
@@ -35,7 +35,7 @@ def test_without_the_file_or_the_set_there_is_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [each for each in ODD_FILES if each not in ("folder", "fifo")])
-def test_an_odd_file_is_named(tmp_path: Path, kind: str):
+def test_malformed_file_is_named(tmp_path: Path, kind: str):
     make_odd(tmp_path / FILE, kind)
     if (tmp_path / FILE).is_file():
         with pytest.raises(DataError, match=FILE):
@@ -44,7 +44,7 @@ def test_an_odd_file_is_named(tmp_path: Path, kind: str):
 
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("value", [None, 1, {}, [[]], "\0"])
-def test_an_odd_value_is_named(tmp_path: Path, name: str, value: Any):
+def test_malformed_value_is_named(tmp_path: Path, name: str, value: Any):
     (tmp_path / FILE).write_text(json.dumps(GOOD | {name: value}))
     with pytest.raises(DataError, match=FILE):
         read_evaluated_set(tmp_path)

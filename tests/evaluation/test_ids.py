@@ -1,4 +1,4 @@
-"""Ids of images and categories are a user's own: small, huge, negative, text or mixed."""
+"""Ids of images and categories of any kind: small, huge, negative, text or mixed."""
 
 import json
 import math
@@ -43,8 +43,8 @@ TEXTS = {
 def with_ids(coco_set: CocoSet, results: list[Json], images: list[Any], categories: list[int]):
     """Return the same set and detections with other ids."""
     image = dict(zip([each["id"] for each in coco_set.images], images, strict=True))
-    known = [each["id"] for each in coco_set.categories]
-    category = dict(zip(known, categories, strict=True))
+    old = [each["id"] for each in coco_set.categories]
+    category = dict(zip(old, categories, strict=True))
 
     def moved(entries: list[Json]) -> list[Json]:
         return [
@@ -92,8 +92,8 @@ def test_category_ids_do_not_change_the_twelve_numbers(small: Any, ids: str, bac
 
 
 @pytest.mark.parametrize("backend", BOTH)
-def test_one_perfect_detection_an_image_gives_100_beyond_2_53(backend: str):
-    """With two images only, ids that fall together gave AR1 25 without an error."""
+def test_perfect_detections_give_100_with_ids_beyond_2_53(backend: str):
+    """With two images only, colliding ids gave AR1 25 without an error."""
     box = [0, 0, 50, 50]
     ids = [2**53, 2**53 + 1]
     entries = [{"image_id": i, "category_id": 1, "bbox": box} for i in ids]
@@ -109,7 +109,7 @@ def test_one_perfect_detection_an_image_gives_100_beyond_2_53(backend: str):
 
 
 @pytest.mark.parametrize("backend", BOTH)
-def test_of_equal_scores_the_image_of_the_lower_id_comes_first(backend: str):
+def test_equal_scores_are_ordered_by_image_id(backend: str):
     """COCO's order, whatever the order of the file: right then wrong is AP 1, the reverse 1/2."""
     box, other = [0, 0, 50, 50], [60, 60, 30, 30]
     entry = {"category_id": 1, "bbox": box, "area": 2500, "iscrowd": 0}
@@ -122,7 +122,7 @@ def test_of_equal_scores_the_image_of_the_lower_id_comes_first(backend: str):
     assert evaluate_boxes(coco_api(coco_set), results, [9, 8], backend).stats[0] == pytest.approx(1)
 
 
-def test_a_detection_of_an_unknown_image_is_refused():
+def test_detection_of_an_unknown_image_is_refused():
     coco_set, results = random_set(np.random.default_rng(0))
     with pytest.raises(DataError, match="image_id '7'"):
         evaluate_boxes(coco_api(coco_set), [results[0] | {"image_id": "7"}], [1], "pycocotools")
@@ -135,11 +135,11 @@ CLASS_IDS = [[7, 19, 1000], [2**53, 2**53 + 1, 2**64], [-1, 2**63, 2**63 + 1]]
 def test_counts_of_errors_do_not_depend_on_ids(small: Any, categories: list[int]):
     coco_set, results, _ = small
     other, moved = with_ids(coco_set, results, TEXTS["mixed"], categories)
-    sorts = [
+    counts = [
         [count_types(each) for each in classify_detections(*pair, 0.0).values()]
         for pair in ((coco_set, results), (other, moved))
     ]
-    assert sorts[0] == sorts[1]
+    assert counts[0] == counts[1]
     np.testing.assert_array_equal(
         confusion_matrix(coco_set, results), confusion_matrix(other, moved)
     )
@@ -158,9 +158,9 @@ def test_nms_does_not_depend_on_ids(small: Any, categories: list[int]):
     coco_set, results, _ = small
     _, moved = with_ids(coco_set, results, TEXTS["mixed"], categories)
     expected = apply_nms([each | {"position": i} for i, each in enumerate(results)], 0.3)
-    left = apply_nms([each | {"position": i} for i, each in enumerate(moved)], 0.3)
-    assert len(results) > len(left)
-    assert [each["position"] for each in left] == [each["position"] for each in expected]
+    kept = apply_nms([each | {"position": i} for i, each in enumerate(moved)], 0.3)
+    assert len(results) > len(kept)
+    assert [each["position"] for each in kept] == [each["position"] for each in expected]
 
 
 # The evaluator: files keep the ids

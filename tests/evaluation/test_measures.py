@@ -1,4 +1,4 @@
-"""What a table reads from the folder of a run."""
+"""Measures read from the folder of a run."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_a_plain_run_has_coco_s_numbers_and_their_gap(tmp_path: Path):
+def test_plain_run_has_coco_numbers_and_their_difference(tmp_path: Path):
     write(tmp_path / "evaluation/metrics.json", {"AP": 30.0, "AP50": 50.0, "AP75": 35.0})
     assert read_measures(tmp_path) == {"AP": 30, "AP50": 50, "AP75": 35, "AP50-AP75": 15}
 
 
-def test_everything_else_that_was_measured_is_there_too(tmp_path: Path):
+def test_further_measures_are_read(tmp_path: Path):
     write(tmp_path / "evaluation/metrics.json", {"AP": 30.0, "AP50": 50.0, "AP75": 35.0})
     write(tmp_path / "evaluation/metrics_nms.json", {"AP": 31.0})
     box = [0, 0, 10, 10]
@@ -35,22 +35,22 @@ def test_everything_else_that_was_measured_is_there_too(tmp_path: Path):
     write(tmp_path / "evaluation/coco_instances_results.json", results)
     stability = {"mean_unstable_score": 12.5, "labels_added_per_image": [0.5, 1.0, 0.0]}
     write(tmp_path / "unstable_score/unstable_score.json", {"run": stability})
-    found = read_measures(tmp_path)
-    assert found["AP after NMS"] == 31
-    assert found["duplicates"] == 2
-    assert (found["unstable %"], found["labels added"]) == (12.5, 1.5)
+    measures = read_measures(tmp_path)
+    assert measures["AP after NMS"] == 31
+    assert measures["duplicates"] == 2
+    assert (measures["unstable %"], measures["labels added"]) == (12.5, 1.5)
 
 
-def test_files_that_are_of_something_else_are_refused(tmp_path: Path):
+def test_files_of_other_content_are_refused(tmp_path: Path):
     write(tmp_path / "evaluation/metrics.json", {"AP": 30.0})
     with pytest.raises(DataError, match=r"metrics\.json has no AP50, AP75"):
         read_measures(tmp_path)
     write(tmp_path / "evaluation/metrics.json", {"AP": 30.0, "AP50": 50.0, "AP75": 35.0})
     write(tmp_path / "unstable_score/unstable_score.json", {"one": {}, "other": {}})
-    with pytest.raises(DataError, match="of 2 runs, not of this one alone"):
+    with pytest.raises(DataError, match="has 2 runs"):
         read_measures(tmp_path)
 
 
-def test_a_run_without_evaluation_is_refused(tmp_path: Path):
+def test_run_without_evaluation_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"metrics\.json: no such file; evaluate the run"):
         read_measures(tmp_path)

@@ -1,4 +1,4 @@
-"""Non-maximum suppression of COCO results, and the evaluation with and without it in one pass."""
+"""NMS of COCO results, and the evaluation with and without NMS in one pass."""
 
 import copy
 import json
@@ -29,52 +29,52 @@ def result(image, category, box, score):
     return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
-# Suppression
+# NMS of results
 
 
-def test_the_weaker_of_two_boxes_of_a_class_goes():
+def test_lower_score_of_two_boxes_of_a_class_is_dropped():
     """Ten by ten, shifted by one: 90 of 110 shared, IoU 0.818; by two: 80 of 120, 0.667."""
-    found = [
+    detections = [
         result(1, 7, [0, 0, 10, 10], 0.5),
         result(1, 7, [1, 0, 10, 10], 0.9),
         result(1, 7, [3, 0, 10, 10], 0.8),
         result(1, 19, [1, 0, 10, 10], 0.4),  # another class
         result(2, 7, [0, 0, 10, 10], 0.1),  # another image
     ]
-    assert apply_nms(found, 0.8) == found[1:]
-    assert apply_nms(found, 0.6) == [found[1], found[3], found[4]]
-    assert apply_nms(found, 0.82) == found
+    assert apply_nms(detections, 0.8) == detections[1:]
+    assert apply_nms(detections, 0.6) == [detections[1], detections[3], detections[4]]
+    assert apply_nms(detections, 0.82) == detections
     assert apply_nms([], 0.8) == []
 
 
-def test_what_is_suppressed_suppresses_nothing():
+def test_dropped_boxes_drop_no_others():
     chain = [result(1, 7, [x, 0, 10, 10], 0.9 - x / 10) for x in (0, 1, 2)]
     assert apply_nms(chain, 0.8) == [chain[0], chain[2]]
 
 
-def test_the_order_is_kept_and_the_results_are_copies():
-    found = [result(2, 7, [0, 0, 9, 9], 0.1), result(1, 7, [0, 0, 9, 9], 0.9)]
-    left = apply_nms(found, 0.5)
-    assert left == found
-    left[0]["score"] = 1
-    assert found[0]["score"] == 0.1
+def test_order_is_kept_and_results_are_copies():
+    detections = [result(2, 7, [0, 0, 9, 9], 0.1), result(1, 7, [0, 0, 9, 9], 0.9)]
+    kept = apply_nms(detections, 0.5)
+    assert kept == detections
+    kept[0]["score"] = 1
+    assert detections[0]["score"] == 0.1
 
 
-def test_large_coordinates_and_many_boxes_of_other_classes_change_nothing():
+def test_nms_of_many_boxes_equals_nms_class_by_class():
     torch.manual_seed(0)
     places = (torch.rand(1500, 2) * 4000).tolist()
-    found = [result(1, i % 3, [*place, 20.0, 20.0], 0.5) for i, place in enumerate(places)]
+    detections = [result(1, i % 3, [*place, 20.0, 20.0], 0.5) for i, place in enumerate(places)]
     for category in range(3):
-        mine = [each for each in found if each["category_id"] == category]
+        mine = [each for each in detections if each["category_id"] == category]
         assert apply_nms(mine, 0.3) == [
-            each for each in apply_nms(found, 0.3) if each["category_id"] == category
+            each for each in apply_nms(detections, 0.3) if each["category_id"] == category
         ]
 
 
-def test_classes_do_not_meet_at_negative_coordinates():
-    # below 0 a shift by class, as torchvision makes it, would lay the first box on the second
-    found = [result(1, 1, [-11, -11, 10, 10], 0.5), result(1, 0, [90, 90, 10, 10], 0.9)]
-    assert apply_nms(found, 0.5) == found
+def test_nms_by_class_with_negative_coordinates():
+    # torchvision shifts boxes by class: below 0 the first would lie on the second
+    detections = [result(1, 1, [-11, -11, 10, 10], 0.5), result(1, 0, [90, 90, 10, 10], 0.9)]
+    assert apply_nms(detections, 0.5) == detections
 
 
 # The evaluator
@@ -106,7 +106,7 @@ def registered(tmp_path: Path) -> Iterator[None]:
 
 # image, class, box xyxy, score; a copy of the first person that is one pixel off comes before the
 # second person, and the car is right
-FOUND = [
+DETECTIONS = [
     (1, 0, [0, 0, 50, 50], 0.9),
     (1, 0, [0, 0, 50, 51], 0.8),
     (1, 0, [200, 200, 300, 300], 0.7),
@@ -115,11 +115,11 @@ FOUND = [
 ]
 
 
-def evaluate(folder: Path, found: list[Any], **options: Any) -> dict[str, dict[str, float]]:
+def evaluate(folder: Path, detections: list[Any], **options: Any) -> dict[str, dict[str, float]]:
     evaluator = CocoEvaluator("nms_val", str(folder), **options)
     evaluator.reset()
     for image in (1, 2):
-        mine = [each for each in found if each[0] == image]
+        mine = [each for each in detections if each[0] == image]
         instances = Instances((400, 400))
         instances.pred_boxes = Boxes(torch.tensor([each[2] for each in mine]).float().view(-1, 4))
         instances.scores = torch.tensor([each[3] for each in mine])
@@ -129,27 +129,27 @@ def evaluate(folder: Path, found: list[Any], **options: Any) -> dict[str, dict[s
 
 
 @pytest.mark.usefixtures("registered")
-def test_ap_with_and_without_worked_out_by_hand(tmp_path: Path):
+def test_ap_with_and_without_nms_worked_out_by_hand(tmp_path: Path):
     """Person: right, copy, right: recall 0.5 at precision 1 (51 thresholds), then 2/3 (50 of 101).
 
-    Without the copy both are found at precision 1. Car: its only object has the higher score.
+    Without the copy both are detected at precision 1. Car: its only object has the higher score.
     """
-    found = evaluate(tmp_path / "out", FOUND, nms_threshold=0.8)
-    assert list(found) == ["bbox", "bbox_nms"]
-    assert list(found["bbox"]) == list(found["bbox_nms"]) == [*TWELVE, "AP-person", "AP-car"]
-    assert found["bbox"]["AP-person"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
-    assert found["bbox_nms"]["AP-person"] == pytest.approx(100)
-    assert found["bbox"]["AP-car"] == found["bbox_nms"]["AP-car"] == pytest.approx(100)
-    assert found["bbox_nms"]["AP"] == pytest.approx(100)
+    results = evaluate(tmp_path / "out", DETECTIONS, nms_threshold=0.8)
+    assert list(results) == ["bbox", "bbox_nms"]
+    assert list(results["bbox"]) == list(results["bbox_nms"]) == [*TWELVE, "AP-person", "AP-car"]
+    assert results["bbox"]["AP-person"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
+    assert results["bbox_nms"]["AP-person"] == pytest.approx(100)
+    assert results["bbox"]["AP-car"] == results["bbox_nms"]["AP-car"] == pytest.approx(100)
+    assert results["bbox_nms"]["AP"] == pytest.approx(100)
 
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("backend", ["pycocotools", "faster-coco-eval"])
-def test_the_second_result_is_that_of_predictions_suppressed_before(tmp_path: Path, backend: str):
-    both = evaluate(tmp_path / "both", FOUND, backend=backend, nms_threshold=0.8)
-    before = [each for index, each in enumerate(FOUND) if index != 1]
+def test_bbox_nms_equals_an_evaluation_of_kept_detections(tmp_path: Path, backend: str):
+    both = evaluate(tmp_path / "both", DETECTIONS, backend=backend, nms_threshold=0.8)
+    before = [each for index, each in enumerate(DETECTIONS) if index != 1]
     alone = evaluate(tmp_path / "alone", before, backend=backend)
-    plain = evaluate(tmp_path / "plain", FOUND, backend=backend)
+    plain = evaluate(tmp_path / "plain", DETECTIONS, backend=backend)
     assert list(alone) == list(plain) == ["bbox"]
     for name, value in alone["bbox"].items():
         assert both["bbox_nms"][name] == pytest.approx(value, nan_ok=True, abs=0)
@@ -160,23 +160,23 @@ def test_the_second_result_is_that_of_predictions_suppressed_before(tmp_path: Pa
         (tmp_path / "both/coco_instances_results_nms.json", tmp_path / "alone"),
     }
     for file, folder in files:
-        wanted = json.loads((folder / "coco_instances_results.json").read_text())
-        assert json.loads(file.read_text()) == wanted
+        expected = json.loads((folder / "coco_instances_results.json").read_text())
+        assert json.loads(file.read_text()) == expected
     for suffix, key in (("", "bbox"), ("_nms", "bbox_nms")):
         written = json.loads((tmp_path / f"both/metrics{suffix}.json").read_text())
         assert written == pytest.approx(both[key], nan_ok=True)
 
 
 @pytest.mark.usefixtures("registered")
-def test_an_evaluation_without_it_leaves_no_file_of_an_earlier_one(tmp_path: Path):
-    evaluate(tmp_path / "out", FOUND, nms_threshold=0.8)
+def test_evaluation_without_nms_removes_earlier_nms_files(tmp_path: Path):
+    evaluate(tmp_path / "out", DETECTIONS, nms_threshold=0.8)
     assert len(list((tmp_path / "out").glob("*_nms.json"))) == 2
-    evaluate(tmp_path / "out", FOUND)
+    evaluate(tmp_path / "out", DETECTIONS)
     assert list((tmp_path / "out").glob("*_nms.json")) == []
 
 
 @pytest.mark.usefixtures("registered")
-def test_no_detections_are_0_in_both(tmp_path: Path):
+def test_no_detections_give_0_with_and_without_nms(tmp_path: Path):
     for numbers in evaluate(tmp_path / "out", [], nms_threshold=0.8).values():
         assert list(numbers) == [*TWELVE, "AP-person", "AP-car"]
         assert {name for name, value in numbers.items() if math.isnan(value)} == {"APs", "ARs"}
@@ -184,11 +184,11 @@ def test_no_detections_are_0_in_both(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("registered")
-def test_processes_gather_once_and_the_first_one_alone_evaluates(
+def test_processes_gather_once_and_rank_0_evaluates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Of two processes, this one has the detections of image 1 and is given the other's."""
-    alone = evaluate(tmp_path / "alone", FOUND, nms_threshold=0.8)
+    alone = evaluate(tmp_path / "alone", DETECTIONS, nms_threshold=0.8)
     evaluator = CocoEvaluator("nms_val", str(tmp_path / "both"), nms_threshold=0.8)
     evaluator._distributed = True
     gathered = []
@@ -197,7 +197,7 @@ def test_processes_gather_once_and_the_first_one_alone_evaluates(
         gathered.append(copy.deepcopy(mine))
         return [mine, [{"image_id": 2, "instances": other}]]
 
-    first = [each for each in FOUND if each[0] == 1]
+    first = [each for each in DETECTIONS if each[0] == 1]
     other = [{"image_id": 2, "category_id": 1, "bbox": [0, 200, 60, 60], "score": 0.1}]
     evaluator.reset()
     instances = Instances((400, 400))
@@ -207,24 +207,24 @@ def test_processes_gather_once_and_the_first_one_alone_evaluates(
     evaluator.process([{"image_id": 1}], [{"instances": instances}])
     monkeypatch.setattr(comm, "gather", gather)
     monkeypatch.setattr(comm, "synchronize", lambda: None)
-    found = evaluator.evaluate()
+    results = evaluator.evaluate()
     assert len(gathered) == 1
     for key, numbers in alone.items():
-        assert found[key] == pytest.approx(numbers, nan_ok=True)
+        assert results[key] == pytest.approx(numbers, nan_ok=True)
     monkeypatch.setattr(comm, "is_main_process", lambda: False)
     assert evaluator.evaluate() == {}
 
 
 @pytest.mark.usefixtures("registered")
-def test_detectron2_prints_both(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    found = evaluate(tmp_path / "out", FOUND, nms_threshold=0.8)
+def test_detectron2_prints_both_results(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    results = evaluate(tmp_path / "out", DETECTIONS, nms_threshold=0.8)
     with caplog.at_level("INFO"):
-        print_csv_format(found)
+        print_csv_format(results)
     assert "Task: bbox" in caplog.text and "Task: bbox_nms" in caplog.text
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, 80])
-def test_a_threshold_that_is_no_iou_is_refused(threshold: float):
+def test_threshold_outside_0_to_1_is_refused(threshold: float):
     with pytest.raises(ConfigError, match=r"dataloader\.evaluator\.nms_threshold is .* between 0"):
         CocoEvaluator("not_even_registered", "-", nms_threshold=threshold)
 

@@ -1,4 +1,4 @@
-"""tools/audit.py: what pip-audit says, in a few lines, and never a failure."""
+"""tools/audit.py: the result of pip-audit in a few lines; the exit code is always 0."""
 
 import json
 import subprocess
@@ -43,12 +43,12 @@ def test_vulnerabilities_and_skipped_packages_are_listed(report):
     ]
 
 
-def test_nothing_found_is_one_line(report):
+def test_no_vulnerabilities_is_one_line(report):
     content = json.dumps({"dependencies": ENTRIES[:1]})
     assert report(content) == ["audit: 0 known vulnerabilities in 1 packages"]
 
 
-def test_a_service_that_knows_no_package_is_no_clean_report(report):
+def test_service_without_answers_is_no_clean_report(report):
     content = json.dumps({"dependencies": ENTRIES[2:]})
     first, second = report(content)
     assert "nothing was looked up" in first and "skipped all 1 packages" in first
@@ -60,16 +60,16 @@ def test_a_service_that_knows_no_package_is_no_clean_report(report):
     [
         ("Traceback\nConnectionError: no route to host\n", "ConnectionError: no route to host"),
         ("/bin/python: No module named pip_audit\n", "pip install pip-audit"),
-        ("", "it said nothing"),
+        ("", "it wrote nothing"),
     ],
 )
-def test_a_report_that_cannot_be_made_says_so(report, stderr, reason):
+def test_failed_audit_is_no_clean_report(report, stderr, reason):
     first, second = report("", stderr, returncode=1)
     assert "nothing was looked up" in first and first.endswith(reason)
     assert "PyPI" in second
 
 
-def test_a_service_that_does_not_answer(load_tool, monkeypatch, capsys):
+def test_service_timeout(load_tool, monkeypatch, capsys):
     def hang(*_, **options):
         raise subprocess.TimeoutExpired("pip_audit", options["timeout"])
 

@@ -63,7 +63,7 @@ def run(tool, checkout: Path, wheel: Path) -> int:
     return tool.main([str(checkout), "--wheel", str(wheel)])
 
 
-def test_known_difference_in_a_work_tree_and_a_bare_repository(tool, checkout, tmp_path, capsys):
+def test_known_difference_in_work_tree_and_bare_repository(tool, checkout, tmp_path, capsys):
     wheel = make_wheel(tmp_path, {})
     (checkout / "detectron2" / "same.py").write_text("the work tree does not matter\n")
     bare = tmp_path / "bare.git"
@@ -90,7 +90,7 @@ def test_any_other_difference_is_reported(tool, checkout, tmp_path, capsys, name
     assert f"{name}: NOT" in out and "1 unexpectedly" in out
 
 
-def test_a_folder_without_the_commit_is_one_clear_line(tool, checkout, tmp_path, capsys):
+def test_missing_commit_is_an_error_of_one_line(tool, checkout, tmp_path, capsys):
     wheel = make_wheel(tmp_path, {})
     assert run(tool, tmp_path / "nowhere", wheel) == 2
     err = capsys.readouterr().err

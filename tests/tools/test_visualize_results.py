@@ -208,7 +208,7 @@ def test_image_ids_may_be_texts_and_huge(call: Call, files: dict[str, Path], ids
     assert code == 0 and output == expected
 
 
-def test_a_run_alone_gives_everything(call: Call, run_folder: Path):
+def test_one_run_gives_every_figure(call: Call, run_folder: Path):
     code, output, _ = call(run_folder)
     assert code == 0
     assert {name: int(number) for name, number in rows(output).items()} == COUNTS
@@ -235,7 +235,7 @@ def test_several_runs_give_one_figure(call: Call, run_folder: Path, tmp_path: Pa
     assert not (run_folder / "results").exists()
 
 
-def test_a_run_that_was_only_evaluated_has_no_curves(call: Call, run_folder: Path):
+def test_run_that_was_only_evaluated_has_no_curves(call: Call, run_folder: Path):
     (run_folder / "metrics.json").unlink()
     assert call(run_folder)[0] == 0
     written = listed(run_folder / "results")
@@ -308,16 +308,14 @@ def test_embedding_of_a_run(call: Call, trained: Path, tool: ModuleType):
         ("--results", "results.json: no such file"),
     ],
 )
-def test_files_that_are_missing_are_named(
-    call: Call, files: dict[str, Path], name: str, message: str
-):
+def test_missing_files_are_named(call: Call, files: dict[str, Path], name: str, message: str):
     files[name].rename(files[name].with_name("gone"))
     code, _, errors = call(*options(files))
     assert code == 2 and message in errors and len(errors.splitlines()) == 1
     assert errors.startswith("error: ")
 
 
-def test_a_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
+def test_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
     code, _, errors = call(tmp_path)
     assert code == 2 and f"{tmp_path}: no metrics.json" in errors
 
@@ -332,7 +330,7 @@ def test_a_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
         (["demo", "--count", "0"], "at least 1"),
     ],
 )
-def test_arguments_that_do_not_go_together(
+def test_conflicting_arguments_are_refused(
     call: Call, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ):
     with pytest.raises(SystemExit) as stop:

@@ -45,17 +45,17 @@ def test_ap_and_loss_of_every_run(tmp_path: Path, figures: list[Any]):
     assert one != other
     assert [line.get_color() for line in losses.lines] == [one, other]
     assert losses.get_yscale() == "log"
-    with Image.open(tmp_path / "convergence.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "convergence.png") as image:
+        assert image.width > 1000
 
 
-def test_runs_of_equal_folders_are_told_apart_by_the_folder_above(tmp_path: Path):
+def test_runs_of_equal_folder_names_include_the_parent(tmp_path: Path):
     runs = [make_run(tmp_path / name / "seed_0", [1]) for name in ("full", "reuse-none")]
     assert [run.name for run in read_runs(runs)] == ["full/seed_0", "reuse-none/seed_0"]
     assert [run.name for run in read_runs(runs[:1])] == ["seed_0"]
 
 
-def test_the_run_before_is_named_as_such(tmp_path: Path):
+def test_previous_run_is_labelled(tmp_path: Path):
     run = make_run(tmp_path / "demo", [2])
     make_run(run, [1], "metrics.previous.json")
     runs = read_runs([run, run / "metrics.previous.json"])
@@ -63,12 +63,12 @@ def test_the_run_before_is_named_as_such(tmp_path: Path):
     assert [item.series["bbox/AP"][1] for item in runs] == [[2], [1]]
 
 
-def test_one_run_given_twice_has_one_name(tmp_path: Path):
+def test_run_given_twice_has_one_name(tmp_path: Path):
     run = make_run(tmp_path / "demo", [2])
     assert len({item.name for item in read_runs([run, run])}) == 1
 
 
-def test_axis_has_epochs_if_all_runs_were_set_up_in_epochs(tmp_path: Path, figures: list[Any]):
+def test_axis_has_epochs_if_all_runs_set_epochs(tmp_path: Path, figures: list[Any]):
     runs = [make_run(tmp_path / name, [10, 20]) for name in ("small_batch", "large_batch")]
     set_up(runs[0], max_iter=200, epochs=4)
     set_up(runs[1], max_iter=200, epochs=8)
@@ -80,7 +80,7 @@ def test_axis_has_epochs_if_all_runs_were_set_up_in_epochs(tmp_path: Path, figur
     assert [list(line.get_xdata()) for line in precision.lines] == [[100, 200]] * 2
 
 
-def test_values_that_are_not_numbers_are_left_out(tmp_path: Path, figures: list[Any]):
+def test_nan_values_are_left_out(tmp_path: Path, figures: list[Any]):
     runs = [make_run(tmp_path / "a", [math.nan, 4]), make_run(tmp_path / "b", [math.nan])]
     precision, _ = draw(runs, tmp_path / "convergence.png", figures)
     assert [list(line.get_ydata()) for line in precision.lines] == [[4], []]
@@ -88,18 +88,18 @@ def test_values_that_are_not_numbers_are_left_out(tmp_path: Path, figures: list[
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_run_that_has_hardly_begun_can_be_drawn(tmp_path: Path, figures: list[Any]):
+def test_run_that_has_just_started_can_be_plotted(tmp_path: Path, figures: list[Any]):
     (tmp_path / "metrics.json").write_text("")
     precision, losses = draw([tmp_path], tmp_path / "convergence.png", figures)
     assert len(precision.lines) == len(losses.lines) == 1
 
 
-def test_a_folder_without_metrics_is_named(tmp_path: Path):
+def test_folder_without_metrics_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"metrics\.json: no such file"):
         read_runs([tmp_path])
 
 
-def test_more_runs_than_colors_have_other_lines(tmp_path: Path, figures: list[Any]):
+def test_more_runs_than_colors_have_other_line_styles(tmp_path: Path, figures: list[Any]):
     runs = [make_run(tmp_path / f"run_{n}", [n]) for n in range(12)]
     precision, _ = draw(runs, tmp_path / "convergence.png", figures)
     looks = {(line.get_color(), line.get_linestyle()) for line in precision.lines}

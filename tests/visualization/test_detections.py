@@ -1,12 +1,70 @@
-"""Pictures as the detector saw them."""
+"""Sheets of ground truth and detections."""
 
+from pathlib import Path
+
+import numpy as np
 from PIL import Image
 
 from stageinteractor.data.coco_format import CocoSet
-from stageinteractor.visualization.detections import ground_truth_sheet
+from stageinteractor.visualization.box_drawing import class_color
+from stageinteractor.visualization.detections import WIDTH, comparison_grid, ground_truth_sheet
 
 
-def test_a_photo_turned_by_exif_is_drawn_upright(tmp_path):
+def has_color(image: Image.Image, color: tuple[int, int, int]) -> bool:
+    return bool((np.asarray(image.convert("RGB")) == color).all(-1).any())
+
+
+def test_ground_truth_sheet_shows_the_first_images(coco_set: CocoSet, tmp_path: Path):
+    sheet = ground_truth_sheet(coco_set, tmp_path / "photos", count=2, columns=6)
+    assert sheet.size == (2 * WIDTH + 6, WIDTH * 48 // 64)
+    scale = WIDTH / 64
+    assert sheet.getpixel((round(20 * scale), round(36 * scale))) == class_color(0)
+    assert sheet.getpixel((WIDTH + 6 + 10, 10)) == (15, 15, 15)  # the second image has no box
+
+
+def test_comparison_has_ground_truth_left_and_detections_right(
+    coco_set: CocoSet, results: list[dict], tmp_path: Path
+):
+    grid = comparison_grid(coco_set, tmp_path / "photos", results, count=1, pairs=1)
+    assert grid.size == (2 * WIDTH + 6, 24 + WIDTH * 48 // 64)
+    left, right = grid.crop((0, 24, WIDTH, 264)), grid.crop((WIDTH + 6, 24, 2 * WIDTH + 6, 264))
+    person, car = class_color(0), class_color(1)
+    assert has_color(left, person) and not has_color(left, car)
+    assert has_color(right, car) and not has_color(right, person)  # 0.1 is below the threshold
+    everything = comparison_grid(
+        coco_set, tmp_path / "photos", results, min_score=0.05, count=1, pairs=1
+    )
+    assert has_color(everything.crop((WIDTH + 6, 24, *everything.size)), person)
+
+
+def shown_grays(grid: Image.Image, rows: int, columns: int) -> list[int]:
+    """Gray of the lower right corner of each cell of a grid with titles."""
+    width, height = WIDTH + 6, WIDTH * 48 // 64 + 6
+    return [
+        grid.getpixel((column * width + WIDTH - 5, 24 + row * height + height - 12))[0]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def test_comparison_of_few_images_is_spread_over_the_set(coco_set: CocoSet, tmp_path: Path):
+    grid = comparison_grid(coco_set, tmp_path / "photos", [], count=4, pairs=2)
+    assert shown_grays(grid, rows=2, columns=4) == [5, 5, 55, 55, 105, 105, 155, 155]
+
+
+def test_comparison_of_most_images_is_spread_over_the_set(coco_set: CocoSet, tmp_path: Path):
+    grid = comparison_grid(coco_set, tmp_path / "photos", [], count=12, pairs=3)
+    shown = shown_grays(grid, rows=4, columns=6)
+    assert len(set(shown)) == 12
+    assert max(shown) >= 5 + 10 * 17  # one of the last three
+
+
+def test_comparison_of_all_images(coco_set: CocoSet, tmp_path: Path):
+    grid = comparison_grid(coco_set, tmp_path / "photos", [], count=50, pairs=2)
+    assert shown_grays(grid, rows=10, columns=4)[::2] == [5 + 10 * number for number in range(20)]
+
+
+def test_photo_with_exif_orientation_is_drawn_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 30)).save(tmp_path / "turned.jpg", exif=exif)

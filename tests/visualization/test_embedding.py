@@ -1,4 +1,4 @@
-"""Which queries are laid out in the plane, with which class, and how they are drawn."""
+"""t-SNE of queries: which are kept, their classes, and the figure."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ from stageinteractor.visualization.embedding import (
 
 
 class FourQueries(MetaArchitecture):
-    """Says the same about every image: boxes, scores and contents are fixed."""
+    """A model with fixed boxes, scores and contents."""
 
     boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 30, 30], [40, 0, 50, 10.0]])
     scores = torch.tensor([[0.9, 0.1], [0.2, 0.1], [0.1, 0.4], [0.1, 0.8]])
@@ -58,28 +58,28 @@ def annotated(boxes: list[list[float]], classes: list[int]) -> dict[str, Any]:
 OBJECTS = annotated([[1, 0, 10, 10], [20, 20, 30, 24]], [1, 0])
 
 
-def test_confident_queries_are_kept_with_the_class_of_their_object():
+def test_confident_queries_are_kept_with_their_gt_class():
     model = FourQueries().train()
-    found = collect_content(model, [OBJECTS], min_score=0.3)
+    queries = collect_content(model, [OBJECTS], min_score=0.3)
     # query 1 scores 0.2; query 2 has an IoU of 0.4 with its object; query 3 is far from any
-    assert found.classes.tolist() == [1, -1, -1]
-    assert found.detected.tolist() == [0, 1, 1]
+    assert queries.classes.tolist() == [1, -1, -1]
+    assert queries.predicted.tolist() == [0, 1, 1]
     kept = torch.arange(24.0).view(2, 4, 3)[:, [0, 2, 3]] + 1
-    assert torch.equal(found.content, kept)
+    assert torch.equal(queries.content, kept)
 
 
-def test_queries_of_all_images_stand_in_a_row():
-    found = collect_content(FourQueries(), [OBJECTS, annotated([], [])], min_score=0.5)
-    assert found.classes.tolist() == [1, -1, -1, -1]
-    assert found.content.shape == (2, 4, 3)
-    assert found.content[0, :, 0].tolist() == [1, 10, 2, 11]
+def test_queries_of_all_images_are_concatenated():
+    queries = collect_content(FourQueries(), [OBJECTS, annotated([], [])], min_score=0.5)
+    assert queries.classes.tolist() == [1, -1, -1, -1]
+    assert queries.content.shape == (2, 4, 3)
+    assert queries.content[0, :, 0].tolist() == [1, 10, 2, 11]
 
 
-def test_nothing_confident_gives_no_queries():
+def test_no_confident_query_gives_an_empty_result():
     assert collect_content(FourQueries(), [OBJECTS], min_score=0.95).content.shape == (2, 0, 3)
 
 
-def test_other_models_are_refused():
+def test_third_party_models_are_refused():
     with pytest.raises(UnsupportedHostError, match="Linear has no method 'decode'"):
         collect_content(nn.Linear(2, 2), [OBJECTS])
 
@@ -90,7 +90,7 @@ def clusters(each: int = 15) -> torch.Tensor:
     return (centers[:, None] + torch.randn(2, each, 8, generator=generator)).flatten(0, 1)
 
 
-def test_what_is_apart_stays_apart_in_the_plane():
+def test_clusters_stay_separate_in_the_plane():
     places = embed(clusters())
     assert places.shape == (30, 2)
     first, second = places[:15], places[15:]
@@ -99,12 +99,12 @@ def test_what_is_apart_stays_apart_in_the_plane():
     assert np.array_equal(places, embed(clusters()))
 
 
-def test_too_few_queries_say_what_to_do():
+def test_too_few_queries_are_refused():
     with pytest.raises(DataError, match="9 queries are too few for t-SNE.*more images"):
         embed(torch.zeros(9, 4))
 
 
-def test_missing_scikit_learn_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
+def test_missing_scikit_learn_error_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[demo\]'"):
         embed(clusters())
@@ -112,22 +112,22 @@ def test_missing_scikit_learn_says_how_to_install_it(monkeypatch: pytest.MonkeyP
 
 def test_every_stage_has_a_panel_with_all_queries(tmp_path: Path, figures: list[Any]):
     classes = torch.tensor([0, 0, 0, 1, 1, -1, -1])
-    detected = torch.tensor([0, 0, 1, 1, 1, 0, 1])
-    found = QueryContent(torch.zeros(6, 7, 4), classes, detected)
+    predicted = torch.tensor([0, 0, 1, 1, 1, 0, 1])
+    queries = QueryContent(torch.zeros(6, 7, 4), classes, predicted)
     places = [np.random.default_rng(stage).normal(size=(7, 2)) for stage in range(6)]
-    plot_embedding(places, found, ["cat", "dog", "never seen"], tmp_path / "embedding.png")
+    plot_embedding(places, queries, ["cat", "dog", "never seen"], tmp_path / "embedding.png")
     panels = figures[0].axes
     assert [panel.get_title() for panel in panels[:6]] == [f"stage {s}" for s in range(6)]
     assert [panel.axison for panel in panels] == [True] * 6 + [False] * 2
     for panel, points in zip(panels, places, strict=False):
         drawn = [np.asarray(group.get_offsets()) for group in panel.collections]
-        # on no object; cats, cats taken for dogs; dogs, dogs taken for cats
+        # background; cats, cats predicted as dogs; dogs, dogs predicted as cats
         assert [len(group) for group in drawn] == [2, 2, 1, 2, 0]
         assert np.allclose(drawn[2], points[2:3])
     names = [[text.get_text() for text in panel.texts] for panel in panels[:6]]
     assert names == [[]] * 5 + [["cat", "dog"]]
     assert panels[5].texts[0].get_position() == pytest.approx(np.median(places[5][:3], axis=0))
     title = figures[0].get_suptitle()
-    assert "7 queries" in title and "another class (1)" in title and "no object (2)" in title
-    with Image.open(tmp_path / "embedding.png") as picture:
-        assert picture.width > picture.height > 800
+    assert "7 queries" in title and "predicted (1)" in title and "IoU < 0.5 (2)" in title
+    with Image.open(tmp_path / "embedding.png") as image:
+        assert image.width > image.height > 800

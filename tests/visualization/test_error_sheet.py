@@ -11,7 +11,6 @@ from PIL import Image
 from stageinteractor.data.coco_format import CocoSet, read_coco
 from stageinteractor.errors import DataError
 from stageinteractor.evaluation.error_types import ERROR_TYPES, classify_detections
-from stageinteractor.visualization.box_drawing import DrawnBox, draw_boxes
 from stageinteractor.visualization.error_sheet import (
     AFFECTED,
     CORRECT,
@@ -161,7 +160,7 @@ def test_no_sheet_without_errors_of_the_type(coco_set: CocoSet, tmp_path: Path, 
     )
 
 
-def test_image_turned_by_its_camera_is_drawn_upright(coco_set: CocoSet, tmp_path: Path):
+def test_image_with_exif_orientation_is_drawn_upright(coco_set: CocoSet, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     Image.new("RGB", (100, 200), GRAY).save(tmp_path / "2.png", exif=exif)
@@ -169,7 +168,7 @@ def test_image_turned_by_its_camera_is_drawn_upright(coco_set: CocoSet, tmp_path
     assert sheet.height == HEAD + SIDE // 2 + CAPTION + 18
 
 
-def test_image_that_is_missing_or_broken_is_named(coco_set: CocoSet, tmp_path: Path):
+def test_missing_or_broken_image_is_named(coco_set: CocoSet, tmp_path: Path):
     outcomes = classify_detections(coco_set, RESULTS)
     (tmp_path / "2.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"2\.png \(image id 2\): cannot be read"):
@@ -177,46 +176,3 @@ def test_image_that_is_missing_or_broken_is_named(coco_set: CocoSet, tmp_path: P
     (tmp_path / "2.png").unlink()
     with pytest.raises(DataError, match=r"2\.png \(image id 2\): no such file"):
         error_sheet(coco_set, tmp_path, outcomes, "Bkg")
-
-
-# Text outside of boxes
-
-
-def colored_rows(image: Image.Image, color: Color) -> tuple[int, int]:
-    rows = (np.asarray(image) == color).all(-1).any(axis=1).nonzero()[0]
-    return int(rows[0]), int(rows[-1])
-
-
-@pytest.mark.parametrize(
-    ("box", "above", "below"),
-    [((40, 40, 160, 80), True, False), ((40, 2, 160, 60), False, True)],
-)
-def test_text_is_above_a_box_or_else_below_it(box, above: bool, below: bool):
-    image = Image.new("RGB", (200, 100), GRAY)
-    drawn = draw_boxes(image, [DrawnBox(box, 0, "cat", ERROR)], text_above=True)
-    first, last = colored_rows(drawn, ERROR)
-    assert (first < box[1], last > box[3]) == (above, below)
-    inside = drawn.crop((box[0] + 2, box[1] + 2, box[2] - 2, box[3] - 2))
-    assert inside.getcolors() == [(inside.width * inside.height, GRAY)]
-
-
-def test_text_of_a_box_as_large_as_the_image_is_inside_it():
-    image = Image.new("RGB", (200, 100), GRAY)
-    drawn = draw_boxes(image, [DrawnBox((0, 0, 199, 99), 0, "cat", ERROR)], text_above=True)
-    assert (np.asarray(drawn.crop((4, 3, 60, 30))).sum(-1) < 60).any()
-
-
-def test_text_at_the_right_edge_is_not_cut():
-    image = Image.new("RGB", (200, 100), GRAY)
-    texts = [
-        draw_boxes(image, [DrawnBox((x, 50, x + 9, 60), 0, "parking meter", ERROR)], 1.0, True)
-        for x in (20, 190)
-    ]
-    dark = [int((np.asarray(p).sum(-1) < 150).sum()) for p in texts]
-    assert dark[0] == dark[1] > 50
-
-
-def test_outline_has_the_width_it_is_given():
-    image = Image.new("RGB", (200, 100), GRAY)
-    drawn = draw_boxes(image, [DrawnBox((40, 20, 160, 80), 0, "", ERROR, 4)])
-    assert [drawn.getpixel((x, 50)) for x in (39, 40, 43, 44)] == [GRAY, ERROR, ERROR, GRAY]

@@ -12,7 +12,7 @@ BLUE = (31, 119, 180)  # matplotlib's first colour
 
 
 def blue(path: Path) -> np.ndarray:
-    """Where the picture has bars."""
+    """Mask of the bars in the figure."""
     return (np.asarray(Image.open(path).convert("RGB")) == BLUE).all(-1)
 
 
@@ -39,7 +39,7 @@ def test_bars_are_as_long_as_the_counts(tmp_path):
     assert second / first == pytest.approx(0.25, abs=0.02)
 
 
-def test_a_class_with_a_hundredth_of_the_objects_is_still_seen(tmp_path):
+def test_bar_of_a_rare_class_is_visible(tmp_path):
     path = tmp_path / "classes.png"
     plot_classes({"rare": 3, "common": 30000, "none": 0}, path)
     assert num_bars(path) == 2
@@ -66,7 +66,7 @@ def test_extreme_boxes_can_be_drawn(tmp_path):
     assert blue(tmp_path / "boxes.png").any()
 
 
-def test_names_with_dollars_are_no_formulas(tmp_path, figures):
+def test_names_with_dollars_are_not_formulas(tmp_path, figures):
     plot_classes({"$5 to $10": 3, r"$\undefined$": 2, "日本 $": 1}, tmp_path / "classes.png")
     labels = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
     assert labels == [r"\$5 to \$10", r"\$\undefined\$", r"日本 \$"]

@@ -9,26 +9,25 @@ import pytest
 from PIL import Image
 
 from stageinteractor.data.coco_format import CocoSet
+from stageinteractor.evaluation.backends import class_ap, precision_array
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 from stageinteractor.visualization.pr_curves import (
-    class_ap,
     plot_class_ap,
     plot_precision_recall,
-    precision_array,
 )
 
 BOXES = [[0, 0, 100, 100], [150, 0, 100, 100], [0, 150, 100, 100], [150, 150, 100, 100]]
 
 
 def evaluate(classes: int, backend: str = "pycocotools") -> Any:
-    """Of class 0 half of the objects are found, of class 1 all at IoU 0.8, class 2 has none.
+    """Class 0: half of the objects are detected; class 1: all, with IoU 0.8; class 2: no objects.
 
-    Of further classes one object is there, and it is found.
+    Every further class has one object, which is detected.
     """
     objects = [(0, box) for box in BOXES[:2]] + [(1, box) for box in BOXES[:2]]
     objects += [(k, BOXES[k % 4]) for k in range(3, classes)]
     objects = [(k, box) for k, box in objects if k < classes]
-    found = [(k, box) for k, box in objects if k != 0 or box == BOXES[0]]
+    detected = [(k, box) for k, box in objects if k != 0 or box == BOXES[0]]
     results = [
         {
             "image_id": 1,
@@ -36,7 +35,7 @@ def evaluate(classes: int, backend: str = "pycocotools") -> Any:
             "bbox": box if k != 1 else [*box[:2], 100, 80],
             "score": 0.9,
         }
-        for k, box in found
+        for k, box in detected
     ]
     annotations = [
         {"image_id": 1, "category_id": k + 1, "bbox": box, "area": 1e4, "iscrowd": 0}
@@ -75,16 +74,16 @@ def test_curves_are_those_of_the_evaluator(tmp_path: Path, figures: list[Any]):
     labels = [line.get_label() for line in mean.lines]
     assert labels[0] == "IoU 0.50: AP 75.2" and labels[9] == "IoU 0.95: AP 25.2"
     assert [line.get_label() for line in classes.lines] == ["class 1: 100.0", "class 0: 50.5"]
-    with Image.open(tmp_path / "pr.png") as picture:
-        assert picture.width > picture.height > 400
+    with Image.open(tmp_path / "pr.png") as image:
+        assert image.width > image.height > 400
 
 
-def test_of_many_classes_seven_are_named(tmp_path: Path, figures: list[Any]):
+def test_seven_of_many_classes_are_named(tmp_path: Path, figures: list[Any]):
     plot_precision_recall(evaluate(80), names(80), tmp_path / "pr.png")
     _, classes = figures[0].axes
     assert len(classes.lines) == 79  # class 2 has no objects
-    told = [text.get_text() for text in classes.get_legend().get_texts()]
-    assert len(told) == 7 and told[-1] == "class 0: 50.5"
+    labels = [text.get_text() for text in classes.get_legend().get_texts()]
+    assert len(labels) == 7 and labels[-1] == "class 0: 50.5"
 
 
 def test_one_class_has_one_curve(tmp_path: Path, figures: list[Any]):
@@ -111,13 +110,13 @@ def test_bars_are_sorted_and_named(tmp_path: Path, figures: list[Any]):
 
 
 @pytest.mark.parametrize(("classes", "columns"), [(1, 1), (40, 1), (41, 2), (80, 2)])
-def test_bars_of_many_classes_stand_in_columns(
+def test_bars_of_many_classes_are_in_columns(
     tmp_path: Path, figures: list[Any], classes: int, columns: int
 ):
     plot_class_ap(evaluate(classes), names(classes), [1] * classes, tmp_path / "ap.png")
     axes = figures[0].axes
     assert len(axes) == columns
     assert sum(len(ticks(panel)) for panel in axes) == classes
-    with Image.open(tmp_path / "ap.png") as picture:
-        assert 100 < picture.height < 1300
-        assert picture.height > 20 * -(-classes // columns)  # room for a line of text each
+    with Image.open(tmp_path / "ap.png") as image:
+        assert 100 < image.height < 1300
+        assert image.height > 20 * -(-classes // columns)  # room for a line of text each

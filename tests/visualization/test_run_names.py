@@ -17,9 +17,9 @@ from stageinteractor.visualization.run_names import run_names
         (["out/a/config.yaml"] * 2, ["(1)", "(2)"]),
     ],
 )
-def test_runs_are_named_by_the_shortest_ends_that_differ(files, names):
-    found = run_names(files)
-    assert all(name.endswith(end) for name, end in zip(found, names, strict=True))
-    assert len(set(found)) == len(found)
+def test_runs_are_named_by_shortest_distinct_endings(files, names):
+    result = run_names(files)
+    assert all(name.endswith(end) for name, end in zip(result, names, strict=True))
+    assert len(set(result)) == len(result)
     if "(1)" not in names:
-        assert found == names
+        assert result == names

@@ -1,11 +1,13 @@
-"""COCO's evaluation of boxes by one of two backends, on ids of any kind."""
+"""COCO's evaluation of boxes by one of two backends, with ids of any kind."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -17,10 +19,10 @@ BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
 
 
 def choose_backend(name: str) -> str:
-    """Return the backend that "auto" stands for here, or the name itself.
+    """Return the name of the backend, with "auto" resolved.
 
     Raises:
-        ConfigError: unknown, or not installed.
+        ConfigError: an unknown backend, or one that is not installed.
     """
     if name not in BACKENDS:
         raise ConfigError(f"evaluation backend {name!r}: choose one of {', '.join(BACKENDS)}")
@@ -39,16 +41,16 @@ def choose_backend(name: str) -> str:
 
 
 def ground_truth(coco_set: CocoSet) -> dict[str, list[dict[str, Any]]]:
-    """Return a checked set in COCO's layout, its annotations numbered from 1.
+    """Return a checked set in COCO's layout, with annotation ids from 1.
 
-    COCO's matching takes the id 0 for "no match", and would call such an object missed.
+    COCO's matching uses the id 0 for "no match": a box of id 0 would count as missed.
     """
     numbered = [entry | {"id": i} for i, entry in enumerate(coco_set.annotations, start=1)]
     return coco_set.as_json() | {"annotations": numbered}
 
 
 def coco_api(coco_set: CocoSet) -> COCO:
-    """Return an indexed pycocotools object of a checked set."""
+    """Return a checked set as an indexed `COCO` of pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):
         return _indexed(COCO, ground_truth(coco_set))
 
@@ -56,18 +58,18 @@ def coco_api(coco_set: CocoSet) -> COCO:
 def evaluate_boxes(
     truth: COCO, results: list[dict[str, Any]], image_ids: list[Any], backend: str
 ) -> COCOeval:
-    """Run COCO's evaluation over some images; ``stats`` of what is returned has the numbers.
+    """Run COCO's evaluation over some images and return it; its ``stats`` has the twelve numbers.
 
-    Within it images, categories and annotations are numbered from 1 in the order of their ids.
+    In the result, images, categories and annotations are numbered from 1 in the order of their ids.
 
     Args:
-        truth: an indexed set; its ids are numbers of any size, or texts.
-        results: detections in COCO's results format, with the set's own ids; may be none.
+        truth: an indexed set; ids are numbers of any size, or texts.
+        results: detections in COCO's results format, with the ids of the set; may be empty.
         image_ids: images to evaluate, whether or not they have detections.
         backend: "pycocotools" or "faster-coco-eval".
 
     Raises:
-        DataError: a detection of an image or category that the set does not list.
+        DataError: a detection has an image or category that is not in the set.
     """
     make, measure = _classes(backend)
     numbering = Numbering(truth.dataset)
@@ -85,8 +87,30 @@ def evaluate_boxes(
     return evaluation
 
 
+def precision_array(evaluation: COCOeval) -> np.ndarray:
+    """Return precision (T, R, K) in [0, 1] of an accumulated COCO evaluation; NaN: no ground truth.
+
+    T IoU thresholds, R recall levels and K classes, for all areas and the highest number of
+    detections per image.
+    """
+    precision = np.array(evaluation.eval["precision"][:, :, :, 0, -1], dtype=float)
+    return np.where(precision < 0, math.nan, precision)
+
+
+def class_ap(evaluation: COCOeval) -> tuple[np.ndarray, np.ndarray]:
+    """Return AP and AP50 of every class (K,), per cent; NaN for classes without ground truth."""
+    precision = precision_array(evaluation)
+    half = threshold_index(evaluation, 0.5)
+    return 100 * precision.mean(axis=(0, 1)), 100 * precision[half].mean(axis=0)
+
+
+def threshold_index(evaluation: COCOeval, threshold: float) -> int:
+    """Return the index of an IoU threshold in the evaluation."""
+    return int(np.abs(np.asarray(evaluation.params.iouThrs) - threshold).argmin())
+
+
 def _classes(backend: str) -> tuple[type, type]:
-    """Return a backend's classes of an indexed set and of its evaluation."""
+    """Return the `COCO` and `COCOeval` classes of a backend."""
     if backend == "pycocotools":
         return COCO, COCOeval
     from faster_coco_eval import COCO as FastCOCO

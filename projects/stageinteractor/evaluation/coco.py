@@ -1,8 +1,7 @@
-"""COCO average precision: detectron2's evaluator, a choice of backend, all twelve numbers."""
+"""COCO average precision: detectron2's evaluator with a choice of backend and all 12 numbers."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import logging
@@ -19,7 +18,7 @@ from tabulate import tabulate
 
 from ..data.coco_format import read_coco
 from ..files import atomic_write_text
-from .backends import choose_backend, coco_api, evaluate_boxes, ground_truth
+from .backends import choose_backend, class_ap, coco_api, evaluate_boxes, ground_truth
 from .evaluated_set import EvaluatedSet, save_evaluated_set
 from .nms import apply_nms, check_nms_threshold
 
@@ -31,23 +30,22 @@ TWELVE = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()  # per ce
 class CocoEvaluator(COCOEvaluator):
     """Evaluate boxes by COCO's measures, over all processes.
 
-    The ground truth is what `read_coco` makes of the file, which is kept as ``ground_truth.json``:
-    boxes without area are left out, missing "area" and "iscrowd" are filled in. Where there is
-    ground truth but no detection, AP and AR are 0; without ground truth, of a size or a class too,
-    they are NaN.
+    The ground truth is the annotation file as `read_coco` returns it: without boxes of zero area,
+    missing "area" and "iscrowd" filled in. It is saved as ``ground_truth.json``. Without
+    detections, AP and AR are 0; without ground truth (in all, of a size or of a class), NaN.
 
     Args:
-        dataset_name: of a registered COCO-format set.
+        dataset_name: a registered COCO-format set.
         output_dir: folder for ``coco_instances_results.json``, ``ground_truth.json``,
             ``evaluated_set.json`` and ``metrics.json``.
-        backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers in less time),
-            or "auto": the fast one if it is installed.
-        nms_threshold: evaluate the same detections a second time, after non-maximum suppression
-            within each class at this IoU. The numbers are those of ``bbox_nms`` beside ``bbox``, in
-            ``metrics_nms.json`` and ``coco_instances_results_nms.json`` beside the files above.
+        backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers, faster), or
+            "auto": the fast one if it is installed.
+        nms_threshold: IoU at which the detections are also evaluated after NMS within each class.
+            These results are ``bbox_nms`` beside ``bbox``, ``metrics_nms.json`` and
+            ``coco_instances_results_nms.json``.
 
     Raises:
-        ConfigError: unknown backend, or one that is not installed; no IoU.
+        ConfigError: the backend is unknown or not installed, or ``nms_threshold`` is no IoU.
     """
 
     def __init__(
@@ -68,11 +66,11 @@ class CocoEvaluator(COCOEvaluator):
         self._image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Instances]]) -> None:
-        """Keep the detections of a batch."""
+        """Add the detections of a batch."""
         super().process(inputs, to_host(outputs))
 
     def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: Any = None) -> None:
-        """Fill ``_results``; called by the parent on rank 0 with everyone's predictions."""
+        """Fill ``_results``; called by the parent on rank 0 with the predictions of all ranks."""
         category_of_class = {
             index: category
             for category, index in self._metadata.thing_dataset_id_to_contiguous_id.items()
@@ -80,26 +78,25 @@ class CocoEvaluator(COCOEvaluator):
         results = list(itertools.chain(*[item["instances"] for item in predictions]))
         for result in results:
             result["category_id"] = category_of_class[result["category_id"]]
-        threshold = self.nms_threshold
-        left = None if threshold is None else apply_nms(results, threshold)
-        self._report_nothing_to_measure(results)
+        self._warn_if_nothing_to_measure(results)
         image_root = str(self._metadata.get("image_root", ""))
         evaluated = EvaluatedSet(str(self.json_file), image_root, self._image_ids)
         save_evaluated_set(self._output_dir, evaluated)
         self._evaluate(results, "", "box AP")
-        if left is not None:
-            self._evaluate(left, "_nms", f"box AP after NMS at IoU {threshold:g}")
+        if self.nms_threshold is not None:
+            kept = apply_nms(results, self.nms_threshold)
+            self._evaluate(kept, "_nms", f"box AP after NMS at IoU {self.nms_threshold:g}")
         else:
             for path in self._files("_nms"):  # of an earlier evaluation
                 path.unlink(missing_ok=True)
 
     def _files(self, suffix: str) -> tuple[Path, Path]:
-        """Return where the detections and where the numbers are written."""
+        """Return the paths of the detections and of the metrics."""
         folder = Path(self._output_dir)
         return folder / f"coco_instances_results{suffix}.json", folder / f"metrics{suffix}.json"
 
-    def _report_nothing_to_measure(self, results: list[dict[str, Any]]) -> None:
-        """Say why all numbers are going to be NaN or 0."""
+    def _warn_if_nothing_to_measure(self, results: list[dict[str, Any]]) -> None:
+        """Log why all numbers will be NaN or 0."""
         evaluated = set(self._image_ids)
         truth = self._coco_api.dataset["annotations"]
         if not any(not box["iscrowd"] and box["image_id"] in evaluated for box in truth):
@@ -113,18 +110,17 @@ class CocoEvaluator(COCOEvaluator):
             logger.warning("no detections in %d images: AP is 0", len(evaluated))
 
     def _evaluate(self, results: list[dict[str, Any]], suffix: str, title: str) -> None:
-        """Write and measure detections; the numbers are those of "bbox" with this suffix."""
+        """Write and evaluate detections; the results get the name "bbox" with this suffix."""
         detections, metrics = self._files(suffix)
         atomic_write_text(detections, json.dumps(results))
         logger.info("saved %d detections to %s", len(results), detections)
         evaluation = evaluate_boxes(self._coco_api, results, self._image_ids, self.backend)
-        with _quiet(logging.getLogger("detectron2")):  # it would print six of the twelve numbers
-            per_class = self._derive_coco_results(
-                evaluation, "bbox", class_names=self._metadata.thing_classes
-            )
         stats = evaluation.stats[:12]
         numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
-        numbers |= {name: value for name, value in per_class.items() if name not in numbers}
+        names = self._metadata.thing_classes
+        if len(names) > 1:
+            ap, _ = class_ap(evaluation)
+            numbers |= {f"AP-{name}": float(value) for name, value in zip(names, ap, strict=True)}
         self._results[f"bbox{suffix}"] = numbers
         atomic_write_text(metrics, json.dumps(numbers))
         rows = [[name, f"{value:.2f}"] for name, value in numbers.items()]
@@ -133,7 +129,7 @@ class CocoEvaluator(COCOEvaluator):
 
 
 def to_host(outputs: list[dict[str, Instances]]) -> list[dict[str, Instances]]:
-    """Copy a batch of {"instances": Instances} to the host, which waits for the device once."""
+    """Copy a batch of {"instances": Instances} to the host with one synchronisation."""
     moved = []
     for output in outputs:
         instances = output["instances"]
@@ -145,14 +141,14 @@ def to_host(outputs: list[dict[str, Instances]]) -> list[dict[str, Instances]]:
 
 
 def _begin_copy(value: Any) -> Any:
-    """Return what a field of `Instances` will be on the host, once the device has got there."""
+    """Return a field of `Instances` on the host, valid after the next synchronisation."""
     if isinstance(value, Boxes):
         return Boxes(value.tensor.to("cpu", non_blocking=True))
     return value.to("cpu", non_blocking=True) if isinstance(value, torch.Tensor) else value
 
 
 def _register_checked(name: str, metadata: Metadata, file: Path) -> None:
-    """Write the checked annotations to a file, once a machine, and name it in the catalogue."""
+    """Write the checked annotations to a file, once per machine, and register it."""
     if comm.get_local_rank() == 0:
         atomic_write_text(file, json.dumps(ground_truth(read_coco(metadata.json_file))))
     comm.synchronize()
@@ -161,15 +157,5 @@ def _register_checked(name: str, metadata: Metadata, file: Path) -> None:
 
 
 def _per_cent(value: float) -> float:
-    """COCO's -1 means that there is nothing to measure."""
+    """Return a value of COCO in per cent; its -1 for no ground truth becomes NaN."""
     return 100.0 * float(value) if value >= 0 else float("nan")
-
-
-@contextlib.contextmanager
-def _quiet(log: logging.Logger):  # type: ignore[no-untyped-def]
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

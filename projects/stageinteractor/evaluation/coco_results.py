@@ -1,8 +1,10 @@
-"""Detections in COCO's results format, read from a file and checked against a set."""
+"""Detections in COCO's results format: read from a file, checked against a set, grouped."""
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from ..data.coco_format import CocoSet
@@ -20,10 +22,10 @@ def read_results(path: str | os.PathLike[str], coco_set: CocoSet) -> list[Json]:
 
     Args:
         path: a list of {"image_id", "category_id", "bbox": (x, y, w, h) pixels, "score"}.
-        coco_set: the images and categories that they must belong to.
+        coco_set: the set that all images and categories must belong to.
 
     Raises:
-        DataError: no such file, not such a list, or an image or category that the set lacks.
+        DataError: no such file, not such a list, or an image or category that is not in the set.
     """
     advice = "let the training finish, or run --eval-only"
     results = read_json(path, list, advice, "a list of detections in COCO's results format")
@@ -36,7 +38,7 @@ def read_results(path: str | os.PathLike[str], coco_set: CocoSet) -> list[Json]:
     return results
 
 
-def _fault(result: Any, images: set[Any], categories: set[Any], truth: str) -> str | None:
+def _fault(result: Any, images: set[Any], categories: set[Any], json_file: str) -> str | None:
     if not isinstance(result, dict) or any(name not in result for name in FIELDS):
         return f"is not an object with {', '.join(FIELDS)}"
     box = result["bbox"]
@@ -44,7 +46,15 @@ def _fault(result: Any, images: set[Any], categories: set[Any], truth: str) -> s
         return f"has bbox {box!r}: expected four finite numbers x, y, width, height"
     if not is_number(result["score"]):
         return f"has score {result['score']!r}: expected a finite number"
-    for name, known in (("image_id", images), ("category_id", categories)):
-        if isinstance(result[name], list | dict) or result[name] not in known:
-            return f"has {name} {result[name]!r}, which {truth} does not list: results of that set?"
+    for name, ids in (("image_id", images), ("category_id", categories)):
+        if isinstance(result[name], list | dict) or result[name] not in ids:
+            return f"has {name} {result[name]!r}, which {json_file} does not list: wrong set?"
     return None
+
+
+def group_by_image(entries: Iterable[Json]) -> defaultdict[Any, list[Json]]:
+    """Return annotations or detections in lists by "image_id", in their order."""
+    groups = defaultdict(list)
+    for entry in entries:
+        groups[entry["image_id"]].append(entry)
+    return groups

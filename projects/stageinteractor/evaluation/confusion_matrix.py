@@ -1,4 +1,4 @@
-"""Which class is taken for which: a confusion matrix with a row and a column for background."""
+"""The confusion matrix of detections, with a row and a column for background."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..data.coco_format import CocoSet
-from .error_types import Json, by_image, iou_matrix, lies_in_crowd, match_in_order
+from .coco_results import Json
+from .error_types import by_image, iou_matrix, lies_in_crowd, match_in_order
 
 
 def confusion_matrix(
     coco_set: CocoSet, results: Sequence[Json], min_score: float = 0.3
 ) -> np.ndarray:
-    """Count objects by their own and their detected class.
+    """Count ground-truth boxes by their true and their detected class.
 
-    In order of their scores, detections of any class take the free object that they overlap most
-    with IoU >= 0.5. So every object counts once, and under the class that was given to it with the
-    highest score.
+    In order of their scores, detections of any class are matched to the free box of highest IoU, at
+    least 0.5. Every box counts once, with the class of its detection of highest score.
 
     Args:
-        coco_set: the annotated images; crowd regions are no objects, and detections in one of
-            their class that take no object do not count.
+        coco_set: the annotated images. Crowd regions do not count, nor do unmatched detections in
+            a crowd region of their class.
         results: detections in COCO's results format.
         min_score: detections with a lower score are left out.
 
     Returns:
-        (C + 1, C + 1) counts: rows are true classes, columns detected ones; the last column has
-        the objects that were not found, the last row the detections that took none.
+        (C + 1, C + 1) counts: rows are true classes, columns detected ones; the last column
+        counts missed boxes, the last row unmatched detections.
     """
     class_of = coco_set.class_of_category
     background = len(class_of)
     matrix = np.zeros((background + 1, background + 1), dtype=np.int64)
     for _, detections, truth in by_image(coco_set, results, min_score):
-        objects = [entry for entry in truth if not entry["iscrowd"]]
-        taken = match_in_order(iou_matrix(detections, objects))
+        gt = [entry for entry in truth if not entry["iscrowd"]]
+        matches = match_in_order(iou_matrix(detections, gt))
         in_crowd = lies_in_crowd(detections, truth)
         for index, detection in enumerate(detections):
             detected = class_of[detection["category_id"]]
-            if taken[index] >= 0:
-                matrix[class_of[objects[taken[index]]["category_id"]], detected] += 1
+            if matches[index] >= 0:
+                matrix[class_of[gt[matches[index]]["category_id"]], detected] += 1
             elif not in_crowd[index]:
                 matrix[background, detected] += 1
-        for index in set(range(len(objects))) - set(taken.tolist()):
-            matrix[class_of[objects[index]["category_id"]], background] += 1
+        for index in set(range(len(gt))) - set(matches.tolist()):
+            matrix[class_of[gt[index]["category_id"]], background] += 1
     return matrix
 
 
@@ -53,7 +53,7 @@ def most_confused(
     """Return the pairs (true class, detected class, number), most frequent first.
 
     Args:
-        matrix: (C + 1, C + 1) of `confusion_matrix`; background does not count.
+        matrix: (C + 1, C + 1) of `confusion_matrix`; background is ignored.
         class_names: C names.
         count: at most so many pairs.
     """

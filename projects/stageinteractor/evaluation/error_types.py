@@ -17,9 +17,9 @@ import numpy as np
 from pycocotools import mask
 
 from ..data.coco_format import CocoSet
+from .coco_results import Json, group_by_image
 from .numbering import consecutive
 
-Json = dict[str, Any]
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1  # TIDE's t_f and t_b
 ERROR_TYPES = {
     "correct": "IoU >= 0.5 with an object of its class that no detection of higher score matched",
@@ -72,12 +72,8 @@ def by_image(
     coco_set: CocoSet, results: Sequence[Json], min_score: float
 ) -> Iterable[tuple[Json, list[Json], list[Json]]]:
     """Yield every image with its detections, the best score first, and its annotations."""
-    detected, truth = defaultdict(list), defaultdict(list)
-    for result in results:
-        if result["score"] >= min_score:
-            detected[result["image_id"]].append(result)
-    for annotation in coco_set.annotations:
-        truth[annotation["image_id"]].append(annotation)
+    detected = group_by_image(each for each in results if each["score"] >= min_score)
+    truth = group_by_image(coco_set.annotations)
     for image in coco_set.images:
         detections = sorted(detected[image["id"]], key=lambda result: -result["score"])
         yield image, detections, truth[image["id"]]

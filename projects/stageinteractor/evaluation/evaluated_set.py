@@ -1,4 +1,4 @@
-"""Which images a run's detections are of: an evaluation may be given other ones than the run."""
+"""The images that an evaluation covers, which may differ from those of the run's config."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = "evaluated_set.json"  # beside the detections
 
 
 class EvaluatedSet(NamedTuple):
-    """A set, and which of its images were evaluated."""
+    """A data set, and the images of it that are evaluated."""
 
     json: str  # annotation file
     images: str  # folder
@@ -23,15 +23,15 @@ class EvaluatedSet(NamedTuple):
 
 
 def save_evaluated_set(folder: str | os.PathLike[str], evaluated: EvaluatedSet) -> None:
-    """Write it beside the detections."""
+    """Write ``evaluated_set.json`` beside the detections."""
     atomic_write_text(Path(folder) / FILE, json.dumps(evaluated._asdict()))
 
 
 def read_evaluated_set(folder: str | os.PathLike[str]) -> EvaluatedSet | None:
-    """Return what an evaluation has left in a folder; None without it, or if the set has moved.
+    """Return the evaluated set of a folder; None without a file, or if the data set has moved.
 
     Raises:
-        DataError: the file is odd.
+        DataError: the file has other content.
     """
     path, advice = Path(folder) / FILE, "evaluate again, or remove it"
     if not path.is_file():
@@ -39,9 +39,9 @@ def read_evaluated_set(folder: str | os.PathLike[str]) -> EvaluatedSet | None:
     content = read_json(path, dict, advice)
     evaluated = EvaluatedSet(*(content.get(name) for name in EvaluatedSet._fields))  # type: ignore[arg-type]
     if not (_is_path(evaluated.json) and _is_path(evaluated.images) and _are_ids(evaluated[2])):
-        raise DataError(f"{path}: not a json file, a folder of images and image_ids; {advice}")
-    is_there = Path(evaluated.json).is_file() and os.path.isdir(evaluated.images)
-    return evaluated if is_there else None
+        raise DataError(f"{path}: expected json, images and image_ids; {advice}")
+    exists = Path(evaluated.json).is_file() and os.path.isdir(evaluated.images)
+    return evaluated if exists else None
 
 
 def _is_path(value: Any) -> bool:

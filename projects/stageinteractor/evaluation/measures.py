@@ -1,4 +1,4 @@
-"""The numbers of a finished run that a table of several runs shows."""
+"""The measures of finished runs, for tables that compare runs."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ..json_files import is_value, kind_of, read_json
 from .coco_results import RESULTS_FILE, read_results
 from .duplicates import duplicates_per_object
 
-AFTER_NMS, GAP, DUPLICATES = "AP after NMS", "AP50-AP75", "duplicates"
+AFTER_NMS, DIFFERENCE, DUPLICATES = "AP after NMS", "AP50-AP75", "duplicates"
 UNSTABLE, ADDED = "unstable %", "labels added"
-FURTHER = (AFTER_NMS, GAP, DUPLICATES, UNSTABLE, ADDED)
+FURTHER = (AFTER_NMS, DIFFERENCE, DUPLICATES, UNSTABLE, ADDED)
 STABILITY_FILE = "unstable_score/unstable_score.json"  # in a run's folder
 
 
 def read_measures(output_dir: str | Path) -> dict[str, float]:
-    """Return COCO's numbers of a run's last evaluation, per cent, and those of `FURTHER` there are.
+    """Return COCO's numbers of a run's last evaluation, per cent, and available `FURTHER` ones.
 
-    AP after NMS is there with ``dataloader.evaluator.nms_threshold``, duplicates (an object, at IoU
-    0.7 among the best 100 of an image) if the detections are kept, the unstable score (mean over
-    the stages) and the labels added to an image (of all stages) after tools/unstable_score.py.
+    AP after NMS requires ``dataloader.evaluator.nms_threshold``; duplicates (per object, at IoU 0.7
+    among the best 100 of an image) require the file of detections; the unstable score (mean over
+    stages) and the labels added per image (of all stages) require tools/unstable_score.py.
 
     Args:
         output_dir: ``train.output_dir`` of the run.
 
     Raises:
-        DataError: the run has not been evaluated, or a file of it cannot be read.
+        DataError: the run has not been evaluated, or one of its files cannot be read.
     """
     folder = Path(output_dir)
     evaluation = (folder / RESULTS_FILE).parent
     measures = _numbers(evaluation / "metrics.json", ("AP", "AP50", "AP75"))
-    measures[GAP] = measures["AP50"] - measures["AP75"]
+    measures[DIFFERENCE] = measures["AP50"] - measures["AP75"]
     if (evaluation / "metrics_nms.json").is_file():
         measures[AFTER_NMS] = _numbers(evaluation / "metrics_nms.json", ("AP",))["AP"]
     if (folder / RESULTS_FILE).is_file():
@@ -46,7 +46,7 @@ def read_measures(output_dir: str | Path) -> dict[str, float]:
 
 
 def _numbers(path: Path, needed: Sequence[str]) -> dict[str, float]:
-    """Return the numbers of an evaluation."""
+    """Return the numbers of an evaluation's file."""
     advice = "evaluate the run again"
     numbers = read_json(path, dict, advice)
     missing = [name for name in needed if name not in numbers]
@@ -59,11 +59,11 @@ def _numbers(path: Path, needed: Sequence[str]) -> dict[str, float]:
 
 
 def _stability(path: Path) -> dict[str, float]:
-    """Return what tools/unstable_score.py has measured of a run."""
+    """Return the results of tools/unstable_score.py."""
     advice = "remove it, and measure again"
     runs = read_json(path, dict, advice)
     if len(runs) != 1:
-        raise DataError(f"{path} is of {len(runs)} runs, not of this one alone: {advice}")
+        raise DataError(f"{path} has {len(runs)} runs, expected this one alone: {advice}")
     ((name, stability),) = runs.items()
     values = stability if isinstance(stability, dict) else {}
     mean, added = values.get("mean_unstable_score"), values.get("labels_added_per_image")

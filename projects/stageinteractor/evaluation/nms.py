@@ -11,9 +11,8 @@ from torchvision.ops import box_convert
 
 from ..errors import ConfigError
 from ..nms import grouped_nms
+from .coco_results import Json
 from .numbering import consecutive
-
-Json = dict[str, Any]
 
 
 def check_nms_threshold(threshold: float | None) -> None:

@@ -1,8 +1,7 @@
-"""Consecutive ids for COCO's evaluation, whatever the ids of a user's files are.
+"""Consecutive ids for COCO's evaluation, for ids of any kind in a user's files.
 
-The backends want numbers, and the fast one holds them as doubles: text ids are refused, and ids
-from 2**53 up fall together. What they see is therefore numbered from 1; ids in files stay as they
-are.
+The backends require numbers, and the fast one stores them as doubles: it refuses text ids, and ids
+from 2**53 up collide. Images and categories are therefore numbered from 1 for the evaluation only.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from typing import Any
 
 from ..data.coco_format import in_order
 from ..errors import DataError
-
-Json = dict[str, Any]
+from .coco_results import Json
 
 
 class Numbering:
     """The numbers of a set's images and categories, each from 1, in the order of their ids.
 
-    COCO's evaluation takes images by id, so that of detections with equal scores the same one comes
-    first as with the ids themselves.
+    COCO's evaluation sorts images by id. Numbers in the order of the ids keep the order of
+    detections of equal score.
 
     Args:
         dataset: COCO's layout: "images", "annotations" and "categories".
@@ -41,10 +39,10 @@ class Numbering:
         }
 
     def detections(self, results: Iterable[Json]) -> list[Json]:
-        """Return detections in COCO's results format as annotations that can be evaluated.
+        """Return detections in COCO's results format as annotations with numbers as ids.
 
         Raises:
-            DataError: an image or category that the set does not list.
+            DataError: an image or category that is not in the set.
         """
         scored = (
             {key: result[key] for key in ("image_id", "category_id", "bbox", "score")}
@@ -70,7 +68,7 @@ class Numbering:
 
 
 def consecutive(ids: Sequence[Any]) -> list[int]:
-    """Return a number from 0 for every id, equal ones for equal ids: ids may exceed any dtype."""
+    """Return a number from 0 for every id, the same for equal ids; ids may exceed any dtype."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(ids))}
     return [numbers[value] for value in ids]
 

@@ -1,1 +1,1 @@
-"""Pictures of data sets, detections and training runs."""
+"""Figures of data sets, detections and training runs."""

@@ -1,4 +1,8 @@
-"""Draw labelled boxes on pictures, and lay pictures out in a grid."""
+"""Draw labelled boxes on images, and lay images out in a grid.
+
+Pillow draws them: detectron2's Visualizer takes 20 times as long, and OpenCV's fonts, which
+supervision uses, have no letters beyond ASCII.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +20,41 @@ BACKGROUND = (255, 255, 255)
 class DrawnBox(NamedTuple):
     """A box to draw."""
 
-    xyxy: tuple[float, float, float, float]  # pixels of the picture
+    xyxy: tuple[float, float, float, float]  # pixels of the image
     class_index: int
     text: str
-    color: tuple[int, int, int] | None = None  # None: that of the class
-    width: int = 2  # of the outline, pixels of the enlarged picture
+    color: tuple[int, int, int] | None = None  # None: `class_color`
+    width: int = 2  # of the outline, pixels of the scaled image
 
 
 def class_color(class_index: int) -> tuple[int, int, int]:
-    """Return an RGB colour; neighbouring classes differ clearly."""
-    hue = class_index * 0.618034 % 1.0  # golden ratio: hues never come close soon
+    """Return an RGB colour; colours of consecutive classes differ clearly."""
+    hue = class_index * 0.618034 % 1.0  # steps of the golden ratio keep hues apart
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw_boxes(
-    picture: Image.Image,
+    image: Image.Image,
     boxes: Sequence[DrawnBox],
     scale: float = 1.0,
     text_above: bool = False,
 ) -> Image.Image:
-    """Return an enlarged RGB copy of a picture with boxes and their texts.
+    """Return a scaled RGB copy of an image with boxes and their texts.
 
-    ``text_above``: write outside the box, where there is room, so that it hides nothing in it.
+    Args:
+        image: of any mode.
+        boxes: later ones are drawn over earlier ones.
+        scale: of the copy.
+        text_above: write text outside its box where there is room; otherwise inside.
     """
-    size = round(picture.width * scale), round(picture.height * scale)
-    canvas = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    size = round(image.width * scale), round(image.height * scale)
+    canvas = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(max(10.0, min(size) / 26))
     for box in boxes:
         color = box.color or class_color(box.class_index)
-        x0, y0, x1, y1 = _near(box.xyxy, scale, canvas.size)
+        x0, y0, x1, y1 = _clamp(box.xyxy, scale, canvas.size)
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=box.width)
         if not box.text:
             continue
@@ -60,12 +68,12 @@ def draw_boxes(
     return canvas
 
 
-def _near(
+def _clamp(
     xyxy: Sequence[float], scale: float, image_size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Return a box of the enlarged picture, at most the picture's own size beyond its edges.
+    """Return a scaled box, clamped to one image size beyond each edge.
 
-    Pillow walks along every outline: one of 1e30 pixels takes minutes, 1e300 overflows.
+    Pillow's time grows with the outline: 1e30 pixels take minutes, 1e300 overflows.
     """
     x0, y0, x1, y1 = (
         min(max(value * scale, -length), 2 * length)
@@ -77,7 +85,7 @@ def _near(
 def _outside(
     box: tuple[float, ...], text_size: Sequence[float], image_size: tuple[int, int]
 ) -> tuple[float, float]:
-    """Return where to write above a box, else below it, else in it; inside the picture."""
+    """Return the text position: above a box, else below it, else in it; always in the image."""
     (x0, y0, _, y1), (width, height) = box, text_size
     x = max(2, min(x0 + 2, image_size[0] - width - 3))
     for y in (y0 - height - 3, y1 + 3):
@@ -87,25 +95,25 @@ def _outside(
 
 
 def image_grid(
-    pictures: Sequence[Image.Image], columns: int, titles: Sequence[str] = (), gap: int = 6
+    images: Sequence[Image.Image], columns: int, titles: Sequence[str] = (), gap: int = 6
 ) -> Image.Image:
-    """Lay pictures out row by row; ``titles`` stand above the columns.
+    """Return a sheet of images, row by row, with ``titles`` above the columns.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
-    if not pictures:
-        raise ValueError("there are no pictures to lay out")
-    columns = min(columns, len(pictures))
-    width = max(picture.width for picture in pictures) + gap
-    height = max(picture.height for picture in pictures) + gap
-    head = 24 if titles else 0
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * width - gap, head + rows * height - gap), BACKGROUND)
+    if not images:
+        raise ValueError("no images to lay out")
+    columns = min(columns, len(images))
+    width = max(image.width for image in images) + gap
+    height = max(image.height for image in images) + gap
+    header = 24 if titles else 0
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * width - gap, header + rows * height - gap), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles[:columns]):
         draw.text((column * width + 4, 4), title, fill=(0, 0, 0), font=ImageFont.load_default(14))
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        sheet.paste(picture, (column * width, head + row * height))
+        sheet.paste(image, (column * width, header + row * height))
     return sheet

@@ -10,65 +10,57 @@ from typing import NamedTuple
 from ..config import load_config
 from ..data.values import is_number
 from .curves import Series, read_metrics
-from .figures import as_written, new_figure, save_figure
+from .figures import literal_text, new_figure, save_figure
+from .run_names import shortest_names
 
 STYLES = ("-", "--", ":", "-.")
 
 
 class RunCurves(NamedTuple):
-    """What one run gives to the figure."""
+    """The curves of one run."""
 
     name: str
     series: Series
-    epoch_length: float | None  # iterations; None: not known
+    epoch_length: float | None  # iterations; None: unknown
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[RunCurves]:
-    """Read the metrics of runs and name each by what tells it from the others.
+    """Read the metrics of runs, each named by the part of its path that differs.
 
     Args:
-        paths: folders of runs, or metrics files such as ``RUN/metrics.previous.json``, which a
-            fresh training leaves of the one before it in the same folder.
+        paths: folders of runs, or metrics files such as ``RUN/metrics.previous.json``, the metrics
+            of the previous training in the same folder.
 
     Raises:
         DataError: a folder has no metrics, or they cannot be read.
     """
     files = [Path(path) / "metrics.json" if Path(path).is_dir() else Path(path) for path in paths]
-    names = _names(files)
+    # "metrics" -> "", "metrics.previous" -> " (previous)"
+    labels = [
+        "" if file.stem == "metrics" else f" ({file.stem.removeprefix('metrics.')})"
+        for file in files
+    ]
+    names = shortest_names([file.resolve().parent for file in files], labels)
     return [
         RunCurves(name, read_metrics(file), _epoch_length(file))
         for name, file in zip(names, files, strict=True)
     ]
 
 
-def _names(files: Sequence[Path]) -> list[str]:
-    """Name runs by the shortest ends of their folders that differ."""
-    folders = [file.resolve().parent.parts for file in files]
-    labels = ["" if file.stem == "metrics" else f" ({file.stem})" for file in files]
-    labels = [label.replace("metrics.", "") for label in labels]
-    names: list[str] = []
-    for depth in range(1, max(len(parts) for parts in folders) + 1):
-        ends = ("/".join(parts[-depth:]) for parts in folders)
-        names = [end + label for end, label in zip(ends, labels, strict=True)]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
 def _epoch_length(metrics: Path) -> float | None:
     config = metrics.with_name("config.yaml")
     if metrics.name != "metrics.json" or not config.is_file():
-        return None  # the config is that of the run that wrote metrics.json
+        return None  # config.yaml belongs to the run that wrote metrics.json
     train = load_config(config, trust=True).get("train", {})
     epochs, max_iter = train.get("epochs"), train.get("max_iter")
-    known = is_number(epochs) and epochs > 0 and is_number(max_iter) and max_iter > 0
-    return max_iter / epochs if known else None
+    is_known = is_number(epochs) and epochs > 0 and is_number(max_iter) and max_iter > 0
+    return max_iter / epochs if is_known else None
 
 
 def plot_convergence(runs: Sequence[RunCurves], path: str | Path) -> None:
-    """Draw the AP and the training loss of runs into a picture file.
+    """Plot validation AP and training loss of runs into an image file.
 
-    The horizontal axis has epochs if every run was set up in epochs, otherwise iterations.
+    The x axis shows epochs if every run sets ``train.epochs``, otherwise iterations.
     """
     from matplotlib.ticker import FuncFormatter
 
@@ -80,7 +72,7 @@ def plot_convergence(runs: Sequence[RunCurves], path: str | Path) -> None:
         unit = run.epoch_length if in_epochs and run.epoch_length else 1.0
         at, values = _finite(run.series, "bbox/AP", unit)
         best = f": {values[-1]:.1f}" if values else ": not evaluated"
-        label = as_written(run.name) + best
+        label = literal_text(run.name) + best
         precision.plot(at, values, marker="o", markersize=4, label=label, **style)
         losses.plot(*_finite(run.series, "total_loss", unit), linewidth=1.2, **style)
     unit_name = "epoch" if in_epochs else "iteration"

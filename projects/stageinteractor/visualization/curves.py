@@ -1,4 +1,4 @@
-"""Curves of a training run from its ``metrics.json``."""
+"""Read and plot the curves of a training run from its ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Series = dict[str, tuple[list[int], list[float]]]
 
 
 def read_metrics(path: str | Path) -> Series:
-    """Return iterations and values of every scalar in a file of one JSON object a line.
+    """Return iterations and values of every scalar in a file with one JSON object per line.
 
-    Iterations that a stopped and resumed run did twice count once, with their last value. A file
-    without a line is that of a run that has hardly begun.
+    For iterations that a resumed run repeats, the last value is kept. The file of a run that has
+    just started is empty.
 
     Raises:
-        DataError: no such file, or a line that is not JSON or holds something other than numbers.
+        DataError: no such file, or a line that is not a JSON object of numbers.
     """
     file = Path(path)
     if file.is_file() and not file.stat().st_size:
@@ -42,7 +42,7 @@ def _sorted(values: dict[int, float]) -> tuple[list[int], list[float]]:
 
 
 def plot_curves(series: Series, path: str | Path) -> None:
-    """Draw losses by kind, learning rate and AP over the iterations into a picture file."""
+    """Plot losses, learning rate and AP over the iterations into an image file."""
     figure = new_figure(13, 3.8)
     losses, rate, precision = figure.subplots(1, 3)
     for name in ["total_loss", *_last_stage_losses(series)]:

@@ -1,32 +1,30 @@
-"""Ground truth beside predictions, for images of a COCO-format set."""
+"""Ground truth beside detections, for images of a COCO-format set."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from ..data.coco_format import CocoSet
 from ..data.image_io import ImageReadError, read_image
 from ..errors import DataError
+from ..evaluation.coco_results import Json, group_by_image
 from .box_drawing import DrawnBox, draw_boxes, image_grid
 
-Json = dict[str, Any]
-WIDTH = 320  # pixels of a drawn picture
+WIDTH = 320  # pixels of a drawn image
 
 
 def ground_truth_sheet(
     coco_set: CocoSet, image_root: str | Path, count: int = 24, columns: int = 6
 ) -> Image.Image:
     """Return a sheet of the first images with their annotations."""
-    truth = _by_image(coco_set.annotations)
-    pictures = [
+    truth = group_by_image(coco_set.annotations)
+    drawn = [
         _drawn(image, image_root, truth[image["id"]], coco_set) for image in coco_set.images[:count]
     ]
-    return image_grid(pictures, columns)
+    return image_grid(drawn, columns)
 
 
 def comparison_grid(
@@ -37,7 +35,7 @@ def comparison_grid(
     count: int = 12,
     pairs: int = 3,
 ) -> Image.Image:
-    """Return a grid of images, each with ground truth on the left and predictions on the right.
+    """Return a grid of images, each with ground truth on the left and detections on the right.
 
     Args:
         coco_set: the annotated images; those shown are spread evenly over it.
@@ -47,23 +45,16 @@ def comparison_grid(
         count: number of images.
         pairs: images in a row.
     """
-    truth = _by_image(coco_set.annotations)
-    found = _by_image([result for result in results if result["score"] >= min_score])
+    truth = group_by_image(coco_set.annotations)
+    detected = group_by_image(each for each in results if each["score"] >= min_score)
     total = len(coco_set.images)
     count = min(count, total)
-    pictures = []
+    drawn = []
     for image in (coco_set.images[index * total // count] for index in range(count)):
-        pictures.append(_drawn(image, image_root, truth[image["id"]], coco_set))
-        pictures.append(_drawn(image, image_root, found[image["id"]], coco_set))
-    titles = ["ground truth", f"predictions, score >= {min_score}"] * pairs
-    return image_grid(pictures, 2 * pairs, titles)
-
-
-def _by_image(entries: Sequence[Json]) -> dict[Any, list[Json]]:
-    grouped: dict[Any, list[Json]] = defaultdict(list)
-    for entry in entries:
-        grouped[entry["image_id"]].append(entry)
-    return grouped
+        drawn.append(_drawn(image, image_root, truth[image["id"]], coco_set))
+        drawn.append(_drawn(image, image_root, detected[image["id"]], coco_set))
+    titles = ["ground truth", f"detections, score >= {min_score}"] * pairs
+    return image_grid(drawn, 2 * pairs, titles)
 
 
 def _drawn(

@@ -1,7 +1,7 @@
-"""t-SNE of the queries' content vectors, stage by stage, coloured by the class of their object.
+"""t-SNE of the queries' content vectors, stage by stage, coloured by ground-truth class.
 
-In: a trained `StageInteractor` and annotated images. Out: a picture with a panel for every stage,
-which shows the same queries. Paper: figure 2 of the appendix.
+In: a trained `StageInteractor` and annotated images. Out: a figure with a panel for every stage,
+all with the same queries. Paper: figure 2 of the appendix.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from torch import Tensor
 from ..assigner.boxes import box_iou
 from ..errors import DataError, MissingDependencyError, UnsupportedHostError
 from .box_drawing import class_color
-from .figures import as_written, new_figure, save_figure
+from .figures import literal_text, new_figure, save_figure
 
 COLUMNS = 4
-FEWEST = 10  # points that can be laid out
+MIN_POINTS = 10  # for t-SNE
 
 
 @dataclass(frozen=True)
 class QueryContent:
-    """Content vectors of M queries that found something."""
+    """Content vectors and classes of M confident queries."""
 
     content: Tensor  # (S, M, D)
-    classes: Tensor  # (M,) class of the object that the query's last box fits, -1: of none
-    detected: Tensor  # (M,) class with the highest score at the last stage
+    classes: Tensor  # (M,) class of the gt box with IoU >= 0.5 at the last stage, or -1
+    predicted: Tensor  # (M,) class with the highest score at the last stage
 
 
 @torch.no_grad()
 def collect_content(
     model: Any, batched_inputs: Iterable[dict[str, Any]], min_score: float = 0.3
 ) -> QueryContent:
-    """Run a model and keep the content vectors of its confident queries.
+    """Run a model and return the content vectors of its confident queries.
 
     Args:
         model: a `StageInteractor`.
@@ -46,31 +46,31 @@ def collect_content(
         min_score: queries whose highest score at the last stage is lower are left out.
 
     Raises:
-        UnsupportedHostError: another project's model.
+        UnsupportedHostError: a third-party model.
     """
     if not hasattr(model, "decode"):
         raise UnsupportedHostError(
-            f"{type(model).__name__} has no method 'decode' that gives content vectors; this "
-            "picture is made of StageInteractor and AdaMixer only"
+            f"{type(model).__name__} has no method 'decode' that returns content vectors: only "
+            "StageInteractor and AdaMixer have"
         )
     model.eval()
     parts = []
     for item in batched_inputs:
         image = model.normalize(item["image"])
         output, _ = model.decode(model.pad([image]), [image])
-        scores, detected = output.logits[-1, 0].float().sigmoid().max(dim=-1)  # (N,)
+        scores, predicted = output.logits[-1, 0].float().sigmoid().max(dim=-1)  # (N,)
         kept = scores >= min_score
-        classes = _class_of_object(output.boxes[-1, 0, kept], model.target(item["instances"]))
-        parts.append((output.content[:, 0, kept].float(), classes, detected[kept]))
+        classes = _gt_class(output.boxes[-1, 0, kept], model.target(item["instances"]))
+        parts.append((output.content[:, 0, kept].float(), classes, predicted[kept]))
     return QueryContent(
         content=torch.cat([content for content, _, _ in parts], dim=1).cpu(),
         classes=torch.cat([classes for _, classes, _ in parts]).cpu(),
-        detected=torch.cat([detected for _, _, detected in parts]).cpu(),
+        predicted=torch.cat([predicted for _, _, predicted in parts]).cpu(),
     )
 
 
-def _class_of_object(boxes: Tensor, target: dict[str, Tensor]) -> Tensor:
-    """Return the class (M,) of the object that each box (M, 4) overlaps most, -1 if IoU < 0.5."""
+def _gt_class(boxes: Tensor, target: dict[str, Tensor]) -> Tensor:
+    """Return the class (M,) of the gt box of highest IoU with each box (M, 4), -1 if below 0.5."""
     if len(target["labels"]) == 0:
         return torch.full((len(boxes),), -1, device=boxes.device)
     overlap, index = box_iou(boxes[:, None], target["boxes"][None]).max(dim=-1)
@@ -78,16 +78,16 @@ def _class_of_object(boxes: Tensor, target: dict[str, Tensor]) -> Tensor:
 
 
 def embed(content: Tensor) -> np.ndarray:
-    """Lay vectors (M, D) out in the plane (M, 2) by t-SNE; the same vectors give the same plane.
+    """Embed vectors (M, D) in the plane (M, 2) by t-SNE with a fixed seed.
 
     Raises:
-        DataError: too few vectors.
+        DataError: fewer than 10 vectors.
         MissingDependencyError: scikit-learn is not installed.
     """
-    if len(content) < FEWEST:
+    if len(content) < MIN_POINTS:
         raise DataError(
-            f"{len(content)} queries are too few for t-SNE, it takes {FEWEST}: give more images or "
-            "a lower --min-score"
+            f"{len(content)} queries are too few for t-SNE, which needs {MIN_POINTS}: give more "
+            "images or a lower --min-score"
         )
     try:
         from sklearn.manifold import TSNE
@@ -104,19 +104,22 @@ def embed(content: Tensor) -> np.ndarray:
 
 
 def plot_embedding(
-    points: Sequence[np.ndarray], found: QueryContent, class_names: Sequence[str], path: str | Path
+    points: Sequence[np.ndarray],
+    queries: QueryContent,
+    class_names: Sequence[str],
+    path: str | Path,
 ) -> None:
-    """Draw the queries of every stage into a picture file.
+    """Plot the queries of every stage into an image file.
 
-    A point has the colour of the class of its object, and is a cross where the query names another
-    class; queries that fit no object are small and grey. At the last stage the names of the classes
-    stand in the middle of their points.
+    A point has the colour of its ground-truth class. It is a cross if the query predicts another
+    class, and small and grey if no gt box has IoU >= 0.5. At the last stage each class name is
+    written at the median of its points.
 
     Args:
         points: S arrays (M, 2) of `embed`.
-        found: the queries.
+        queries: of all stages.
         class_names: C names.
-        path: of the picture.
+        path: of the image file.
     """
     columns = min(COLUMNS, len(points))
     rows = -(-len(points) // columns)
@@ -124,28 +127,28 @@ def plot_embedding(
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    classes, detected = found.classes.numpy(), found.detected.numpy()
+    classes, predicted = queries.classes.numpy(), queries.predicted.numpy()
     panels = grid.flat[: len(points)]
     for stage, (axes, places) in enumerate(zip(panels, points, strict=True)):
         axes.set_axis_on()
         axes.set(xticks=[], yticks=[], title=f"stage {stage}")
-        _scatter(axes, places, classes, detected)
+        _scatter(axes, places, classes, predicted)
     _write_names(panels[-1], points[-1], classes, class_names)
-    wrong = int(((classes >= 0) & (classes != detected)).sum())
+    wrong = int(((classes >= 0) & (classes != predicted)).sum())
     figure.suptitle(
-        f"t-SNE of the content vectors of {len(classes)} queries: colour is the class of the "
-        f"object, x: taken for another class ({wrong}), grey: on no object ({(classes < 0).sum()})",
+        f"t-SNE of the content vectors of {len(classes)} queries: colour is the true class, "
+        f"x: another class is predicted ({wrong}), grey: IoU < 0.5 ({(classes < 0).sum()})",
         fontsize=10,
     )
     save_figure(figure, path)
 
 
-def _scatter(axes: Any, places: np.ndarray, classes: np.ndarray, detected: np.ndarray) -> None:
-    none = classes < 0
-    axes.scatter(*places[none].T, s=6, color="0.75", linewidths=0)
+def _scatter(axes: Any, places: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> None:
+    background = classes < 0
+    axes.scatter(*places[background].T, s=6, color="0.75", linewidths=0)
     for label in _present(classes):
-        right = (classes == label) & (detected == label)
-        wrong = (classes == label) & (detected != label)
+        right = (classes == label) & (predicted == label)
+        wrong = (classes == label) & (predicted != label)
         color = [channel / 255 for channel in class_color(label)]
         axes.scatter(*places[right].T, s=12, color=[color], linewidths=0)
         axes.scatter(*places[wrong].T, s=22, color=[color], marker="x", linewidths=1.2)
@@ -158,7 +161,7 @@ def _present(classes: np.ndarray) -> list[int]:
 def _write_names(
     axes: Any, places: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
 ) -> None:
-    """Write the name of every class into the middle of its points."""
+    """Write the name of every class at the median of its points."""
     from matplotlib.patheffects import withStroke
 
     present = _present(classes)
@@ -166,7 +169,7 @@ def _write_names(
         middle = np.median(places[classes == label], axis=0)
         axes.text(
             *middle,
-            as_written(class_names[label]),
+            literal_text(class_names[label]),
             ha="center",
             va="center",
             fontsize=11 if len(present) <= 20 else 7,

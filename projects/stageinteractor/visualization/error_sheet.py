@@ -9,12 +9,12 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.coco_format import CocoSet
+from ..evaluation.coco_results import Json, group_by_image
 from ..evaluation.error_types import ERROR_TYPES, Outcome
 from ..printable_text import printable
 from .box_drawing import BACKGROUND, DrawnBox, draw_boxes, image_grid
 from .detections import read_upright
 
-Json = dict[str, Any]
 Color = tuple[int, int, int]
 SIDE = 480  # pixels of the longer side of a drawn image
 COLUMNS = 2  # images in a row, each drawn twice
@@ -79,13 +79,10 @@ def error_sheet(
     worst = worst_images(outcomes, error_type)
     if not worst:
         return None
-    truth: dict[Any, list[Json]] = {image_id: [] for image_id in worst[:count]}
-    for annotation in coco_set.annotations:
-        if annotation["image_id"] in truth:
-            truth[annotation["image_id"]].append(annotation)
+    truth = group_by_image(coco_set.annotations)
     cards = [
-        _card(images[image_id], image_root, objects, outcomes[image_id], error_type, coco_set)
-        for image_id, objects in truth.items()
+        _card(images[each], image_root, truth[each], outcomes[each], error_type, coco_set)
+        for each in worst[:count]
     ]
     total = sum(each.type == error_type for image in outcomes.values() for each in image)
     title = (

@@ -1,4 +1,4 @@
-"""Figures of matplotlib: made without a window, saved whole or not at all."""
+"""Matplotlib figures without a display, saved atomically."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ DPI = 110
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches, whose parts make room for each other."""
+    """Return an empty figure of this size in inches, with constrained layout."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def as_written(text: str) -> str:
-    """Return a text of the user's so that matplotlib writes it.
+def literal_text(text: str) -> str:
+    """Return a user's text so that matplotlib shows it literally.
 
-    It takes no part of it as a formula, and leaves no name that begins with "_" out of a legend.
+    "$" starts no formula, and a leading "_" does not hide it from a legend.
     """
     text = printable(text).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Save a figure with 110 pixels an inch; the suffix names the format."""
+    """Save a figure at 110 dpi in the format of the suffix."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI)

@@ -1,4 +1,4 @@
-"""Histograms of a data set: objects of every class, sizes and shapes of boxes."""
+"""Histograms of a data set: boxes per class, sizes and aspect ratios of boxes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .figures import as_written, new_figure, save_figure
+from .figures import literal_text, new_figure, save_figure
 
-ROWS = 40  # classes in a column
-MOST = 120  # classes in the picture
-UNEVEN = 100  # times as many objects as the rarest class has: the axis becomes logarithmic
+MAX_ROWS = 40  # classes in a column
+MAX_CLASSES = 120  # in the figure
+MAX_LINEAR_RATIO = 100  # of the largest and smallest class; above it the axis is logarithmic
 SMALL, LARGE = 32, 96  # pixels, COCO's limits of small, medium and large
 
 
 def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
-    """Draw a bar for every class, the most frequent first, into a picture file.
+    """Plot a bar for every class, the most frequent first, into an image file.
 
     Args:
         counts: number of objects by class name; of more than 120 classes the rarest are left out.
-        path: of the picture.
+        path: of the image file.
     """
     from matplotlib.ticker import MaxNLocator
 
-    ranked = sorted(counts.items(), key=lambda item: -item[1])[:MOST]
-    columns = max(1, math.ceil(len(ranked) / ROWS))
+    ranked = sorted(counts.items(), key=lambda item: -item[1])[:MAX_CLASSES]
+    columns = max(1, math.ceil(len(ranked) / MAX_ROWS))
     rows = math.ceil(len(ranked) / columns)
     size = (6.5 if columns == 1 else 4.5 * columns, 1.2 + 0.24 * max(rows, 2))
     figure = new_figure(*size)
@@ -33,7 +33,7 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
     present = [count for _, count in ranked if count] or [1]
     for column, axes in enumerate(grid):
         _bars(axes, ranked[column * rows : (column + 1) * rows], rows)
-        if max(present) > UNEVEN * min(present):
+        if max(present) > MAX_LINEAR_RATIO * min(present):
             axes.set_xscale("symlog", linthresh=1)
             axes.set_xlim(0, max(present) ** 1.3)
             axes.set_xlabel("objects, logarithmic", fontsize=9)
@@ -47,7 +47,7 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
 
 
 def _bars(axes: Any, items: Sequence[tuple[str, int]], rows: int) -> None:
-    names = [as_written(name if len(name) <= 24 else name[:23] + "…") for name, _ in items]
+    names = [literal_text(name if len(name) <= 24 else name[:23] + "…") for name, _ in items]
     bars = axes.barh(range(len(items)), [count for _, count in items], height=0.75)
     axes.bar_label(bars, [f"{count:,}" for _, count in items], padding=3, fontsize=8)
     axes.set_yticks(range(len(items)), names, fontsize=8)
@@ -58,21 +58,21 @@ def _bars(axes: Any, items: Sequence[tuple[str, int]], rows: int) -> None:
 
 
 def plot_boxes(sizes: Sequence[tuple[float, float]], path: str | Path) -> None:
-    """Draw how large boxes are and what shape they have into a picture file.
+    """Plot histograms of the size and aspect ratio of boxes into an image file.
 
     Args:
         sizes: (width, height) of every box, pixels, above 0.
-        path: of the picture.
+        path: of the image file.
     """
     figure = new_figure(10, 3.8)
     side, shape = figure.subplots(1, 2)
     sides = [math.sqrt(width * height) for width, height in sizes]
     _log_histogram(side, sides, step=4)
-    side.set(title=_shares(sides), xlabel="square root of the area, pixels", ylabel="boxes")
+    side.set(title=_size_title(sides), xlabel="square root of the area, pixels", ylabel="boxes")
     for limit in (SMALL, LARGE):
         side.axvline(limit, color="tab:red", linestyle="--", linewidth=1)
     _log_histogram(shape, [width / height for width, height in sizes], step=4)
-    shape.set(title="shape", xlabel="width / height", ylabel="boxes")
+    shape.set(title="aspect ratio", xlabel="width / height", ylabel="boxes")
     shape.axvline(1, color="tab:red", linestyle="--", linewidth=1)
     for axes in (side, shape):
         axes.title.set_fontsize(10)
@@ -80,18 +80,18 @@ def plot_boxes(sizes: Sequence[tuple[float, float]], path: str | Path) -> None:
     save_figure(figure, path)
 
 
-def _shares(sides: Sequence[float]) -> str:
-    """Return the title: how many boxes are small, medium and large as COCO has it."""
+def _size_title(sides: Sequence[float]) -> str:
+    """Return the title: the shares of COCO's small, medium and large boxes."""
     small, large = sum(s < SMALL for s in sides), sum(s > LARGE for s in sides)
     parts = {"small": small, "medium": len(sides) - small - large, "large": large}
-    told = ", ".join(f"{100 * n / max(1, len(sides)):.0f}% {name}" for name, n in parts.items())
-    return f"boxes: {len(sides):,}; {told} (limits {SMALL} and {LARGE})"
+    shares = ", ".join(f"{100 * n / max(1, len(sides)):.0f}% {name}" for name, n in parts.items())
+    return f"boxes: {len(sides):,}; {shares} (limits {SMALL} and {LARGE})"
 
 
 def _log_histogram(axes: Any, values: Sequence[float], step: int) -> None:
-    """Draw a histogram with ``step`` bins an octave and whole powers of two as ticks.
+    """Plot a histogram with ``step`` bins an octave and powers of two as ticks.
 
-    What is out of any reasonable bounds counts in the outermost bins.
+    Values outside 2**-10 to 2**20 are counted in the outermost bins.
     """
     values = [min(max(value, 2.0**-10), 2.0**20) for value in values]
     logs = [math.log2(value) for value in values] or [0.0]

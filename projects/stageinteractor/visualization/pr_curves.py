@@ -1,4 +1,4 @@
-"""Precision over recall, and AP class by class, from the evaluator's own precision array."""
+"""Precision-recall curves and AP per class, from the precision array of COCO's evaluation."""
 
 from __future__ import annotations
 
@@ -9,40 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from .figures import as_written, new_figure, save_figure
+from ..evaluation.backends import class_ap, precision_array, threshold_index
+from .figures import literal_text, new_figure, save_figure
 
-MANY = 12  # more classes than that are not told apart by colour
-ROWS = 40  # bars in a column
-
-
-def precision_array(evaluation: Any) -> np.ndarray:
-    """Return precision (T, R, K) in [0, 1] of an accumulated COCO evaluation; NaN: nothing to find.
-
-    T IoU thresholds, R recall levels and K classes; objects of all sizes, and as many detections an
-    image as the evaluation allows.
-    """
-    precision = np.array(evaluation.eval["precision"][:, :, :, 0, -1], dtype=float)
-    return np.where(precision < 0, math.nan, precision)
-
-
-def class_ap(evaluation: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return AP and AP50 of every class (K,), per cent; NaN for classes without objects."""
-    precision = precision_array(evaluation)
-    half = _threshold_index(evaluation, 0.5)
-    return 100 * precision.mean(axis=(0, 1)), 100 * precision[half].mean(axis=0)
-
-
-def _threshold_index(evaluation: Any, threshold: float) -> int:
-    return int(np.abs(np.asarray(evaluation.params.iouThrs) - threshold).argmin())
+MAX_COLORED = 12  # classes; of more, only the best and worst have a colour
+MAX_ROWS = 40  # bars in a column
 
 
 def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str | Path) -> None:
-    """Draw precision over recall: the mean over classes by IoU, and every class at IoU 0.5.
+    """Plot precision over recall: the mean over classes by IoU, and every class at IoU 0.5.
 
     Args:
-        evaluation: of `evaluate_boxes`.
+        evaluation: from `evaluate_boxes`.
         class_names: K names, in the order of the category ids.
-        path: of the picture.
+        path: of the image file.
     """
     from matplotlib import colormaps
 
@@ -59,7 +39,7 @@ def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str
         mean.plot(recall, curve, color=color, label=label)
     mean.set(title="mean over classes", xlabel="recall", ylabel="precision")
     _plot_classes(classes, evaluation, class_names, recall)
-    many = "; named: 2 best, 5 worst" if precision.shape[2] > MANY else ""
+    many = "; named: 2 best, 5 worst" if precision.shape[2] > MAX_COLORED else ""
     classes.set(title=f"every class, IoU 0.50{many}", xlabel="recall")
     for axes in (mean, classes):
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -71,37 +51,40 @@ def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str
 def _plot_classes(
     axes: Any, evaluation: Any, class_names: Sequence[str], recall: np.ndarray
 ) -> None:
-    """Draw a curve a class; of many classes only the two best and five worst have a colour."""
+    """Plot a curve for each class; of many, only the two best and five worst have a colour."""
     from matplotlib import colormaps
 
-    curves = precision_array(evaluation)[_threshold_index(evaluation, 0.5)]
+    curves = precision_array(evaluation)[threshold_index(evaluation, 0.5)]
     _, ap50 = class_ap(evaluation)
     order = [int(k) for k in np.argsort(-ap50) if not math.isnan(ap50[k])]
-    named = order if len(order) <= MANY else order[:2] + order[-5:]
+    named = order if len(order) <= MAX_COLORED else order[:2] + order[-5:]
     for k in order:
         if k not in named:
             axes.plot(recall, curves[:, k], color="0.85", linewidth=0.8)
     for position, k in enumerate(named):
         color = colormaps["tab20"](position % 20) if len(named) > 10 else f"C{position}"
         axes.plot(
-            recall, curves[:, k], color=color, label=f"{as_written(class_names[k])}: {ap50[k]:.1f}"
+            recall,
+            curves[:, k],
+            color=color,
+            label=f"{literal_text(class_names[k])}: {ap50[k]:.1f}",
         )
 
 
 def plot_class_ap(
     evaluation: Any, class_names: Sequence[str], counts: Sequence[int], path: str | Path
 ) -> None:
-    """Draw AP and AP50 of every class as bars, the best first.
+    """Plot AP and AP50 of every class as bars, the best first.
 
     Args:
-        evaluation: of `evaluate_boxes`.
+        evaluation: from `evaluate_boxes`.
         class_names: K names, in the order of the category ids.
-        counts: objects of each class, told beside its name.
-        path: of the picture.
+        counts: ground-truth boxes of each class, for its label.
+        path: of the image file.
     """
     ap, ap50 = class_ap(evaluation)
     order = sorted(range(len(ap)), key=lambda k: (math.isnan(ap[k]), -ap[k]))
-    columns = math.ceil(len(order) / ROWS)
+    columns = math.ceil(len(order) / MAX_ROWS)
     rows = math.ceil(len(order) / columns)
     figure = new_figure(6.5 * columns, 0.24 * rows + 1.3)
     panels = figure.subplots(1, columns, squeeze=False)[0]
@@ -115,7 +98,7 @@ def plot_class_ap(
             at = 1.0 if math.isnan(ap50[k]) else ap50[k] + 1
             axes.text(at, place, text, va="center", fontsize=8)
         axes.set_yticks(
-            places, [f"{as_written(class_names[k])}  ({counts[k]})" for k in shown], fontsize=8
+            places, [f"{literal_text(class_names[k])}  ({counts[k]})" for k in shown], fontsize=8
         )
         axes.set(xlim=(0, 116), ylim=(rows - 0.4, -0.6), xlabel="per cent")
         axes.grid(axis="x", alpha=0.3)

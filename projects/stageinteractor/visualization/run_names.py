@@ -1,4 +1,4 @@
-"""Names of runs in tables and pictures, from the files that they left."""
+"""Names of runs in tables and figures, from the paths of their files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,34 @@ from pathlib import Path
 
 
 def run_names(files: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Return the shortest ends of paths that tell the files apart, without their suffixes.
+    """Return the shortest path endings that distinguish the files, without their suffixes.
 
-    Names that files have in common, such as ``config.yaml`` or ``model_best.pth``, are left out:
-    ``output/a/config.yaml`` and ``output/b/config.yaml`` are a and b. So is one file alone,
-    unless it is a Python config. A file that is given twice is numbered.
+    File names that all paths share, such as ``config.yaml`` or ``model_best.pth``, are left out:
+    ``output/a/config.yaml`` and ``output/b/config.yaml`` are a and b. So is the name of a single
+    file, unless it is a Python config. Repeated files are numbered.
     """
     paths = [Path(file).resolve() for file in files]
-    common = len({path.name for path in paths}) == 1 and (
+    is_shared = len({path.name for path in paths}) == 1 and (
         len(paths) > 1 or paths[0].suffix != ".py"
     )
-    parts = [(path.parent if common else path.with_suffix("")).parts for path in paths]
-    names: list[str] = []
-    for depth in range(1, max(map(len, parts), default=0) + 1):
-        names = ["/".join(each[-depth:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
+    names = shortest_names([path.parent if is_shared else path.with_suffix("") for path in paths])
+    if len(set(names)) == len(names):
+        return names
     return [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+
+
+def shortest_names(paths: Sequence[Path], labels: Sequence[str] | None = None) -> list[str]:
+    """Return the shortest path endings that differ, each followed by its label; else whole paths.
+
+    Args:
+        paths: absolute.
+        labels: one for each path; none by default.
+    """
+    labels = labels or [""] * len(paths)
+    names: list[str] = []
+    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        endings = ["/".join(path.parts[-depth:]) for path in paths]
+        names = [end + label for end, label in zip(endings, labels, strict=True)]
+        if len(set(names)) == len(names):
+            break
+    return names

@@ -1,4 +1,4 @@
-"""What finished runs look like: tables of AP, curves, and predictions beside ground truth."""
+"""Reports of finished runs: tables of AP, curves, and detections beside ground truth."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def write_report(output_dir: str | Path) -> str:
         DataError: the folder is not that of an evaluated run.
     """
     folder = Path(output_dir)
-    series, found = read_metrics(folder / "metrics.json"), read_run(folder)
+    series, detections = read_metrics(folder / "metrics.json"), read_run(folder)
     plot_curves(series, folder / "curves.png")
-    grid = comparison_grid(found.coco_set, found.image_root, found.results)
+    grid = comparison_grid(detections.coco_set, detections.image_root, detections.results)
     with atomic_path(folder / "val_grid.png") as temporary:
         grid.save(temporary)
     last, after_nms = final_metrics(series), final_metrics(series, "bbox_nms")
@@ -40,7 +40,7 @@ def final_metrics(series: Series, group: str = "bbox") -> dict[str, float]:
 
     Args:
         series: of a run.
-        group: "bbox", or "bbox_nms" for what `CocoEvaluator` measured after NMS.
+        group: "bbox", or "bbox_nms" for the results after NMS.
     """
     return {
         name.removeprefix(f"{group}/"): values[-1]

@@ -89,7 +89,7 @@ def test_anchors_and_crops_of_every_image_are_recorded(asag, inputs):
     }
 
 
-def test_nothing_is_recorded_afterwards_or_of_learned_queries(detector, asag, inputs):
+def test_nothing_is_recorded_after_the_block_or_without_anchors(detector, asag, inputs):
     with record_anchors(asag) as recorded:
         pass
     collect_assignment(asag, inputs)

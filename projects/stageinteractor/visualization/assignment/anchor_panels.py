@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..figures import as_written, new_figure, save_figure
+from ..figures import literal_text, new_figure, save_figure
 from .query_labels import ImageAssignment
 from .stage_panels import rectangle
 
@@ -93,7 +93,7 @@ def draw_anchors(item: ImageAssignment, anchors: ImageAnchors, path: str | Path)
     _draw_by_score(after, boxes, scores.amax(dim=-1), color=BOXES)
     after.set_title(f"boxes of stage {len(item.boxes) - 1}", fontsize=10)
     _write_legend(figure, [_level(stride) for stride in anchors.crops])
-    figure.suptitle(as_written(item.name), fontsize=10)
+    figure.suptitle(literal_text(item.name), fontsize=10)
     save_figure(figure, path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..box_drawing import class_color
-from ..figures import as_written, new_figure, save_figure
+from ..figures import literal_text, new_figure, save_figure
 from .query_labels import (
     ADDED,
     DROPPED,
@@ -66,7 +66,7 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
         for kind, text in LEGEND.items()
     ]
     above.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    above.suptitle(as_written(item.name), fontsize=10)
+    above.suptitle(literal_text(item.name), fontsize=10)
     save_figure(figure, path)
 
 
@@ -81,7 +81,7 @@ def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str])
         axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
     labels = item.gt_classes.tolist()
     for row, (label, entries) in enumerate(zip(labels, history, strict=True), start=1):
-        name = as_written(f"{row - 1} {class_names[label]}")
+        name = literal_text(f"{row - 1} {class_names[label]}")
         style = {"facecolor": gt_color(row - 1), "alpha": 0.75, "pad": 0.6, "linewidth": 0}
         axes.text(-1, row, name, fontsize=9, bbox=style)
         before = entries[0]["match"]
@@ -102,7 +102,7 @@ def gt_color(index: int) -> str:
 def _draw(axes: Any, label: QueryLabel, item: ImageAssignment, class_names: Sequence[str]) -> None:
     color = gt_color(label.gt_index)
     rectangle(axes, label.box, color=color, linewidth=1.6, linestyle=LINES[label.kind])
-    text = as_written(f"q{label.query} {class_names[int(item.gt_classes[label.gt_index])]}")
+    text = literal_text(f"q{label.query} {class_names[int(item.gt_classes[label.gt_index])]}")
     if label.kind == ADDED:
         text += " <- " + ",".join(str(stage) for stage in label.sources)
     x, y = max(label.box[0], 0.0), max(label.box[1], 0.0)

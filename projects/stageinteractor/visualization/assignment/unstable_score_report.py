@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..figures import as_written, new_figure, save_figure
+from ..figures import literal_text, new_figure, save_figure
 from .unstable_score import Stability
 
 
@@ -56,9 +56,9 @@ def plot_stability(runs: Mapping[str, Stability], path: str | Path) -> None:
     for name, run in runs.items():
         scores = run.unstable_scores()
         at = [index for index, step in enumerate(steps) if step in scores]
-        label = f"{as_written(name)}: mean {run.mean_unstable_score:.1f}"
+        label = f"{literal_text(name)}: mean {run.mean_unstable_score:.1f}"
         unstable.plot(at, [scores[steps[index]] for index in at], marker="o", label=label)
-        added.plot(run.labels_added_per_image, marker="o", label=as_written(name))
+        added.plot(run.labels_added_per_image, marker="o", label=literal_text(name))
     unstable.set(title="unstable score, per cent of objects", xlabel="stages", ylim=(0, None))
     unstable.set_xticks(range(len(steps)), steps)
     added.set(title="labels added per image", xlabel="stage", ylim=(0, None))

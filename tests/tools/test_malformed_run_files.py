@@ -1,4 +1,4 @@
-"""Tools on a run whose files are odd: exit code 2 and one line that names the file."""
+"""Tools on a run with malformed files: exit code 2 and one line that names the file."""
 
 import json
 import sys
@@ -53,7 +53,9 @@ def refused(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FILES)
-def test_report_names_the_odd_file(run: Path, refused: Callable[..., str], name: str, kind: str):
+def test_report_names_the_malformed_file(
+    run: Path, refused: Callable[..., str], name: str, kind: str
+):
     make_odd(run / name, kind)
     assert str(run / name) in refused("report", run)
     assert not (run / "curves.png").exists()
@@ -61,14 +63,18 @@ def test_report_names_the_odd_file(run: Path, refused: Callable[..., str], name:
 
 @pytest.mark.parametrize("name", ["metrics.json", "metrics.previous.json"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_curves_name_the_odd_file(run: Path, refused: Callable[..., str], name: str, kind: str):
+def test_curves_name_the_malformed_file(
+    run: Path, refused: Callable[..., str], name: str, kind: str
+):
     make_odd(run / name, kind)
     assert str(run / name) in refused("visualize_results", run)
     assert str(run / name) in refused("visualize_results", run, run / name)
 
 
 @pytest.mark.parametrize("kind", ["truncated", "nested-lists"])
-def test_detections_of_others_name_the_odd_file(run: Path, refused: Callable[..., str], kind: str):
+def test_results_of_other_detectors_name_the_malformed_file(
+    run: Path, refused: Callable[..., str], kind: str
+):
     results = run / "theirs.json"
     make_odd(results, kind)
     truth = ["--json", run.parent / "val.json", "--images", run.parent]

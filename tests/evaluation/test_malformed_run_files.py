@@ -1,4 +1,4 @@
-"""A run's JSON files that are cut off, edited or replaced: one line that names the file."""
+"""Malformed JSON files of a run: an error of one line that names the file."""
 
 import json
 from collections.abc import Callable
@@ -46,12 +46,12 @@ def assert_refused(call: Callable[[], Any], path: Path) -> None:
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-NO_FILES = ("folder", "fifo", "unreadable-link")  # what need not be there is not looked at
+NO_FILES = ("folder", "fifo", "unreadable-link")  # optional files of these kinds are ignored
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)
 @pytest.mark.parametrize("name", GOOD)
-def test_measures_name_the_odd_file(run: Path, name: str, kind: str):
+def test_measures_name_the_malformed_file(run: Path, name: str, kind: str):
     make_odd(run / name, kind)
     optional = name not in ("evaluation/metrics.json", "evaluation/ground_truth.json")
     if optional and kind in NO_FILES or name.endswith("results.json") and kind == "list":
@@ -76,20 +76,20 @@ def test_measures_name_the_odd_file(run: Path, name: str, kind: str):
         ),
     ],
 )
-def test_measures_name_the_file_of_an_odd_value(run: Path, name: str, content: Any):
+def test_measures_name_the_file_of_a_malformed_value(run: Path, name: str, content: Any):
     (run / name).write_text(json.dumps(content))
     assert_refused(lambda: read_measures(run), run / name)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ODD_FILES if kind != "list"])
-def test_results_name_the_odd_file(tmp_path: Path, kind: str):
+def test_results_name_the_malformed_file(tmp_path: Path, kind: str):
     make_odd(tmp_path / "results.json", kind)
     assert_refused(lambda: read_results(tmp_path / "results.json", SET), tmp_path / "results.json")
 
 
 @pytest.mark.parametrize("field", ["score", "bbox", "image_id", "category_id"])
 @pytest.mark.parametrize("value", [10**400, [[]], {}, None, "x", [1, 2, 3, 10**400]])
-def test_results_name_the_odd_value(tmp_path: Path, field: str, value: Any):
+def test_results_name_the_malformed_value(tmp_path: Path, field: str, value: Any):
     path = tmp_path / "results.json"
     good = {"image_id": 3, "category_id": 7, "bbox": [1, 2, 3.5, 4], "score": 0.5}
     path.write_text(json.dumps([good | {field: value}]))
@@ -97,14 +97,14 @@ def test_results_name_the_odd_value(tmp_path: Path, field: str, value: Any):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ODD_FILES if kind != "empty"])
-def test_metrics_name_the_odd_file(tmp_path: Path, kind: str):
+def test_metrics_name_the_malformed_file(tmp_path: Path, kind: str):
     make_odd(tmp_path / "metrics.json", kind)
     assert_refused(lambda: read_metrics(tmp_path / "metrics.json"), tmp_path / "metrics.json")
 
 
 @pytest.mark.parametrize("value", [None, "x", [], {}, True, 10**400])
 @pytest.mark.parametrize("name", ["iteration", "lr"])
-def test_metrics_name_the_line_of_an_odd_value(tmp_path: Path, name: str, value: Any):
+def test_metrics_name_the_line_of_a_malformed_value(tmp_path: Path, name: str, value: Any):
     path = tmp_path / "metrics.json"
     lines = [{"iteration": 1, "lr": 0.1}, {"iteration": 2, "lr": 0.1} | {name: value}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -112,11 +112,11 @@ def test_metrics_name_the_line_of_an_odd_value(tmp_path: Path, name: str, value:
         read_metrics(path)
 
 
-def test_metrics_of_a_run_without_a_line_are_none(tmp_path: Path):
+def test_empty_metrics_file_is_empty(tmp_path: Path):
     (tmp_path / "metrics.json").touch()
     assert read_metrics(tmp_path / "metrics.json") == {}
 
 
-def test_losses_of_no_stage_are_not_drawn(tmp_path: Path):
+def test_losses_without_a_stage_are_not_plotted(tmp_path: Path):
     plot_curves({"loss_class_x": ([1], [0.5])}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").is_file()
