@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stageinteractor.modeling.decoders import adamixer
 from stageinteractor.modeling.mixing import dynamic
+from stageinteractor.modeling.mixing.chunked import chunked_apply
 from stageinteractor.modeling.mixing.ops import joint_norm_relu, mix_channels
 
 from .recording import Answer, Call, Calls, Watched, detached, replaced
@@ -39,7 +40,7 @@ def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, 
         return keep
 
     handles = [module.register_forward_hook(keep_for(name)) for name, module in mixings]
-    with replaced(dynamic, chunked_apply=Watched(dynamic.chunked_apply, pending)):
+    with replaced(dynamic, chunked_apply=Watched(chunked_apply, pending)):
         try:
             yield found
         finally:

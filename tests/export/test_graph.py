@@ -64,7 +64,7 @@ def test_queries_of_every_image_are_refused_by_their_name(make_detector):
 @pytest.fixture
 def plain_sampling(monkeypatch):
     """Sampling as it is traced: that of a table differs in the last digits of the positions."""
-    monkeypatch.setattr(stage, "prepare_features", lambda *_: None)
+    monkeypatch.setattr(stage, "prepare_features", lambda maps, dtype: maps)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ class Decode(nn.Module):
 
     def forward(self, _inputs):
         maps = [torch.zeros(1, 256, 800 // s, 1344 // s) for s in (4, 8, 16, 32)]
-        return self.decoder(maps, *self.queries(torch.tensor([[800.0, 1333.0]])))
+        return self.decoder(maps, self.queries(torch.tensor([[800.0, 1333.0]])))
 
 
 def test_every_stage_of_the_published_size():

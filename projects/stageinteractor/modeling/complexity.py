@@ -32,14 +32,16 @@ class Cost(NamedTuple):
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     """Count the two products of an attention kernel that torch's counter does not know."""
     images, heads, queries, width = query
-    return 2 * images * heads * queries * key[2] * (width + value[3])
+    flops: int = 2 * images * heads * queries * key[2] * (width + value[3])
+    return flops
 
 
 def _deformable_flops(image: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
     """Count the products of a deformable convolution; its bilinear sampling is not counted."""
     images, out_channels, height, width = out_shape
     _, channels, kernel_height, kernel_width = weight  # channels of one group
-    return 2 * images * out_channels * height * width * channels * kernel_height * kernel_width
+    products: int = images * out_channels * height * width * channels * kernel_height * kernel_width
+    return 2 * products
 
 
 UNKNOWN_TO_TORCH = {

@@ -3,7 +3,12 @@ import torch
 from torch import Tensor
 
 from stageinteractor.modeling.sampling import table as table_sampling
-from stageinteractor.modeling.sampling.dispatch import prepare_features, sample, sample_flattened
+from stageinteractor.modeling.sampling.dispatch import (
+    choose_backend,
+    prepare_features,
+    sample,
+    sample_flattened,
+)
 from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
 from stageinteractor.modeling.sampling.table import bilinear_corners
@@ -164,12 +169,12 @@ def test_half_precision_maps_are_sampled_in_the_type_of_the_boxes():
     torch.testing.assert_close(found, sample_levels(maps, *points, STRIDES), rtol=1e-4, atol=1e-4)
 
 
-def test_there_is_no_table_where_nothing_samples_it_fast():
+def test_backend_of_cpus_of_other_devices_and_of_graphs():
     maps = [torch.empty(1, D, *size, device="meta") for size in SIZES]
-    assert prepare_features(maps, torch.float32) is None
-    features = [torch.zeros(1, D, *size) for size in SIZES]
-    compiled = torch.compile(lambda x: prepare_features(x, torch.float32) is None, backend="eager")
-    assert compiled(features)
+    assert choose_backend(maps[0]) == "reference"
+    assert prepare_features(maps, torch.float32) is maps
+    assert choose_backend(torch.zeros(1)) == "table"
+    assert torch.compile(choose_backend, backend="eager")(torch.zeros(1)) == "reference"
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

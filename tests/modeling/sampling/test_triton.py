@@ -59,7 +59,7 @@ def test_kernels_compile_without_a_gpu(tmp_path: Path):
 
 
 def test_without_interpreter_the_kernels_are_not_for_cpus(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # read by Triton itself
     assert not triton_sampling.is_available(torch.zeros(1))
 
 

@@ -1,6 +1,6 @@
 """The Triton kernels compile for a Hopper GPU, on a machine without one.
 
-The interpreter takes code that the compiler refuses. `test_triton_sampling.py` runs this file in a
+The interpreter takes code that the compiler refuses. `test_triton.py` runs this file in a
 process of its own, because triton must not be imported with TRITON_INTERPRET there.
 """
 

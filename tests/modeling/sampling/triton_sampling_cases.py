@@ -1,21 +1,21 @@
 """What the Triton kernels give, against the plain sampling: on a GPU, or interpreted on the CPU.
 
-`test_triton_sampling.py` runs this file in a process of its own, because TRITON_INTERPRET must be
+`test_triton.py` runs this file in a process of its own, because TRITON_INTERPRET must be
 in the environment before triton is imported.
 """
 
-import os
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+import triton
 from torch import Tensor
 
 from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
 from stageinteractor.modeling.sampling.triton import is_available, sample, sample_backward
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+INTERPRETED = triton.knobs.runtime.interpret
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 TOLERANCE = {torch.float64: dict(rtol=1e-12, atol=1e-12), torch.float32: dict(rtol=1e-5, atol=2e-5)}
 on_gpu = pytest.mark.skipif(INTERPRETED, reason="needs a GPU")

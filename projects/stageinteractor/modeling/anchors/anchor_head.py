@@ -31,7 +31,8 @@ class Compress(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, c, H, W) of maps (B, D, H, W)."""
-        return self.conv(F.gelu(self.reduce(features)))
+        reduced: Tensor = self.conv(F.gelu(self.reduce(features)))
+        return reduced
 
     def crops(self, features: Tensor, images: Tensor, corners: Tensor, patch_size: int) -> Tensor:
         """Return crops (n, c, P, P) of the reduced maps, computing no more than these.
@@ -83,7 +84,8 @@ class PatchEmbedding(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Return the vectors."""
         cells = patches.flatten(2).transpose(1, 2)  # (n, P P, c)
-        return (self.norm(cells) + self.position).flatten(1)
+        embedded: Tensor = self.norm(cells) + self.position
+        return embedded.flatten(1)  # (n, P P c)
 
 
 class AnchorHead(nn.Module):

@@ -45,8 +45,8 @@ def resize_valid(features: Tensor, cells: Sequence[tuple[int, int]], size: int) 
 def cut_quarters(features: Tensor) -> Tensor:
     """Cut maps (B, c, 2 P, 2 P) into quarters (4 B, c, P, P), those of an image together."""
     size = features.shape[-1] // 2
-    rows = features.unflatten(-1, (2, size)).unflatten(-3, (2, size))  # (B, c, y, P, x, P)
-    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    rows: Tensor = features.unflatten(-1, (2, size)).unflatten(-3, (2, size))  # (B, c, 2, P, 2, P)
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)  # (B*2*2, c, P, P)
 
 
 def flipped(features: Tensor) -> Tensor:

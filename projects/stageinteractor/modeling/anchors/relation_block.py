@@ -61,14 +61,14 @@ class BoxFeatures(nn.Module):
         index = torch.arange(images, device=boxes.device).repeat_interleave(queries)
         rois = torch.cat([index[:, None].to(boxes), boxes.flatten(0, 1)], dim=1)
         level = self.levels(boxes).flatten()
-        found = boxes.new_zeros(len(rois), features[0].shape[1], self.size, self.size)
+        read = boxes.new_zeros(len(rois), features[0].shape[1], self.size, self.size)
         for number, (maps, stride) in enumerate(zip(features, self.strides, strict=True)):
             (chosen,) = (level == number).nonzero(as_tuple=True)
-            read = roi_align(
+            cells = roi_align(
                 maps.to(rois), rois[chosen], self.size, 1 / stride, self.sampling_ratio, True
             )
-            found = found.index_copy(0, chosen, read)
-        return found.unflatten(0, (images, queries))
+            read = read.index_copy(0, chosen, cells)
+        return read.view(images, queries, *read.shape[1:])
 
     def levels(self, boxes: Tensor) -> Tensor:
         """Return (...) long: the index of the map that boxes (..., 4) are read from."""

@@ -101,7 +101,7 @@ class DecoderStage(nn.Module):
 
     def prepare(self, features: Sequence[Tensor], dtype: torch.dtype) -> Features:
         """Return the maps in the form in which they are sampled fastest."""
-        return prepare_features(features, dtype) or features
+        return prepare_features(features, dtype)
 
     def forward(self, state: StageState[Features]) -> tuple[Prediction, StageState[Features]]:
         """Return the prediction, and the state with the generated filters in its bank."""

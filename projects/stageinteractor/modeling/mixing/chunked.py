@@ -29,7 +29,8 @@ def chunked_apply(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """
     if operands[0].device.type != "cpu" or torch.compiler.is_compiling():
         return function(*operands)
-    return _ChunkedApply.apply(function, *operands)
+    result: Tensor = _ChunkedApply.apply(function, *operands)
+    return result
 
 
 class _ChunkedApply(torch.autograd.Function):

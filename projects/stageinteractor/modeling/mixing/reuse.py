@@ -65,11 +65,11 @@ class StaticMixing(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k slow."""
-        grid = h.unflatten(1, self.shape[:2])  # (M, K, J, Dc)
-        within = self.within_group(grid.flatten(2)).view_as(grid)
-        across = self.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
+        grid: Tensor = h.unflatten(1, self.shape[:2])  # (M, K, J, Dc)
+        within: Tensor = self.within_group(grid.flatten(2)).view_as(grid)  # (M, K, J, Dc)
+        across: Tensor = self.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
         across = across.unflatten(2, (self.shape[0], self.shape[2])).transpose(1, 2)
-        return (within + across).flatten(1, 2)
+        return (within + across).flatten(1, 2)  # (M, P, Dc)
 
 
 class ChannelReuse(nn.Module):

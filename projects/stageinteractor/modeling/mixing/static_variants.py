@@ -35,7 +35,8 @@ class ChannelStaticMixing(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the mixed features (M, P, Dc)."""
-        return self.channels(h)
+        mixed: Tensor = self.channels(h)
+        return mixed
 
 
 class SpatialStaticMixing(nn.Module):
@@ -47,7 +48,8 @@ class SpatialStaticMixing(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the mixed features (M, P, Dc)."""
-        return self.points(h.transpose(1, 2)).transpose(1, 2)
+        mixed: Tensor = self.points(h.transpose(1, 2))  # (M, Dc, P)
+        return mixed.transpose(1, 2)
 
 
 class StaticCascade(nn.Module):

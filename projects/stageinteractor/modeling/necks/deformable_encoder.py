@@ -113,7 +113,8 @@ class DeformableEncoder(nn.Module):
         """Return (1, H W, D), never in half precision: rows would share their position."""
         dtype = torch.promote_types(features.dtype, torch.float32)
         shape = torch.Size([1, *features.shape[1:]])
-        return self.position(shape, features.device, dtype).flatten(2).mT
+        embedding: Tensor = self.position(shape, features.device, dtype)  # (1, D, H, W)
+        return embedding.flatten(2).mT
 
 
 def deformable_config(

@@ -1,13 +1,14 @@
-"""How features are sampled: flattened on CPUs and, by Triton, on GPUs; by the reference elsewhere.
+"""How features are sampled: by the table on CPUs, by Triton on GPUs, by the reference elsewhere.
 
-`prepare_features` chooses the form of the features once for all stages; `sample` reads either form.
-All of them compute what `reference.sample_levels` does.
+`choose_backend` decides. `prepare_features` brings the features into the form that the backend
+reads, once for all stages; `sample` reads either form. All backends compute what
+`reference.sample_levels` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -18,9 +19,8 @@ from .flattened import FlattenedFeatures, Level, flatten_maps
 from .reference import sample_levels
 from .table import sample_rows, sample_rows_backward
 
-Features = (
-    Sequence[Tensor] | FlattenedFeatures
-)  # of all levels: L maps (B, D, H_l, W_l) or flattened
+Backend = Literal["reference", "table", "triton"]
+Features = Sequence[Tensor] | FlattenedFeatures  # L maps (B, D, H_l, W_l), or flattened
 
 
 class Sampler(Protocol):
@@ -38,17 +38,24 @@ class Sampler(Protocol):
         """
 
 
-def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> FlattenedFeatures | None:
-    """Flatten L maps (B, D, H_l, W_l) if there is a fast sampling for them here; else None.
+def choose_backend(tensor: Tensor) -> Backend:
+    """Return how features on the device of this tensor are sampled.
 
-    The result is of type ``dtype``, that of the positions it is sampled at. Under `torch.compile`
-    and export it is None: the reference can be traced, and runs wherever torch does.
+    Under `torch.compile` and export it is the reference, which can be traced.
     """
     if torch.compiler.is_compiling():
-        return None
-    if maps[0].device.type != "cpu" and not triton.is_available(maps[0]):
-        return None
-    return flatten_maps(maps, dtype)
+        return "reference"
+    if triton.is_available(tensor):
+        return "triton"
+    return "table" if tensor.device.type == "cpu" else "reference"
+
+
+def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> Features:
+    """Return L maps (B, D, H_l, W_l) in the form that the backend reads: as they are or flattened.
+
+    Flattened features are of type ``dtype``, that of the positions they are sampled at.
+    """
+    return maps if choose_backend(maps[0]) == "reference" else flatten_maps(maps, dtype)
 
 
 def sample(
@@ -91,7 +98,7 @@ class _Sampling(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(rows, positions, weights)
         ctx.levels = levels
-        sample = triton.sample if triton.is_available(rows) else sample_rows
+        sample = triton.sample if choose_backend(rows) == "triton" else sample_rows
         return sample(rows, positions, weights, levels), rows
 
     @staticmethod
@@ -104,7 +111,7 @@ class _Sampling(torch.autograd.Function):
             rows_grad = None
         elif rows_grad is None:  # the last one to have sampled makes the buffer
             rows_grad = torch.zeros_like(rows)
-        use_triton = triton.is_available(rows)
+        use_triton = choose_backend(rows) == "triton"
         backward = triton.sample_backward if use_triton else sample_rows_backward
         points = backward(grad.contiguous(), rows, positions, weights, ctx.levels, rows_grad)
         return rows_grad, *points, None

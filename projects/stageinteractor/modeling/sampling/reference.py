@@ -27,16 +27,16 @@ def sample_levels(
         (B, N, G, P, Dc) in the type of ``positions``.
     """
     groups = positions.shape[2]
-    grid = positions.transpose(1, 2).flatten(0, 1)  # (B G, N, P, 2)
-    weights = weights.transpose(1, 2).flatten(0, 1)  # (B G, N, P, L)
+    grid = positions.transpose(1, 2).flatten(0, 1)  # (B*G, N, P, 2)
+    weights = weights.transpose(1, 2).flatten(0, 1)  # (B*G, N, P, L)
     total = grid.new_zeros(())
     for level, (feature, stride) in enumerate(zip(maps, strides, strict=True)):
         height, width = feature.shape[-2:]
-        split = feature.unflatten(1, (groups, -1)).flatten(0, 1).to(grid.dtype)  # (B G, Dc, H, W)
+        split = feature.unflatten(1, (groups, -1)).flatten(0, 1).to(grid.dtype)  # (B*G, Dc, H, W)
         scaled = torch.stack(
             [grid[..., 0] * (2.0 / (width * stride)), grid[..., 1] * (2.0 / (height * stride))], -1
         )
         sampled = F.grid_sample(split, scaled - 1.0, padding_mode="zeros", align_corners=False)
-        total = total + sampled * weights[:, None, :, :, level]
-    sampled = total.unflatten(0, (-1, groups))  # (B, G, Dc, N, P)
-    return sampled.permute(0, 3, 1, 4, 2)
+        total = total + sampled * weights[:, None, :, :, level]  # (B*G, Dc, N, P)
+    by_group: Tensor = total.unflatten(0, (-1, groups))  # (B, G, Dc, N, P)
+    return by_group.permute(0, 3, 1, 4, 2)  # (B, N, G, P, Dc)

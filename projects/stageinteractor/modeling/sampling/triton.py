@@ -1,14 +1,14 @@
-"""Sampling of a feature table by Triton kernels, for GPUs: all levels in one pass, and back.
+"""Sampling of flattened features by Triton kernels, for GPUs: all levels in one pass, and back.
 
-Computes what `reference.sample_levels` does, from the table of `flattened`. These functions are
-not differentiable themselves: `dispatch` makes one autograd function of them. How the kernels work
-is said in `triton_kernels`. Triton comes with torch on Linux; with TRITON_INTERPRET=1 in the
-environment before anything imports triton, the kernels run on CPU tensors, slowly, for tests.
+Computes what `reference.sample_levels` does. These functions are not differentiable themselves:
+`dispatch` makes one autograd function of them. `triton_kernels` explains the kernels. Triton comes
+with torch on Linux. If its interpreter is on when the kernels are imported, they run on CPU
+tensors, slowly, for tests.
 """
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -23,14 +23,19 @@ OLDEST_TRITON = "3.5"
 
 
 def is_available(tensor: Tensor) -> bool:
-    """Tell whether the kernels can run where this tensor is."""
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    return (tensor.is_cuda or interpreted) and _triton_is_usable()
+    """Return whether the kernels can run on the device of this tensor."""
+    return (tensor.is_cuda or is_interpreted()) and _triton_is_usable()
+
+
+def is_interpreted() -> bool:
+    """Return whether Triton is imported with its interpreter on."""
+    triton = sys.modules.get("triton")  # imported by whoever turns the interpreter on
+    return triton is not None and _triton_is_usable() and bool(triton.knobs.runtime.interpret)
 
 
 @cache
 def _triton_is_usable() -> bool:
-    """Tell whether Triton is installed, and new enough to take tuples of numbers."""
+    """Return whether Triton is installed, and new enough to take tuples of numbers."""
     try:
         import triton
     except ImportError:

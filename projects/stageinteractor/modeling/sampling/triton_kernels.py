@@ -18,15 +18,13 @@ far away they are; a NaN stays one and reads no cell outside the map. Images are
 
 from __future__ import annotations
 
-import os
-
 import triton
 import triton.language as tl
 
 # Points and warps of a program. Best are as many points as rows that the warps read at once: four
 # a warp for 64 channels in bfloat16, two in float32.
 SHAPES = [(8, 2), (16, 2), (16, 4), (32, 4), (32, 8), (8, 4), (16, 8)]
-if os.environ.get("TRITON_INTERPRET") == "1":
+if triton.knobs.runtime.interpret:
     SHAPES = [(64, 4)]  # no measuring; fast with many points at a time
 CONFIGS = [triton.Config({"BLOCK": n}, num_warps=warps, num_stages=1) for n, warps in SHAPES]
 # A new image size, batch size or number of queries must not compile a kernel anew.
