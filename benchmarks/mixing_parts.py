@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stageinteractor.attributes import replaced
 from stageinteractor.modeling.decoders import adamixer
 from stageinteractor.modeling.mixing import dynamic
 from stageinteractor.modeling.mixing.chunked import chunked_apply
 from stageinteractor.modeling.mixing.ops import joint_norm_relu, mix_channels
 
-from .recording import Answer, Call, Calls, Watched, detached, replaced
+from .recording import Answer, Call, Calls, Watched, detached
 
 CHANNEL, SPATIAL = "channel", "spatial"
 REUSE = {"channel_reuse": CHANNEL, "spatial_reuse": SPATIAL}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stageinteractor.attributes import replaced
 from stageinteractor.synthetic import Batch
 
 from .mixing_parts import block_calls, split_mixing
@@ -23,7 +24,6 @@ from .recording import (
     needing_gradient,
     parameters_of,
     recorded,
-    replaced,
 )
 from .roofline import size_of
 

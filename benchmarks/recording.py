@@ -101,27 +101,6 @@ class Answer(nn.Module):
             return getattr(self.__dict__["_part"], name)
 
 
-@contextlib.contextmanager
-def replaced(owner: Any, **parts: Any) -> Iterator[None]:
-    """Put other things into attributes of an object for a while."""
-    old = {name: getattr(owner, name) for name in parts}
-    try:
-        for name, part in parts.items():
-            _put(owner, name, part)
-        yield
-    finally:
-        for name, part in old.items():
-            _put(owner, name, part)
-
-
-def _put(owner: Any, name: str, part: Any) -> None:
-    """Set an attribute; a module may come where there was none, and the other way round."""
-    if isinstance(owner, nn.Module):
-        owner._modules.pop(name, None)
-        owner.__dict__.pop(name, None)
-    setattr(owner, name, part)
-
-
 def forward_run(calls: list[Call], mixed: Mixed) -> Callable[[], None]:
     """Return what calls a part again without gradients, in ``mixed()`` precision."""
 

@@ -11,7 +11,6 @@ from benchmarks.recording import (
     Watched,
     forward_run,
     recorded,
-    replaced,
     training_run,
 )
 
@@ -43,19 +42,6 @@ def test_a_forward_run_has_no_graph():
     call = Call(lambda x: modes.append(torch.is_grad_enabled()), (torch.ones(1),), {}, None)
     forward_run([call, call], nullcontext)()
     assert modes == [False, False]
-
-
-def test_what_is_replaced_comes_back():
-    model = nn.Module()
-    model.part, model.rule = nn.Identity(), len
-    kept = []
-    with replaced(model, part=Answer([1, 2]), rule=Watched(len, kept)):
-        assert [model.part(0), model.part(0), model.part(0), model.rule("abc")] == [1, 2, 1, 3]
-    assert isinstance(model.part, nn.Identity) and model.rule is len
-    assert kept[0].args == ("abc",) and kept[0].output == 3
-    with replaced(model, rule=Answer([7])):
-        assert model.rule() == 7
-    assert model.rule is len and list(dict(model.named_children())) == ["part"]
 
 
 def test_other_attributes_are_those_of_the_part_that_is_stood_in_for():

@@ -77,7 +77,7 @@ def test_of_two_objects_the_smaller_one_has_its_query():
 
 
 def test_sizes_of_images_are_needed():
-    with pytest.raises(ValueError, match="sizes of the images are needed"):
+    with pytest.raises(ValueError, match="image_sizes"):
         AreaWeight()(positives(sizes=None).relative_size)
 
 

@@ -22,7 +22,7 @@ LN3 = math.log(3.0)
     ],
 )
 def test_values_worked_out_by_hand(logit: float, target: float, wanted: float):
-    found = FocalLoss()(torch.tensor([logit]), torch.tensor([target]))
+    found = FocalLoss().entries(torch.tensor([logit]), torch.tensor([target]))
     assert found.item() == pytest.approx(wanted, rel=1e-6)
 
 
@@ -30,7 +30,7 @@ def test_without_focus_and_balance_it_is_half_the_cross_entropy():
     logits = torch.linspace(-4, 4, 9)
     targets = (torch.arange(9) % 2).float()
     wanted = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") / 2
-    torch.testing.assert_close(FocalLoss(alpha=0.5, gamma=0.0)(logits, targets), wanted)
+    torch.testing.assert_close(FocalLoss(alpha=0.5, gamma=0.0).entries(logits, targets), wanted)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 1.5)])
@@ -38,7 +38,7 @@ def test_equals_the_focal_loss_of_torchvision(alpha: float, gamma: float):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 4, 5, generator=generator).double() * 3
     targets = torch.randint(2, logits.shape, generator=generator).double()
-    found = FocalLoss(alpha, gamma)(logits, targets)
+    found = FocalLoss(alpha, gamma).entries(logits, targets)
     assert found.shape == logits.shape
     torch.testing.assert_close(found, sigmoid_focal_loss(logits, targets, alpha, gamma))
 
@@ -46,7 +46,7 @@ def test_equals_the_focal_loss_of_torchvision(alpha: float, gamma: float):
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_large_logits_have_a_loss_and_a_gradient(sign: float):
     logits = torch.full((2,), sign * 1e4, requires_grad=True)
-    loss = FocalLoss()(logits, torch.tensor([0.0, 1.0]))
+    loss = FocalLoss().entries(logits, torch.tensor([0.0, 1.0]))
     # the wrong side costs alpha (or 1 - alpha) times 1e4, the right side nothing
     assert loss.tolist() == ([0.0, 2500.0] if sign < 0 else [7500.0, 0.0])
     loss.sum().backward()
@@ -56,16 +56,16 @@ def test_large_logits_have_a_loss_and_a_gradient(sign: float):
 @pytest.mark.parametrize("target", [0.0, 1.0])
 def test_gradient_is_the_numerical_one(target: float):
     logits = torch.linspace(-5, 5, 11, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(FocalLoss(), (logits, torch.full_like(logits, target)))
+    assert torch.autograd.gradcheck(FocalLoss().entries, (logits, torch.full_like(logits, target)))
 
 
 def test_no_entries_have_no_loss():
-    assert FocalLoss()(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3)).shape == (2, 0, 3)
+    assert FocalLoss().entries(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3)).shape == (2, 0, 3)
 
 
 def test_shapes_that_differ_are_refused():
     with pytest.raises(RuntimeError, match="must match the size"):
-        FocalLoss()(torch.zeros(2, 3), torch.zeros(2, 4))
+        FocalLoss().entries(torch.zeros(2, 3), torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_targets_of_crowded_objects_equal_the_slow_reference(rule: Rule, seed: i
     assert ((wanted >= 0).any(-1) & (matches < 0)).any()  # labels of other stages
     found = found_targets(rule, boxes, matches, targets, logits)
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
-    losses = loss_of(rule).forward(
+    losses = loss_of(rule).entries(
         logits,
         MatchedPairs(
             assigner_of(rule).assigned_gt_indices(boxes, matches, targets), boxes, matches, targets

@@ -46,10 +46,10 @@ def test_queries_that_do_not_compete_have_rank_0():
 
 def test_largest_values_of_objects_and_of_images(positives: MatchedPairs):
     values = torch.tensor([[0.1, 9.0], [0.3, 0.7], [0.2, 9.0], [0.5, 9.0]]).expand(2, 1, 4, 2)
-    per_object = positives.largest_of_objects(values)[0, 0]
+    per_object = positives.largest_per_gt(values)[0, 0]
     assert per_object[positives.valid[0, 0]].tolist() == pytest.approx([0.3, 0.3, 0.7, 0.3, 0.7])
-    assert positives.largest_of_images(values).flatten().tolist() == pytest.approx([0.7, 0.7])
-    best = positives.best_iou_of_objects()[0, 0][positives.valid[0, 0]]
+    assert positives.largest_per_image(values).flatten().tolist() == pytest.approx([0.7, 0.7])
+    best = positives.best_iou_per_gt()[0, 0][positives.valid[0, 0]]
     assert best.tolist() == pytest.approx([1, 1, 0.5, 1, 0.5])
 
 
@@ -60,7 +60,7 @@ def test_padding_is_no_object_and_images_do_not_look_at_each_other():
     positives = MatchedPairs(
         torch.tensor([[[[1]], [[0]]]]), boxes, torch.tensor([[[1], [0]]]), [TARGETS[0], far]
     )
-    assert positives.best_iou_of_images().flatten().tolist() == pytest.approx([0.5, 0.0])
+    assert positives.best_iou_per_image().flatten().tolist() == pytest.approx([0.5, 0.0])
 
 
 def test_no_object_at_all_has_no_positives():
@@ -69,8 +69,8 @@ def test_no_object_at_all_has_no_positives():
     positives = MatchedPairs(none, BOXES, none[..., 0], nothing)
     assert not positives.valid.any() and not positives.iou.any()
     assert positives.ranks.shape == none.shape
-    assert positives.best_iou_of_images().tolist() == [[[[0.0]]], [[[0.0]]]]
-    assert positives.largest_of_objects(positives.iou).tolist() == positives.iou.tolist()
+    assert positives.best_iou_per_image().tolist() == [[[[0.0]]], [[[0.0]]]]
+    assert positives.largest_per_gt(positives.iou).tolist() == positives.iou.tolist()
 
 
 def test_of_equal_boxes_the_earlier_query_comes_first():

@@ -51,7 +51,7 @@ def ours(loss: ClassLoss, logits, boxes, targets, pairs) -> torch.Tensor:
     boxes = cxcywh_to_xyxy(boxes)[None] * 1024
     known = [{"boxes": cxcywh_to_xyxy(t["boxes"]) * 1024, "labels": t["labels"]} for t in targets]
     objects = PerStageAssigner().assigned_gt_indices(boxes, matches, known)
-    return loss(logits[None], MatchedPairs(objects, boxes, matches, known)).sum()
+    return loss.entries(logits[None], MatchedPairs(objects, boxes, matches, known)).sum()
 
 
 class Config:
@@ -101,7 +101,7 @@ def test_focal_is_the_focal_loss():
     for image, (queries, objects) in enumerate(pairs):
         dense[image, queries, targets[image]["labels"][objects]] = 1
     found = ours(named("focal"), logits, boxes, targets, pairs)
-    torch.testing.assert_close(found, FocalLoss()(logits, dense).sum())
+    torch.testing.assert_close(found, FocalLoss().entries(logits, dense).sum())
 
 
 def test_every_loss_of_the_file_is_known_here_and_learns():

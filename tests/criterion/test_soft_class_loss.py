@@ -73,14 +73,14 @@ def one_query(shift: float = 10 / 3) -> MatchedPairs:
 )
 def test_positives_worked_out_by_hand(loss: ClassLoss, wanted: float):
     logits = torch.tensor([0.0, LN3, -LN3], dtype=torch.float64).view(1, 1, 1, 3)
-    assert loss(logits, one_query())[0, 0, 0, 1].item() == pytest.approx(wanted, rel=1e-6)
+    assert loss.entries(logits, one_query())[0, 0, 0, 1].item() == pytest.approx(wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.75, 2.0), (1.0, 1.5)])
 def test_negatives_worked_out_by_hand(alpha: float, gamma: float):
     logits = torch.tensor([0.0, 5.0, LN3], dtype=torch.float64).view(1, 1, 1, 3)
     loss = ClassLoss(SoftTarget(Power()), EqualWeight(), ScoreWeight(alpha, gamma))
-    found = loss(logits, one_query())[0, 0, 0]
+    found = loss.entries(logits, one_query())[0, 0, 0]
     # p = 1/2 and 3/4: alpha p^gamma * -ln(1 - p)
     assert found[0].item() == pytest.approx(alpha * 0.5**gamma * LN2)
     assert found[2].item() == pytest.approx(alpha * 0.75**gamma * math.log(4))
@@ -111,8 +111,8 @@ def test_neutral_setting_is_the_plain_focal_loss_bit_for_bit(dtype: torch.dtype)
     logits, positives, dense = random_case()
     wanted_logits = logits.to(dtype).requires_grad_()
     found_logits = logits.to(dtype).requires_grad_()
-    wanted = FocalLoss()(wanted_logits, dense.to(dtype))
-    found = focal()(found_logits, positives)
+    wanted = FocalLoss().entries(wanted_logits, dense.to(dtype))
+    found = focal().entries(found_logits, positives)
     assert torch.equal(found, wanted)
     wanted.sum().backward()
     found.sum().backward()
@@ -124,7 +124,7 @@ def test_sure_logits_keep_their_loss_and_its_gradient():
     logits = torch.tensor([-20.0, -60.0, 60.0]).view(1, 1, 1, 3).requires_grad_()
     positives = one_query()
     positives.boxes = positives.boxes.float()
-    loss = focal(1.0)(logits, positives)[0, 0, 0]
+    loss = focal(1.0).entries(logits, positives)[0, 0, 0]
     # class 1 with t = 1/2: 1/4 (1/2)^2 * 60 / 2; class 2 is a negative: 3/4 * 60
     assert loss.tolist() == pytest.approx([0.0, 60 / 32, 45.0], abs=1e-20)
     assert loss[0].item() == pytest.approx(0.75 * math.exp(-60))  # p^2 * -ln(1 - p) = e^-60
@@ -136,11 +136,11 @@ def test_sure_logits_keep_their_loss_and_its_gradient():
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
     logits, positives, _ = random_case()
     half = logits.to(dtype)
-    found = focal(2.0)(half, positives)
+    found = focal(2.0).entries(half, positives)
     assert found.dtype == torch.float32
-    assert torch.equal(found, focal(2.0)(half.float(), positives))
+    assert torch.equal(found, focal(2.0).entries(half.float(), positives))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(focal(2.0)(half, positives), found)
+        assert torch.equal(focal(2.0).entries(half, positives), found)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_gradient_is_the_numerical_one(loss: nn.Module):
     positives.boxes = positives.boxes.double()
     positives.padded = positives.padded._replace(boxes=positives.padded.boxes.double())
     logits = logits.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(x, positives), (logits,))
+    assert torch.autograd.gradcheck(lambda x: loss.entries(x, positives), (logits,))
 
 
 def test_a_detached_weight_counts_and_has_no_gradient():
@@ -166,7 +166,7 @@ def test_a_detached_weight_counts_and_has_no_gradient():
     attached = ClassLoss(SoftTarget(Power()), EqualWeight(), weight)
     detached = ClassLoss(SoftTarget(Power()), EqualWeight(), Detached(weight))
     x, y = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    first, second = attached(x, one_query()), detached(y, one_query())
+    first, second = attached.entries(x, one_query()), detached.entries(y, one_query())
     assert torch.equal(first, second)
     second.sum().backward()
     p = logits.sigmoid()
@@ -190,7 +190,7 @@ def test_weights_of_a_distance_worked_out_by_hand(gamma: float, above: float, be
     # p = 1/2: t = 3/4 is 1/4 above it, t = 0 is 1/2 below it; alpha multiplies both
     weight = DistanceWeight(0.5, gamma)
     logits = torch.zeros(2, dtype=torch.float64)
-    found = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), positives=None)
+    found = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), pairs=None)
     assert found.tolist() == pytest.approx([0.5 * above, 0.5 * below])
 
 

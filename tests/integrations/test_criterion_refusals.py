@@ -50,7 +50,7 @@ def test_one_stage_is_served_with_one_warning(host, log):
         del outputs[host.before]
         assert_only_class_losses_changed(wrapped(outputs, targets), plain, wanted)
     (record,) = {id(record): record for record in log.records}.values()  # may have come two ways
-    assert record.getMessage().startswith(f"{host.__name__} was given one decoder stage only")
+    assert record.getMessage().startswith(f"{host.__name__} got one decoder stage only")
 
 
 def test_several_stages_are_served_without_a_warning(log):
@@ -109,12 +109,12 @@ def with_matcher(matcher):
     [
         (bad_hosts.DifferentCopiesHost, "matches its stages with different arguments"),
         (bad_hosts.DifferentTargetsHost, "matches its stages with different arguments"),
-        (with_matcher(bad_hosts.TwoObjectsMatcher), "gives a query several objects at one stage"),
+        (with_matcher(bad_hosts.TwoObjectsMatcher), "several ground-truth boxes at one stage"),
         (bad_hosts.OtherPairsHost, "with other pairs than its matcher returned for that stage"),
         (bad_hosts.OwnAssignmentHost, "with other pairs than its matcher returned for that stage"),
-        (bad_hosts.NoLossesHost, "asked its matcher for 0 of its 4 decoder stages only"),
-        (bad_hosts.LastStageHost, "asked its matcher for 1 of its 4 decoder stages only"),
-        (bad_hosts.CastingHost, "asked its matcher for 3 of its 4 decoder stages only"),
+        (bad_hosts.NoLossesHost, "matched 0 of its 4 stages only"),
+        (bad_hosts.LastStageHost, "matched 1 of its 4 stages only"),
+        (bad_hosts.CastingHost, "matched 3 of its 4 stages only"),
     ],
 )
 def test_criteria_that_cannot_be_served_are_refused_at_the_first_step(host, message):

@@ -228,7 +228,7 @@ def test_its_description_takes_the_indent_that_detrex_gives():
     ("settings", "message"),
     [
         (dict(cost_class_type="ce_cost"), "needs cost_class_type='focal_loss_cost', got 'ce_cost'"),
-        (dict(cost_class=0, cost_bbox=0, cost_giou=0), "must not all be zero"),
+        (dict(cost_class=0, cost_bbox=0, cost_giou=0), "not all zero"),
         (dict(exponent=-0.5), "exponent must be finite and not negative, got -0.5"),
         (dict(exponent=math.nan), "exponent must be finite and not negative, got nan"),
     ],

@@ -48,7 +48,7 @@ def test_one_object_may_have_several_queries():
 
 def test_a_query_with_several_objects_is_refused():
     queries, objects = [index(0), index(1, 1)], [index(0), index(0, 1)]
-    with pytest.raises(UnsupportedHostError, match="gives a query several objects at one stage"):
+    with pytest.raises(UnsupportedHostError, match="several ground-truth boxes"):
         to_matches(queries, objects, (2, 1, 3))
 
 

@@ -2,10 +2,9 @@ import pytest
 import torch
 from integrations import bad_hosts
 from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, VarifocalHost
-from torch import nn
 
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.label_loss_probe import find_label_loss, replaced
+from stageinteractor.integrations.label_loss_probe import find_label_loss
 
 
 @pytest.mark.parametrize(
@@ -102,46 +101,3 @@ def test_what_went_wrong_is_told():
     with pytest.raises(UnsupportedHostError, match=r"\(KeyError: 'sampled_points'\)") as caught:
         find_label_loss(bad_hosts.HookOfOtherFormHost())
     assert isinstance(caught.value.__cause__, KeyError)
-
-
-class Calls(nn.Module):
-    def forward(self, x):
-        return x + 1
-
-    def twice(self, x):
-        return 2 * x
-
-
-def test_methods_are_replaced_inside_and_back_outside():
-    module = Calls()
-    with replaced(module, forward=lambda x: -x, twice=lambda x: x):
-        assert module(3) == -3
-        assert module.twice(3) == 3
-        assert Calls().twice(3) == 6
-    assert module(3) == 4
-    assert module.twice(3) == 6
-    assert not {"forward", "twice"} & set(vars(module))
-
-
-def test_methods_are_back_after_an_error():
-    module = Calls()
-    with pytest.raises(ZeroDivisionError), replaced(module, twice=lambda x: x / 0):
-        module.twice(1)
-    assert module.twice(1) == 2
-
-
-def test_a_method_that_the_instance_had_itself_is_back_too():
-    module = Calls()
-    module.twice = own = lambda x: 2 * x + 1
-    with replaced(module, twice=lambda x: 0):
-        assert module.twice(3) == 0
-    assert module.twice is own
-
-
-def test_replacements_may_be_nested():
-    module = Calls()
-    with replaced(module, twice=lambda x: 1):
-        with replaced(module, twice=lambda x: 2):
-            assert module.twice(0) == 2
-        assert module.twice(0) == 1
-    assert module.twice(4) == 8

@@ -1,7 +1,7 @@
-"""Matching and label assignment across decoder stages: needs torch and scipy, nothing else.
+"""Matching and label assignment across decoder stages; depends on torch and scipy only.
 
-Usable with any query-based detector: match all stages with `HungarianMatcher` (or the detector's
-own matcher), then let `CrossStageAssigner` turn matches into class targets.
+For any query-based detector: match all stages with `HungarianMatcher` (or the detector's own
+matcher), then turn the matches into class targets with `CrossStageAssigner`.
 """
 
 from .cross_stage import CrossStageAssigner

@@ -1,9 +1,8 @@
-"""Box formats and overlaps.
+"""Box formats, IoU and GIoU.
 
 ``xyxy`` is (left, top, right, bottom), ``cxcywh`` is (centre x, centre y, width, height), in pixels
-or normalised, whichever the caller uses for both arguments. Areas and denominators are clamped at
-``eps``, so that empty boxes overlap nothing instead of giving NaN. Half precision is computed in
-float32, because an area in pixels overflows float16.
+or normalised. Areas and denominators are clamped at ``eps``, so that empty boxes have an IoU of 0
+instead of NaN. Half precision is computed in float32, because an area in pixels overflows float16.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 Edges = tuple[Tensor, Tensor, Tensor, Tensor]  # left, top, right, bottom
-Extent = tuple[Tensor, Tensor]  # width and height, negative where there is none
+Extent = tuple[Tensor, Tensor]  # width and height; negative if boxes do not intersect
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -33,14 +32,14 @@ def box_area(boxes_xyxy: Tensor) -> Tensor:
 
 
 def box_intersection(first: Tensor, second: Tensor) -> Tensor:
-    """Return the area (...) shared by two sets of xyxy boxes whose shapes broadcast."""
+    """Return the intersection area (...) of xyxy boxes (..., 4) whose shapes broadcast."""
     return _area(shared_extent(edges(first), edges(second)))
 
 
 def box_iou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
     """Return the intersection over union of xyxy boxes (..., 4) whose shapes broadcast.
 
-    Equal shapes give the overlap of aligned pairs; ``first[..., :, None, :]`` and
+    Equal shapes give the IoU of aligned pairs; ``first[..., :, None, :]`` and
     ``second[..., None, :, :]`` give that of all pairs.
     """
     a, b = edges(first), edges(second)
@@ -60,8 +59,7 @@ def box_giou(first: Tensor, second: Tensor, eps: float = 1e-6) -> Tensor:
 def edges(boxes_xyxy: Tensor) -> Edges:
     """Return left, top, right and bottom (...) of boxes (..., 4), each contiguous.
 
-    All pairs of many boxes are then compared edge by edge, in long rows: several times faster on a
-    CPU than in rows of two.
+    Comparing all pairs of boxes edge by edge is several times faster on a CPU than in rows of two.
     """
     rows = _at_least_float32(boxes_xyxy).movedim(-1, 0).contiguous()
     left, top, right, bottom = rows.unbind(0)
@@ -69,19 +67,19 @@ def edges(boxes_xyxy: Tensor) -> Edges:
 
 
 def shared_extent(a: Edges, b: Edges) -> Extent:
-    """Return the extent of what two boxes share."""
+    """Return the extent of the intersection of two boxes."""
     low = torch.maximum(a[0], b[0]), torch.maximum(a[1], b[1])
     return torch.minimum(a[2], b[2]) - low[0], torch.minimum(a[3], b[3]) - low[1]
 
 
 def hull_extent(a: Edges, b: Edges) -> Extent:
-    """Return the extent of the smallest box around two boxes."""
+    """Return the extent of the smallest box that encloses two boxes."""
     low = torch.minimum(a[0], b[0]), torch.minimum(a[1], b[1])
     return torch.maximum(a[2], b[2]) - low[0], torch.maximum(a[3], b[3]) - low[1]
 
 
 def giou_of_extents(a: Edges, b: Edges, shared: Extent, hull: Extent, eps: float = 1e-6) -> Tensor:
-    """Return the generalised IoU (...) of two boxes, given what they share and their hull."""
+    """Return the generalised IoU (...) of two boxes, given their intersection and hull."""
     overlap = _area(shared)
     union = (_area(_extent(a)) + _area(_extent(b)) - overlap).clamp(min=eps)
     enclosing = _area(hull).clamp(min=eps)

@@ -1,9 +1,9 @@
 """The cross-stage label assigner (CSLA): class targets gathered over the decoder's stages.
 
-After every stage has been matched by itself, a query collects the classes of all objects that it
-was matched to at the stages in its scope, and keeps those whose object its current box fits. A
-label never moves between queries, and box targets stay those of the stage's own match. Paper:
-section 3.2; the equation is the one the published code executes.
+Every stage is matched separately. A query then collects the classes of all ground-truth boxes it is
+matched to at the stages in its scope, and keeps those whose IoU with its current box reaches the
+threshold. A label never moves between queries, and box targets are those of the stage's match.
+Paper: section 3.2; the equation is the one the published code executes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from .targets import PaddedTargets, Target, matched_boxes, matched_labels, pad_t
 
 
 class CrossStageAssigner:
-    """Turn matches into class targets that look across stages.
+    """Turn matches into cross-stage class targets.
 
-    With m_s(q) the object of query q at stage s, the target of query q for class c at stage i is 1
-    if max over s in scope(i) with class(m_s(q)) = c of IoU(box_q at stage i, m_s(q)) >= threshold.
+    With m_s(q) the ground-truth box of query q at stage s, the target of query q for class c at
+    stage i is 1 if max over s in scope(i) with class(m_s(q)) = c of
+    IoU(box_q at stage i, m_s(q)) >= threshold.
 
     Args:
-        iou_threshold: least IoU of the current box with the object, inclusive.
+        iou_threshold: minimum IoU of the current box with the ground-truth box, inclusive.
         scope: offsets (first, last) of the stages that stage i gathers from, None for an open
-            end. (-1, None) is [i - 1, last stage]. The own stage always takes part.
-        keep_own_match: keep the class of the own match whatever its IoU is. The published model
-            does not: an own match below the threshold is a negative (yet has box losses).
+            end. (-1, None) is [i - 1, last stage]. Stage i itself is always included.
+        keep_own_match: keep the class of the stage's match whatever its IoU. The published model
+            does not: a match below the threshold is a negative (but has box losses).
     """
 
     def __init__(
@@ -54,17 +55,20 @@ class CrossStageAssigner:
 
         Args:
             boxes: (S, B, N, 4), xyxy pixels: the refined boxes of every stage.
-            matches: (S, B, N) long: index of the matched object or -1.
+            matches: (S, B, N) long: index of the matched ground-truth box or -1.
             targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
             num_classes: C.
 
         Returns:
-            (S, B, N, C), 0 or 1 in the type of ``boxes``; a query may have several classes.
+            (S, B, N, C), 0 or 1 in the dtype of ``boxes``; a query may have several classes.
+
+        Raises:
+            ValueError: shapes do not fit together.
         """
         check_matches(boxes, matches)
         padded = pad_targets(targets, like=boxes)
         _, valid = self._candidates(boxes, matches, padded)
-        # (S, S', B, N) -> (S, B, N, S'): every source stage s' offers one class to the query
+        # (S, S', B, N) -> (S, B, N, S'): one candidate label from every source stage s'
         labels = matched_labels(padded, matches).expand_as(valid).movedim(1, -1)
         return scatter_labels(labels, valid.movedim(1, -1), num_classes).to(boxes.dtype)
 
@@ -72,38 +76,41 @@ class CrossStageAssigner:
     def assigned_gt_indices(
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
     ) -> Tensor:
-        """Name the object behind every class that a query is given, best IoU first.
+        """Return the ground-truth boxes behind the class targets of every query, best IoU first.
 
-        For losses that need the object and not only its class, such as those whose target is the
-        IoU. The classes of the objects are exactly those of the class targets.
+        For losses that need the box and not only its class, such as those with IoU targets. The
+        classes are exactly those of the class targets.
 
         Args:
             boxes, matches, targets: as for the class targets.
 
         Returns:
-            (S, B, N, S) long: indices of objects of different classes, -1 where there are no more.
+            (S, B, N, S) long: indices of boxes of different classes, -1 for unused entries.
         """
         check_matches(boxes, matches)
         padded = pad_targets(targets, like=boxes)
+        # source stages last: (S, B, N, S') from here on
         iou, valid = (x.movedim(1, -1) for x in self._candidates(boxes, matches, padded))
         order = iou.masked_fill(~valid, -1.0).argsort(dim=-1, descending=True, stable=True)
         labels = matched_labels(padded, matches).movedim(0, -1).expand_as(order).gather(-1, order)
-        objects = matches.movedim(0, -1).expand_as(order).gather(-1, order)
+        gt_indices = matches.movedim(0, -1).expand_as(order).gather(-1, order)
         valid = valid.gather(-1, order)
-        same_class = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & valid.unsqueeze(-2)
+        same_class = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & valid.unsqueeze(
+            -2
+        )  # (S, B, N, S', S')
         valid &= ~same_class.tril(diagonal=-1).any(dim=-1)  # a better one has this class
-        order = (~valid).byte().argsort(dim=-1, stable=True)
-        return objects.masked_fill(~valid, -1).gather(-1, order)
+        order = (~valid).byte().argsort(dim=-1, stable=True)  # valid entries first
+        return gt_indices.masked_fill(~valid, -1).gather(-1, order)
 
     def _candidates(
         self, boxes: Tensor, matches: Tensor, padded: PaddedTargets
     ) -> tuple[Tensor, Tensor]:
-        """Compare the boxes of stage i with the objects matched at stage s': two (S, S', B, N).
+        """Compare the boxes of stage i with the ground-truth boxes matched at stage s'.
 
-        Returns their IoU, and whether stage i takes the label of that object.
+        Returns their IoU (S, S', B, N), and whether stage i takes that label (S, S', B, N).
         """
-        candidates = matched_boxes(padded, matches)
-        iou = box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0))
+        candidates = matched_boxes(padded, matches)  # (S', B, N, 4)
+        iou = box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0))  # (S, S', B, N)
         matched = matches >= 0
         valid = (iou >= self.iou_threshold) & matched
         valid &= self.scope_mask(len(matches), boxes.device)[:, :, None, None]

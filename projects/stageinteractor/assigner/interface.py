@@ -1,4 +1,4 @@
-"""What every assigner is."""
+"""What every matcher and every assigner is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from typing import Protocol
 from torch import Tensor
 
 from .targets import Target
+
+
+class Matcher(Protocol):
+    """Matches queries to ground-truth boxes, as `HungarianMatcher` does."""
+
+    def __call__(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        targets: Sequence[Target],
+        image_sizes: Tensor,
+        query_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return matches (S, B, N) long: index of the ground-truth box, or -1."""
 
 
 class Assigner(Protocol):
@@ -21,7 +35,7 @@ class Assigner(Protocol):
     def assigned_gt_indices(
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
     ) -> Tensor:
-        """Return the objects behind them (S, B, N, R), -1 where there are no more."""
+        """Return the ground-truth boxes behind them (S, B, N, R), -1 for unused entries."""
 
     def scope_mask(self, num_stages: int) -> Tensor:
         """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""

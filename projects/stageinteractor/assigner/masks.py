@@ -1,14 +1,15 @@
-"""Masks are keywords, and only where there is something to mask."""
+"""Optional masks are passed as keywords, and only if there are any."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor
 
 
-def given(**masks: Tensor | None) -> dict[str, Tensor]:
+def given(**masks: Tensor | None) -> dict[str, Any]:
     """Return the masks that are not None, as keyword arguments.
 
-    So a matcher, attention or postprocessing of one's own needs to take a mask only if queries are
-    padded.
+    A custom matcher, attention or postprocessing thus needs the argument only for padded queries.
     """
     return {name: mask for name, mask in masks.items() if mask is not None}

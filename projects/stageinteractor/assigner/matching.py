@@ -1,8 +1,8 @@
-"""One-to-one matching of queries and objects, all decoder stages and images in one go.
+"""One-to-one matching of queries and ground-truth boxes, for all decoder stages and images at once.
 
-In: logits and boxes of all stages, the objects of all images. Out: for every query the index of
-its object, or -1. The costs of all stages and images are one tensor that is copied to the host
-once; only the Hungarian solver itself runs problem by problem. Paper: section 3.1; the costs are
+In: logits and boxes of all stages, the ground truth of all images. Out: for every query the index
+of its ground-truth box, or -1. The costs of all stages and images are one tensor that is copied to
+the host once; only the Hungarian solver runs problem by problem. Paper: section 3.1; the costs are
 those of Deformable-DETR and AdaMixer.
 """
 
@@ -20,15 +20,22 @@ from .boxes import edges, giou_of_extents, hull_extent, shared_extent
 from .targets import PaddedTargets, Target, pad_targets
 
 
-class HungarianMatcher:
-    """Match queries to objects at the least sum of class, L1 and GIoU costs.
+class WeightedCost:
+    """The matching cost of a pair: a weighted sum of focal class cost, L1 distance and GIoU.
+
+    The base of `HungarianMatcher` and of the matchers of third-party criteria.
 
     Args:
         cost_class: weight of the focal class cost.
-        cost_bbox: weight of the L1 distance of xyxy boxes divided by the image's (w, h, w, h).
-        cost_giou: weight of the negative GIoU in pixels.
+        cost_bbox: weight of the L1 distance of boxes.
+        cost_giou: weight of the negative GIoU.
         alpha, gamma: balance and focusing parameter of the focal class cost.
+
+    Raises:
+        ValueError: a weight is negative or infinite, or all are zero.
     """
+
+    log_eps = 1e-12  # added to probabilities, whose logarithm is taken
 
     def __init__(
         self,
@@ -47,6 +54,31 @@ class HungarianMatcher:
         self.alpha = alpha
         self.gamma = gamma
 
+    def weighted_cost(self, scores: Tensor, distance: Tensor, giou: Tensor) -> Tensor:
+        """Return the cost of pairs, given tensors of one shape.
+
+        Args:
+            scores: probability of the ground-truth box's class.
+            distance: L1 distance of the boxes.
+            giou: their generalised IoU.
+        """
+        rest = 1 - scores
+        positive = self.alpha * rest**self.gamma * (scores + self.log_eps).log()
+        negative = (1 - self.alpha) * scores**self.gamma * (rest + self.log_eps).log()
+        class_cost = negative - positive
+        return self.cost_class * class_cost + self.cost_bbox * distance - self.cost_giou * giou
+
+
+class HungarianMatcher(WeightedCost):
+    """Match queries to ground-truth boxes at the minimum sum of class, L1 and GIoU costs.
+
+    Args:
+        cost_class: weight of the focal class cost.
+        cost_bbox: weight of the L1 distance of xyxy boxes divided by the image's (w, h, w, h).
+        cost_giou: weight of the negative GIoU in pixels.
+        alpha, gamma: balance and focusing parameter of the focal class cost.
+    """
+
     @torch.no_grad()
     def __call__(
         self,
@@ -56,7 +88,7 @@ class HungarianMatcher:
         image_sizes: Tensor,
         query_mask: Tensor | None = None,
     ) -> Tensor:
-        """Match every stage and image by itself.
+        """Match every stage of every image.
 
         Args:
             logits: (S, B, N, C), before the sigmoid.
@@ -66,8 +98,8 @@ class HungarianMatcher:
             query_mask: (B, N) bool: True for real queries; padding is not matched.
 
         Returns:
-            (S, B, N) long: index of the matched object in its image, -1 for background. With
-            more objects than queries, N of the objects are matched.
+            (S, B, N) long: index of the matched ground-truth box in its image, -1 for background.
+            With more boxes than queries, N of the boxes are matched.
 
         Raises:
             ValueError: shapes do not fit together.
@@ -85,36 +117,34 @@ class HungarianMatcher:
     def costs(
         self, logits: Tensor, boxes: Tensor, padded: PaddedTargets, image_sizes: Tensor
     ) -> Tensor:
-        """Return the cost (S, B, N, T) of every pair of query and (padded) object."""
+        """Return the cost (S, B, N, T) of every pair of query and (padded) ground-truth box."""
         a, b = edges(boxes.unsqueeze(3)), edges(padded.boxes.unsqueeze(1))
         shared, hull = shared_extent(a, b), hull_extent(a, b)  # (S, B, N, T) each
         height, width = image_sizes.view(-1, 2, 1, 1).unbind(1)  # (B, 1, 1) each
-        # left and right edges are together as far apart as the hull is wider than the shared part
+        # |left - left'| + |right - right'| is the width of the hull minus that of the intersection
         distance = (hull[0] - shared[0]) / width + (hull[1] - shared[1]) / height
         giou = giou_of_extents(a, b, shared, hull)
-        right = self.scores(logits, padded, giou)
-        return (
-            self.cost_class * self._class_cost(right)
-            + self.cost_bbox * distance
-            - self.cost_giou * giou
-        )
+        return self.weighted_cost(self.scores(logits, padded, giou), distance, giou)
 
     def scores(self, logits: Tensor, padded: PaddedTargets, giou: Tensor) -> Tensor:
-        """Return (S, B, N, T), the probability that a query gives to an object's class."""
-        index = padded.labels.unsqueeze(1).expand_as(giou)
+        """Return (S, B, N, T), the probability of every ground-truth box's class."""
+        index = padded.labels.unsqueeze(1).expand_as(giou)  # (S, B, N, T)
         return logits.gather(3, index).sigmoid()
-
-    def _class_cost(self, right: Tensor) -> Tensor:
-        wrong = 1 - right
-        positive = self.alpha * wrong**self.gamma * (right + 1e-12).log()
-        negative = (1 - self.alpha) * right**self.gamma * (wrong + 1e-12).log()
-        return negative - positive
 
 
 def solve(costs: np.ndarray, counts: list[int], query_mask: np.ndarray | None = None) -> Tensor:
-    """Solve the assignment of costs (S, B, N, T), image b having ``counts[b]`` objects.
+    """Solve the assignment problems of all stages and images.
 
-    With ``query_mask`` (B, N) bool, padding takes no part.
+    Args:
+        costs: (S, B, N, T).
+        counts: the number of ground-truth boxes of every image; further columns are padding.
+        query_mask: (B, N) bool: False for padding.
+
+    Returns:
+        matches (S, B, N) long, on the host.
+
+    Raises:
+        FloatingPointError: a cost is NaN or infinite.
     """
     matches = np.full(costs.shape[:3], -1, dtype=np.int64)
     finite = np.isfinite(costs).all()
@@ -126,9 +156,9 @@ def solve(costs: np.ndarray, counts: list[int], query_mask: np.ndarray | None = 
                 f"matching costs of stage {stage}, image {image} of the batch are not finite: "
                 "the logits or boxes of this stage have become NaN or infinite"
             )
-        queries, objects = linear_sum_assignment(cost)
+        queries, gt_indices = linear_sum_assignment(cost)
         queries = queries if query_mask is None else np.flatnonzero(query_mask[image])[queries]
-        matches[stage, image, queries] = objects
+        matches[stage, image, queries] = gt_indices
     return torch.from_numpy(matches)
 
 

@@ -1,7 +1,8 @@
-"""Cross-stage labels on the way, one query an object at the end.
+"""Cross-stage labels at all stages but the last, which stays one-to-one.
 
-A detector without non-maximum suppression shows what its last stage says. Labels from other stages
-teach two queries the same object, so the last stage can be kept out of it.
+Without NMS the detections are the predictions of the last stage. Labels from other stages assign
+one ground-truth box to several queries, which leads to duplicates, so the last stage can be left
+out.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from .targets import Target
 
 
 class OneToOneAtLastStage:
-    """Assign as another assigner does, but the last stage learns its own matches and nothing else.
+    """Assign as another assigner does, but per stage at the last stage.
 
-    Every object then has one query there, whatever its IoU is. Earlier stages still gather the
-    labels of the last one.
+    Every ground-truth box then has one query there, whatever its IoU. Earlier stages still gather
+    the labels of the last one.
 
     Args:
-        assigner: assigns the stages before.
+        assigner: for all earlier stages.
     """
 
     def __init__(self, assigner: Assigner) -> None:
@@ -42,7 +43,7 @@ class OneToOneAtLastStage:
     def assigned_gt_indices(
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
     ) -> Tensor:
-        """Return the objects behind them (S, B, N, R), -1 where there are no more."""
+        """Return the ground-truth boxes behind them (S, B, N, R), -1 for unused entries."""
         before = self.assigner.assigned_gt_indices(boxes, matches, targets)[:-1]
         last = matches.new_full((1, *matches.shape[1:], before.shape[-1]), -1)
         last[..., 0] = matches[-1]

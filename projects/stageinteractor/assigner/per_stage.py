@@ -1,4 +1,4 @@
-"""The plain assigner of DETR-like detectors: every stage uses its own match and nothing else."""
+"""The assigner of DETR-like detectors: class targets of a stage come from its matches alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .targets import Target, matched_labels, pad_targets
 
 
 class PerStageAssigner:
-    """Turn matches into one-hot class targets, stage by stage (no look across stages)."""
+    """Turn matches into per-stage, one-hot class targets."""
 
     @torch.no_grad()
     def __call__(
@@ -26,7 +26,7 @@ class PerStageAssigner:
     def assigned_gt_indices(
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
     ) -> Tensor:
-        """Return (S, B, N, 1) long: the matched object of every query, -1 without a match."""
+        """Return (S, B, N, 1) long: the match of every query, -1 without one."""
         check_matches(boxes, matches)
         return matches.unsqueeze(-1)
 

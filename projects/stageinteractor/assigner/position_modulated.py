@@ -1,15 +1,14 @@
-"""The position-modulated cost: a class counts for a match only as far as the box fits.
+"""The position-modulated cost: the class cost of a pair depends on the fit of the box.
 
-Stable-DINO (Liu et al., ICCV 2023, equation 4): in the class cost of a pair of query and object the
-probability p is replaced by p' = p * s'^0.5, with s' = (GIoU + 1) / 2. Computed for every pair by
-itself; the released code shares s' among objects of a class and among the images of a batch.
+Stable-DINO (Liu et al., ICCV 2023, equation 4): the class cost of a query and a ground-truth box
+uses p' = p * s'^0.5 instead of the probability p, with s' = (GIoU + 1) / 2. It is computed per
+pair; the released code shares s' among boxes of a class and among the images of a batch.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from .matching import HungarianMatcher
@@ -24,7 +23,7 @@ def modulated(
     """Return p' = p * s'^exponent of pairs, bit for bit p where the exponent is 0.
 
     Args:
-        scores: probabilities p of the objects' classes.
+        scores: probabilities p of the ground-truth classes.
         giou: generalised IoU of the pairs, in [-1, 1].
         exponent: of s', not negative.
         largest: if given, the largest GIoU of an image: s' is scaled so that it becomes 1 there.
@@ -67,8 +66,8 @@ class PositionModulatedMatcher(HungarianMatcher):
         self.rescale = rescale
 
     def scores(self, logits: Tensor, padded: PaddedTargets, giou: Tensor) -> Tensor:
-        """Return (S, B, N, T), the modulated probability that a query gives to an object."""
-        largest = largest_giou(giou, padded.counts) if self.rescale else None
+        """Return (S, B, N, T), the modulated probability of every ground-truth box's class."""
+        largest = largest_giou(giou, padded.mask) if self.rescale else None
         return modulated(super().scores(logits, padded, giou), giou, self.exponent, largest)
 
 
@@ -76,10 +75,13 @@ def _fit(giou: Tensor) -> Tensor:
     return ((giou + 1.0) / 2.0).clamp(min=0.0)  # rounding can leave [-1, 1]
 
 
-def largest_giou(giou: Tensor, counts: list[int]) -> Tensor:
-    """Return (S, B, 1, 1), the largest of every image, its padding left out."""
-    if giou.shape[3] == 0:
-        return giou.new_ones(*giou.shape[:2], 1, 1)
-    number = torch.tensor(counts).to(giou.device, non_blocking=True)
-    real = torch.arange(giou.shape[3], device=giou.device) < number[:, None]  # (B, T)
-    return giou.masked_fill(~real[:, None], -1.0).amax(dim=(2, 3), keepdim=True)
+def largest_giou(giou: Tensor, mask: Tensor) -> Tensor:
+    """Return the largest GIoU of every image, without padding: (..., B, N, T) -> (..., B, 1, 1).
+
+    Args:
+        giou: of all pairs of query and (padded) ground-truth box.
+        mask: (B, T) bool: False for padding.
+    """
+    if giou.shape[-1] == 0:
+        return giou.new_ones(*giou.shape[:-2], 1, 1)
+    return giou.masked_fill(~mask[:, None], -1.0).amax(dim=(-2, -1), keepdim=True)

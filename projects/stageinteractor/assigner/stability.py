@@ -1,6 +1,6 @@
-"""How steady the label assignment is from stage to stage, and what the assigner changed.
+"""How stable the matching is from stage to stage, and which labels the assigner changes.
 
-The unstable score is Stable-DINO's (Liu et al., ICCV 2023): the share of objects whose
+The unstable score is Stable-DINO's (Liu et al., ICCV 2023): the share of ground-truth boxes whose
 matched query changes between two adjacent stages.
 """
 
@@ -15,7 +15,7 @@ from .targets import Target, matched_labels, pad_targets
 
 
 def queries_of_objects(matches: Tensor, num_objects: int) -> Tensor:
-    """Invert matches (S, B, N) to the query of every object (S, B, T), -1 where it has none."""
+    """Invert matches (S, B, N) to the query of every ground-truth box (S, B, T), -1 without one."""
     stages, images, queries = matches.shape
     index = torch.where(matches < 0, num_objects, matches)  # column T collects the unmatched
     query = torch.arange(queries, device=matches.device).expand_as(matches)
@@ -24,13 +24,13 @@ def queries_of_objects(matches: Tensor, num_objects: int) -> Tensor:
 
 
 def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Return (S - 1,) per cent of objects matched to another query than one stage before.
+    """Return (S - 1,) per cent of ground-truth boxes matched to another query than a stage before.
 
-    Counted over all objects of the batch together (micro average); zero without any object. An
-    object that neither stage matched (more objects than queries) counts as unchanged.
+    Counted over all boxes of the batch (micro average); zero without any. A box that neither stage
+    matches (more boxes than queries) counts as unchanged.
 
     Args:
-        matches: (S, B, N) long: index of the matched object or -1.
+        matches: (S, B, N) long: index of the matched ground-truth box or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
     """
     total = sum(len(target["labels"]) for target in targets)
@@ -38,9 +38,9 @@ def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
 
 
 def changed_objects(matches: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Return (S - 1,) objects matched to another query than one stage before, over all images.
+    """Count the ground-truth boxes (S - 1,) matched to another query than one stage before.
 
-    The numerators of `unstable_scores`, which can be added up over batches; arguments as there.
+    The numerators of `unstable_scores`, which can be added over batches; arguments as there.
     """
     most = max((len(target["labels"]) for target in targets), default=0)
     queries = queries_of_objects(matches, most)
@@ -49,41 +49,39 @@ def changed_objects(matches: Tensor, targets: Sequence[Target]) -> Tensor:
 
 @torch.no_grad()
 def assignment_statistics(
-    objects: Tensor, matches: Tensor, targets: Sequence[Target]
+    gt_indices: Tensor, matches: Tensor, targets: Sequence[Target]
 ) -> dict[str, Tensor]:
-    """Count what an assigner did at every stage, over all images of the batch.
+    """Compare the assigned labels with the matches of every stage, over all images of the batch.
 
     Args:
-        objects: (S, B, N, R) long: the assigner's ``assigned_gt_indices``, -1 where there is none.
-        matches: (S, B, N) long: index of the matched object or -1.
+        gt_indices: (S, B, N, R) long: the assigner's ``assigned_gt_indices``, -1 where unused.
+        matches: (S, B, N) long: index of the matched ground-truth box or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
 
     Returns:
-        ``labels_added``: classes of a query that its own match does not have; ``labels_dropped``:
-        classes of own matches that the query was not given; ``multi_class_queries``: queries with
-        two classes or more; ``multi_query_objects``: objects that two queries or more learn from;
-        all (S,). ``unstable_score``: (S - 1,) per cent.
+        ``labels_added``: labels of a query that its match does not have; ``labels_dropped``: labels
+        of matches that the query is not assigned; ``multi_class_queries``: queries with two labels
+        or more; ``multi_query_objects``: ground-truth boxes assigned to two queries or more; all
+        (S,). ``unstable_score``: (S - 1,) per cent.
     """
     padded = pad_targets(targets, like=torch.empty(0, device=matches.device))
-    own_labels = matched_labels(padded, matches).unsqueeze(-1)
-    own = (matches >= 0).unsqueeze(-1)
-    valid = objects >= 0
-    ranks = objects.shape[-1]
-    labels = matched_labels(padded, objects.movedim(-1, 0).flatten(0, 1))
-    labels = labels.view(ranks, *matches.shape).movedim(0, -1)
-    kept = valid & own & (labels == own_labels)
-    counts = _queries_per_object(objects, padded.labels.shape[1])
+    match_labels = matched_labels(padded, matches).unsqueeze(-1)  # (S, B, N, 1)
+    matched = (matches >= 0).unsqueeze(-1)  # (S, B, N, 1)
+    valid = gt_indices >= 0  # (S, B, N, R)
+    labels = matched_labels(padded, gt_indices.flatten(2)).view_as(gt_indices)  # (S, B, N, R)
+    kept = valid & matched & (labels == match_labels)
+    counts = _queries_per_gt(gt_indices, padded.labels.shape[1])  # (S, B, T)
     return {
         "labels_added": (valid & ~kept).sum(dim=(1, 2, 3)),
-        "labels_dropped": (own[..., 0] & ~kept.any(dim=-1)).sum(dim=(1, 2)),
+        "labels_dropped": (matched[..., 0] & ~kept.any(dim=-1)).sum(dim=(1, 2)),
         "multi_class_queries": (valid.sum(dim=-1) > 1).sum(dim=(1, 2)),
         "multi_query_objects": (counts > 1).sum(dim=(1, 2)),
         "unstable_score": unstable_scores(matches, targets),
     }
 
 
-def _queries_per_object(objects: Tensor, num_objects: int) -> Tensor:
-    """Count for (S, B, N, R) objects how many queries learn from each of them: (S, B, T)."""
-    index = torch.where(objects < 0, num_objects, objects).flatten(2)
+def _queries_per_gt(gt_indices: Tensor, num_objects: int) -> Tensor:
+    """Count the queries that every ground-truth box is assigned to: (S, B, N, R) -> (S, B, T)."""
+    index = torch.where(gt_indices < 0, num_objects, gt_indices).flatten(2)  # column T: unused
     counts = index.new_zeros(*index.shape[:2], num_objects + 1)
     return counts.scatter_add_(2, index, torch.ones_like(index))[..., :num_objects]

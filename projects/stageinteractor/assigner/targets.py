@@ -1,7 +1,7 @@
-"""The objects of all images as one padded tensor, so that no loop over images is needed.
+"""The ground truth of all images as one padded tensor, so that no loop over images is needed.
 
 A target is a dict ``{"boxes": (T, 4) xyxy pixels, "labels": (T,)}``; images may have different
-numbers T of objects, also none.
+numbers T of ground-truth boxes, also none.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ Target = Mapping[str, Tensor]
 
 
 class PaddedTargets(NamedTuple):
-    """Objects of B images, padded to the largest number T of objects in an image."""
+    """Ground truth of B images, padded to the largest number T of boxes in an image."""
 
     boxes: Tensor  # (B, T, 4) xyxy pixels, zeros where padded
     labels: Tensor  # (B, T) long, zeros where padded
-    counts: list[int]  # number of objects of each image, on the host
+    counts: list[int]  # number of boxes of each image, on the host
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool: True for ground-truth boxes, False for padding."""
+        counts = torch.tensor(self.counts).to(self.labels.device, non_blocking=True)
+        return torch.arange(self.labels.shape[1], device=self.labels.device) < counts[:, None]
 
 
 class SharedTargets(list[Target]):
-    """Targets that matcher, assigner and losses take one after another: padded only once."""
+    """Targets that are padded only once, for matcher, assigner and losses together."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         super().__init__(targets)
@@ -33,7 +39,7 @@ class SharedTargets(list[Target]):
 
     @classmethod
     def of_padded(cls, padded: PaddedTargets) -> SharedTargets:
-        """Return targets that are padded already."""
+        """Return the targets that these padded ones hold."""
         rows = zip(padded.boxes, padded.labels, padded.counts, strict=True)
         targets = cls([{"boxes": b[:count], "labels": c[:count]} for b, c, count in rows])
         targets.padded[padded.boxes.dtype, padded.boxes.device] = padded
@@ -41,7 +47,7 @@ class SharedTargets(list[Target]):
 
 
 def pad_targets(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
-    """Stack the objects of all images on the device and in the floating type of ``like``.
+    """Stack the ground truth of all images on the device and in the floating dtype of ``like``.
 
     Raises:
         ValueError: boxes are not (T, 4), or the number of labels is another one.
@@ -70,10 +76,10 @@ def _pad(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
 
 
 def matched_boxes(padded: PaddedTargets, matches: Tensor) -> Tensor:
-    """Return for matches (S, B, N) the matched object's box (S, B, N, 4), xyxy pixels.
+    """Return for matches (S, B, N) the matched boxes (S, B, N, 4), xyxy pixels.
 
-    Where a query has no match the row is that of object 0 and has no meaning. With no object in
-    the whole batch all rows are zero.
+    The row of a query without a match is that of box 0 and has no meaning. If the batch has no
+    ground-truth boxes, all rows are zero.
     """
     if padded.boxes.shape[1] == 0:
         return padded.boxes.new_zeros(*matches.shape, 4)
@@ -82,7 +88,7 @@ def matched_boxes(padded: PaddedTargets, matches: Tensor) -> Tensor:
 
 
 def matched_labels(padded: PaddedTargets, matches: Tensor) -> Tensor:
-    """Return for matches (S, B, N) the matched object's class (S, B, N), 0 without a match."""
+    """Return for matches (S, B, N) the matched classes (S, B, N), 0 without a match."""
     if padded.labels.shape[1] == 0:
         return matches.new_zeros(matches.shape)
     labels = padded.labels.expand(len(matches), -1, -1)

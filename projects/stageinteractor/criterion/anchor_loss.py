@@ -1,37 +1,37 @@
-"""The loss of anchors that are predicted in patches; every patch is matched as if it were an image.
+"""The loss of anchors that are predicted in patches; every patch is matched like an image.
 
-In: logits and boxes of the anchors of n patches, and the objects that the patches show. Out: three
-weighted losses. The score of an anchor learns its IoU (quality focal loss); boxes are weighted by
-query weighting, and both by the size of the object. Paper: ASAG (Fu et al., ICCV 2023), section
-3.4; what is ignored, and the weights by size, are the released code's.
+In: logits and boxes of the anchors of n patches, and the ground-truth boxes in them. Out: three
+weighted losses. The target of an anchor's score is its IoU (quality focal loss); box losses have
+query weighting, and all losses a weight by the size of the ground-truth box. Paper: ASAG (Fu et
+al., ICCV 2023), section 3.4; ignored anchors and weights by size are from the released code.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..assigner.boxes import box_iou
 from ..assigner.targets import PaddedTargets, SharedTargets
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
 from .class_loss import ClassLoss, DistanceWeight, Power, QueryBoxWeight, ScoreWeight, SoftTarget
+from .distributed import rank_average
 from .matched_pairs import MatchedPairs
 from .set_criterion import box_losses
 
 QUARTERS = 4  # of an image
-SIDE = 1024.0  # patches are scaled to crops of so many pixels: overlaps have floors in pixels
-# logits (n, A); boxes (n, A, 4) and objects (n, T, 4), xyxy in parts of their patch
+SIDE = 1024.0  # pixels that patches are scaled to: the eps of IoU and GIoU is in pixels
+# logits (n, A); boxes (n, A, 4) and ground-truth boxes (n, T, 4), xyxy in parts of their patch
 Patches = tuple[Tensor, Tensor, PaddedTargets]
 
 
 class PatchLoss(nn.Module):
-    """Match the anchors of every patch to its objects, without classes, and sum up their losses.
+    """Match the anchors of every patch to its ground-truth boxes, class-agnostic; sum the losses.
 
     Args:
-        area: weight of an object by its size in the patch.
-        ignored_iou: anchors without a match are no negatives if they overlap any object of the
-            patch as much.
+        area: weight of a ground-truth box by its size in the patch.
+        ignored_iou: unmatched anchors whose IoU with any ground-truth box of the patch is at least
+            this are ignored.
     """
 
     def __init__(self, area: AreaWeight, ignored_iou: float = 0.5) -> None:
@@ -47,34 +47,34 @@ class PatchLoss(nn.Module):
 
     def forward(self, patches: Patches) -> Tensor:
         """Return (3,): the sums of class, L1 and GIoU losses over all patches."""
-        logits, boxes, objects = patches
+        logits, boxes, padded = patches
         logits, boxes = logits[None, ..., None], boxes[None] * SIDE  # (1, n, A, 1), (1, n, A, 4)
-        padded = objects._replace(boxes=objects.boxes.to(boxes) * SIDE)
+        padded = padded._replace(boxes=padded.boxes.to(boxes) * SIDE)
         targets = SharedTargets.of_padded(padded)
         sizes = boxes.new_full((len(targets), 2), SIDE)
         matches = self.matcher(logits.detach(), boxes.detach(), targets, sizes)
-        positives = MatchedPairs(matches.unsqueeze(-1), boxes, matches, targets, image_sizes=sizes)
-        entries = self.class_loss(logits, positives)[..., 0]
-        entries = torch.where(self._ignored(positives), 0.0, entries)
-        weights = self.box_weight(logits.detach(), positives.iou, positives)[..., 0]
+        pairs = MatchedPairs(matches.unsqueeze(-1), boxes, matches, targets, image_sizes=sizes)
+        entries = self.class_loss.entries(logits, pairs)[..., 0]  # (1, n, A)
+        entries = torch.where(self._ignored(pairs), 0.0, entries)
+        weights = self.box_weight(logits.detach(), pairs.iou, pairs)[..., 0]  # (1, n, A)
         l1, giou = box_losses(boxes, matches, targets, sizes, weights)
         return torch.stack([entries.sum(), l1.sum(), giou.sum()])
 
-    def _ignored(self, positives: MatchedPairs) -> Tensor:
-        """Return (1, n, A) bool: anchors on objects that other anchors are matched to."""
-        if not positives.padded.boxes.shape[1]:
-            return torch.zeros_like(positives.valid[..., 0])
-        iou = box_iou(positives.boxes.unsqueeze(3), positives.padded.boxes.unsqueeze(1))
-        return ~positives.valid[..., 0] & (iou.amax(dim=-1) >= self.ignored_iou)
+    def _ignored(self, pairs: MatchedPairs) -> Tensor:
+        """Return (1, n, A) bool: unmatched anchors that overlap a ground-truth box."""
+        if not pairs.padded.boxes.shape[1]:
+            return torch.zeros_like(pairs.valid[..., 0])
+        iou = box_iou(pairs.boxes.unsqueeze(3), pairs.padded.boxes.unsqueeze(1))  # (1, n, A, T)
+        return ~pairs.valid[..., 0] & (iou.amax(dim=-1) >= self.ignored_iou)
 
 
 class AnchorLoss(nn.Module):
-    """The losses of anchors of quarters, of whole images, and of crops cut out of them.
+    """The losses of the anchors of image quarters, of whole images, and of crops.
 
-    All are divided by the number of objects in the batch. Crops show an object more often: all
-    those of an image count as one. The published factor, 4 over the number of crops in the batch
-    of a process, is the same for 4 images a process; this one depends neither on their number nor
-    on that of the processes.
+    All are divided by the number of ground-truth boxes in the batch. An object is in several crops:
+    all crops of an image count as one. The published factor, 4 over the number of crops in the
+    batch of a process, is the same for 4 images a process; this one depends neither on the number
+    of images nor on that of processes.
 
     Args:
         weight_class, weight_bbox, weight_giou: weights of the three terms.
@@ -99,34 +99,26 @@ class AnchorLoss(nn.Module):
         """Return {"loss_anchor_class": ..., "loss_anchor_bbox": ..., "loss_anchor_giou": ...}.
 
         Args:
-            quarters: logits, boxes and objects of the 4 quarters of every image.
-            whole: those of the whole images, as they are and flipped.
-            crops: those of the crops of all finer levels.
-            num_objects: of all images.
+            quarters: logits, boxes and ground-truth boxes of the 4 quarters of every image.
+            whole: of the whole images, unflipped and flipped.
+            crops: of the crops of all finer levels.
+            num_objects: ground-truth boxes of all images.
         """
         with torch.autocast(quarters[0].device.type, enabled=False):
-            quarters, whole, crops = (_single(each) for each in (quarters, whole, crops))
-            counts = num_objects, len(quarters[0]) // QUARTERS, len(crops[0])
-            objects, images, patches = _averages(quarters[0], *counts)
-            fixed = self.parts(quarters) + self.whole(whole)
-            sums = (fixed + self.parts(crops) * (images / patches)) / objects
+            quarters, whole, crops = (_at_least_float32(x) for x in (quarters, whole, crops))
+            counts = torch.tensor(
+                [num_objects, len(quarters[0]) // QUARTERS, len(crops[0])], dtype=quarters[0].dtype
+            ).to(quarters[0].device, non_blocking=True)
+            objects, images, patches = rank_average(counts)
+            sums = self.parts(quarters) + self.whole(whole)  # (3,)
+            sums = (sums + self.parts(crops) * (images / patches)) / objects
         weighted = (weight * x for weight, x in zip(self.weights, sums.unbind(), strict=True))
         names = ("class", "bbox", "giou")
         return {f"loss_anchor_{name}": x for name, x in zip(names, weighted, strict=True)}
 
 
-def _single(patches: Patches) -> Patches:
+def _at_least_float32(patches: Patches) -> Patches:
     """Return logits and boxes in float32, or in float64 if the boxes are."""
-    logits, boxes, objects = patches
+    logits, boxes, padded = patches
     dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
-    return logits.to(dtype), boxes.to(dtype), objects
-
-
-def _averages(like: Tensor, *counts: int) -> Tensor:
-    """Return the mean of counts over the ranks, each at least 1 in all."""
-    total, ranks = torch.tensor(counts, dtype=like.dtype), 1
-    total = total.to(like.device, non_blocking=True)
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(total)
-        ranks = dist.get_world_size()
-    return total.clamp(min=1.0) / ranks
+    return logits.to(dtype), boxes.to(dtype), padded

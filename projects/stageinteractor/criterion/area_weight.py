@@ -1,8 +1,8 @@
-"""Weights by the size of the object, in matching and in losses.
+"""Weights by the size of the ground-truth box, in matching and in losses.
 
-With a = sqrt(w h) of an object in parts of its image (or patch) the weight goes linearly from that
-of small objects to that of objects as large as the image. The released code of ASAG (Fu et al.,
-ICCV 2023) has 4 - 3 a nearly everywhere; the paper does not tell.
+The weight is linear in a = sqrt(w h / (W H)), from that of small boxes to that of boxes as large as
+the image (or patch) of size (W, H). The released code of ASAG (Fu et al., ICCV 2023) uses 4 - 3 a
+nearly everywhere; the paper does not mention it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .matched_pairs import MatchedPairs
 
 
 class AreaWeight:
-    """Weight of objects by their size.
+    """Weight of ground-truth boxes by their size.
 
     Args:
-        small: weight of an object without extent.
-        large: weight of an object as large as its image.
+        small: weight of a box without extent.
+        large: weight of a box as large as its image.
     """
 
     def __init__(self, small: float = 4.0, large: float = 1.0) -> None:
@@ -32,16 +32,16 @@ class AreaWeight:
         self.large = large
 
     def __call__(self, relative_size: Tensor) -> Tensor:
-        """Return the weights of objects with sqrt(w h) in parts of their image."""
+        """Return the weights for a = sqrt(w h / (W H)), of any shape."""
         return self.small + (self.large - self.small) * relative_size
 
 
 class AreaWeightedMatcher(HungarianMatcher):
-    """Match as `HungarianMatcher` does, with all costs of an object multiplied by its weight.
+    """Match as `HungarianMatcher` does, with the costs of a ground-truth box times its weight.
 
     Args:
         cost_class, cost_bbox, cost_giou, alpha, gamma: as of `HungarianMatcher`.
-        area: the weight of an object.
+        area: the weight of a ground-truth box.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class AreaWeightedMatcher(HungarianMatcher):
     def costs(
         self, logits: Tensor, boxes: Tensor, padded: PaddedTargets, image_sizes: Tensor
     ) -> Tensor:
-        """Return the cost (S, B, N, T) of every pair of query and (padded) object."""
+        """Return the cost (S, B, N, T) of every pair of query and (padded) ground-truth box."""
         sizes = (box_area(padded.boxes) / image_sizes.prod(dim=1, keepdim=True)).sqrt()  # (B, T)
         costs = super().costs(logits, boxes, padded, image_sizes)
         return costs * self.area(sizes).unsqueeze(1)
 
 
 class AreaWeighted(nn.Module):
-    """Another weight of positives, multiplied by the weight of the object.
+    """Another weight of matched pairs, multiplied by the weight of the ground-truth box.
 
     Args:
-        weight: logits, targets, positives -> weights.
-        area: the weight of an object.
+        weight: logits, targets, matched pairs -> weights.
+        area: the weight of a ground-truth box.
     """
 
     def __init__(self, weight: nn.Module, area: AreaWeight | None = None) -> None:
@@ -78,6 +78,7 @@ class AreaWeighted(nn.Module):
         self.weight = weight
         self.area = area or AreaWeight()
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights."""
-        return self.weight(logits, targets, positives) * self.area(positives.relative_size)
+        weights: Tensor = self.weight(logits, targets, pairs)
+        return weights * self.area(pairs.relative_size)

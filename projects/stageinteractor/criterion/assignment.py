@@ -1,4 +1,4 @@
-"""What the queries of one training step learn: computed once, when first asked for."""
+"""The label assignment of one training step, in the two forms that class losses use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .matched_pairs import MatchedPairs
 
 
 class Assignment:
-    """Classes as an array, or as pairs of query and object: what the class loss asks for.
+    """Class targets as an array, or as pairs of query and ground-truth box; computed when used.
 
     Args:
         assigner: see `Assigner`.
@@ -22,7 +22,7 @@ class Assignment:
         targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         num_classes: C.
         image_sizes: (B, 2), (height, width).
-        rank_queries: whether queries of one object are ranked.
+        rank_queries: whether queries of one ground-truth box are ranked.
     """
 
     def __init__(
@@ -49,22 +49,18 @@ class Assignment:
         return self.assigner(self.boxes, self.matches, self.targets, self.num_classes)
 
     @cached_property
-    def positives(self) -> MatchedPairs:
-        """The pairs of query and object behind the class targets."""
-        objects = self.assigner.assigned_gt_indices(self.boxes, self.matches, self.targets)
-        return self._positives(objects)
+    def label_pairs(self) -> MatchedPairs:
+        """The pairs behind the class targets: one for every label of a query."""
+        return self._pairs(
+            self.assigner.assigned_gt_indices(self.boxes, self.matches, self.targets)
+        )
 
     @cached_property
-    def own_matches(self) -> MatchedPairs:
-        """The pairs that the box losses learn from: the stages' own matches."""
-        return self._positives(self.matches.unsqueeze(-1))
+    def match_pairs(self) -> MatchedPairs:
+        """The matches of every stage, which have the box losses."""
+        return self._pairs(self.matches.unsqueeze(-1))
 
-    def _positives(self, objects: Tensor) -> MatchedPairs:
-        known = self.boxes, self.matches, self.targets
-        return MatchedPairs(objects, *known, self.rank_queries, self.image_sizes)
-
-    def num_labels(self) -> Tensor:
-        """Return (S,), the number of classes that queries learn, from what is there already."""
-        if "class_targets" in self.__dict__:
-            return self.class_targets.sum(dim=(1, 2, 3))
-        return self.positives.valid.sum(dim=(1, 2, 3)).to(self.boxes.dtype)
+    def _pairs(self, gt_indices: Tensor) -> MatchedPairs:
+        return MatchedPairs(
+            gt_indices, self.boxes, self.matches, self.targets, self.rank_queries, self.image_sizes
+        )

@@ -1,8 +1,8 @@
 """Denoising queries: noisy copies of ground-truth boxes, which are not matched.
 
 In: predictions of all queries, and the ground-truth boxes of the last M. Out: the predictions of
-both kinds, and the assignment of the denoising queries: at every stage the box they were copied
-from. Source: Li et al., "DN-DETR", CVPR 2022.
+matched and of denoising queries, and the assignment of the latter: at every stage, the ground-truth
+box they are a copy of. Source: Li et al., "DN-DETR", CVPR 2022.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .assignment import Assignment
 
 
 class Predictions(NamedTuple):
-    """What all stages predict, and which queries learn from it."""
+    """Predictions of all stages."""
 
     logits: Tensor  # (S, B, N, C)
     boxes: Tensor  # (S, B, N, 4) xyxy pixels
     query_mask: Tensor | None  # (B, N) bool: True for real queries; None if none is padding
 
     def fixed_boxes(self) -> Tensor:
-        """Return boxes without gradient; those of padding are 0, to be no object's best."""
+        """Return boxes without gradient; those of padding are 0, so that they overlap nothing."""
         boxes = self.boxes.detach()
         if self.query_mask is None:
             return boxes
@@ -33,14 +33,14 @@ class Predictions(NamedTuple):
 
 
 def split(predictions: Predictions, gt_indices: Tensor) -> tuple[Predictions, Predictions]:
-    """Return the predictions of the matched queries, and those of the denoising queries behind.
+    """Return the predictions of the matched queries, and those of the denoising queries.
 
     Args:
-        predictions: of both.
+        predictions: of both, denoising queries last.
         gt_indices: (B, M) long: ground-truth boxes of the last M queries, -1 for padding.
 
     Raises:
-        ValueError: there are not as many images or queries.
+        ValueError: shapes do not fit together.
     """
     logits, boxes, query_mask = predictions
     images, queries = logits.shape[1:3]
@@ -58,9 +58,9 @@ def split(predictions: Predictions, gt_indices: Tensor) -> tuple[Predictions, Pr
 def denoising_assignment(
     predictions: Predictions, gt_indices: Tensor, targets: Sequence[Target], image_sizes: Tensor
 ) -> Assignment:
-    """Return the assignment of denoising queries: their own boxes, whatever they now predict.
+    """Return the assignment of denoising queries, which does not depend on their predictions.
 
-    Copies of one box are not ranked against each other.
+    Copies of one ground-truth box are not ranked against each other.
 
     Args:
         predictions: of the denoising queries.

@@ -1,59 +1,57 @@
 """The training losses: match -> assign -> class, L1 and GIoU losses, all stages at once.
 
-In: logits and boxes of every stage and the objects of every image. Out: a dict of scalar losses,
-three for each stage, whose sum is minimised. Class targets come from the assigner; box losses only
-ever see the stage's own matches. Paper: section 3.2 and appendix; weights 2, 5, 2.
+In: logits and boxes of every stage, and the ground truth of every image. Out: a dict of scalar
+losses, three for each stage, whose sum is minimised. Class targets come from the assigner; box
+losses always use the matches of the stage. Paper: section 3.2 and appendix; weights 2, 5, 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
-from ..assigner.interface import Assigner
+from ..assigner.interface import Assigner, Matcher
 from ..assigner.masks import given
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
-from .class_loss import ClassLoss, FocalLoss
 from .denoising import Predictions, denoising_assignment, split
+from .distributed import rank_average
+from .interface import AssignmentLoss, PairWeight
 from .matched_pairs import MatchedPairs
 from .training_metrics import statistics_are_due, write_statistics
-
-Matcher = Callable[..., Tensor]
 
 
 class SetCriterion(nn.Module):
     """Compute the losses of all decoder stages in one pass, without a loop over stages.
 
     Args:
-        matcher: logits, boxes, targets, image sizes, query mask -> matches (S, B, N).
-        assigner: boxes, matches, targets, C -> class targets (S, B, N, C), and the objects behind.
-        class_loss: `FocalLoss` or `ClassLoss`: what is learnt -> loss of every entry.
+        matcher: such as `HungarianMatcher`.
+        assigner: such as `CrossStageAssigner`.
+        class_loss: `FocalLoss`, `ClassLoss`, or another `AssignmentLoss`.
         weight_class, weight_bbox, weight_giou: weights of the three terms.
         normalizer: what the class loss is divided by: "max", the larger of the numbers of matches
-            and of class labels, as published; or "matches", which more labels do not change.
-        log_statistics: write what the assigner did to detectron2's training metrics.
-        box_weight: logits and IoU of matches, positives -> weights of their box losses; 1 without.
-        denoising_queries: of an image, as many as were asked for; the losses of denoising queries
-            are divided by it.
+            and of labels, as published; or "matches", the number of matches.
+        log_statistics: write `assignment_statistics` to detectron2's training metrics.
+        box_weight: weights of the box losses, from the logits and IoU of the matches; by default 1.
+        denoising_queries: the configured number of denoising queries of an image, which their
+            losses are divided by.
     """
 
     def __init__(
         self,
         matcher: Matcher,
         assigner: Assigner,
-        class_loss: FocalLoss | ClassLoss,
+        class_loss: AssignmentLoss,
         weight_class: float = 2.0,
         weight_bbox: float = 5.0,
         weight_giou: float = 2.0,
         normalizer: str = "max",
         log_statistics: bool = False,
-        box_weight: nn.Module | None = None,
+        box_weight: PairWeight | None = None,
         denoising_queries: int | None = None,
     ) -> None:
         super().__init__()
@@ -90,63 +88,64 @@ class SetCriterion(nn.Module):
             image_sizes: (B, 2), (height, width) without padding.
             query_mask: (B, N) bool: True for real queries; padding has no loss.
             dn_gt_indices: (B, M) long: the last M queries are denoising queries of these
-                ground-truth boxes, -1 for padding. They are not matched, and the losses of the
-                other queries are as if they were not there.
+                ground-truth boxes, -1 for padding. They are not matched and do not change the
+                losses of the other queries.
         """
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
-            seen = Predictions(logits.to(dtype), boxes.to(dtype), query_mask)
+            predictions = Predictions(logits.to(dtype), boxes.to(dtype), query_mask)
             targets = SharedTargets(targets)
             if dn_gt_indices is None:
-                return self._matched_losses(seen, targets, image_sizes)
-            seen, denoising = split(seen, dn_gt_indices)
-            losses = self._matched_losses(seen, targets, image_sizes)
+                return self._matched_losses(predictions, targets, image_sizes)
+            matched, denoising = split(predictions, dn_gt_indices)
+            losses = self._matched_losses(matched, targets, image_sizes)
             return losses | self._denoising_losses(denoising, dn_gt_indices, targets, image_sizes)
 
     def _matched_losses(
-        self, seen: Predictions, targets: Sequence[Target], image_sizes: Tensor
+        self, predictions: Predictions, targets: Sequence[Target], image_sizes: Tensor
     ) -> dict[str, Tensor]:
         """Match, assign, and return the losses."""
-        logits, boxes, query_mask = seen
-        predicted = logits.detach(), boxes.detach()
-        matches = self.matcher(*predicted, targets, image_sizes, **given(query_mask=query_mask))
+        logits, boxes, query_mask = predictions
+        inputs = logits.detach(), boxes.detach(), targets, image_sizes
+        matches = self.matcher(*inputs, **given(query_mask=query_mask))
+        fixed = predictions.fixed_boxes()
         assignment = Assignment(
-            self.assigner, seen.fixed_boxes(), matches, targets, logits.shape[-1], image_sizes
+            self.assigner, fixed, matches, targets, logits.shape[-1], image_sizes
         )
-        sums = self._sums(seen, assignment, image_sizes)
-        averages = self._averages(matches, assignment.num_labels())
+        sums, num_labels = self._sums(predictions, assignment, image_sizes)
+        averages = self._averages(matches, num_labels)
         if self.log_statistics and statistics_are_due():
-            objects = assignment.positives.objects
-            write_statistics(assignment_statistics(objects, matches, targets))
+            gt_indices = assignment.label_pairs.gt_indices
+            write_statistics(assignment_statistics(gt_indices, matches, targets))
         return self._weighted("", sums, *averages)
 
     def _denoising_losses(
         self,
-        seen: Predictions,
+        predictions: Predictions,
         gt_indices: Tensor,
         targets: Sequence[Target],
         image_sizes: Tensor,
     ) -> dict[str, Tensor]:
         """Return the losses of denoising queries."""
         if self.denoising_queries is None:
-            raise ValueError("denoising queries need denoising_queries, which is None")
-        assignment = denoising_assignment(seen, gt_indices, targets, image_sizes)
-        sums = self._sums(seen, assignment, image_sizes)
+            raise ValueError("dn_gt_indices needs denoising_queries, which is None")
+        assignment = denoising_assignment(predictions, gt_indices, targets, image_sizes)
+        sums, _ = self._sums(predictions, assignment, image_sizes)
         average = self.denoising_queries * len(gt_indices)
         return self._weighted("_dn", sums, average, average)
 
     def _sums(
-        self, seen: Predictions, assignment: Assignment, image_sizes: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sums (S,) of class, L1 and GIoU losses."""
-        logits, boxes, query_mask = seen
-        entries = self.class_loss.entries(logits, assignment)
+        self, predictions: Predictions, assignment: Assignment, image_sizes: Tensor
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Return the sums (S,) of class, L1 and GIoU losses, and the number of labels (S,)."""
+        logits, boxes, query_mask = predictions
+        entries, num_labels = self.class_loss(logits, assignment)  # (S, B, N, C), (S,)
         if query_mask is not None:
             entries = entries.masked_fill(~query_mask.unsqueeze(-1), 0.0)
-        weights = self._box_weights(logits.detach(), assignment.own_matches)
+        weights = self._box_weights(logits.detach(), assignment.match_pairs)
         matches, targets = assignment.matches, assignment.targets
         box_sums = box_losses(boxes, matches, targets, image_sizes, weights)
-        return entries.sum(dim=(1, 2, 3)), *box_sums
+        return (entries.sum(dim=(1, 2, 3)), *box_sums), num_labels
 
     def _weighted(
         self,
@@ -168,31 +167,24 @@ class SetCriterion(nn.Module):
             for stage, value in enumerate(values.unbind())
         }
 
-    def _box_weights(self, logits: Tensor, matches: MatchedPairs) -> Tensor | None:
-        """Return the weights (S, B, N) of the box losses of the stages' own matches."""
+    def _box_weights(self, logits: Tensor, pairs: MatchedPairs) -> Tensor | None:
+        """Return the weights (S, B, N) of the box losses of the matches."""
         if self.box_weight is None:
             return None
-        return self.box_weight(logits.gather(-1, matches.labels), matches.iou, matches)[..., 0]
+        return self.box_weight(logits.gather(-1, pairs.labels), pairs.iou, pairs)[..., 0]
 
     def _averages(self, matches: Tensor, num_labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalisers (S,) of the class and of the box losses of this rank.
+        """Return the normalisers (S,) of the class and of the box losses, averaged over the ranks.
 
-        max(matches, labels), or matches, and matches, all of the joined batch of all ranks, divided
-        by the number of ranks: the average of the ranks' gradients is then the gradient of the
-        joined batch. The published code takes the maximum on every rank before it averages. At
-        least 1 in all, so that a batch without any object has finite losses (the published code
-        divides by zero there).
+        They are max(matches, labels), or matches, and matches. The published code takes the maximum
+        on every rank before it averages. The average is of at least 1 in all, so that a batch
+        without any object has finite losses (the published code divides by zero there).
         """
         num_matches = (matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
-        counts = torch.stack([num_labels, num_matches])
-        ranks = 1
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(counts)
-            ranks = dist.get_world_size()
-        num_labels, num_matches = counts.clamp(min=1.0)
+        num_labels, num_matches = rank_average(torch.stack([num_labels, num_matches]))
         if self.normalizer == "max":
-            return torch.maximum(num_labels, num_matches) / ranks, num_matches / ranks
-        return num_matches / ranks, num_matches / ranks
+            return torch.maximum(num_labels, num_matches), num_matches
+        return num_matches, num_matches
 
 
 def box_losses(
@@ -204,19 +196,25 @@ def box_losses(
 ) -> tuple[Tensor, Tensor]:
     """Return the sums (S,) of the L1 loss, normalised by (w, h, w, h), and of 1 - GIoU in pixels.
 
-    Matches count by their weights (S, B, N), if there are any. Queries without a match are replaced
-    by a unit box on both sides: their loss and gradient are exactly zero, whatever the predicted
-    box is, and no index has to be known on the host.
+    Unmatched queries get a unit box on both sides: their loss and gradient are exactly zero,
+    whatever the predicted box is, and no index has to be copied to the host.
+
+    Args:
+        boxes: (S, B, N, 4), xyxy pixels.
+        matches: (S, B, N) long: index of the matched ground-truth box or -1.
+        targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
+        image_sizes: (B, 2), (height, width).
+        weights: (S, B, N), of the matches; by default 1.
     """
     padded = pad_targets(targets, like=boxes)
-    matched = (matches >= 0).unsqueeze(-1)
+    matched = (matches >= 0).unsqueeze(-1)  # (S, B, N, 1)
     unit = boxes.new_zeros(4)
     unit[2:] = 1.0
-    wanted = torch.where(matched, matched_boxes(padded, matches), unit)
+    gt_boxes = torch.where(matched, matched_boxes(padded, matches), unit)  # (S, B, N, 4)
     boxes = torch.where(matched, boxes, unit)
     scale = image_sizes.to(boxes).flip(-1).repeat(1, 2).unsqueeze(1)  # (B, 1, 4): w, h, w, h
-    l1 = (boxes / scale - wanted / scale).abs()
-    giou = 1.0 - box_giou(boxes, wanted)
+    l1 = (boxes / scale - gt_boxes / scale).abs()  # (S, B, N, 4)
+    giou = 1.0 - box_giou(boxes, gt_boxes)  # (S, B, N)
     if weights is not None:
         l1, giou = l1 * weights.unsqueeze(-1), giou * weights
     return l1.sum(dim=(1, 2, 3)), giou.sum(dim=(1, 2))

@@ -1,7 +1,6 @@
-"""Write what an assigner did to the training metrics.
+"""Write statistics of the label assignment to detectron2's training metrics.
 
-detectron2's event storage is used when a training loop has opened one; without detectron2 nothing
-is written, and the caller keeps the numbers for itself.
+Nothing is written unless detectron2 is imported and a training loop has opened an event storage.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PERIOD = 20  # iterations between two looks: writing copies the numbers to the host
+PERIOD = 20  # iterations: writing copies the numbers to the host
 
 
 def statistics_are_due() -> bool:
-    """Tell whether a training loop is running and wants numbers in this iteration."""
+    """Return whether a training loop is running and this iteration is one in `PERIOD`."""
     storage = _storage()
     return storage is not None and storage.iter % PERIOD == 0
 

@@ -21,6 +21,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ..attributes import replaced
 from ..errors import ConfigError, MissingDependencyError
 from .quiet import quiet
 
@@ -133,14 +134,10 @@ def _integer_same_padding() -> Iterator[None]:
 
     timm divides as floats, and then the tracer no longer knows that the size is a multiple of 32.
     """
-    original = timm.layers.padding.get_same_padding
 
     def same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> int:
         steps = -(-size // stride)
         return max((steps - 1) * stride + (kernel_size - 1) * dilation + 1 - size, 0)
 
-    timm.layers.padding.get_same_padding = same_padding
-    try:
+    with replaced(timm.layers.padding, get_same_padding=same_padding):
         yield
-    finally:
-        timm.layers.padding.get_same_padding = original

@@ -1,7 +1,7 @@
-"""The cross-stage assigner on other people's detectors.
+"""The cross-stage assigner for third-party detectors.
 
-`CrossStageCriterion` serves any criterion of the DETR form; ``detrex`` and ``transformers`` hold
-the lines that their users paste. Each imports its host only when it is used.
+`CrossStageCriterion` wraps any criterion of the DETR form; ``detrex`` and ``transformers`` have a
+``use_cross_stage`` each. A library is imported only when its module is used.
 """
 
 from .cross_stage_criterion import CrossStageCriterion

@@ -1,33 +1,34 @@
-"""The cross-stage assigner in front of any criterion of the DETR form.
+"""The cross-stage assigner for any third-party criterion of the DETR form (the host).
 
-The host's criterion runs as it is. While it does, two of its methods are replaced on the instance:
-its matcher matches all decoder stages as soon as the first one is asked for, and its class loss is
-called with other pairs of query and object, those that the assigner names. Box losses, denoising
-queries, encoder outputs and weights never see a difference, unless the matcher or the class loss
-itself is exchanged for one of ours.
+The host runs unchanged, with two of its methods replaced on the instance: the matcher matches all
+decoder stages when it is called for the first one, and the class loss gets the pairs of query and
+ground-truth box that the assigner returns. Box losses, denoising queries, encoder outputs and
+weights do not change, unless the matcher or the class loss is replaced by one of this package.
 """
 
 from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..assigner import CrossStageAssigner
 from ..assigner.interface import Assigner
+from ..assigner.targets import Target
+from ..attributes import replaced
 from ..criterion.class_loss import ClassLoss
 from ..criterion.training_metrics import statistics_are_due, write_statistics
 from ..errors import ConfigError, UnsupportedHostError
 from .host_class_loss import HostClassLoss
 from .host_outputs import LOGITS, Outputs, find_stages, logits_of
 from .host_step import Step
-from .label_loss_probe import find_label_loss, find_loss_name, replaced
+from .label_loss_probe import find_label_loss, find_loss_name
 
 logger = logging.getLogger(__name__)
-# Settings of known criteria under which stages are not matched each by itself, or not in a chain.
+# Settings of known criteria under which the stages are not matched separately and in order.
 REFUSED = {
     "assign_second_stage": "one assignment serves all stages",
     "use_dense_one_to_one": "box losses use the union of all stages' matches",
@@ -37,28 +38,28 @@ REFUSED = {
 
 
 class CrossStageCriterion(nn.Module):
-    """Wrap another project's criterion: its class losses get cross-stage targets.
+    """Wrap a third-party criterion: its class losses get cross-stage targets.
 
     The host is ``forward(outputs, targets, ...)`` with ``pred_logits`` or ``logits`` (B, N, C),
     ``pred_boxes`` (B, N, 4) cxcywh normalised by the image size, ``aux_outputs`` or
     ``auxiliary_outputs`` (the same of the stages before), a ``matcher``, and a class loss in
-    ``loss_labels*``. Attributes that are not found here are the host's. Paper: section 3.2.
+    ``loss_labels*``. Other attributes are the host's. Paper: section 3.2.
 
     Args:
         criterion: the host's criterion; it is not changed.
         assigner: by default `CrossStageAssigner` with the published settings.
         normalizer: "max" divides the class loss by the larger of the numbers of matches and of
             labels, as the published model does; "host" by the host's own number.
-        num_stages: the number of decoder stages, where the list of auxiliary outputs has other
-            entries behind them; by default all of them are stages.
-        log_statistics: write what the assigner did to detectron2's training metrics.
-        class_loss: takes the place of the host's class loss everywhere, under the host's name of
-            it: a `ClassLoss`. Denoising queries, proposals and one-to-many queries learn their own
-            pairs by it. What the host's method returns beside its loss is left out.
-        matcher: takes the place of the host's everywhere.
+        num_stages: the number of decoder stages, if the list of auxiliary outputs ends with other
+            entries; by default all of them are stages.
+        log_statistics: write `assignment_statistics` to detectron2's training metrics.
+        class_loss: a `ClassLoss` that replaces the host's class loss everywhere, with the host's
+            key; also for denoising queries, proposals and one-to-many queries, with their own
+            pairs. Other values that the host's method returns are left out.
+        matcher: replaces the host's everywhere.
 
     Raises:
-        UnsupportedHostError: the criterion cannot be served; the message says why.
+        UnsupportedHostError: the criterion cannot be wrapped; the message says why.
         ConfigError: ``class_loss`` is no `ClassLoss`.
     """
 
@@ -95,20 +96,20 @@ class CrossStageCriterion(nn.Module):
         self.num_stages = num_stages
         self.log_statistics = log_statistics
         self.statistics: dict[str, Tensor] = {}
-        self.observer: Callable[[Step], None] | None = None  # is shown every finished step
+        self.observer: Callable[[Step], None] | None = None  # called with every finished step
         self._warned = False
         self._branches: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
         self.register_state_dict_post_hook(_hide_host)
         self.register_load_state_dict_pre_hook(_show_host)
 
     def forward(
-        self, outputs: Outputs, targets: Sequence[Mapping[str, Tensor]], *args: Any, **kwargs: Any
+        self, outputs: Outputs, targets: Sequence[Target], *args: Any, **kwargs: Any
     ) -> Any:
         """Return what the host returns; the arguments are the host's.
 
         Raises:
-            UnsupportedHostError: the host's matcher was not called for every stage by itself.
-            FloatingPointError: logits or boxes that are matched are no numbers.
+            UnsupportedHostError: the host did not call its matcher separately for every stage.
+            FloatingPointError: logits or boxes of an image with ground truth are NaN or infinite.
         """
         branch = self._is_branch(outputs)
         stages = [] if branch else find_stages(outputs, self.num_stages)
@@ -143,17 +144,17 @@ class CrossStageCriterion(nn.Module):
     def _warn_of_one_stage(self, num_stages: int) -> None:
         if num_stages == 1 and not self._warned:
             logger.warning(
-                "%s was given one decoder stage only: there is nothing to gather labels from. Turn "
-                "the host's auxiliary losses on (aux_loss=True, or auxiliary_loss=True)",
+                "%s got one decoder stage only, so there is no other stage to gather labels from: "
+                "turn on its auxiliary losses (aux_loss=True, or auxiliary_loss=True)",
                 type(self.criterion).__name__,
             )
             self._warned = True
 
     def _is_branch(self, outputs: Outputs) -> bool:
-        """Tell whether these are a second group of queries that came with the outputs before.
+        """Return whether these are a second group of queries of the previous call's outputs.
 
         H-Deformable-DETR calls its criterion once more for its one-to-many queries, whose logits
-        were part of the first call's outputs under other names.
+        were in the first call's outputs under other keys.
         """
         logits = logits_of(outputs)
         if self._branches.get(id(logits)) is logits:
@@ -173,9 +174,10 @@ class CrossStageCriterion(nn.Module):
             return getattr(self.criterion, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to this process: weak references and the observer."""
-        state = {key: value for key, value in self.__dict__.items() if key != "_branches"}
-        return state | {"observer": None}
+        """Leave out weak references and the observer, which cannot be pickled."""
+        return {key: value for key, value in vars(self).items() if key != "_branches"} | {
+            "observer": None
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -194,12 +196,13 @@ def _check_host(criterion: nn.Module) -> None:
 
 
 def _hide_host(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Name the host's buffers as they were named without the wrapper."""
+    """Give the host's buffers the keys that they have without the wrapper."""
     for key in [key for key in state if key.startswith(f"{prefix}criterion.")]:
         state[prefix + key.removeprefix(f"{prefix}criterion.")] = state.pop(key)
 
 
 def _show_host(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Read the host's buffers from those keys."""
     assert isinstance(module, CrossStageCriterion)
     for name in module.criterion.state_dict():
         if prefix + name in state:

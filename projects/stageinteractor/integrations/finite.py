@@ -1,7 +1,7 @@
-"""See that a host's predictions are numbers, for its matcher may not.
+"""Check that the predictions of a third-party model (the host) are finite before they are matched.
 
-Those of transformers put the largest number in the place of costs that are NaN, so that a query
-which has become NaN is never matched, and no loss of it tells. Others leave it to their solver.
+The matchers of transformers replace NaN costs by the largest number: a query whose prediction is
+NaN is never matched, and no loss shows it. Other matchers leave the check to their solver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .host_outputs import Outputs, logits_of
 def broken_images(stages: Sequence[Outputs]) -> Tensor:
     """Return (S, B) bool, on the device: whether logits are NaN, or boxes NaN or infinite.
 
-    A logit that is infinite has a chance of 0 or 1, and costs that are finite.
+    An infinite logit is a probability of 0 or 1 and has finite costs.
     """
     return torch.stack(
         [
@@ -30,11 +30,11 @@ def broken_images(stages: Sequence[Outputs]) -> Tensor:
 
 
 def raise_if_broken(broken: Tensor, targets: Sequence[Any]) -> None:
-    """Raise FloatingPointError for the first stage and image (S, B) that could not be matched.
+    """Raise FloatingPointError for the first stage and image that cannot be matched.
 
     Args:
-        broken: on the host, as `broken_images` returns it.
-        targets: B dicts of the host; an image without objects has nothing to be matched.
+        broken: (S, B) bool, on the CPU, of `broken_images`.
+        targets: B dicts of the host; images without ground-truth boxes are skipped.
     """
     for stage, image in broken.nonzero().tolist():
         if len(targets[image]["boxes"]):

@@ -1,28 +1,27 @@
-"""Our class loss in the place of a host's.
+"""A `ClassLoss` in place of the class loss of a third-party criterion (the host).
 
-In: logits and boxes of a host and the pairs of query and object that they learn from. Out: sums of
-the loss over queries and classes, still to be divided by the host's number of boxes. All decoder
-stages are computed at once, because a target may look at the depth of its stage.
+In: the host's logits and boxes, and pairs of query and ground-truth box. Out: sums of the loss over
+queries and classes, to be divided by the host's number of boxes. All decoder stages are computed at
+once, because a target may depend on the stage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..assigner.boxes import cxcywh_to_xyxy
+from ..assigner.targets import Target
 from ..criterion.class_loss import ClassLoss
 from ..criterion.matched_pairs import MatchedPairs
 from .host_outputs import Outputs, labels_of, logits_of
-from .host_pairs import SIDE, Pairs
-
-Targets = Sequence[Mapping[str, Tensor]]
+from .host_pairs import SIDE, Pairs, all_queries
 
 
 class HostClassLoss(nn.Module):
-    """A class loss under a host's name of it.
+    """A class loss with the key of the host's.
 
     Args:
         loss: `stageinteractor.criterion.ClassLoss`.
@@ -37,39 +36,40 @@ class HostClassLoss(nn.Module):
     def of_stages(
         self,
         stages: Sequence[Outputs],
-        targets: Targets,
+        targets: Sequence[Target],
         matches: Tensor,
         queries: Tensor,
-        ranked: Tensor,
+        gt_indices: Tensor,
     ) -> Tensor:
         """Return the sums (S,) of the decoder stages.
 
         Args:
             stages: logits (B, N, C) and boxes (B, N, 4), cxcywh normalised, of every stage.
             targets: the host's.
-            matches: (S, B, N) long: index of the matched object or -1.
-            queries: (B, K) long: those that learn at any stage.
-            ranked: (S, B, K, R) long: their objects, -1 where there are no more.
+            matches: (S, B, N) long: index of the matched ground-truth box or -1.
+            queries: (B, K) long: those that are matched at any stage.
+            gt_indices: (S, B, K, R) long: their ``assigned_gt_indices``, -1 where unused.
         """
-        logits = torch.stack([logits_of(stage) for stage in stages])
-        boxes = torch.stack([stage["pred_boxes"].detach() for stage in stages])
-        ranks = max(int((ranked >= 0).flatten(0, 2).any(dim=0).sum()), 1)
-        queries, ranked, matches = (
-            x.to(logits.device, non_blocking=True) for x in (queries, ranked[..., :ranks], matches)
+        logits = torch.stack([logits_of(stage) for stage in stages])  # (S, B, N, C)
+        boxes = torch.stack([stage["pred_boxes"].detach() for stage in stages])  # (S, B, N, 4)
+        used = max(int((gt_indices >= 0).flatten(0, 2).any(dim=0).sum()), 1)
+        queries, gt_indices, matches = (
+            x.to(logits.device, non_blocking=True)
+            for x in (queries, gt_indices[..., :used], matches)
         )
-        objects = matches.new_full((*matches.shape, ranks), -1)
-        objects.scatter_(2, queries.unsqueeze(-1).expand_as(ranked), ranked)
-        return self._sums(logits, boxes, targets, objects, matches, rank_queries=True)
+        assigned = all_queries(gt_indices, queries, matches.shape[2])
+        return self._sums(logits, boxes, targets, assigned, matches, rank_queries=True)
 
-    def of_pairs(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> Tensor:
-        """Return the sum of anything else, such as denoising queries or the encoder's proposals.
+    def of_pairs(self, outputs: Outputs, targets: Sequence[Target], pairs: Pairs) -> Tensor:
+        """Return the sum for other outputs, such as denoising queries or the encoder's proposals.
 
-        They learn their own pairs, in which queries of an object do not compete.
+        Queries of one ground-truth box are not ranked.
 
         Args:
             outputs: logits (B, N, C) and boxes (B, N, 4), cxcywh normalised.
-            targets: what the host computes this loss with.
-            pairs: of every image queries, each at most once, and objects, on any device.
+            targets: those that the host computes this loss with.
+            pairs: of every image, queries, each at most once, and ground-truth boxes, on any
+                device.
         """
         logits, boxes = logits_of(outputs), outputs["pred_boxes"].detach()
         image = torch.cat([torch.full_like(queries, i) for i, (queries, _) in enumerate(pairs)])
@@ -88,18 +88,18 @@ class HostClassLoss(nn.Module):
         self,
         logits: Tensor,
         boxes: Tensor,
-        targets: Targets,
-        objects: Tensor,
+        targets: Sequence[Target],
+        gt_indices: Tensor,
         matches: Tensor,
         rank_queries: bool,
     ) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
             boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
-            known = [
+            targets = [
                 {"boxes": cxcywh_to_xyxy(t["boxes"].to(boxes)) * SIDE, "labels": labels_of(t)}
                 for t in targets
             ]
             boxes = cxcywh_to_xyxy(boxes) * SIDE
-            sizes = boxes.new_full((len(known), 2), SIDE)
-            positives = MatchedPairs(objects, boxes, matches, known, rank_queries, sizes)
-            return self.loss(logits, positives).sum(dim=(1, 2, 3))
+            sizes = boxes.new_full((len(targets), 2), SIDE)
+            pairs = MatchedPairs(gt_indices, boxes, matches, targets, rank_queries, sizes)
+            return self.loss.entries(logits, pairs).sum(dim=(1, 2, 3))

@@ -1,14 +1,14 @@
-"""The position-modulated cost in the place of a host's matcher.
+"""A matcher with the position-modulated cost for third-party criteria.
 
-In: outputs and targets as hosts of the DETR family have them. Out: the pairs of query and object
-that those hosts want. The costs are detrex's, with the class cost of
-`stageinteractor.assigner.position_modulated`: of every pair by itself, so an image is matched the
-same whatever else is in its batch.
+In: outputs and targets of criteria of the DETR family. Out: pairs of query and ground-truth box in
+their form. The costs are detrex's, with the class cost of
+`stageinteractor.assigner.position_modulated`, computed per pair: the matching of an image does not
+depend on the rest of its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +21,17 @@ from ..assigner.boxes import (
     hull_extent,
     shared_extent,
 )
-from ..assigner.matching import solve
+from ..assigner.matching import WeightedCost, solve
 from ..assigner.position_modulated import check_exponent, largest_giou, modulated
-from ..assigner.targets import PaddedTargets, pad_targets
+from ..assigner.targets import PaddedTargets, Target, pad_targets
 from .host_outputs import Outputs, labels_of, logits_of
 from .host_pairs import Pairs
 
-CLASS_EPS = 1e-8  # detrex's, inside the logarithms of the class cost
-AREA_EPS = 1e-6  # detrex's, on the areas of normalised boxes that it divides by
+AREA_EPS = 1e-6  # detrex's, added to areas of normalised boxes
 _SHOWN = ("cost_class", "cost_bbox", "cost_giou", "alpha", "gamma", "exponent", "rescale")
 
 
-class PositionModulatedHostMatcher(nn.Module):
+class PositionModulatedHostMatcher(nn.Module, WeightedCost):
     """Match as detrex's ``HungarianMatcher`` does, with the position-modulated class cost.
 
     Serves detrex's criteria and those of transformers; with an exponent of 0 the costs are detrex's
@@ -48,6 +47,8 @@ class PositionModulatedHostMatcher(nn.Module):
             the paper does not.
     """
 
+    log_eps = 1e-8  # detrex's
+
     def __init__(
         self,
         cost_class: float = 1.0,
@@ -59,26 +60,20 @@ class PositionModulatedHostMatcher(nn.Module):
         exponent: float = 0.5,
         rescale: bool = False,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
+        WeightedCost.__init__(self, cost_class, cost_bbox, cost_giou, alpha, gamma)
         if cost_class_type != "focal_loss_cost":
             raise ValueError(
                 "the position-modulated cost needs cost_class_type='focal_loss_cost', got "
                 f"{cost_class_type!r}"
             )
-        if cost_class == cost_bbox == cost_giou == 0:
-            raise ValueError("the cost weights must not all be zero")
         check_exponent(exponent)
-        self.cost_class = cost_class
-        self.cost_bbox = cost_bbox
-        self.cost_giou = cost_giou
-        self.alpha = alpha
-        self.gamma = gamma
         self.exponent = exponent
         self.rescale = rescale
 
     @torch.no_grad()
-    def forward(self, outputs: Outputs, targets: Sequence[Mapping[str, Tensor]]) -> Pairs:
-        """Match every image by itself, with one copy to the host for the batch.
+    def forward(self, outputs: Outputs, targets: Sequence[Target]) -> Pairs:
+        """Match every image, with one copy to the host for the batch.
 
         Args:
             outputs: "pred_logits" or "logits" (B, N, C) before the sigmoid, and "pred_boxes"
@@ -86,7 +81,8 @@ class PositionModulatedHostMatcher(nn.Module):
             targets: B dicts {"labels" or "class_labels": (T,), "boxes": (T, 4) cxcywh normalised}.
 
         Returns:
-            Of every image queries, ascending, and their objects: int64 on the host, min(N, T) each.
+            Per image, the matched queries, ascending, and their ground-truth boxes: int64 on the
+            CPU, min(N, T) each.
 
         Raises:
             FloatingPointError: a cost is NaN or infinite.
@@ -95,44 +91,37 @@ class PositionModulatedHostMatcher(nn.Module):
         with torch.autocast(boxes.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             logits, boxes = logits.to(dtype), boxes.to(dtype)
-            objects = [{"boxes": t["boxes"], "labels": labels_of(t)} for t in targets]
-            padded = pad_targets(objects, like=boxes)
+            targets = [{"boxes": t["boxes"], "labels": labels_of(t)} for t in targets]
+            padded = pad_targets(targets, like=boxes)
             costs = self.costs(logits, boxes, padded)
         matches = solve(costs.unsqueeze(0).cpu().numpy(), padded.counts)[0]  # (B, N)
-        pairs = [(match >= 0).nonzero().squeeze(1) for match in matches]
-        return [(query, match[query]) for query, match in zip(pairs, matches, strict=True)]
+        queries = [(match >= 0).nonzero().squeeze(1) for match in matches]
+        return [(index, match[index]) for index, match in zip(queries, matches, strict=True)]
 
     def costs(self, logits: Tensor, boxes: Tensor, padded: PaddedTargets) -> Tensor:
-        """Return the cost (B, N, T) of every pair of query and (padded) object.
+        """Return the cost (B, N, T) of every pair of query and (padded) ground-truth box.
 
         Args:
             logits: (B, N, C).
-            boxes: (B, N, 4), cxcywh normalised; so are those of the objects.
-            padded: the objects of all images.
+            boxes: (B, N, 4), cxcywh normalised; so are the ground-truth boxes.
+            padded: the ground truth of all images.
         """
         giou = _giou(cxcywh_to_xyxy(boxes).unsqueeze(2), cxcywh_to_xyxy(padded.boxes).unsqueeze(1))
-        # the sigmoid of all logits, as detrex has it: that of a selection may differ in a bit
-        index = padded.labels.unsqueeze(1).expand_as(giou)
+        # sigmoid before gather, as in detrex: in the other order a bit may differ
+        index = padded.labels.unsqueeze(1).expand_as(giou)  # (B, N, T)
         scores = logits.sigmoid().gather(2, index)
-        largest = largest_giou(giou.unsqueeze(0), padded.counts)[0] if self.rescale else None
-        class_cost = self._class_cost(modulated(scores, giou, self.exponent, largest))
-        distance = torch.cdist(boxes, padded.boxes, p=1)
-        return self.cost_bbox * distance + self.cost_class * class_cost + self.cost_giou * -giou
-
-    def _class_cost(self, right: Tensor) -> Tensor:
-        wrong = 1 - right
-        positive = self.alpha * wrong**self.gamma * -(right + CLASS_EPS).log()
-        negative = (1 - self.alpha) * right**self.gamma * -(wrong + CLASS_EPS).log()
-        return positive - negative
+        largest = largest_giou(giou, padded.mask) if self.rescale else None
+        scores = modulated(scores, giou, self.exponent, largest)
+        return self.weighted_cost(scores, torch.cdist(boxes, padded.boxes, p=1), giou)
 
     def __repr__(self, _repr_indent: int = 4) -> str:
-        """Return a description; detrex's criteria give the indent of its lines."""
+        """Return a description; detrex's criteria pass the indent of its lines."""
         lines = [f"{' ' * _repr_indent}{name}: {getattr(self, name)}" for name in _SHOWN]
         return "\n".join([f"Matcher {type(self).__name__}", *lines])
 
 
 def _giou(first: Tensor, second: Tensor) -> Tensor:
-    """Return the generalised IoU of xyxy boxes whose shapes broadcast, with floors as detrex's."""
+    """Return the generalised IoU of xyxy boxes whose shapes broadcast, with the eps of detrex."""
     a, b = edges(first), edges(second)
     shared, hull = _area(shared_extent(a, b)), _area(hull_extent(a, b))
     union = box_area(first) + box_area(second) - shared

@@ -1,4 +1,4 @@
-"""Read a host's outputs, and lay them out so that a query can learn several classes."""
+"""Read the outputs of a third-party model (the host), and give a query several classes in them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ Outputs = Mapping[str, Any]
 LOGITS = ("pred_logits", "logits")
 BEFORE = ("aux_outputs", "auxiliary_outputs")
 LABELS = ("labels", "class_labels")
-# The sigmoid of this is 2e-35: as a negative it has no loss and no gradient, and its logarithm is
-# still finite.
+# A logit whose sigmoid is 2e-35: a negative without loss or gradient, with a finite logarithm.
 SILENT = -80.0
 
 
@@ -35,7 +34,7 @@ def logits_of(outputs: Outputs) -> Tensor:
 
 
 def labels_of(target: Mapping[str, Tensor]) -> Tensor:
-    """Return the classes (T,) of the objects of an image.
+    """Return the classes (T,) of the ground-truth boxes of an image.
 
     Raises:
         UnsupportedHostError: there are none.
@@ -52,9 +51,9 @@ def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs
     """Return the outputs of the decoder stages in order: the auxiliary ones, then the last.
 
     Args:
-        outputs: of the last stage, with those before in a list.
-        num_stages: how many stages there are. In transformers' list (``auxiliary_outputs``) one
-            more entry may stand behind them, for the encoder's proposals (RT-DETR).
+        outputs: of the last stage, with a list of those of earlier stages.
+        num_stages: the number of stages. The list of transformers (``auxiliary_outputs``) may have
+            one more entry at its end, for the encoder's proposals (RT-DETR).
 
     Raises:
         UnsupportedHostError: there are more or fewer.
@@ -74,25 +73,26 @@ def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs
 def add_rows(
     outputs: Outputs, pairs: Pairs, more: Pairs, labels: Sequence[Tensor]
 ) -> tuple[dict[str, Any], Pairs]:
-    """Give every further class of a query a row of its own, behind the N queries.
+    """Append a row to the N queries for every further class of a query.
 
-    Hosts write one class a query, so a query with two classes is laid out as two rows that share
-    its entries: the logit of the second class stands in the new row and is silent in the old one,
-    all others the other way round. For a loss that is a sum over queries and classes this is the
-    loss of the query with both classes.
+    Criteria of the DETR family have one class per query, so a query with two classes becomes two
+    rows that share its entries: the logit of the second class moves to the new row and is `SILENT`
+    in the old one; all other logits of the new row are silent. A loss that is a sum over queries
+    and classes is then that of the query with both classes.
 
     Args:
         outputs: tensors (B, N, ...) of a stage.
-        pairs: of every image, queries and objects; a query occurs at most once.
+        pairs: of every image, queries and ground-truth boxes; a query occurs at most once.
         more: the same for the further classes.
-        labels: classes of the objects of every image, on the host.
+        labels: classes of the ground-truth boxes of every image, on the CPU.
 
     Returns:
-        outputs with N + E rows, E the most further classes an image has, and pairs for them.
+        outputs with N + E rows, E the maximum number of further classes in an image, and the pairs.
     """
     logits = logits_of(outputs)
     images, queries, _ = logits.shape
     counts = [len(index) for index, _ in more]
+    rows = max(counts)  # E
     image = torch.arange(images).repeat_interleave(torch.tensor(counts))
     row = torch.cat([torch.arange(count) for count in counts])
     query = torch.cat([index.cpu() for index, _ in more])
@@ -104,23 +104,23 @@ def add_rows(
     for key, value in outputs.items():
         if key in LOGITS:
             value = value.float() if value.element_size() < 4 else value
-            new = value.new_full((images, max(counts), value.shape[2]), SILENT)
+            new = value.new_full((images, rows, value.shape[2]), SILENT)
             new[image, row, label] = value[image, query, label]
             old = value.clone()
             old[image, query, label] = SILENT
-            value = torch.cat([old, new], dim=1)
+            value = torch.cat([old, new], dim=1)  # (B, N + E, C)
         elif isinstance(value, Tensor) and value.shape[:2] == (images, queries):
-            new = value.new_zeros(images, max(counts), *value.shape[2:])
+            new = value.new_zeros(images, rows, *value.shape[2:])
             new[image, row] = value[image, query]
             value = torch.cat([value, new], dim=1)
         if key not in BEFORE:
             extended[key] = value
-    behind = [
+    appended = [
         torch.arange(count, device=q.device) + queries
         for count, (q, _) in zip(counts, more, strict=True)
     ]
     both = [
-        (torch.cat([q, rows]), torch.cat([o, extra]))
-        for (q, o), rows, (_, extra) in zip(pairs, behind, more, strict=True)
+        (torch.cat([q, new_rows]), torch.cat([index, new_index]))
+        for (q, index), new_rows, (_, new_index) in zip(pairs, appended, more, strict=True)
     ]
     return extended, both

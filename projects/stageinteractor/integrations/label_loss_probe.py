@@ -1,21 +1,20 @@
-"""Find out how a host computes its class loss, by trying it on a tiny made-up case.
+"""Probe how a third-party criterion (the host) computes its class loss, on a tiny synthetic case.
 
 A criterion of the DETR form computes the class loss in a method ``loss_labels*(outputs, targets,
-indices, num_boxes)``. Which of them a criterion uses, and whether its value is a sum over queries
-(then a query may learn several classes) or a softmax over classes (then only one), is not written
-down anywhere; but it can be seen.
+indices, num_boxes)``. Nothing declares which of these methods a criterion uses, nor whether the
+loss is a sum over queries (then a query may have several labels) or a softmax over classes (then
+only one); calling them shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..attributes import replaced
 from ..errors import UnsupportedHostError
 from .host_outputs import LOGITS, SILENT
 
@@ -29,23 +28,8 @@ class LabelLoss(NamedTuple):
     multi_label: bool  # additive over queries and classes: a query may have several classes
 
 
-@contextmanager
-def replaced(owner: Any, **methods: Any) -> Iterator[None]:
-    """Give an instance other methods, for the time of a with block."""
-    before = {name: vars(owner)[name] for name in methods if name in vars(owner)}
-    for name, method in methods.items():
-        object.__setattr__(owner, name, method)
-    try:
-        yield
-    finally:
-        for name in methods:
-            object.__delattr__(owner, name)
-        for name, method in before.items():
-            object.__setattr__(owner, name, method)
-
-
 def find_label_loss(criterion: Any) -> LabelLoss:
-    """Try the class loss of a criterion.
+    """Return the class loss of a criterion, after calling it on a synthetic case.
 
     Raises:
         UnsupportedHostError: it has none of the usual form, or one that is neither a sum over
@@ -58,8 +42,8 @@ def find_label_loss(criterion: Any) -> LabelLoss:
     problem: Exception | None = None
     for columns in (num_classes, num_classes + 1):  # with softmax there is one for "no object"
         try:
-            hooks, additive = _try(criterion, *_made_up_case(criterion, columns))
-        except Exception as error:  # noqa: BLE001 - whatever a host may raise; told below
+            hooks, additive = _try(criterion, *_synthetic_case(criterion, columns))
+        except Exception as error:  # noqa: BLE001 - whatever a host may raise; reported below
             problem = error
             continue
         softmax = columns > num_classes
@@ -76,24 +60,24 @@ def find_label_loss(criterion: Any) -> LabelLoss:
 
 
 def find_loss_name(criterion: Any, label_loss: LabelLoss) -> str:
-    """Return the host's name of its class loss, such as "loss_ce".
+    """Return the host's key of its class loss, such as "loss_ce".
 
     Raises:
-        UnsupportedHostError: it has several class losses, or one of a softmax, so another class
-            loss cannot take its place.
+        UnsupportedHostError: it has several class losses, or one of a softmax: a `ClassLoss`
+            cannot replace it.
     """
     host = type(criterion).__name__
     if not label_loss.multi_label:
         raise UnsupportedHostError(
             f"{host}: its logits are those of a softmax, or its class loss is no sum over queries, "
-            "so a class loss of single logits cannot take its place"
+            "so a ClassLoss cannot replace it"
         )
-    case = _made_up_case(criterion, criterion.num_classes)
-    found = [getattr(criterion, hook)(*case, [_pairs((0, 1))], 1.0) for hook in label_loss.hooks]
-    names = [name for losses in found for name in losses if name.startswith("loss")]
+    case = _synthetic_case(criterion, criterion.num_classes)
+    results = [getattr(criterion, hook)(*case, [_pairs((0, 1))], 1.0) for hook in label_loss.hooks]
+    names = [name for losses in results for name in losses if name.startswith("loss")]
     if len(names) != 1:
         raise UnsupportedHostError(
-            f"{host} has several class losses ({', '.join(names)}): one cannot take their place"
+            f"{host} has several class losses ({', '.join(names)}): one cannot replace them"
         )
     return names[0]
 
@@ -140,17 +124,17 @@ def _hooks_in_use(
         for loss in getattr(criterion, "losses", ["labels"]):
             try:
                 criterion.get_loss(loss, outputs, targets, [_pairs((0, 1))], 1.0)
-            except Exception as error:  # noqa: BLE001 - masks and the like; if all fail, told below
+            except Exception as error:  # noqa: BLE001 - masks and the like; reported if all fail
                 problems.append(error)
     if not called:
         raise problems[0] if problems else UnsupportedHostError("get_loss calls none of them")
     return tuple(dict.fromkeys(called))
 
 
-def _made_up_case(
+def _synthetic_case(
     criterion: Any, columns: int
 ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-    """Three queries, two objects; under the names of all the hosts known."""
+    """Return three queries and two ground-truth boxes, with the keys of detrex and transformers."""
     tensors = [*criterion.buffers(), *criterion.parameters(), torch.zeros(0)]
     logits = torch.linspace(-2.0, 1.0, 3 * columns, device=tensors[0].device).view(1, 3, columns)
     boxes = torch.tensor(
@@ -166,7 +150,7 @@ def _made_up_case(
 
 
 def _with_silent_row(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add a query that has no loss: where a sum does not change, a mean over queries does."""
+    """Add a query without loss, which changes a mean over queries but not a sum."""
     return {
         key: F.pad(value, (0, 0, 0, 1), value=SILENT if key in LOGITS else 0.5)
         for key, value in outputs.items()

@@ -1,8 +1,8 @@
-"""Which of a two-stage host's proposals are matched to which objects.
+"""Match the encoder's proposals of a third-party two-stage detector to the ground truth.
 
-The encoder of a two-stage detector proposes boxes, of which the best become the decoder's queries:
-the proposal of rank k is query k. So the proposals can be matched as if they were one more stage,
-before the first, and an object's query can be followed from the encoder on.
+The encoder of a two-stage detector proposes boxes, the best of which become the decoder's queries:
+the proposal of rank k is query k. The proposals can therefore be matched like one more stage before
+the first, and the query of a ground-truth box can be followed from the encoder on.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from .host_step import Step
 
 
 def match_proposals(step: Step) -> Tensor | None:
-    """Match the proposals that are the decoder's queries, by the host's matcher.
+    """Match the proposals that are the decoder's queries with the host's matcher.
 
-    The classes of the objects are those that the host matches its proposals with: in
-    Deformable-DETR one class for all objects.
+    Classes are those that the host matches its proposals with: in Deformable-DETR one class for
+    all ground-truth boxes.
 
     Args:
         step: of a host's criterion that has been called (`CrossStageCriterion.observer`).
 
     Returns:
-        (B, N) long, on the host: index of the object that the proposal of rank n is matched to, or
-        -1. None where the host's criterion is given no proposals, or other ones than the queries.
+        (B, N) long, on the CPU: index of the ground-truth box matched to the proposal of rank n, or
+        -1. None if the criterion gets no proposals, or other ones than the queries.
     """
     proposals = _proposals(step)
     if proposals is None:
         return None
-    wanted = logits_of(step.stages[-1]).shape
-    chosen = _best(proposals, wanted[1])
+    images, queries = logits_of(step.stages[-1]).shape[:2]
+    chosen = _best(proposals, queries)
     if chosen is None:
         return None
     for outputs, targets, args, kwargs in step.others:
         if logits_of(outputs) is logits_of(proposals):
             pairs = step.matcher(chosen, targets, *args, **kwargs)
             indices = to_host([index for pair in pairs for index in pair])
-            return to_matches(indices[::2], indices[1::2], (1, *wanted[:2]))[0]
+            return to_matches(indices[::2], indices[1::2], (1, images, queries))[0]
     return None
 
 
 def _proposals(step: Step) -> Outputs | None:
-    """Return the encoder's outputs: by their name, or what stands behind the decoder's stages."""
+    """Return the encoder's outputs: by their key, or the entry after the decoder's stages."""
     last = step.stages[-1]
     if "enc_outputs" in last:
         return last["enc_outputs"]
@@ -54,9 +54,9 @@ def _proposals(step: Step) -> Outputs | None:
 def _best(proposals: Outputs, num_queries: int) -> Outputs | None:
     """Return the proposals that become queries, in the queries' order.
 
-    DINO, RT-DETR and others pass these on. Deformable-DETR passes on a proposal for every position
-    of the feature maps; it takes those with the highest logit of its first class, which stands for
-    any object.
+    DINO, RT-DETR and others return exactly these. Deformable-DETR returns a proposal for every
+    position of the feature maps; its queries are those with the highest logit of class 0, which
+    means any object.
     """
     logits, boxes = logits_of(proposals), proposals["pred_boxes"]
     if logits.shape[1] == num_queries:

@@ -1,4 +1,4 @@
-"""Hugging Face transformers: the cross-stage assigner as a model's loss function.
+"""Hugging Face transformers: a model's loss function with the cross-stage assigner.
 
     from stageinteractor.integrations.transformers import use_cross_stage
     use_cross_stage(model)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def require_transformers() -> None:
-    """Raise MissingDependencyError, with what to install, unless transformers is there."""
+    """Raise MissingDependencyError, with what to install, unless transformers can be imported."""
     try:
         import transformers  # noqa: F401
     except ImportError as error:
@@ -52,15 +52,15 @@ def use_cross_stage(
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        UnsupportedHostError: the model's loss cannot be served.
+        UnsupportedHostError: the model's loss cannot be wrapped.
     """
     require_transformers()
     if isinstance(model.loss_function, CrossStageLoss):
         raise UnsupportedHostError("the model's loss function has the assigner already")
     if not model.config.auxiliary_loss:
         logger.warning(
-            "%s has auxiliary_loss=False, so its loss sees one decoder stage only and the "
-            "assigner has nothing to do: set model.config.auxiliary_loss = True",
+            "%s has auxiliary_loss=False, so its loss gets one decoder stage and the assigner has "
+            "nothing to gather: set model.config.auxiliary_loss = True",
             type(model).__name__,
         )
     model.loss_function = CrossStageLoss(
@@ -77,12 +77,12 @@ def use_cross_stage(
 class CrossStageLoss:
     """A loss function of transformers whose criterion is wrapped.
 
-    Those functions build matcher and criterion anew in every call. This one runs the same code with
-    one other name in sight: where it says the criterion's class, the wrapped criterion is made.
-    It can be pickled and copied wherever the host's function can; the observer stays behind.
+    Those functions build matcher and criterion in every call. This one runs the same code with one
+    global replaced: the name of the criterion's class builds the wrapped criterion. It can be
+    pickled and copied if the original function can; the observer is left out.
 
     Args:
-        function: the host's, (logits, labels, device, pred_boxes, config, ...) -> loss, dict of
+        function: the model's, (logits, labels, device, pred_boxes, config, ...) -> loss, dict of
             losses, auxiliary outputs.
         settings: the keyword arguments of `CrossStageCriterion`.
     """
@@ -91,14 +91,14 @@ class CrossStageLoss:
         self.settings = settings
         self.criterion: CrossStageCriterion | None = None
         self.observer: Callable[[Any], None] | None = None  # as of `CrossStageCriterion`
-        seen = function.__globals__
-        names = [name for name in function.__code__.co_names if _is_criterion(seen.get(name))]
+        scope = function.__globals__
+        names = [name for name in function.__code__.co_names if _is_criterion(scope.get(name))]
         if len(names) != 1:
             raise UnsupportedHostError(
-                f"{function.__name__} makes no criterion of DETR form (a class with "
-                f"{HOOK_PREFIX}*), so there is nothing to wrap"
+                f"{function.__name__} builds no criterion of DETR form (a class with "
+                f"{HOOK_PREFIX}*) that could be wrapped"
             )
-        self.host = seen[names[0]]
+        self.host = scope[names[0]]
         self.host_name = names[0]
         self.function = function
 
@@ -112,7 +112,7 @@ class CrossStageLoss:
         return self.criterion
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the host's function returns."""
+        """Return what the original function returns."""
         # Built in every call: a function with other globals cannot be pickled, and a copy of it
         # would still build the criterion of the original.
         host = self.function
@@ -127,7 +127,7 @@ class CrossStageLoss:
         return function(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"observer": None}
+        return vars(self) | {"observer": None}
 
 
 def _is_criterion(value: Any) -> bool:

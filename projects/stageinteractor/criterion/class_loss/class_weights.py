@@ -1,14 +1,13 @@
-"""How much an entry of a class loss weighs: one choice for positives, one for negatives.
+"""Weights of the entries of a class loss: a weight of positives and a weight of negatives.
 
-Weights of positives are computed from logits, targets and the pairs of query and object, those of
-negatives from logits alone. Gradients flow through them as through the rest of the loss, unless
-`Detached` stops them.
+Weights of positives are computed from logits, targets and matched pairs, weights of negatives from
+logits alone. Gradients flow through them as through the rest of the loss, unless `Detached` stops
+them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ class DistanceWeight(nn.Module):
         self.alpha = alpha
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights; t - p = t (1 - p) - (1 - t) p, each from the logit, is exact."""
         gap = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
         return self.alpha * gap.abs() ** self.gamma
@@ -34,7 +33,7 @@ class DistanceWeight(nn.Module):
 class TargetWeight(nn.Module):
     """Weight t of a positive with target t."""
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights."""
         return targets
 
@@ -42,7 +41,7 @@ class TargetWeight(nn.Module):
 class EqualWeight(nn.Module):
     """Weight 1 of every positive."""
 
-    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights."""
         return torch.ones_like(targets)
 
@@ -62,15 +61,20 @@ class ScoreWeight(nn.Module):
 
 
 class Detached(nn.Module):
-    """A weight that no gradient flows through."""
+    """A weight without gradient.
+
+    Args:
+        weight: of positives or of negatives.
+    """
 
     def __init__(self, weight: nn.Module) -> None:
         super().__init__()
         self.weight = weight
 
-    def forward(self, logits: Tensor, *args: Any) -> Tensor:
-        """Return the weights."""
-        return self.weight(logits.detach(), *args)
+    def forward(self, logits: Tensor, *args: Tensor | MatchedPairs) -> Tensor:
+        """Return the weights; the arguments are those of the weight."""
+        weights: Tensor = self.weight(logits.detach(), *args)
+        return weights
 
 
 def _check(alpha: float, gamma: float) -> None:

@@ -1,9 +1,9 @@
-"""Query weighting: a positive is pulled up as far as its box fits, and pushed down as far as not.
+"""Query weighting: a positive has a positive and a negative loss, weighted by its IoU and score.
 
-With s the probability of the object's class and the IoU of the query's box, both without gradient,
-a positive has the loss w+ softplus(-x) + w- softplus(x) of its logit x. As a target and a weight of
-`ClassLoss`: the target w+ / (w+ + w-), where the loss is least, and the weight w+ + w-. Box losses
-are weighted by w+. Paper: ASAG (Fu et al., ICCV 2023), section 3.5; after dual weighting (Li et
+A positive of logit x has the loss w+ softplus(-x) + w- softplus(x); w+ and w- are computed, without
+gradient, from the probability of its class and the IoU of its box. In terms of `ClassLoss`, the
+target is w+ / (w+ + w-), where the loss is minimal, and the weight w+ + w-. Box losses are weighted
+by w+. Paper: ASAG (Fu et al., ICCV 2023), section 3.5; after dual weighting (Li et
 al., CVPR 2022).
 """
 
@@ -38,36 +38,36 @@ def negative_weight(scores: Tensor, iou: Tensor) -> Tensor:
 
 
 class QueryWeightTarget:
-    """Targets w+ / (w+ + w-) of positives."""
+    """Targets w+ / (w+ + w-) of pairs."""
 
     @torch.no_grad()
-    def __call__(self, positives: MatchedPairs, scores: Tensor) -> Tensor:
-        """Return targets; ``scores`` (S, B, N, R) are the probabilities of the objects' classes."""
-        up, down = positive_weight(scores, positives.iou), negative_weight(scores, positives.iou)
+    def __call__(self, pairs: MatchedPairs, scores: Tensor) -> Tensor:
+        """Return targets; ``scores`` (S, B, N, R) are the probabilities of the pairs' classes."""
+        up, down = positive_weight(scores, pairs.iou), negative_weight(scores, pairs.iou)
         return up / (up + down)
 
 
 class QueryWeight(nn.Module):
-    """Weight w+ + w- of positives."""
+    """Weight w+ + w- of pairs."""
 
     @torch.no_grad()
-    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights."""
         scores = logits.sigmoid()
-        return positive_weight(scores, positives.iou) + negative_weight(scores, positives.iou)
+        return positive_weight(scores, pairs.iou) + negative_weight(scores, pairs.iou)
 
 
 class QueryBoxWeight(nn.Module):
     """Weight w+ of the box losses of matches."""
 
     @torch.no_grad()
-    def forward(self, logits: Tensor, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights."""
-        return positive_weight(logits.sigmoid(), positives.iou)
+        return positive_weight(logits.sigmoid(), pairs.iou)
 
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-_BASE = _sigmoid(-SLOPE * CENTER) / _sigmoid(SLOPE * (1 - CENTER))  # the least of w+
+_BASE = _sigmoid(-SLOPE * CENTER) / _sigmoid(SLOPE * (1 - CENTER))  # the minimum of w+

@@ -1,42 +1,55 @@
-"""Targets of class losses that look at the box: t(IoU, probability, rank).
+"""Soft targets of class losses: t(IoU, probability, rank) of every matched pair.
 
-A target is a quality of the pair of query and object, scaled up where no query of the image (or of
-the object) is good, and turned down for queries that are not an object's best. Sources: Stable-DINO
-(Liu et al., ICCV 2023, equation 3, table 7) for the qualities and the scaling, which is
-after TOOD (Feng et al., ICCV 2021) where it goes by object, Align-DETR (Cai et al., BMVC 2024) for
-the ranks.
+A target is a quality of the pair. `RescalePerImage` and `RescalePerObject` raise it where no query
+of the image, or of the ground-truth box, is good; `RankDecay` lowers it for all but the best query
+of a ground-truth box. Sources: Stable-DINO (Liu et al., ICCV 2023, equation 3, table 7) for the
+qualities and the rescaling, which is TOOD's (Feng et al., ICCV 2021) where it is per object;
+Align-DETR (Cai et al., BMVC 2024) for the decay.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..matched_pairs import MatchedPairs
 
-Quality = Callable[[Tensor, Tensor], Tensor]  # IoU, probability -> quality in [0, 1]
-Change = Callable[[Tensor, MatchedPairs], Tensor]  # targets, positives -> targets
 EPS = 1e-8  # of the released code
 
 
+class Quality(Protocol):
+    """The quality of matched pairs: `Power`, `Exponential`, `Sine`."""
+
+    def __call__(self, iou: Tensor, scores: Tensor) -> Tensor:
+        """Return qualities in [0, 1], from IoU and probability, of the same shape."""
+
+
+class TargetChange(Protocol):
+    """Changes targets: `RescalePerImage`, `RescalePerObject`, `RankDecay`."""
+
+    def __call__(self, targets: Tensor, pairs: MatchedPairs) -> Tensor:
+        """Return the changed targets (S, B, N, R)."""
+
+
 class SoftTarget:
-    """Targets (S, B, N, R) in [0, 1] of positives, from a quality and changes of it in order.
+    """Targets (S, B, N, R) in [0, 1] of matched pairs: a quality, rescaled, then decayed.
 
     Args:
         quality: IoU and probability -> quality.
-        rescale: how targets are scaled up, if they are.
-        decay: how targets of queries that are not an object's best are turned down, if they are.
-        floor: the least target of a positive.
+        rescale: raises targets, if given.
+        decay: lowers the targets of all but the best query of a ground-truth box, if given.
+        floor: the minimum target.
     """
 
     def __init__(
         self,
         quality: Quality,
-        rescale: Change | None = None,
-        decay: Change | None = None,
+        rescale: TargetChange | None = None,
+        decay: TargetChange | None = None,
         floor: float = 0.0,
     ) -> None:
         if not 0.0 <= floor <= 1.0:
@@ -47,13 +60,13 @@ class SoftTarget:
         self.floor = floor
 
     @torch.no_grad()
-    def __call__(self, positives: MatchedPairs, scores: Tensor) -> Tensor:
-        """Return targets; ``scores`` (S, B, N, R) are the probabilities of the objects' classes."""
-        targets = self.quality(positives.iou, scores)
+    def __call__(self, pairs: MatchedPairs, scores: Tensor) -> Tensor:
+        """Return targets; ``scores`` (S, B, N, R) are the probabilities of the pairs' classes."""
+        targets = self.quality(pairs.iou, scores)
         if self.rescale is not None:
-            targets = self.rescale(targets, positives)
+            targets = self.rescale(targets, pairs)
         if self.decay is not None:
-            targets = self.decay(targets, positives)
+            targets = self.decay(targets, pairs)
         return targets.clamp(min=self.floor, max=1.0)
 
 
@@ -88,42 +101,42 @@ class Sine:
 
 
 class RescalePerImage:
-    """Scale the targets of an image so that the largest becomes 1, or the best IoU; never down.
+    """Scale the targets of an image so that the largest is 1 or the best IoU; never down.
 
     Args:
-        to: "one", or "best_iou": the largest IoU of any query and any object of the image.
+        to: "one", or "best_iou": the largest IoU of any query and ground-truth box of the image.
     """
 
     def __init__(self, to: str = "one") -> None:
         self.to = _checked(to)
 
-    def __call__(self, targets: Tensor, positives: MatchedPairs) -> Tensor:
+    def __call__(self, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return targets * max(1, goal / largest target of the image)."""
-        goal = 1.0 if self.to == "one" else positives.best_iou_of_images()
-        return _scaled(targets, goal, positives.largest_of_images(targets))
+        goal = 1.0 if self.to == "one" else pairs.best_iou_per_image()
+        return _scaled(targets, goal, pairs.largest_per_image(targets))
 
 
 class RescalePerObject:
-    """Scale the targets of an object so that the largest becomes 1, or its best IoU; never down.
+    """Scale the targets of a ground-truth box so that the largest is 1 or its best IoU; never down.
 
     Args:
-        to: "one", or "best_iou": the largest IoU of any query with the object.
+        to: "one", or "best_iou": the largest IoU of any query with the ground-truth box.
     """
 
     def __init__(self, to: str = "best_iou") -> None:
         self.to = _checked(to)
 
-    def __call__(self, targets: Tensor, positives: MatchedPairs) -> Tensor:
-        """Return targets * max(1, goal / largest target of the object)."""
-        goal = 1.0 if self.to == "one" else positives.best_iou_of_objects()
-        return _scaled(targets, goal, positives.largest_of_objects(targets))
+    def __call__(self, targets: Tensor, pairs: MatchedPairs) -> Tensor:
+        """Return targets * max(1, goal / largest target of the ground-truth box)."""
+        goal = 1.0 if self.to == "one" else pairs.best_iou_per_gt()
+        return _scaled(targets, goal, pairs.largest_per_gt(targets))
 
 
 class RankDecay:
-    """Multiply targets by exp(-rank / tau), a tau for each of the last stages.
+    """Multiply targets by exp(-rank / tau), with one tau for each of the last stages.
 
     Args:
-        taus: of the last stages in order; None, and all stages before, have no decay.
+        taus: of the last stages in order; None means no decay, as at all earlier stages.
     """
 
     def __init__(self, taus: Sequence[float | None] = (0.33, 0.33)) -> None:
@@ -131,13 +144,13 @@ class RankDecay:
             raise ValueError(f"every tau must be positive or None, got {list(taus)}")
         self.taus = list(taus)
 
-    def __call__(self, targets: Tensor, positives: MatchedPairs) -> Tensor:
-        """Return the targets (S, B, N, R) of lower ranks turned down."""
+    def __call__(self, targets: Tensor, pairs: MatchedPairs) -> Tensor:
+        """Return the decayed targets (S, B, N, R)."""
         stages = len(targets)
         taus = ([None] * stages + self.taus)[-stages:]
         rates = [0.0 if tau is None else 1.0 / tau for tau in taus]
         rate = torch.tensor(rates, dtype=targets.dtype).to(targets.device, non_blocking=True)
-        return targets * torch.exp(-positives.ranks * rate.view(-1, 1, 1, 1))
+        return targets * torch.exp(-pairs.ranks * rate.view(-1, 1, 1, 1))
 
 
 def _checked(to: str) -> str:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ...assigner.boxes import cxcywh_to_xyxy
 from .query_labels import ImageAssignment
 from .recording import (
-    assigned_of_queries,
     is_stageinteractor,
     record_stageinteractor,
     record_third_party,
@@ -39,7 +38,7 @@ def collect_assignment(
     else:
         step = record_third_party(model, batch)
         scores, boxes = _scores(step), _boxes(step, model, batch)
-        matches, assigned, assigner = step.matches, assigned_of_queries(step), step.assigner
+        matches, assigned, assigner = step.matches, step.assigned_gt_indices(), step.assigner
     scope = assigner.scope_mask(len(matches))
     return [
         _item(item, boxes[:, b], scores[:, b], matches[:, b], assigned[:, b], scope)

@@ -7,7 +7,7 @@ Works for `StageInteractor`, and for third-party models whose criterion is, or c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...assigner.interface import Assigner
 from ...assigner.masks import given
 from ...assigner.targets import Target
+from ...attributes import replaced
 from ...errors import UnsupportedHostError
 
 Batch = Sequence[dict[str, Any]]
@@ -88,19 +89,14 @@ def _all_stage_losses(model: Any) -> Iterator[None]:
     D-FINE's decoder predicts at one stage only unless it is in training mode itself, and the loss
     of LW-DETR, built anew in every call, expects the query groups of training.
     """
-    from ...integrations.label_loss_probe import replaced
-
     decoders = [each for each in model.modules() if hasattr(each, "eval_idx")]
     config = getattr(getattr(model, "model", None), "config", None)
-    one_group = replaced(config, group_detr=1) if hasattr(config, "group_detr") else nullcontext()
-    try:
-        for module in (model, *decoders):
-            module.training = True
-        with one_group:
-            yield
-    finally:
-        for module in (model, *decoders):
-            module.training = False
+    with ExitStack() as stack:
+        for module in {model, *decoders}:
+            stack.enter_context(replaced(module, training=True))
+        if hasattr(config, "group_detr"):
+            stack.enter_context(replaced(config, group_detr=1))
+        yield
 
 
 def _wrapped_criterion(model: Any, assigner: Any) -> Any:
@@ -120,14 +116,3 @@ def _wrapped_criterion(model: Any, assigner: Any) -> Any:
     raise UnsupportedHostError(
         f"{type(model).__name__} has neither a criterion nor a loss_function to record"
     )
-
-
-def assigned_of_queries(step: Any) -> Tensor:
-    """Return (S, B, N, R): gt indices that a query's class labels come from, or -1.
-
-    Args:
-        step: of `record_third_party`; its ranked queries are scattered to their positions.
-    """
-    assigned = step.matches.new_full((*step.matches.shape, step.ranked.shape[-1]), -1)
-    index = step.queries.expand(len(assigned), -1, -1).unsqueeze(-1).expand_as(step.ranked)
-    return assigned.scatter_(2, index, step.ranked)

@@ -19,7 +19,6 @@ from ...assigner.stability import changed_objects
 from ...assigner.targets import Target
 from ...errors import DataError
 from .recording import (
-    assigned_of_queries,
     is_stageinteractor,
     record_stageinteractor,
     record_third_party,
@@ -132,7 +131,7 @@ def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stabil
 
     step = record_third_party(model, batch, PerStageAssigner())
     return count_changes(
-        step.matches, assigned_of_queries(step), step.objects, match_proposals(step)
+        step.matches, step.assigned_gt_indices(), step.ground_truth, match_proposals(step)
     )
 
 
