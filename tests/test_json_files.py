@@ -8,7 +8,7 @@ import pytest
 from malformed_json import ODD_FILES, make_odd
 
 from stageinteractor.errors import DataError, one_line
-from stageinteractor.json_files import is_value, kind_of, read_json, read_json_lines
+from stageinteractor.json_files import is_metric_value, kind_of, read_json, read_json_lines
 
 OBJECTS = {"empty-object"}
 LISTS = {"list", "list-of-numbers"}
@@ -67,12 +67,12 @@ def test_lines_have_their_numbers(tmp_path: Path):
 
 @pytest.mark.parametrize("value", [0, -1.5, 2**64, math.nan, math.inf])
 def test_numbers_of_a_double_are_values(value: float):
-    assert is_value(value)
+    assert is_metric_value(value)
 
 
 @pytest.mark.parametrize("value", [True, None, "1", [1], {}, 10**400])
 def test_everything_else_is_no_value(value: Any):
-    assert not is_value(value)
+    assert not is_metric_value(value)
 
 
 def test_kinds_have_words():

@@ -1,7 +1,7 @@
-"""Errors that a user can cause and can mend.
+"""Errors that a user can cause and fix.
 
-A message is one line that says what is wrong, where (file, image id, annotation id or config key)
-and what to do. The command lines in ``tools/`` print that line without a traceback.
+A message is one line: what is wrong, where (file, image id, annotation id or config key) and how to
+fix it. The command lines in ``tools/`` print that line without a traceback.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from .printable_text import printable
 
 
 class StageInteractorError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+    """Base of all errors that the input causes, not the program."""
 
 
 class ConfigError(StageInteractorError):
@@ -38,10 +38,10 @@ class MissingDependencyError(StageInteractorError, ImportError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error, also of one that crossed from a data-loading process.
+    """Return the message of an error in one line, also of one from a data-loading process.
 
-    torch wraps such an error's whole traceback into its message; its last line says what happened.
-    What a terminal would obey, such as an escape sequence in a file's name, is escaped.
+    torch puts the traceback of such an error into its message, of which only the last line is kept.
+    Control characters, such as an escape sequence in a file name, are escaped.
     """
     text = str(error).strip() or type(error).__name__
     if "Traceback" in text:

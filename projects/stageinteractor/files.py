@@ -1,9 +1,9 @@
-"""Write files so that a reader never sees half of one.
+"""Write files atomically: a reader sees the previous content or the complete new one.
 
-What is written goes to a temporary name in the same folder and is renamed over the final name once
-it is complete; an exception or a kill leaves the previous content untouched. A symbolic link stays:
-what it leads to is written. What is no regular file, such as ``/dev/null`` or a pipe, is never
-replaced: the complete content is written into it.
+The content goes to a temporary file in the same folder, which is renamed when it is complete; an
+exception or a kill leaves the previous content. A symbolic link stays, and its target is written.
+A path that is no regular file, such as ``/dev/null`` or a pipe, is not replaced: the complete
+content is written into it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 from .errors import OutputError
 from .unfinished import unfinished_file, unfinished_folder
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+WRITE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path whose content becomes that of ``path`` if the block raises no error.
 
-    The temporary file keeps the suffix of ``path``, so that writers that look at it (Pillow,
-    matplotlib) choose the right format. Missing parent folders are made.
+    The temporary file keeps the suffix of ``path``, from which Pillow and matplotlib choose the
+    format. Missing parent folders are made.
 
     Raises:
         OutputError: the file cannot be written, as when the disk is full.
@@ -40,13 +40,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             yield temporary
         except OSError as error:
-            if error.errno in NO_ROOM and error.filename in (None, str(temporary)):
+            if error.errno in WRITE_ERRNOS and error.filename in (None, str(temporary)):
                 raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
             raise
 
 
 def _is_replaceable(target: Path) -> bool:
-    """Whether another file may take the place of ``target``, or of what it leads to."""
+    """Return whether ``target``, or the target of this link, may be replaced by another file."""
     parents = Path(os.path.abspath(target)).parents
     if parents[0] in (Path("/dev"), Path("/dev/fd")) or Path("/proc") in parents:
         return False  # /dev/stdout may be a regular file, but one that others have open
@@ -61,7 +61,7 @@ def _is_replaceable(target: Path) -> bool:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """Yield a file beside ``target`` that takes its place at the end."""
+    """Yield a file beside ``target`` that replaces it at the end."""
     with ExitStack() as stack:
         with write_errors_of(target):
             place = Path(os.path.realpath(target))
@@ -85,7 +85,7 @@ def _streaming(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def write_errors_of(target: Path) -> Iterator[None]:
-    """Turn an OSError within the block into an OutputError that names what is written."""
+    """Turn an OSError within the block into an OutputError that names ``target``."""
     try:
         yield
     except OSError as error:
@@ -93,13 +93,13 @@ def write_errors_of(target: Path) -> Iterator[None]:
 
 
 def _umask() -> int:
-    umask = os.umask(0)  # it can only be read by setting it
+    umask = os.umask(0)  # setting it is the only way to read it
     os.umask(umask)
     return umask
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
+    """Write ``text`` as UTF-8 to ``path``, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""Read the JSON files that a run leaves: what is no such file is an error in one line.
+"""Read the JSON files of a run; an invalid file is a DataError of one line.
 
-A file may have been cut off, edited or replaced, and be anything: a folder, bytes that are no text,
-brackets nested a million deep, a number of 5,000 digits.
+A file may have been truncated, edited or replaced: it may be a folder, binary, nested a million
+deep, or hold a number of 5,000 digits.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text", type
 def read_json(
     path: str | os.PathLike[str], kind: type[Kind], advice: str, expected: str = ""
 ) -> Kind:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Args:
         path: of the file.
         kind: ``dict`` or ``list``.
-        advice: what to do about a file that cannot be used, such as "run the evaluation again".
-        expected: words for the content in a message, such as "a list of detections".
+        advice: end of an error message, such as "run the evaluation again".
+        expected: name of the content in a message, such as "a list of detections".
 
     Raises:
-        DataError: there is no such file, it cannot be read, is not JSON, or holds another kind; the
-            message ends with the advice.
+        DataError: the file is missing, unreadable, not JSON, or of another type.
     """
     try:
         content = parse_json(read_text(path, LIMIT))
@@ -51,10 +50,10 @@ def read_json(
 def read_json_lines(
     path: str | os.PathLike[str], advice: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield number, from 1, and content of the lines of a file with an object on each.
+    """Yield line number, from 1, and object of a JSON Lines file.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or a line is no JSON object.
+        DataError: the file is missing or unreadable, or a line is no JSON object.
     """
     name = os.fspath(path)
     try:
@@ -73,10 +72,10 @@ def read_json_lines(
 
 
 def parse_json(text: str) -> Any:
-    """Return what a text stands for in JSON.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: nothing, or lists and objects nested too deeply.
+        ValueError: the text is not JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -84,8 +83,8 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def is_value(value: Any) -> bool:
-    """Tell whether a value is a number that a double can hold; NaN and infinities are."""
+def is_metric_value(value: Any) -> bool:
+    """Return whether a value is a number within the range of a float, or NaN or infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -96,5 +95,5 @@ def is_value(value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """Return the words for the kind of a JSON value."""
+    """Return the name of a JSON value's type, for a message."""
     return KINDS.get(type(value), "true or false" if isinstance(value, bool) else "a number")

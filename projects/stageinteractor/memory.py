@@ -1,4 +1,4 @@
-"""How torch takes memory from the system on CPUs: what the tools choose, before it takes any."""
+"""torch's memory allocation on CPUs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def prefer_huge_pages() -> None:
-    """Let torch ask Linux for huge pages for tensors of 2 MiB and more, unless the user has chosen.
+    """Make torch request huge pages for tensors of 2 MiB and more, unless the user has set it.
 
-    A fresh tensor's memory comes page by page, when it is first written to. With pages of 4 KiB
-    that takes several times longer than the writing. torch looks at the variable when it makes its
-    first tensor; systems without such pages ignore it. Processes started later inherit it.
+    Linux maps a new tensor page by page, at the first write; with pages of 4 KiB that takes several
+    times as long as the write. Call this before the first tensor is made. Systems without huge
+    pages ignore it; child processes inherit it.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

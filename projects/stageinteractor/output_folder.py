@@ -1,4 +1,4 @@
-"""Folders of results: only what the tools have written there is replaced or removed."""
+"""Output folders: only files that the tools have written there are replaced or removed."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ RECORD = ".written_by_stageinteractor"
 
 
 def refuse_overwriting_inputs(outputs: Paths, inputs: Paths) -> None:
-    """Raise if an output is one of the files that are read, by whatever path or link.
+    """Refuse an output that is an input file, by any path or link.
 
     Raises:
-        OutputError: it names the output.
+        OutputError: an output is an input; the message names it.
     """
     _refuse(outputs, lambda: _identities(inputs))
 
 
 def _refuse(outputs: Paths, inputs: Callable[[], set[Identity]]) -> None:
-    """Compare outputs that exist with the inputs, which are many: looked up only if one exists."""
+    """Compare existing outputs with the inputs, which are looked up only if there are any."""
     existing = [path for path in outputs if os.path.exists(path)]
     taken = inputs() if existing else set()
     for path in existing:
         if _identities([path]) & taken:
-            raise OutputError(f"{path}: is read here and would be overwritten: write elsewhere")
+            raise OutputError(f"{path}: is an input: choose another output")
 
 
 def _identities(paths: Paths) -> set[Identity]:
-    """Return what all paths of a file have in common, for those that are files."""
+    """Return device and inode of the regular files among some paths."""
     statuses = filter(None, map(_status, paths))
     return {(each.st_dev, each.st_ino) for each in statuses if stat.S_ISREG(each.st_mode)}
 
@@ -51,13 +51,13 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
 
 
 class OutputFolder:
-    """A folder that results go to, beside a record of what the tools have written there.
+    """An output folder with a record of the files that the tools have written there.
 
     Files that are not in the record are the user's: they are neither replaced nor removed.
 
     Args:
         folder: need not exist; it is made with the first result.
-        inputs: files that are read; none of them is replaced, whatever the record says.
+        inputs: input files; they are never replaced, even if they are in the record.
     """
 
     def __init__(self, folder: str | os.PathLike[str], inputs: Paths = ()) -> None:
@@ -68,17 +68,17 @@ class OutputFolder:
 
     @property
     def results(self) -> list[Path]:
-        """Paths that have been recorded, whether or not there are still files."""
+        """Recorded paths; their files may be gone."""
         return [self.folder / name for name in sorted(self._names)]
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse names that must not be written, before any work is done for them.
+        """Refuse names that must not be written, before any work is done.
 
         Args:
             names: relative to the folder, with "/".
 
         Raises:
-            OutputError: a name comes twice, or is that of an input or of a user's own file.
+            OutputError: a name occurs twice, or is that of an input or of a user's file.
         """
         counts = Counter(names)
         for name, count in counts.items():
@@ -94,10 +94,10 @@ class OutputFolder:
         _refuse((self.folder / name for name in counts), lambda: self._inputs)
 
     def path(self, name: str) -> Path:
-        """Return the path to write a result to, once it is checked and recorded.
+        """Check and record a name, and return its path.
 
         Raises:
-            OutputError: as `check`; or the folder cannot be written.
+            OutputError: see `check`; or the folder cannot be written.
         """
         path = self.folder / name
         self.check([name])
@@ -105,7 +105,7 @@ class OutputFolder:
         return path
 
     def record(self, name: str) -> None:
-        """Note that a file is a result; `path` does so beforehand.
+        """Record that a file is a result; `path` does so, too.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -129,7 +129,7 @@ class OutputFolder:
         return _identities(self._paths_of_inputs)
 
     def _read_record(self) -> set[str]:
-        """Return the recorded names; a line that a kill has cut short is passed over."""
+        """Return the recorded names; an incomplete line is skipped."""
         names = set()
         try:
             lines = self._record.read_text(encoding="utf-8", errors="replace").splitlines()

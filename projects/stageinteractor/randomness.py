@@ -1,7 +1,7 @@
-"""Random numbers that depend on a key such as (seed, iteration), and not on what came before.
+"""Random numbers that depend only on a key such as (seed, iteration).
 
-So a resumed training goes on as if it had never been stopped, without a word about generators in
-its checkpoint, and the images do not depend on how many processes read them.
+So a resumed training equals an uninterrupted one without generator states in its checkpoint, and
+augmentations do not depend on the number of data-loading processes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 
 def seed_by_key(*key: int) -> None:
     """Seed Python's, numpy's and torch's generators; different keys give unrelated numbers."""
-    torch.manual_seed(_seed_host(key))
+    torch.manual_seed(_seed_numpy_and_python(key))
 
 
 @contextmanager
 def random_by_key(*key: int) -> Iterator[None]:
-    """Seed the generators of the host by a key within the block, and put them back after it."""
+    """Seed the CPU generators by a key within the block, and restore them after it."""
     python, array = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_seed_host(key))  # not those of GPUs
+        torch.default_generator.manual_seed(_seed_numpy_and_python(key))  # not those of GPUs
         try:
             yield
         finally:
@@ -32,7 +32,7 @@ def random_by_key(*key: int) -> Iterator[None]:
             np.random.set_state(array)
 
 
-def _seed_host(key: tuple[int, ...]) -> int:
+def _seed_numpy_and_python(key: tuple[int, ...]) -> int:
     """Seed Python and numpy, and return the seed for torch."""
     sequence = np.random.SeedSequence((len(key), *key))  # zeros at the end do not count
     words = sequence.generate_state(3)

@@ -1,7 +1,7 @@
-"""Only regular files of a sensible size are read; `require_regular_file` looks before opening.
+"""Refuse to read files that are not regular or too large, before they are opened.
 
-A path from an annotation file or a command line may lead to a FIFO, which is waited for without
-end, or to a device such as /dev/zero, which never ends. Symbolic links to regular files are fine.
+A path from an annotation file or a command line may lead to a FIFO, which blocks, or to a device
+such as /dev/zero, which never ends. Symbolic links to regular files are accepted.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MIB, GIB = 2**20, 2**30
 
 
 class UnsuitableFileError(DataError):
-    """A path leads to something that is not read.
+    """A path does not lead to a regular file of acceptable size.
 
     Args:
-        path: as it was given.
-        reason: what is wrong with it.
+        path: of the file.
+        reason: why it is refused.
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
@@ -37,20 +37,19 @@ class UnsuitableFileError(DataError):
 def require_regular_file(
     path: str | os.PathLike[str], limit: int | None = None, *, may_be_empty: bool = False
 ) -> None:
-    """Refuse what is no regular file, is empty or too large, without opening it.
+    """Refuse a path that is no regular file, is empty or too large, without opening it.
 
-    An empty file is refused because those of /proc, which may be waited for or not end, say that
-    they are empty.
+    Files of /proc, which may block or never end, have the size 0.
 
     Args:
         path: symbolic links are followed.
-        limit: bytes that the file may have at most.
-        may_be_empty: an empty file means something.
+        limit: maximum size in bytes.
+        may_be_empty: accept an empty file.
 
     Raises:
-        UnsuitableFileError: it is not to be read.
-        OSError: there is no such file, or it cannot be looked up.
-        ValueError: no file can have this name.
+        UnsuitableFileError: the file is refused.
+        OSError: the file is missing, or its status cannot be read.
+        ValueError: the name is invalid.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):

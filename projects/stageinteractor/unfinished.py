@@ -1,8 +1,8 @@
-"""Files and folders that are still being written, under hidden names beside their final places.
+"""Temporary files and folders, under hidden names beside the final ones.
 
-Their process holds a lock on them, which the system takes away when the process ends, however it
-does. So what lies there without a lock was left by a process that was killed, and is removed by the
-next one that writes into the folder.
+The writing process locks them, and the kernel releases the lock when the process ends. So a
+temporary file without a lock is that of a killed process, and is removed by the next process that
+writes into the folder.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 
 MARK = "unfinished"
 NAME = re.compile(rf"\..*-{MARK}-[a-z0-9_]{{8}}(\.[^.]*)?", re.DOTALL)
-LONGEST_STEM = 100  # bytes of the final name that are kept: a whole name has at most 255
-READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would wait for its writer
+MAX_STEM = 100  # bytes of the final name that are kept; a name has at most 255
+READ_ONLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe would block
 
 
 @contextmanager
 def unfinished_file(target: Path) -> Iterator[Path]:
-    """Yield a new empty file in the folder of ``target``, with its suffix; it is locked.
+    """Yield a new, locked, empty file in the folder of ``target``, with the same suffix.
 
-    It is removed at the end of the block if it is still there.
+    It is removed at the end of the block, unless it has been renamed.
     """
 
     def create(prefix: str) -> tuple[str, int]:
@@ -44,7 +44,7 @@ def unfinished_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def unfinished_folder(target: Path) -> Iterator[Path]:
-    """Yield a new empty folder beside ``target``, as `unfinished_file` does a file."""
+    """Yield a new, locked, empty folder beside ``target``; see `unfinished_file`."""
 
     def create(prefix: str) -> tuple[str, int]:
         name = tempfile.mkdtemp("", prefix, target.parent)
@@ -59,17 +59,17 @@ def unfinished_folder(target: Path) -> Iterator[Path]:
 
 
 def _create_locked(target: Path, create: Callable[[str], tuple[str, int]]) -> tuple[str, int]:
-    """Create something beside ``target`` and lock it; return its path and open descriptor.
+    """Create and lock a file or folder beside ``target``; return path and open descriptor.
 
-    Before it is locked another process may take it for abandoned; then the next one is created.
+    If another process removes it before it is locked, another one is created.
     """
     remove_abandoned(os.path.realpath(target.parent))
-    stem = os.fsdecode(os.fsencode(target.stem)[:LONGEST_STEM])
+    stem = os.fsdecode(os.fsencode(target.stem)[:MAX_STEM])
     while True:
         name, descriptor = create(f".{stem}-{MARK}-")
         try:
             is_ours = _lock(descriptor)
-        except OSError:  # a file system without locks, where nothing is taken for abandoned
+        except OSError:  # a file system without locks, where nothing counts as abandoned
             return name, descriptor
         if is_ours and os.path.exists(name):
             return name, descriptor
@@ -77,7 +77,7 @@ def _create_locked(target: Path, create: Callable[[str], tuple[str, int]]) -> tu
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock an open file or folder; return False if another process has done so."""
+    """Lock an open file or folder; return False if another process holds the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -85,9 +85,9 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-@cache  # once a process and folder: thousands of images may go into one
+@cache  # once per folder: thousands of images may go into one
 def remove_abandoned(folder: str) -> None:
-    """Remove from a folder what killed processes have left unfinished there."""
+    """Remove the temporary files of killed processes from a folder."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.path for entry in entries if NAME.fullmatch(entry.name)]
@@ -109,7 +109,7 @@ def _remove_if_abandoned(name: str) -> None:
             shutil.rmtree(name, ignore_errors=True)
         else:
             os.unlink(name)
-    except OSError:  # without locks nobody knows; what cannot be removed does not matter either
+    except OSError:  # a file system without locks, or not removable
         return
     finally:
         os.close(descriptor)

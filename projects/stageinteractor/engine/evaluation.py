@@ -17,7 +17,7 @@ from torch import nn
 from ..config import instantiate
 from ..errors import DataError, StageInteractorError, one_line
 from ..files import atomic_write_text
-from ..json_files import is_value, read_json
+from ..json_files import is_metric_value, read_json
 from .build import build_trained_model, compile_decoder
 from .run_config import save_run_config_if_none
 from .run_folder import find_checkpoint
@@ -131,6 +131,6 @@ def _read(path: Path, iteration: int) -> Metrics | None:
 
 
 def _are_metrics(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(task, dict) and all(map(is_value, task.values())) for task in value.values()
-    )
+    if not isinstance(value, dict) or not all(isinstance(task, dict) for task in value.values()):
+        return False
+    return all(is_metric_value(number) for task in value.values() for number in task.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.coco_format import read_coco
 from ..errors import DataError
-from ..json_files import is_value, kind_of, read_json
+from ..json_files import is_metric_value, kind_of, read_json
 from .coco_results import RESULTS_FILE, read_results
 from .duplicates import duplicates_per_object
 
@@ -53,7 +53,7 @@ def _numbers(path: Path, needed: Sequence[str]) -> dict[str, float]:
     if missing:
         raise DataError(f"{path} has no {', '.join(missing)}: {advice}")
     for name, value in numbers.items():
-        if not is_value(value):
+        if not is_metric_value(value):
             raise DataError(f"{path}: {name!r} is {kind_of(value)}, no number in range; {advice}")
     return numbers
 
@@ -67,7 +67,7 @@ def _stability(path: Path) -> dict[str, float]:
     ((name, stability),) = runs.items()
     values = stability if isinstance(stability, dict) else {}
     mean, added = values.get("mean_unstable_score"), values.get("labels_added_per_image")
-    if not isinstance(added, list) or not all(map(is_value, [mean, *added])):
+    if not isinstance(added, list) or not all(map(is_metric_value, [mean, *added])):
         needed = "mean_unstable_score and labels_added_per_image"
         raise DataError(f"{path}: {name!r} lacks the numbers {needed}: {advice}")
     return {UNSTABLE: float(values["mean_unstable_score"]), ADDED: sum(added)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.weights import read_checkpoint
-from ..json_files import is_value, read_json_lines
+from ..json_files import is_metric_value, read_json_lines
 from .card import RunFacts
 
 SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -53,6 +53,6 @@ def _box_metrics(line: dict[str, Any]) -> dict[str, float]:
     metrics = {}
     for name in SHOWN:
         value = line.get(f"bbox/{name}")
-        if is_value(value) and not math.isnan(float(value)):  # NaN: no box of that size
+        if is_metric_value(value) and not math.isnan(float(value)):  # NaN: no box of that size
             metrics[name] = float(value)
     return metrics

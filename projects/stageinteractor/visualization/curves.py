@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError
-from ..json_files import is_value, kind_of, read_json_lines
+from ..json_files import is_metric_value, kind_of, read_json_lines
 from .figures import new_figure, save_figure
 
 Series = dict[str, tuple[list[int], list[float]]]
@@ -26,10 +26,10 @@ def read_metrics(path: str | Path) -> Series:
     values: dict[str, dict[int, float]] = {}
     for number, entry in read_json_lines(file, "it is written by tools/train_net.py"):
         iteration = entry.pop("iteration", None)
-        if not isinstance(iteration, int) or not is_value(iteration):
+        if not isinstance(iteration, int) or not is_metric_value(iteration):
             raise DataError(f"{path}, line {number}: expected an object with 'iteration'")
         for name, value in entry.items():
-            if not is_value(value):
+            if not is_metric_value(value):
                 kind = kind_of(value)
                 raise DataError(f"{path}, line {number}: {name!r} is {kind}, no number in range")
             values.setdefault(name, {})[iteration] = value
