@@ -1,7 +1,7 @@
 """Image files of every odd kind: those that are fine, with their pixels, and those that are not.
 
 `FINE` has for every name a function that returns a file's bytes and what it shows, `BAD` one that
-returns the bytes and a part of the reason that is told.
+returns the bytes and a part of the reason in the error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Detection cases for property-based tests, the odd ones on purpose, and how hypothesis runs.
+"""Detection cases for property-based tests, unusual ones included, and hypothesis's profiles.
 
-A drawn case says what it is made of (sizes, kinds of boxes and logits, a seed), so that a failing
-one is printed in a line and shrinks to few stages, images, queries and plain boxes.
+A case is drawn as its parameters (sizes, kinds of boxes and logits, a seed), so that a failing one
+is printed in one line and shrinks to few stages, images, queries and ordinary boxes.
 
 By default every run tries the same cases; HYPOTHESIS_PROFILE=search tries many new ones.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 
 settings.register_profile(
     "repeatable",
-    deadline=None,  # other people work on the machine
+    deadline=None,  # the machine may be busy
     derandomize=True,
     max_examples=80,
     print_blob=True,
@@ -33,7 +33,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def examples(share: float) -> settings:
-    """Return settings for a share of the profile's examples: for tests that are slow or simple."""
+    """Return settings with a share of the profile's examples, for slow or simple tests."""
     return settings(max_examples=max(1, int(share * settings().max_examples)))
 
 
@@ -46,13 +46,13 @@ LOGITS = ["normal", "zero", "sure", "large"]
 
 @dataclass(frozen=True)
 class Case:
-    """Predictions of S stages for B images, and the objects of the images.
+    """Predictions of S stages for B images, and the ground truth of the images.
 
     Args:
         sizes: (height, width) of every image.
-        counts: number of objects of every image.
+        counts: number of ground-truth boxes of every image.
         stages, queries, classes: S, N, C.
-        kinds: of the boxes, predicted and wanted.
+        kinds: of the predicted and the ground-truth boxes.
         logit_kind: one of `LOGITS`.
         dtype: of logits and boxes; targets and sizes are float32, or float64 like these.
         seed: of everything random.
@@ -70,7 +70,7 @@ class Case:
 
     @property
     def is_bad(self) -> bool:
-        """Whether anything is unlike a well-kept data set and a healthy model."""
+        """Whether it differs from a clean data set and a healthy model in any way."""
         return (
             not set(self.kinds) <= set(ORDINARY)
             or min(self.counts) == 0
@@ -96,11 +96,11 @@ class Case:
                 shape[0], shape[2], 4
             )
             labels = torch.randint(self.classes, (count,), generator=generator)
-            wanted = self._boxes(generator, count, size).to(self.wide)
-            targets.append({"boxes": wanted, "labels": labels})
-            # some predictions fit an object exactly or nearly
+            gt_boxes = self._boxes(generator, count, size).to(self.wide)
+            targets.append({"boxes": gt_boxes, "labels": labels})
+            # some predictions equal a ground-truth box, or nearly
             for query in range(min(count, self.queries) // 2):
-                boxes[:, image, query] = wanted[query] + (size[1] / 50 if query % 2 else 0)
+                boxes[:, image, query] = gt_boxes[query] + (size[1] / 50 if query % 2 else 0)
         return logits, boxes.to(self.dtype), targets, torch.tensor(self.sizes).to(self.wide)
 
     def matches(self) -> Tensor:
@@ -111,12 +111,12 @@ class Case:
             for image, count in enumerate(self.counts):
                 pairs = min(count, self.queries)
                 queries = torch.randperm(self.queries, generator=generator)[:pairs]
-                objects = torch.randperm(count, generator=generator)[:pairs]
-                matches[stage, image, queries] = objects
+                gt_indices = torch.randperm(count, generator=generator)[:pairs]
+                matches[stage, image, queries] = gt_indices
         return matches
 
     def permutation(self, number: int) -> Tensor:
-        """Return a random order of so many things."""
+        """Return a random permutation of `number` indices."""
         generator = torch.Generator().manual_seed(self.seed + 2)
         return torch.randperm(number, generator=generator)
 
@@ -164,7 +164,7 @@ def cases(
     kinds: list[str] = BOXES,
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64, *HALF),
 ) -> Case:
-    """Draw a case, and count it if it has something bad in it."""
+    """Draw a case, and count it if it is unusual."""
     images = draw(st.integers(1, 3))
     case = Case(
         sizes=tuple(draw(st.sampled_from(SIZES)) for _ in range(images)),

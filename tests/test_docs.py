@@ -1,4 +1,4 @@
-"""What the pages tell people to type exists: tools, their options, config keys, files."""
+"""Tools, options, config keys and files that the documentation names exist."""
 
 import re
 import subprocess
@@ -17,13 +17,13 @@ CONFIGS = ROOT / "projects/stageinteractor/configs"
 
 def commands() -> list[tuple[str, str, str]]:
     """(page, tool, arguments) of every command line with a tool of ours."""
-    found = []
+    lines = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in text.splitlines():
             for tool, rest in re.findall(r"(?<!tests/)\btools/(\w+)\.py\b([^`|#]*)", line):
-                found.append((page.name, tool, rest))
-    return found
+                lines.append((page.name, tool, rest))
+    return lines
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_one_line_of_an_error_without_message_is_its_type():
     assert one_line(DataError()) == "DataError"
 
 
-def test_one_line_of_an_error_from_a_loading_process_is_the_original_message():
+def test_one_line_of_a_data_worker_error():
     loader = DataLoader(BrokenImages(), batch_size=None, num_workers=1)
     with pytest.raises(DataError) as caught:
         list(loader)

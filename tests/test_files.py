@@ -47,7 +47,7 @@ def test_atomic_path_leaves_the_old_content_after_an_error(
     assert content_of(tmp_path) == ["report.json"]
 
 
-def test_atomic_path_leaves_nothing_after_an_error_in_an_empty_folder(tmp_path: Path):
+def test_atomic_path_leaves_nothing_after_an_error(tmp_path: Path):
     with pytest.raises(ValueError), atomic_path(tmp_path / "new.json"):
         raise ValueError
     assert content_of(tmp_path) == []
@@ -59,8 +59,8 @@ def test_atomic_path_keeps_suffix_and_folder_and_makes_parents(tmp_path: Path):
         assert temporary.suffix == ".png"
         assert temporary.parent == target.parent
         assert temporary != target
-        temporary.write_bytes(b"picture")
-    assert target.read_bytes() == b"picture"
+        temporary.write_bytes(b"image")
+    assert target.read_bytes() == b"image"
 
 
 def test_atomic_path_gives_the_permissions_of_the_umask(tmp_path: Path, umask_027: None):
@@ -79,15 +79,15 @@ def test_finished_folder_appears_only_at_the_end(tmp_path: Path):
     target = tmp_path / "sets" / "digits"
     with finished_folder(target) as folder:
         (folder / "train").mkdir()
-        (folder / "train" / "0.png").write_bytes(b"picture")
+        (folder / "train" / "0.png").write_bytes(b"image")
         assert not target.exists()
-    assert (target / "train" / "0.png").read_bytes() == b"picture"
+    assert (target / "train" / "0.png").read_bytes() == b"image"
     assert content_of(target.parent) == ["digits"]
 
 
 def test_finished_folder_leaves_nothing_after_an_error(tmp_path: Path):
     with pytest.raises(ValueError), finished_folder(tmp_path / "digits") as folder:
-        (folder / "0.png").write_bytes(b"picture")
+        (folder / "0.png").write_bytes(b"image")
         raise ValueError
     assert content_of(tmp_path) == []
 
@@ -96,14 +96,14 @@ def test_finished_folder_does_not_replace_a_folder_with_content(tmp_path: Path):
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "mine.txt").write_text("keep me")
     with pytest.raises(OSError), finished_folder(tmp_path / "digits") as folder:
-        (folder / "0.png").write_bytes(b"picture")
+        (folder / "0.png").write_bytes(b"image")
     assert content_of(tmp_path) == ["digits"]
     assert content_of(tmp_path / "digits") == ["mine.txt"]
 
 
 def test_finished_folder_gives_the_permissions_of_the_umask(tmp_path: Path, umask_027: None):
     with finished_folder(tmp_path / "digits") as folder:
-        (folder / "0.png").write_bytes(b"picture")
+        (folder / "0.png").write_bytes(b"image")
     assert stat.S_IMODE((tmp_path / "digits").stat().st_mode) == 0o750
 
 

@@ -43,9 +43,9 @@ def test_wheel_holds_the_whole_package_and_nothing_else(wheel: Path):
     }
     assert any("/configs/demo/" in name for name in package)
     assert common, "configs/common has no Python file"
-    found = {name for name in names if ".dist-info/" not in name}
+    packaged = {name for name in names if ".dist-info/" not in name}
     page = "stageinteractor/visualization/assignment/page.html"
-    assert found == package | common | {"stageinteractor/py.typed", page}
+    assert packaged == package | common | {"stageinteractor/py.typed", page}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

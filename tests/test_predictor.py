@@ -33,11 +33,11 @@ class Recorder(nn.Module):
         self.inputs = batched_inputs
         outputs = []
         for item in batched_inputs:
-            found = Instances((item["height"], item["width"]))
-            found.pred_boxes = Boxes([[0.0, 0.0, item["width"], item["height"]]] * 3)
-            found.scores = torch.tensor([0.9, 0.5, 0.1])
-            found.pred_classes = torch.tensor([0, 1, 7])
-            outputs.append({"instances": found})
+            instances = Instances((item["height"], item["width"]))
+            instances.pred_boxes = Boxes([[0.0, 0.0, item["width"], item["height"]]] * 3)
+            instances.scores = torch.tensor([0.9, 0.5, 0.1])
+            instances.pred_classes = torch.tensor([0, 1, 7])
+            outputs.append({"instances": instances})
         return outputs
 
 
@@ -89,16 +89,16 @@ def assert_equals_evaluation(predictor: Predictor, results: list[dict], tiny_set
     images = json.loads((tiny_set / "set.json").read_text())["images"]
     assert {result["image_id"] for result in results} == {image["id"] for image in images}
     for image in images:
-        found = predictor(tiny_set / "images" / image["file_name"])
-        wanted = [result for result in results if result["image_id"] == image["id"]]
-        boxes = torch.tensor([result["bbox"] for result in wanted])
+        instances = predictor(tiny_set / "images" / image["file_name"])
+        expected = [result for result in results if result["image_id"] == image["id"]]
+        boxes = torch.tensor([result["bbox"] for result in expected])
         boxes[:, 2:] += boxes[:, :2]
-        torch.testing.assert_close(found.pred_boxes.tensor, boxes, rtol=1e-4, atol=1e-2)
-        scores = torch.tensor([result["score"] for result in wanted])
-        torch.testing.assert_close(found.scores, scores, rtol=1e-4, atol=1e-5)
-        ids = [predictor.classes.category_id(index) for index in found.pred_classes.tolist()]
-        assert ids == [result["category_id"] for result in wanted]
-        assert found.image_size == (image["height"], image["width"])
+        torch.testing.assert_close(instances.pred_boxes.tensor, boxes, rtol=1e-4, atol=1e-2)
+        scores = torch.tensor([result["score"] for result in expected])
+        torch.testing.assert_close(instances.scores, scores, rtol=1e-4, atol=1e-5)
+        ids = [predictor.classes.category_id(index) for index in instances.pred_classes.tolist()]
+        assert ids == [result["category_id"] for result in expected]
+        assert instances.image_size == (image["height"], image["width"])
 
 
 @pytest.mark.usefixtures("_quiet_again")
@@ -144,20 +144,20 @@ def test_path_pil_image_and_array_are_the_same(predictor, photo):
     assert equal(predictor(str(photo)), predictor(array))
 
 
-def test_bytes_and_tensors_are_taken(predictor, photo):
-    wanted = predictor(photo).scores
+def test_bytes_files_and_tensors(predictor, photo):
+    expected = predictor(photo).scores
     data = Path(photo).read_bytes()
     tensor = torch.from_numpy(np.array(Image.open(photo).convert("RGB"))).permute(2, 0, 1)
     for image in (data, bytearray(data), memoryview(data), io.BytesIO(data), tensor):
-        torch.testing.assert_close(predictor(image).scores, wanted)
+        torch.testing.assert_close(predictor(image).scores, expected)
 
 
 def test_a_list_is_a_batch(predictor, photo):
-    wanted = predictor(photo).scores
+    expected = predictor(photo).scores
     for batch in ([photo, photo], (photo, Path(photo).read_bytes())):
-        found = predictor(batch)
-        assert [len(each) for each in found] == [len(wanted)] * 2
-        torch.testing.assert_close(found[1].scores, wanted)
+        instances = predictor(batch)
+        assert [len(each) for each in instances] == [len(expected)] * 2
+        torch.testing.assert_close(instances[1].scores, expected)
     assert predictor([]) == predictor.batch([]) == []
 
 
@@ -173,33 +173,33 @@ def test_a_list_is_a_batch(predictor, photo):
         ([None], "NoneType"),
     ],
 )
-def test_what_is_no_image_is_named(predictor, image, token):
+def test_unsupported_input_types_are_refused(predictor, image, token):
     with pytest.raises(TypeError) as caught:
         predictor(image)
     assert token in str(caught.value) and isinstance(caught.value, DataError)
 
 
-def test_one_image_is_no_batch(predictor, photo):
+def test_a_single_image_is_no_batch(predictor, photo):
     with pytest.raises(TypeError, match="str"):
         predictor.batch(str(photo))
 
 
-def test_a_batch_is_its_images_one_by_one(predictor, tiny_set):
+def test_batch_equals_single_images(predictor, tiny_set):
     photos = sorted((tiny_set / "images").iterdir())
     exact = copy.deepcopy(predictor)
     exact.model.double()  # products of another height differ in float32's last digits
-    for found, photo in zip(exact.batch(photos), photos, strict=True):
+    for instances, photo in zip(exact.batch(photos), photos, strict=True):
         alone = exact(photo)
-        assert found.image_size == alone.image_size
-        torch.testing.assert_close(found.pred_boxes.tensor, alone.pred_boxes.tensor)
-        torch.testing.assert_close(found.scores, alone.scores)
+        assert instances.image_size == alone.image_size
+        torch.testing.assert_close(instances.pred_boxes.tensor, alone.pred_boxes.tensor)
+        torch.testing.assert_close(instances.scores, alone.scores)
 
 
-def test_boxes_are_in_pixels_of_the_image_and_best_come_first(predictor, photo):
-    found = predictor(photo)
-    assert found.image_size == (70, 90) and len(found) == 8
-    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
-    assert not found.scores.requires_grad
+def test_boxes_are_in_image_pixels_best_first(predictor, photo):
+    instances = predictor(photo)
+    assert instances.image_size == (70, 90) and len(instances) == 8
+    assert instances.scores.tolist() == sorted(instances.scores.tolist(), reverse=True)
+    assert not instances.scores.requires_grad
 
 
 def test_the_model_gets_the_resized_image_in_its_channel_order():
@@ -215,10 +215,10 @@ def test_the_model_gets_the_resized_image_in_its_channel_order():
     assert not model.training
 
 
-def test_scores_below_the_threshold_are_left_out():
+def test_scores_below_the_threshold_are_dropped():
     image = np.zeros((4, 6, 3), np.uint8)
-    found = Predictor(Recorder(), min_score=0.5)(image)
-    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.5]))
+    instances = Predictor(Recorder(), min_score=0.5)(image)
+    torch.testing.assert_close(instances.scores, torch.tensor([0.9, 0.5]))
     assert len(Predictor(Recorder())(image)) == 3
 
 
@@ -233,7 +233,7 @@ def test_class_names_and_category_ids(predictor):
     assert predictor.classes.category_ids == (3, 7, 40)
 
 
-def test_neither_data_set_nor_backbone_weights_are_needed(run_copy, predictor, photo):
+def test_data_set_and_backbone_weights_are_not_needed(run_copy, predictor, photo):
     cfg = load_config(run_copy / "config.yaml")
     cfg.model.backbone.weights = "gone/backbone.pth"
     for split in ("train", "val"):
@@ -244,7 +244,7 @@ def test_neither_data_set_nor_backbone_weights_are_needed(run_copy, predictor, p
     assert equal(alone(photo), predictor(photo))
 
 
-def test_a_config_before_training_takes_its_classes_from_the_annotations(
+def test_config_before_training_takes_classes_of_annotations(
     tiny_config, tiny_run, predictor, photo
 ):
     before = tiny_config.copy()
@@ -267,7 +267,7 @@ def score(config: Path, photo: Path, **keywords) -> float:
     return round(Predictor.from_config(config, device="cpu", **keywords)(photo).scores[0].item(), 2)
 
 
-def test_weights_are_the_best_then_the_last_then_the_initial_ones(run_copy, photo):
+def test_order_in_which_checkpoints_are_looked_for(run_copy, photo):
     config = run_copy / "config.yaml"
     mark(run_copy, "model_0000009.pth", 2.0)
     mark(run_copy, "initial.pth", -2.0)
@@ -290,7 +290,7 @@ def test_weights_that_are_nan_are_refused(run_copy):
         Predictor.from_config(run_copy / "config.yaml", device="cpu")
 
 
-def test_averaged_weights_are_used_where_the_run_evaluated_them(run_copy, photo):
+def test_ema_weights_are_used_if_the_run_evaluates_them(run_copy, photo):
     mark(run_copy, "averaged.pth", 2.0)
     content = torch.load(run_copy / "model_best.pth", weights_only=True)
     average = torch.load(run_copy / "averaged.pth", weights_only=True)["model"]
@@ -303,7 +303,7 @@ def test_averaged_weights_are_used_where_the_run_evaluated_them(run_copy, photo)
     assert score(run_copy / "config.yaml", photo) == 0.88
 
 
-def test_a_run_without_checkpoint_says_where_it_was_looked_for(run_copy):
+def test_run_without_checkpoint_is_refused(run_copy):
     (run_copy / "model_best.pth").unlink()
     with pytest.raises(DataError, match=r"no checkpoint in .*copy or .*gone: train first, or name"):
         Predictor.from_config(run_copy / "config.yaml", device="cpu")
@@ -327,7 +327,7 @@ def test_a_config_without_test_augmentations_is_refused(tiny_config, tiny_run):
         Predictor.from_config(cfg, tiny_run / "model_best.pth")
 
 
-def test_a_device_that_is_not_there_is_named(tiny_run, monkeypatch):
+def test_missing_device_is_refused(tiny_run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="device 'cuda': torch finds no GPU"):
         Predictor.from_config(tiny_run / "config.yaml", device="cuda")

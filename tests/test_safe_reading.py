@@ -81,24 +81,24 @@ def keyword(call: ast.Call, name: str) -> object:
 
 def dangers(text: str, place: str = "a.py") -> list[str]:
     """What in a source text would execute or trust what it reads."""
-    found = [f"imports {name}" for name in imported(text) if name in MODULES]
+    violations = [f"imports {name}" for name in imported(text) if name in MODULES]
     for name, call in calls(text):
         if name in CALLS:
-            found.append(f"{name} {CALLS[name]}")
+            violations.append(f"{name} {CALLS[name]}")
         if name.rsplit(".", 1)[-1] in ENDINGS:
-            found.append(f"{name} {ENDINGS[name.rsplit('.', 1)[-1]]}")
+            violations.append(f"{name} {ENDINGS[name.rsplit('.', 1)[-1]]}")
         if name == "torch.load" and keyword(call, "weights_only") is not True:
-            found.append("torch.load without weights_only=True")
+            violations.append("torch.load without weights_only=True")
         if name == "numpy.load" and keyword(call, "allow_pickle") not in (None, False):
-            found.append("numpy.load with allow_pickle")
+            violations.append("numpy.load with allow_pickle")
         if keyword(call, "shell") not in (None, False):
-            found.append(f"{name} with a shell")
+            violations.append(f"{name} with a shell")
         if name == "timm.create_model" and keyword(call, "pretrained") not in (None, False):
             if keyword(call, "pretrained_cfg_overlay") is None:
-                found.append("timm.create_model downloads unchecked")
+                violations.append("timm.create_model downloads unchecked")
         if name in PLACES and not any(place.endswith(each) for each in PLACES[name]):
-            found.append(f"{name} outside of {', '.join(sorted(PLACES[name]))}")
-    return found
+            violations.append(f"{name} outside of {', '.join(sorted(PLACES[name]))}")
+    return violations
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())

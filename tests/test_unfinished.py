@@ -91,7 +91,7 @@ def test_where_there_are_no_locks_nothing_is_removed(tmp_path: Path, monkeypatch
     monkeypatch.setattr("fcntl.flock", unsupported)
     (tmp_path / ".a-unfinished-01234567.jpg").write_text("half of")
     with atomic_path(tmp_path / "a.jpg") as temporary:
-        temporary.write_text("picture")
+        temporary.write_text("image")
     assert names(tmp_path) == [".a-unfinished-01234567.jpg", "a.jpg"]
 
 

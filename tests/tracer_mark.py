@@ -1,12 +1,12 @@
-"""A mark for tests that trace a model for images of every size, which older versions cannot."""
+"""A mark for tests that need a torch which can trace a model for images of every size."""
 
 import pytest
 import torch
 from packaging.version import Version
 
-from stageinteractor.export.graph import OLDEST_TORCH
+from stageinteractor.export.graph import MIN_TORCH
 
 needs_tracer = pytest.mark.skipif(
-    Version(torch.__version__) < Version(OLDEST_TORCH),
-    reason=f"needs torch >= {OLDEST_TORCH} to trace, found {torch.__version__}",
+    Version(torch.__version__) < Version(MIN_TORCH),
+    reason=f"needs torch >= {MIN_TORCH} to trace, got {torch.__version__}",
 )

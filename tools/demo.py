@@ -1,13 +1,14 @@
-"""Detect objects in images, folders, videos or a webcam's pictures, or on a local web page.
+"""Detect objects in images, folders, videos or a webcam, or on a local web page.
 
-  tools/demo.py --config-file output/demo/config.yaml photos 'more/*.jpg' --format pictures json
+  tools/demo.py --config-file output/demo/config.yaml photos 'more/*.jpg' --format images json
   tools/demo.py --config-file output/demo/config.yaml clip.mp4
   tools/demo.py --config-file output/demo/config.yaml webcam:0 --format video
   tools/demo.py --config-file output/demo/config.yaml --web
 
-Writes DIR/pictures, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
-Folders are searched with their subfolders. What cannot be used is named and skipped; the exit code
-is then 1. A webcam runs until Ctrl-C. Only files that this tool has written are replaced.
+Writes DIR/images, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
+Folders are searched with their subfolders. A file that cannot be used is reported and skipped; the
+exit code is then 1. A webcam runs until Ctrl-C. Only files that this tool has written are
+overwritten.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--format",
         nargs="+",
         choices=FORMATS,
-        help="default: images to pictures, videos to video; 'pictures' alone draws frames too",
+        help="default: images to images, videos to video; 'images' given here draws frames, too",
     )
     parser.add_argument(
         "--min-score", type=float, default=0.3, metavar="SCORE", help="default: 0.3"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images at once, for GPUs"
+        "--batch-size", type=int, default=1, metavar="N", help="images per forward pass"
     )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
     parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
@@ -84,19 +85,19 @@ def run(args: argparse.Namespace) -> int:
         predictor = load_predictor(args)
         serve(predictor, args.min_score, args.port)
         return 0
-    sources = find_sources(args.inputs, leave_out=args.output)
+    sources = find_sources(args.inputs, args.output)
     inputs = [args.config_file, *filter(None, [args.weights])]
-    outputs = ResultFiles(args.output, args.format, sources, inputs)
+    files = ResultFiles(args.output, args.format, sources, inputs)
     predictor = load_predictor(args, args.min_score)
-    sinks = outputs.sinks(predictor.classes)
+    sinks = files.sinks(predictor.classes)
     with sigterm_as_exit():
         summary = predict_all(predictor, sources, list(sinks.values()), args.batch_size)
-    print(f"{summary.detections} detections in {summary.pictures} images")
-    written = [place for place in sinks if Path(place).exists()]
+    print(f"{summary.detections} detections in {summary.images} images")
+    written = [path for path in sinks if Path(path).exists()]
     print(f"written: {', '.join(written) or 'nothing'}")
-    if summary.faults:
-        print(f"error: could not be used: {len(summary.faults)}, see above", file=sys.stderr)
-    return 1 if summary.faults else 0
+    if summary.errors:
+        print(f"error: {len(summary.errors)} inputs skipped, see above", file=sys.stderr)
+    return 1 if summary.errors else 0
 
 
 @command

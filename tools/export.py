@@ -1,10 +1,10 @@
-"""Export a trained detector to ONNX or torch.export, and check the file against the model.
+"""Export a trained detector to ONNX or torch.export, and compare the file with the model.
 
   tools/export.py --config-file output/demo/config.yaml --output output/demo/export
 
-writes model.onnx, which takes an image (1, 3, height, width) of any size, RGB in 0 to 255, and
+writes model.onnx, which takes an image (1, 3, height, width) of any size, RGB from 0 to 255, and
 returns boxes, scores and labels; docs/examples/run_onnx.py runs it without torch and detectron2.
-Nothing is written if the file and the model differ by more than 1e-4 of the largest value.
+Nothing is written if file and model differ by more than 1e-4 of the largest value.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         action="append",
         metavar=("H", "W"),
-        help="image sizes of the check, twice or more (default: 480 640 and 333 500)",
+        help="image sizes of the comparison, given at least twice; default: 480 640 and 333 500",
     )
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")

@@ -1,8 +1,8 @@
-"""StageInteractor (ICCV 2023): a query-based detector whose decoder stages talk to each other.
+"""StageInteractor (ICCV 2023): a query-based detector with cross-stage labels and filter reuse.
 
 Shapes, everywhere in this package: S stages, B images, N queries, C classes, D content width,
 G channel groups, Dc = D / G, L feature levels, P = K J sampling points (K groups of J), O output
-points, T objects in an image. Boxes carry their format in the name (``boxes_xyxy``,
+points, T ground-truth boxes of an image. Boxes carry their format in the name (``boxes_xyxy``,
 ``boxes_xyzr``) and are in pixels of the network's input image unless said otherwise; ``logits``
 are before the sigmoid, ``scores`` after it.
 

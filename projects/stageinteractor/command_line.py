@@ -1,4 +1,4 @@
-"""What every tool in ``tools/`` does around its work: errors in one line, a stdout that is gone."""
+"""Common parts of the tools in ``tools/``: errors in one line, a closed or full standard output."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Let a tool that builds a YAML config be told that its author is trusted."""
+    """Add the option by which the user trusts the author of a YAML config."""
     parser.add_argument(
         "--trust-config",
         action="store_true",
-        help="build a .yaml config even if it names what is not listed as harmless: it can run "
-        "any program (tools/list_targets.py lists what it names)",
+        help="build a .yaml config even if it names objects not known to be harmless: it can "
+        "run any program (tools/list_targets.py lists the names)",
     )
 
 
 def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
-    """Let the main function of a tool report what its user can cause, without a traceback.
+    """Decorate the main function of a tool, so that user errors are reported without a traceback.
 
-    Our own errors, and files and folders that cannot be used, become one line on standard error and
-    exit code 2; so does a standard output that is full. Where its reader is gone, as in ``| head``,
-    the tool ends without a word. Before ``main``, torch's way to take memory is chosen.
+    Our own errors, files and folders that cannot be used, and a full standard output are reported
+    in one line on standard error, with exit code 2. If standard output is closed, as by ``| head``,
+    the tool ends silently. Huge pages for torch's memory are switched on before ``main``.
     """
 
     @functools.wraps(main)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         prefer_huge_pages()
-        with _forgiving_output():
+        with _tolerant_output():
             try:
                 code = _code_of(main, *args, **kwargs)
             except SystemExit as stop:  # argparse, after its help or an error
@@ -58,14 +58,14 @@ def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
 
 
 def show(text: str) -> None:
-    """Print text that may hold names from data: a terminal obeys nothing in it."""
+    """Print text that may contain names from data; control characters are escaped."""
     print(printable_lines(text), flush=True)
 
 
 def _code_of(
     main: Callable[Arguments, int], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> int:
-    """Return the exit code of ``main``, or that of the error it has ended with."""
+    """Return the exit code of ``main``, or that of its error."""
     try:
         return main(*args, **kwargs)
     except StageInteractorError as error:
@@ -86,14 +86,14 @@ def _code_of(
 
 
 def _check_stdout(stop: SystemExit) -> None:
-    """Change the exit code if what was printed does not reach its reader."""
+    """Change the exit code if the output cannot be written."""
     failure = _stdout_failure()
     if failure is not None:
         stop.code = _report_stdout(failure)
 
 
 def _stdout_failure(text: str = "") -> OSError | None:
-    """Write what is buffered, and ``text``; return the error if standard output takes nothing."""
+    """Flush standard output after writing ``text``; return the error if that fails."""
     if sys.stdout is None:  # closed before the start
         return None
     try:
@@ -105,7 +105,7 @@ def _stdout_failure(text: str = "") -> OSError | None:
 
 
 def discard_unread_output() -> None:
-    """Drop what standard output does not take, or Python reports it when the process ends."""
+    """Drop buffered output that cannot be written; Python would report it at exit."""
     if _stdout_failure() is None:
         return
     try:
@@ -115,7 +115,7 @@ def discard_unread_output() -> None:
 
 
 def _report_stdout(failure: OSError) -> int:
-    """Say in one line that standard output is full, or nothing if its reader is gone."""
+    """Report a full standard output in one line, a closed one not at all."""
     discard_unread_output()
     if isinstance(failure, BrokenPipeError):
         return READER_GONE
@@ -125,7 +125,7 @@ def _report_stdout(failure: OSError) -> int:
 
 @contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception, so that open results are completed.
+    """Turn SIGTERM into SystemExit within the block, so that open result files are completed.
 
     Outside the main thread, where Python handles no signals, it does nothing.
     """
@@ -140,10 +140,10 @@ def sigterm_as_exit() -> Iterator[None]:
 
 
 @contextmanager
-def _forgiving_output() -> Iterator[None]:
-    """Escape what standard output cannot encode; a log that cannot be written prints no traceback.
+def _tolerant_output() -> Iterator[None]:
+    """Escape characters that standard output cannot encode; hide tracebacks of failed log writes.
 
-    A training whose reader is gone goes on: it has its files, and the log among them.
+    A training continues when its standard output is closed: it writes a log file, too.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -4,8 +4,8 @@
     instances = predictor("photo.jpg")        # or bytes, a PIL image, an array, a tensor
     both = predictor(["photo.jpg", "other.jpg"])
 
-An image goes through the test-time augmentations of the config, so that the detections are those of
-the evaluation; they come back in pixels of the image that was given.
+Images are resized by the test augmentations of the config, so that the detections are those of the
+evaluation; boxes are in pixels of the original image.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .hub.client import require_write_access
 from .hub.pretrained import forget_initial_weights
 from .hub.run_facts import facts_of
 from .prediction.class_metadata import ClassMetadata, load_class_metadata
-from .prediction.inputs import PredictorInput, as_image, check_batch
+from .prediction.inputs import PredictorInput, check_batch, to_image_source
 from .schema import check_config
 
 __all__ = ["Predictor", "find_checkpoint"]
@@ -43,17 +43,17 @@ MAPPER = "dataloader.test.mapper"
 
 
 class Predictor:
-    """A detector for single images; `from_config` makes one from a training's output.
+    """Detects objects in images; `from_config` builds it from the output of a training.
 
     Args:
         model: takes what detectron2's models take, a list of {"image": (3, H, W), "height",
             "width"}, and returns a list of {"instances": Instances}; put into evaluation mode.
-        augmentations: detectron2's, applied in order before the model.
+        augmentations: of detectron2, applied in order before the model.
         image_format: channel order that the model expects, such as "RGB" or "BGR".
         classes: names and category ids.
-        min_score: detections with a lower score are left out.
-        config: that the model was built from; `save_pretrained` needs it.
-        checkpoint: of the weights.
+        min_score: detections with a lower score are dropped.
+        config: of the model; `save_pretrained` needs it.
+        checkpoint: path of the file with the weights.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Predictor:
     ) -> Predictor:
         """Build the model of a config and load its weights.
 
-        Neither data set nor backbone weights need to be there, for a checkpoint holds all.
+        Neither the data set nor backbone weights are needed: the checkpoint holds all weights.
 
         Args:
             config: path of a config file, such as the ``config.yaml`` of a run, or a config.
             weights: checkpoint; by default the ``model_best.pth`` or else last checkpoint beside
                 ``config.yaml`` or in ``train.output_dir``, else ``train.init_checkpoint``.
             device: "auto", "cpu", "cuda" or "cuda:1".
-            min_score: detections with a lower score are left out.
+            min_score: detections with a lower score are dropped.
             trust_config: as ``trust`` of `load_config`.
 
         Raises:
@@ -165,11 +165,11 @@ class Predictor:
             licence: of the weights, such as "apache-2.0", for the card.
 
         Raises:
-            ConfigError: this predictor was not made from a config.
+            ConfigError: the predictor was not built from a config.
             OutputError: a file cannot be written.
         """
         if self.config is None:
-            raise ConfigError("only a predictor made by from_config or from_pretrained is saved")
+            raise ConfigError("only a predictor of from_config or from_pretrained can be saved")
         facts = facts_of(self.checkpoint, command, licence) if self.checkpoint else None
         return save_pretrained(self.model, self.config, folder, facts=facts)
 
@@ -201,7 +201,7 @@ class Predictor:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, where the config or an annotation file has them."""
+        """Names of the classes; empty if neither the config nor an annotation file has them."""
         return self.classes.names
 
     @overload
@@ -219,15 +219,15 @@ class Predictor:
 
         Args:
             image: path, open file, encoded bytes (of a JPEG, PNG, ...), PIL image, uint8 RGB array
-                (H, W, 3), uint8 RGB tensor (3, H, W), or a list of these.
+                (H, W, 3), uint8 RGB tensor (3, H, W); or a list of these.
 
         Returns:
-            ``pred_boxes`` in xyxy pixels of the upright image, ``scores`` and ``pred_classes``, on
-            the CPU; of a list, a list of these.
+            Instances with ``pred_boxes`` in xyxy pixels of the upright image, ``scores`` and
+            ``pred_classes``, on the CPU; a list of these for a list.
 
         Raises:
-            InputTypeError: it is something else, such as a tensor of floats; a DataError that is
-                also a TypeError.
+            InputTypeError: another type, such as a tensor of floats; it is a DataError and a
+                TypeError.
             DataError: the image cannot be read or resized.
         """
         if isinstance(image, list | tuple):
@@ -236,27 +236,25 @@ class Predictor:
 
     @torch.no_grad()
     def batch(self, images: Sequence[PredictorInput]) -> list[Instances]:
-        """Return the detections of several images; those of equal size share a forward pass."""
+        """Return the detections of several images; equal padded sizes share a forward pass."""
         check_batch(images)
         if not images:
             return []
         outputs = self.model([self._model_input(image) for image in images])
-        found = [output["instances"].to("cpu") for output in outputs]
-        return [instances[instances.scores >= self.min_score] for instances in found]
+        predictions = [output["instances"].to("cpu") for output in outputs]
+        return [instances[instances.scores >= self.min_score] for instances in predictions]
 
     def _model_input(self, image: PredictorInput) -> dict[str, Any]:
-        """Do what `DetectionMapper` does to an image of a data set."""
-        picture = as_image(image)
-        pixels = as_array(load_image(picture), self.image_format)
+        """Return an image as `DetectionMapper` returns one of a data set."""
+        source = to_image_source(image)
+        pixels = as_array(load_image(source), self.image_format)
         height, width = pixels.shape[:2]
-        tensor, _ = augment(self.augmentations, pixels, name_of(picture))
+        tensor, _ = augment(self.augmentations, pixels, name_of(source))
         return {"image": tensor, "height": height, "width": width}
 
 
 def _test_mapper(cfg: DictConfig) -> DictConfig:
     mapper = OmegaConf.select(cfg, MAPPER, default=None)
     if mapper is None or "augmentations" not in mapper:
-        raise ConfigError(
-            f"config key '{MAPPER}.augmentations' is missing: it resizes the pictures"
-        )
+        raise ConfigError(f"config key '{MAPPER}.augmentations' is missing: it resizes the images")
     return mapper

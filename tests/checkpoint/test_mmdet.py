@@ -13,7 +13,7 @@ from stageinteractor.errors import DataError
 
 ZOO = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
-DEAD = ("subbox_score_list", "iou_snyc_statistics", "init_proposal_bboxes")
+WITHOUT_EFFECT = ("subbox_score_list", "iou_snyc_statistics", "init_proposal_bboxes")
 
 
 def linear(name: str, rows: int, columns: int) -> Shapes:
@@ -87,14 +87,14 @@ def checkpoint():
     return {name: torch.rand(shape) for name, shape in published(50, 100)}
 
 
-def test_a_complete_checkpoint_there_and_back_is_the_identity(model, checkpoint):
+def test_a_complete_checkpoint_round_trip(model, checkpoint):
     converted = convert_mmdet_state_dict({"state_dict": checkpoint, "meta": {}}, model)
     model.load_state_dict(converted.state)
     back = to_mmdet_state_dict(model.state_dict())
-    alive = {name for name in checkpoint if not any(part in name for part in DEAD)}
-    assert set(back) == alive
-    assert set(converted.dropped) == set(checkpoint) - alive
-    for name in alive:
+    kept = {name for name in checkpoint if not any(part in name for part in WITHOUT_EFFECT)}
+    assert set(back) == kept
+    assert set(converted.dropped) == set(checkpoint) - kept
+    for name in kept:
         assert torch.equal(back[name], checkpoint[name].to(back[name].dtype))
 
 
@@ -106,17 +106,17 @@ def test_other_depth_and_number_of_queries():
     assert set(convert_mmdet_state_dict(checkpoint, model).state) == set(model.state_dict())
 
 
-def test_all_faults_are_named_at_once(model, checkpoint):
+def test_all_errors_are_reported_at_once(model, checkpoint):
     checkpoint["roi_head.bbox_head.3.mystery.weight"] = torch.zeros(1)
     checkpoint["rpn_head.other"] = torch.zeros(1)
     del checkpoint["neck.gn_out.bias"]
     checkpoint["roi_head.bbox_head.5.fc_cls.bias"] = torch.zeros(3)
     with pytest.raises(DataError) as caught:
         convert_mmdet_state_dict(checkpoint, model)
-    told = str(caught.value)
-    assert "unknown: roi_head.bbox_head.3.mystery.weight, rpn_head.other" in told
-    assert "missing: neck.norm.bias" in told
-    assert "other shapes: decoder.stages.5.class_head.3.bias (3,) instead of (80,)" in told
+    message = str(caught.value)
+    assert "unknown: roi_head.bbox_head.3.mystery.weight, rpn_head.other" in message
+    assert "missing: neck.norm.bias" in message
+    assert "other shapes: decoder.stages.5.class_head.3.bias (3,) instead of (80,)" in message
 
 
 def test_a_checkpoint_for_fewer_stages_does_not_fit(model, checkpoint):
@@ -125,10 +125,8 @@ def test_a_checkpoint_for_fewer_stages_does_not_fit(model, checkpoint):
         convert_mmdet_state_dict(fewer, model)
 
 
-def test_names_of_ours_without_counterpart_are_refused():
-    with pytest.raises(
-        DataError, match=r"no counterpart of it; unknown: decoder\.extra, backbone\.model\.x"
-    ):
+def test_our_names_without_counterpart_are_refused():
+    with pytest.raises(DataError, match=r"decoder\.extra, backbone\.model\.x"):
         to_mmdet_state_dict({"decoder.extra": torch.zeros(1), "backbone.model.x": torch.zeros(1)})
 
 
@@ -177,7 +175,7 @@ def deformable_resnext() -> Shapes:
         ("stageinteractor_dx101_300_crop_3x", deformable_resnext, (256, 512, 1024, 2048)),
     ],
 )
-def test_other_backbones_there_and_back(config, body, channels):
+def test_other_backbones_round_trip(config, body, channels):
     torch.manual_seed(0)
     shapes = {n: s for n, s in published(50, 300) if not n.startswith(("backbone.", "neck.lat"))}
     shapes |= {f"backbone.{name}": shape for name, shape in body()}
@@ -188,7 +186,7 @@ def test_other_backbones_there_and_back(config, body, channels):
     model = instantiate(load_config(ZOO / f"{config}.py").model, "model")
     model.load_state_dict(convert_mmdet_state_dict(checkpoint, model).state)
     back = to_mmdet_state_dict(model.state_dict())
-    assert set(back) == {n for n in checkpoint if not any(part in n for part in DEAD)}
+    assert set(back) == {n for n in checkpoint if not any(part in n for part in WITHOUT_EFFECT)}
     for name, value in back.items():
         assert torch.equal(value, checkpoint[name].to(value.dtype)), name
 
@@ -206,7 +204,7 @@ def adamixer_stage() -> Shapes:
     yield from norm("sampling_n_mixing.norm")
 
 
-def test_adamixer_there_and_back():
+def test_adamixer_round_trip():
     torch.manual_seed(0)
     outside = ("roi_head", "rpn_head.init_p")
     shapes = {n: s for n, s in published(50, 100) if not n.startswith(outside)}

@@ -1,4 +1,4 @@
-"""Every name of a checkpoint is accounted for, or an error says which is not."""
+"""Every name of a checkpoint is converted, dropped or reported."""
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from tally import count_fault
 from torch import Tensor, nn
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, mmdet, to_mmdet_state_dict
+from stageinteractor.checkpoint.renaming import Pairs
 from stageinteractor.checkpoint.swin_names import columns_from_mmdet, columns_to_mmdet
 from stageinteractor.errors import DataError
 
@@ -32,7 +33,7 @@ SWIN = ["backbone.patch_embed.projection.weight", "backbone.norm3.bias"] + [
 ]
 
 
-def detector(own: mmdet.Parts) -> list[str]:
+def detector(own: Pairs) -> list[str]:
     """The published names of a detector, without its backbone."""
     names = []
     for theirs, _ in (*mmdet.BOTH, *own):
@@ -44,7 +45,7 @@ def detector(own: mmdet.Parts) -> list[str]:
 
 
 DETECTORS = {"stageinteractor": mmdet.STAGEINTERACTOR, "adamixer": mmdet.ADAMIXER}
-DEAD = [
+WITHOUT_EFFECT = [
     "roi_head.bbox_head.0.iou_snyc_statistics.running_mean",
     "roi_head.bbox_head.3.dynamic_conv.subbox_score_list.1.weight",
     "rpn_head.init_proposal_bboxes",
@@ -52,7 +53,7 @@ DEAD = [
 ]
 ODD = st.one_of(
     st.text(max_size=30),
-    st.sampled_from([*RESNET, *SWIN, *detector(mmdet.STAGEINTERACTOR), *DEAD]).flatmap(
+    st.sampled_from([*RESNET, *SWIN, *detector(mmdet.STAGEINTERACTOR), *WITHOUT_EFFECT]).flatmap(
         lambda name: st.sampled_from(
             [f"module.{name}", f"{name}.x", name[1:], name.replace(".", "_"), name.upper()]
         )
@@ -72,14 +73,14 @@ def checkpoints(draw: st.DrawFn) -> dict[str, Tensor]:
     """Some tensors of a published detector, in any order."""
     body = draw(st.sampled_from([RESNET, SWIN]))
     own = DETECTORS[draw(st.sampled_from(sorted(DETECTORS)))]
-    names = [*body, *detector(own), *DEAD]
+    names = [*body, *detector(own), *WITHOUT_EFFECT]
     chosen = draw(st.permutations(names)) if draw(st.booleans()) else names
     keep = draw(st.sets(st.sampled_from(chosen), max_size=len(names)))
     return {name: value_of(name) for name in chosen if name not in keep}
 
 
-class Known(nn.Module):
-    """Stands for a model that has these parameters."""
+class ModelOf(nn.Module):
+    """A model with these parameters."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
@@ -90,63 +91,65 @@ class Known(nn.Module):
 
 
 @given(checkpoints())
-def test_there_and_back_is_the_identity(checkpoint: dict[str, Tensor]):
+def test_round_trip(checkpoint: dict[str, Tensor]):
     converted = convert_mmdet_state_dict(checkpoint)
     assert len(converted.state) + len(converted.dropped) == len(checkpoint)
-    assert set(converted.dropped) == set(checkpoint) & set(DEAD)
+    assert set(converted.dropped) == set(checkpoint) & set(WITHOUT_EFFECT)
     is_adamixer = any("sampling_n_mixing" in name for name in checkpoint)
     if is_adamixer and not any(".sampler.offsets." in name for name in converted.state):
-        return  # what tells the two detectors apart was left out
+        return  # without this name the detector is not known to be AdaMixer
     back = to_mmdet_state_dict(converted.state)
-    assert set(back) == set(checkpoint) - set(DEAD)
+    assert set(back) == set(checkpoint) - set(WITHOUT_EFFECT)
     for name, value in back.items():
         assert torch.equal(value, checkpoint[name]), name
 
 
 @given(checkpoints(), st.lists(ODD, min_size=1, max_size=3, unique=True))
-def test_other_names_are_converted_one_to_one_or_all_of_them_are_named(
-    checkpoint: dict[str, Tensor], odd: list[str]
-):
+def test_unusual_names_are_converted_or_all_reported(checkpoint: dict[str, Tensor], odd: list[str]):
     source = checkpoint | {name: value_of("bias") for name in odd}
     try:
         converted = convert_mmdet_state_dict(source)
     except DataError as error:
-        told = str(error)
-        known = {name for name in odd if mmdet.our_name(name) is not None}
-        assert all(name in told for name in odd if name not in known and name not in DEAD)
-        assert not any(f" {name}," in told for name in checkpoint)
+        message = str(error)
+        convertible = {name for name in odd if mmdet.our_name(name) is not None}
+        assert all(
+            name in message
+            for name in odd
+            if name not in convertible and name not in WITHOUT_EFFECT
+        )
+        assert not any(f" {name}," in message for name in checkpoint)
         count_fault("bad input")
     else:
         assert len(converted.state) + len(converted.dropped) == len(source)
 
 
 @given(checkpoints(), st.data())
-def test_names_and_shapes_that_do_not_fit_the_model_are_all_named(
+def test_names_and_shapes_of_another_model_are_all_reported(
     checkpoint: dict[str, Tensor], data: st.DataObject
 ):
-    wanted = convert_mmdet_state_dict(checkpoint).state
-    if not wanted:
+    expected = convert_mmdet_state_dict(checkpoint).state
+    if not expected:
         return
-    names = st.sets(st.sampled_from(sorted(wanted)), max_size=3)
+    names = st.sets(st.sampled_from(sorted(expected)), max_size=3)
     lacking, longer, more = (data.draw(names, kind) for kind in ("lacking", "longer", "more"))
-    model = {name: value for name, value in wanted.items() if name not in more - lacking - longer}
-    model |= {f"{name}.new": wanted[name] for name in lacking}
+    model = {name: value for name, value in expected.items() if name not in more - lacking - longer}
+    model |= {f"{name}.new": expected[name] for name in lacking}
     model |= {name: torch.zeros(17) for name in longer}
     if not (lacking or longer or more):
-        assert convert_mmdet_state_dict(checkpoint, Known(model)).state.keys() == model.keys()
+        assert convert_mmdet_state_dict(checkpoint, ModelOf(model)).state.keys() == model.keys()
         return
     with pytest.raises(DataError) as caught:
-        convert_mmdet_state_dict(checkpoint, Known(model))
-    told = str(caught.value)
-    assert all(f"{name}.new" in told for name in lacking)
-    assert all(f"{name} " in told and "instead of (17,)" in told for name in longer)
-    assert all(name in told for name in more)
+        convert_mmdet_state_dict(checkpoint, ModelOf(model))
+    message = str(caught.value)
+    assert all(f"{name}.new" in message for name in lacking)
+    assert all(f"{name} " in message and "instead of (17,)" in message for name in longer)
+    assert all(name in message for name in more)
     count_fault("bad input")
 
 
 @given(st.text(max_size=40))
 @examples(3)
-def test_any_text_is_a_name_or_none(name: str):
+def test_any_text_is_converted_or_unknown(name: str):
     ours = mmdet.our_name(name)
     if ours is not None:
         own = mmdet.ADAMIXER if "sampling_n_mixing" in name else mmdet.STAGEINTERACTOR
@@ -154,7 +157,7 @@ def test_any_text_is_a_name_or_none(name: str):
 
 
 @given(st.integers(1, 5), st.integers(1, 3))
-def test_columns_of_patch_merging_there_and_back(channels: int, rows: int):
+def test_columns_of_patch_merging_round_trip(channels: int, rows: int):
     name = "backbone.stages.0.downsample.reduction.weight"
     value = torch.rand(rows, 4 * channels)
     assert torch.equal(columns_to_mmdet(name, columns_from_mmdet(name, value)), value)
@@ -162,7 +165,7 @@ def test_columns_of_patch_merging_there_and_back(channels: int, rows: int):
 
 
 @given(st.lists(st.integers(0, 7), max_size=3))
-def test_patch_merging_of_another_shape_is_an_error_that_names_it(shape: list[int]):
+def test_patch_merging_of_another_shape_is_refused(shape: list[int]):
     name = "backbone.stages.1.downsample.norm.bias"
     ours = "backbone.layers.1.downsample.norm.bias"
     if shape and shape[-1] % 4 == 0 < shape[-1]:
@@ -175,17 +178,9 @@ def test_patch_merging_of_another_shape_is_an_error_that_names_it(shape: list[in
     count_fault("bad input")
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (  # StageInteractor's name and AdaMixer's of the same layer
-            "roi_head.bbox_head.0.dynamic_conv.Wv_layer_norm.weight",
-            "roi_head.bbox_head.0.sampling_n_mixing.norm.weight",
-        ),
-        ("backbone.layer1.0.downsample.1.weight", "backbone.layer1.0.downsample.0.norm.weight"),
-    ],
-)
-def test_two_names_of_the_same_parameter_are_an_error(first: str, second: str):
+def test_two_names_of_the_same_parameter_are_refused():
+    first = "roi_head.bbox_head.0.dynamic_conv.Wv_layer_norm.weight"  # StageInteractor's
+    second = "roi_head.bbox_head.0.sampling_n_mixing.norm.weight"  # AdaMixer's
     with pytest.raises(DataError) as caught:
         convert_mmdet_state_dict({first: torch.zeros(4), second: torch.ones(4)})
     assert first in str(caught.value) and second in str(caught.value)
@@ -198,7 +193,7 @@ def test_two_names_of_the_same_parameter_are_an_error(first: str, second: str):
         min_size=1,
     )
 )
-def test_values_that_are_no_tensors_are_an_error(content: dict[str, object]):
+def test_values_that_are_no_tensors_are_refused(content: dict[str, object]):
     with pytest.raises(DataError):
         convert_mmdet_state_dict(content)  # type: ignore[arg-type]
     count_fault("bad input")

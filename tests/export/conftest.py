@@ -1,4 +1,4 @@
-"""Small detectors with weights that make every part matter."""
+"""Small detectors with random weights in every part."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,7 @@ def make_detector() -> Callable[..., StageInteractor]:
 
 @pytest.fixture(scope="session")
 def make_resnet() -> Callable[[], ResNet]:
-    """Build detectron2's ResNet with a block a stage, the last of them deformable."""
+    """Build detectron2's ResNet with one block per stage, the last of them deformable."""
 
     def build() -> ResNet:
         torch.manual_seed(0)

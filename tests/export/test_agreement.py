@@ -1,4 +1,4 @@
-"""What counts as the same result, by hand."""
+"""When outputs count as equal, by hand."""
 
 import numpy as np
 import pytest
@@ -27,13 +27,13 @@ def reordered(values: dict[str, np.ndarray], order: list[int]) -> dict[str, np.n
 
 def test_equal_outputs_agree():
     result = compare(SIZE, outputs(), outputs())
-    assert result.holds and (result.same, result.strays, result.detections) == (3, 0, 3)
+    assert result.holds and (result.matched, result.unmatched, result.detections) == (3, 0, 3)
     assert set(result.differences.values()) == {0.0}
 
 
-def test_differences_are_parts_of_the_largest_value():
-    found = outputs(logits=[[-4.0, 2.0], [1.0, 0.0002]], scores=[0.5, 0.3, 0.10001])
-    result = compare(SIZE, outputs(), found)
+def test_differences_are_relative_to_the_largest_value():
+    actual = outputs(logits=[[-4.0, 2.0], [1.0, 0.0002]], scores=[0.5, 0.3, 0.10001])
+    result = compare(SIZE, outputs(), actual)
     assert result.holds
     assert result.differences["logits"] == pytest.approx(0.0002 / 4)
     assert result.differences["scores"] == pytest.approx(0.00001 / 0.5)
@@ -52,26 +52,26 @@ def test_differences_are_parts_of_the_largest_value():
         dict(labels=[2, 1, 1]),
     ],
 )
-def test_what_differs_more_does_not_agree(changes):
+def test_larger_differences_do_not_agree(changes):
     assert not compare(SIZE, outputs(), outputs(**changes)).holds
 
 
-def test_two_like_scores_may_come_in_the_other_order():
-    wanted, found = outputs(scores=[0.50001, 0.5, 0.1]), outputs(scores=[0.5, 0.49999, 0.1])
-    result = compare(SIZE, wanted, reordered(found, [1, 0, 2]))
-    assert result.holds and result.same == 3
+def test_nearly_equal_scores_may_be_in_another_order():
+    expected, actual = outputs(scores=[0.50001, 0.5, 0.1]), outputs(scores=[0.5, 0.49999, 0.1])
+    result = compare(SIZE, expected, reordered(actual, [1, 0, 2]))
+    assert result.holds and result.matched == 3
 
 
-def test_the_weakest_detection_may_be_another_of_the_same_score():
-    found = outputs(labels=[2, 0, 0], boxes=[[0, 0, 100, 10], [5, 5, 20, 25], [1, 2, 3, 4.0]])
-    result = compare(SIZE, outputs(), found)
-    assert result.holds and (result.same, result.strays) == (2, 0)
+def test_last_detection_may_differ_at_equal_score():
+    actual = outputs(labels=[2, 0, 0], boxes=[[0, 0, 100, 10], [5, 5, 20, 25], [1, 2, 3, 4.0]])
+    result = compare(SIZE, outputs(), actual)
+    assert result.holds and (result.matched, result.unmatched) == (2, 0)
 
 
-def test_a_detection_too_many_or_too_few_is_a_stray():
+def test_additional_and_missing_detections_are_unmatched():
     fewer = reordered(outputs(), [0, 2])
-    assert compare(SIZE, outputs(), fewer).strays == 1
-    assert compare(SIZE, fewer, outputs()).strays == 1
+    assert compare(SIZE, outputs(), fewer).unmatched == 1
+    assert compare(SIZE, fewer, outputs()).unmatched == 1
 
 
 def test_no_detections_agree_with_none():
@@ -80,16 +80,16 @@ def test_no_detections_agree_with_none():
     assert not compare(SIZE, none, outputs()).holds
 
 
-def test_the_table_has_a_row_for_every_size():
-    found = outputs(query_boxes=[[0.0, 0, 100, 10], [5, 5, 20, 25.002]])
-    table = agreement_table([compare(SIZE, outputs(), outputs()), compare(SIZE, outputs(), found)])
+def test_table_has_one_row_per_size():
+    actual = outputs(query_boxes=[[0.0, 0, 100, 10], [5, 5, 20, 25.002]])
+    table = agreement_table([compare(SIZE, outputs(), outputs()), compare(SIZE, outputs(), actual)])
     *_, first, second = (line.split() for line in table.splitlines())
     assert first == ["20x30", "0.0e+00", "0.0e+00", "0.0e+00", "0.0e+00", "3", "of", "3"]
     assert second[:3] == ["20x30", "0.0e+00", "2.0e-05"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 40)])
-def test_images_to_check_with_have_pixels_in_range(size):
+def test_check_images_are_reproducible_and_in_range(size):
     image = check_image(size)
     assert image.shape == (1, 3, *size) and image.dtype == np.float32
     assert image.min() >= 0 and image.max() <= 255

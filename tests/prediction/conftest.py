@@ -10,17 +10,17 @@ from stageinteractor import Predictor
 from stageinteractor.prediction import ClassMetadata
 
 
-def instances(width: int, height: int, score: float = 0.8) -> Instances:
+def make_instances(width: int, height: int, score: float = 0.8) -> Instances:
     """Two detections: the left half as class 1, then the whole image as class 0 with score 0.4."""
-    found = Instances((height, width))
-    found.pred_boxes = Boxes([[0.0, 0.0, width / 2, height], [0.0, 0.0, width, height]])
-    found.scores = torch.tensor([score, 0.4])
-    found.pred_classes = torch.tensor([1, 0])
-    return found
+    instances = Instances((height, width))
+    instances.pred_boxes = Boxes([[0.0, 0.0, width / 2, height], [0.0, 0.0, width, height]])
+    instances.scores = torch.tensor([score, 0.4])
+    instances.pred_classes = torch.tensor([1, 0])
+    return instances
 
 
 class HalfAndWhole(nn.Module):
-    """Finds the left half of every image and the whole, and counts the images it was given."""
+    """Detects the left half of every image and the whole, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,24 +28,26 @@ class HalfAndWhole(nn.Module):
 
     def forward(self, batched_inputs):
         self.batches.append(len(batched_inputs))
-        return [{"instances": instances(item["width"], item["height"])} for item in batched_inputs]
+        return [
+            {"instances": make_instances(item["width"], item["height"])} for item in batched_inputs
+        ]
 
 
 @pytest.fixture
 def predictor() -> Predictor:
-    """A predictor whose model looks at nothing but the size of an image."""
+    """A predictor whose detections depend on the size of an image only."""
     return Predictor(HalfAndWhole(), classes=ClassMetadata(("cat", "dog"), (17, 18)))
 
 
 @pytest.fixture
-def found():
-    """The function that returns what `predictor` finds in an image of some width and height."""
-    return instances
+def instances_of():
+    """A function that returns the detections of `predictor` in an image of a width and height."""
+    return make_instances
 
 
 @pytest.fixture
 def gray():
-    """A function that makes a gray picture."""
+    """A function that makes a gray image."""
     return lambda level=90, size=(40, 30): Image.new("RGB", size, (level,) * 3)
 
 

@@ -1,4 +1,4 @@
-"""Names and category ids come from the config, else from the annotation file, else are made up."""
+"""Names and category ids come from the config, the annotation file or defaults."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ def config(tmp_path: Path, names, files: bool = True):
     )
 
 
-def test_names_and_ids_of_the_annotation_file_in_the_order_of_the_classes(tmp_path: Path):
-    wanted = ClassMetadata(("disc", "bar"), (3, 40))
-    assert load_class_metadata(config(tmp_path, None)) == wanted
-    assert load_class_metadata(config(tmp_path, ["disc", "bar"])) == wanted
+def test_names_and_ids_of_the_annotation_file(tmp_path: Path):
+    expected = ClassMetadata(("disc", "bar"), (3, 40))
+    assert load_class_metadata(config(tmp_path, None)) == expected
+    assert load_class_metadata(config(tmp_path, ["disc", "bar"])) == expected
 
 
 def test_names_without_annotation_file(tmp_path: Path):
@@ -31,11 +31,11 @@ def test_names_without_annotation_file(tmp_path: Path):
     assert [classes.category_id(index) for index in (0, 1)] == [1, 2]
 
 
-def test_an_annotation_file_with_other_classes_than_those_trained_is_not_used(tmp_path: Path):
+def test_annotation_file_of_other_classes_is_ignored(tmp_path: Path):
     assert load_class_metadata(config(tmp_path, ["cat", "dog"])) == ClassMetadata(("cat", "dog"))
 
 
-def test_classes_that_nobody_knows_have_a_number_for_a_name(tmp_path: Path):
+def test_default_names_and_ids(tmp_path: Path):
     classes = load_class_metadata(config(tmp_path, None, files=False))
     assert classes == ClassMetadata() == load_class_metadata(OmegaConf.create({"model": {}}))
     assert classes.name(3) == "class 3" and classes.category_id(3) == 4

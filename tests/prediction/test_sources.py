@@ -1,4 +1,4 @@
-"""Files, folders and patterns become named pictures, in order, each once."""
+"""Files, folders and patterns become named images, in order, each once."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from stageinteractor.errors import DataError
+from stageinteractor.output_folder import OutputFolder
 from stageinteractor.prediction import ImageFiles, find_sources
 
 PHOTOS = ("b.jpg", "a.png", "deep/er/a.png", ".hidden.png", ".cache/c.png", "notes.txt")
@@ -27,9 +28,9 @@ def photos(tmp_path: Path) -> Path:
 def names(*inputs: str | Path, **keywords) -> list[str]:
     (source,) = find_sources([str(text) for text in inputs], **keywords)
     assert isinstance(source, ImageFiles)
-    found = [frame.name for frame in source]
-    assert source.length == len(found)
-    return found
+    frame_names = [frame.name for frame in source]
+    assert source.length == len(frame_names)
+    return frame_names
 
 
 def test_a_folder_is_searched_with_its_subfolders(photos: Path):
@@ -41,7 +42,7 @@ def test_a_file_has_its_own_name(photos: Path):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "wanted"),
+    ("pattern", "expected"),
     [
         ("*", ["a.png", "b.jpg"]),
         ("*.png", ["a.png"]),
@@ -49,8 +50,8 @@ def test_a_file_has_its_own_name(photos: Path):
         ("deep/*/?.png", ["er/a.png"]),
     ],
 )
-def test_names_of_a_pattern_begin_where_its_wildcards_begin(photos: Path, pattern, wanted):
-    assert names(f"{photos}/{pattern}") == wanted
+def test_names_of_a_pattern_start_at_its_first_wildcard(photos: Path, pattern, expected):
+    assert names(f"{photos}/{pattern}") == expected
 
 
 @pytest.mark.parametrize("text", ["~/*.jpg", "~/b.jpg"])
@@ -65,10 +66,10 @@ def test_a_pattern_in_the_current_folder(photos: Path, monkeypatch):
     assert names("./deep/**/*.png") == ["er/a.png"]
 
 
-def test_a_file_that_is_named_may_have_any_suffix(photos: Path):
+def test_a_file_given_by_path_may_have_any_suffix(photos: Path):
     os.rename(photos / "a.png", photos / "a.scan")
     (frame,) = find_sources([str(photos / "a.scan")])[0]
-    assert frame.name == "a.scan" and frame.picture.size == (8, 6)
+    assert frame.name == "a.scan" and frame.image.size == (8, 6)
 
 
 def test_a_file_with_wildcards_in_its_name(photos: Path):
@@ -76,47 +77,51 @@ def test_a_file_with_wildcards_in_its_name(photos: Path):
     assert names(photos / "a[1].png") == ["a[1].png"]
 
 
-def test_a_file_given_twice_comes_once_and_equal_names_are_numbered(photos: Path):
+def test_equal_paths_come_once_and_equal_names_are_numbered(photos: Path):
     twice = names(photos / "a.png", photos / "deep/er/a.png", photos)
     assert twice == ["a.png", "a-2.png", "b.jpg"]
 
 
-def test_a_numbered_name_is_not_one_that_another_file_has(photos: Path):
+def test_a_numbered_name_is_unique(photos: Path):
     Image.new("RGB", (8, 6)).save(photos / "deep" / "a-2.png")
     same = photos / "a.png", photos / "deep/er/a.png"
     assert names(*same, photos / "deep/a-2.png") == ["a.png", "a-3.png", "a-2.png"]
     assert names(photos / "deep/a-2.png", *same) == ["a-2.png", "a.png", "a-3.png"]
 
 
-def test_the_folder_of_results_is_left_out_of_the_folder_it_lies_in(photos: Path):
-    assert names(photos, leave_out=photos / "deep") == ["a.png", "b.jpg"]
-    assert names(photos, leave_out=photos) == ["a.png", "b.jpg", "deep/er/a.png"]
-    assert names(photos / "deep", leave_out=photos) == ["er/a.png"]
+@pytest.mark.parametrize("output", [".", "deep", "results"])
+def test_earlier_drawings_are_ignored(photos: Path, output: str):
+    drawn = OutputFolder(photos / output / "images").path("drawn.png")
+    Image.new("RGB", (8, 6)).save(drawn)
+    expected = ["a.png", "b.jpg", "deep/er/a.png"]
+    assert names(photos, output=photos / output) == expected
+    assert names(f"{photos}/**/*.*", output=photos / output) == expected
+    assert drawn.relative_to(photos).as_posix() in names(photos)
 
 
-def test_a_broken_file_is_a_frame_that_says_why(photos: Path):
-    (photos / "a.png").write_bytes(b"not a picture")
-    first, second, _ = find_sources([str(photos)])[0]
-    assert first.picture is None and first.name == "a.png"
-    assert first.fault == f"{photos}/a.png: cannot be read: not an image of a known kind"
-    assert second.picture.size == (8, 6) and second.fault == "" and second.number is None
+def test_a_broken_file_is_a_frame_with_an_error(photos: Path):
+    (photos / "a.png").write_bytes(b"not an image")
+    broken, intact, _ = find_sources([str(photos)])[0]
+    assert broken.image is None and broken.name == "a.png"
+    assert broken.error == f"{photos}/a.png: cannot be read: not an image of a known kind"
+    assert intact.image.size == (8, 6) and intact.error == "" and intact.number is None
 
 
-def test_inputs_that_do_not_exist_are_named(photos: Path):
-    with pytest.raises(DataError, match="nowhere.jpg: no such file or folder"):
+def test_inputs_that_do_not_exist_are_refused(photos: Path):
+    with pytest.raises(DataError, match="nowhere.jpg"):
         find_sources([str(photos), "nowhere.jpg"])
 
 
-def test_a_fifo_is_named_for_what_it_is(photos: Path):
+def test_a_fifo_is_refused(photos: Path):
     os.mkfifo(photos / "camera.jpg")
     with pytest.raises(DataError, match="camera.jpg: is a FIFO"):
         find_sources([str(photos / "camera.jpg")])
 
 
 @pytest.mark.parametrize("text", ["*.bmp", "empty"])
-def test_inputs_without_pictures_are_named(photos: Path, text: str):
+def test_inputs_without_images_are_refused(photos: Path, text: str):
     (photos / "empty").mkdir()
-    with pytest.raises(DataError, match=r": no images or videos there \(\.jpg"):
+    with pytest.raises(DataError, match=text.lstrip("*")):
         find_sources([f"{photos}/{text}"])
 
 
@@ -125,10 +130,10 @@ def test_a_webcam_without_number():
         find_sources(["webcam:front"])
 
 
-def test_images_and_videos_are_told_apart(photos: Path, make_video):
+def test_images_and_videos_are_separate_sources(photos: Path, make_video):
     make_video(photos / "clip.avi")
     make_video(photos / "deep" / "clip.mp4")
     images, *videos = find_sources([str(photos)])
-    assert [video.name for video in videos] == ["clip.avi", "deep/clip.mp4"]
+    assert [video.names[0] for video in videos] == ["clip.avi", "deep/clip.mp4"]
     assert [source.is_video for source in (images, *videos)] == [False, True, True]
     assert images.length == 3

@@ -1,4 +1,4 @@
-"""The page runs the model once an image; streamlit's test harness takes the place of a browser."""
+"""The page runs the model once per image; streamlit's test harness replaces the browser."""
 
 import io
 import sys
@@ -22,13 +22,13 @@ def png(level: int = 90) -> bytes:
 
 @pytest.fixture
 def page(predictor, monkeypatch):
-    """The page as it is when it was just opened."""
-    monkeypatch.setattr(web, "_served", [(predictor, 0.3)])
+    """The page as first opened."""
+    monkeypatch.setattr(web, "_settings", [(predictor, 0.3)])
     script = web.__file__.replace("web.py", "web_page.py")
     return AppTest.from_file(script, default_timeout=60).run()
 
 
-def told(page) -> list[str]:
+def texts(page) -> list[str]:
     return [element.value for element in page.markdown]
 
 
@@ -39,9 +39,9 @@ def test_the_page_asks_for_an_image(page, predictor):
     assert predictor.model.batches == [] and page.slider[0].value == 0.3
 
 
-def test_an_image_is_answered_by_a_picture_and_a_table(page):
+def test_an_upload_shows_an_image_and_a_table(page):
     page.file_uploader[0].upload("photo.png", png(), "image/png").run()
-    assert told(page) == ["**2** of 2 detections"]
+    assert texts(page) == ["**2** of 2 detections"]
     assert len(page.image) == 1
     table = page.dataframe[0].value
     assert table["class"].tolist() == ["dog", "cat"]
@@ -49,28 +49,28 @@ def test_an_image_is_answered_by_a_picture_and_a_table(page):
     assert table[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[0, 0, 20, 30], [0, 0, 40, 30]]
 
 
-def test_moving_the_threshold_does_not_run_the_model_again(page, predictor):
+def test_moving_the_threshold_does_not_rerun_the_model(page, predictor):
     page.file_uploader[0].upload("photo.png", png(), "image/png").run()
     for min_score, count in ((0.5, 1), (0.9, 0), (0.0, 2)):
         page.slider[0].set_value(min_score).run()
-        assert told(page) == [f"**{count}** of 2 detections"]
+        assert texts(page) == [f"**{count}** of 2 detections"]
         assert [len(table.value) for table in page.dataframe] == [count] * bool(count)
     assert predictor.model.batches == [1]
 
 
-def test_another_image_runs_the_model_again(page, predictor):
+def test_another_image_reruns_the_model(page, predictor):
     page.file_uploader[0].upload("photo.png", png(), "image/png").run()
     page.file_uploader[0].clear().upload("photo.png", png(200), "image/png").run()
     assert predictor.model.batches == [1, 1]
 
 
-def test_a_file_that_is_no_image_is_told(page, predictor):
+def test_a_file_that_is_no_image_shows_an_error(page, predictor):
     page.file_uploader[0].upload("letter.png", b"Dear Sir", "image/png").run()
-    assert page.error[0].value == "letter.png: cannot be read: not an image of a known kind"
+    assert page.error[0].value.startswith("letter.png: ")
     assert not page.exception and predictor.model.batches == []
 
 
-def test_markdown_in_the_name_of_a_file_is_shown_not_rendered(page):
+def test_markdown_in_a_file_name_is_not_rendered(page):
     name = "![x](http://elsewhere.example/x.png) **b**.png"
     page.file_uploader[0].upload(name, b"Dear Sir", "image/png").run()
     text = page.error[0].value
@@ -79,47 +79,47 @@ def test_markdown_in_the_name_of_a_file_is_shown_not_rendered(page):
 
 
 def test_the_page_needs_a_model(monkeypatch):
-    monkeypatch.setattr(web, "_served", [])
+    monkeypatch.setattr(web, "_settings", [])
     with pytest.raises(ConfigError, match=r"tools/demo\.py --web"):
         web.show()
 
 
-def test_streamlit_is_asked_for_by_its_extra(predictor, monkeypatch):
+def test_missing_streamlit_names_the_extra(predictor, monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[web\]'"):
         web.serve(predictor)
 
 
-def test_the_server_is_told_to_stay_on_this_machine_and_to_limit_uploads(predictor, monkeypatch):
+def test_server_is_local_and_limits_uploads(predictor, monkeypatch):
     from streamlit.web import cli
 
-    given = []
-    monkeypatch.setattr(cli, "main", lambda arguments, **_: given.extend(arguments))
+    options = []
+    monkeypatch.setattr(cli, "main", lambda arguments, **_: options.extend(arguments))
     web.serve(predictor, port=8765)
     assert {"--server.address=127.0.0.1", "--server.maxUploadSize=50", "--server.port=8765"} <= set(
-        given
+        options
     )
-    assert [each for each in given if "allowedHosts" in each] == [
+    assert [each for each in options if "allowedHosts" in each] == [
         "--server.allowedHosts=127.0.0.1",
         "--server.allowedHosts=localhost",
     ]
 
 
 @pytest.mark.parametrize("name", ["bomb: png", "bomb: gif", "30% of a jpeg", "html", "float tiff"])
-def test_a_bad_image_is_told_and_the_page_lives_on(page, predictor, name):
+def test_an_invalid_image_shows_an_error(page, predictor, name):
     data, reason = odd.BAD[name]()
     page.file_uploader[0].upload("photo.png", data, "image/png").run()
     assert page.error[0].value.startswith("photo.png: ") and reason in page.error[0].value
     assert not page.exception and predictor.model.batches == []
     page.file_uploader[0].clear().upload("photo.png", png(), "image/png").run()
-    assert told(page) == ["**2** of 2 detections"]
+    assert texts(page) == ["**2** of 2 detections"]
     count_fault("bad image")
 
 
-def test_sixteen_bits_are_not_white(page):
+def test_16_bit_images_are_not_white(page):
     data, shown = odd.FINE["16-bit grey png"]()
     page.file_uploader[0].upload("photo.png", data, "image/png").run()
-    assert told(page) == ["**2** of 2 detections"]
+    assert texts(page) == ["**2** of 2 detections"]
     assert shown.mean() < 200
-    drawn = page.session_state["detected"].picture
+    drawn = page.session_state["uploaded"].image
     assert (np.asarray(drawn) == shown).all()

@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(tiny_run, tmp_path_factory):
-    """Address of tools/demo.py --web; it must end well when it is interrupted."""
+    """Address of tools/demo.py --web; the exit code after an interrupt must be 0."""
     log = tmp_path_factory.mktemp("server") / "log.txt"
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -65,14 +65,14 @@ def answers(address: str) -> bool:
         return False
 
 
-def until(condition, complaint: str):
-    """Return the first truth of a condition."""
+def until(condition, message: str):
+    """Wait for a condition and return its first true value."""
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if result := condition():
+            return result
         time.sleep(0.1)
-    raise AssertionError(complaint)
+    raise AssertionError(message)
 
 
 @pytest.fixture
@@ -93,9 +93,8 @@ def browser(server, tmp_path):
 
 
 def one(browser, selector: str):
-    """Return the first element of the page that a CSS selector finds, once it is there."""
-    found = until(lambda: browser.find_elements(By.CSS_SELECTOR, selector), f"no {selector}")
-    return found[0]
+    """Wait for an element of the page and return it."""
+    return until(lambda: browser.find_elements(By.CSS_SELECTOR, selector), f"no {selector}")[0]
 
 
 def boxes(browser) -> int:
@@ -111,16 +110,14 @@ def move_slider(browser, keys) -> None:
     one(browser, "[data-testid=stSlider] input").send_keys(keys)
 
 
-def test_an_image_is_dropped_and_the_threshold_moved(browser, server, tiny_set):
+def test_upload_and_threshold(browser, server, tiny_set):
     upload = one(browser, "input[type=file]")
     upload.send_keys(str(tiny_set / "images" / "photo_0.png"))
     before = boxes(browser)
-    picture = one(browser, "img[alt$=detections]")
-    size = browser.execute_script(
-        "return [arguments[0].naturalWidth, arguments[0].height]", picture
-    )
+    image = one(browser, "img[alt$=detections]")
+    size = browser.execute_script("return [arguments[0].naturalWidth, arguments[0].height]", image)
     assert size[0] == 640 and size[1] > 300
-    address = picture.get_attribute("src")
+    address = image.get_attribute("src")
     assert 0 < before < 8 and rows(browser) == before
 
     move_slider(browser, Keys.HOME)
@@ -137,14 +134,14 @@ def test_an_image_is_dropped_and_the_threshold_moved(browser, server, tiny_set):
     assert wrong == []
 
 
-def test_a_broken_image_is_told_on_the_page(browser, tmp_path):
+def test_a_broken_image_shows_an_error(browser, tmp_path):
     (tmp_path / "letter.png").write_text("Dear Sir")
     one(browser, "input[type=file]").send_keys(str(tmp_path / "letter.png"))
     alert = one(browser, "[data-testid=stAlertContentError]")
     assert alert.text == "letter.png: cannot be read: not an image of a known kind"
 
 
-def test_the_page_is_served_to_this_machine_only(server):
+def test_the_page_is_served_locally_only(server):
     """The kernel's table of sockets: the port is listened to at 127.0.0.1 and nowhere else."""
     port = int(server.rsplit(":", 1)[1])
     listening = []
@@ -156,8 +153,8 @@ def test_the_page_is_served_to_this_machine_only(server):
     assert listening == ["0100007F"]
 
 
-def test_another_name_for_this_machine_is_refused(server):
-    """As when a page from elsewhere has its name lead to 127.0.0.1."""
+def test_other_host_names_are_refused(server):
+    """As in DNS rebinding."""
     address = urllib.parse.urlsplit(server)
 
     def page(host: str) -> str:
@@ -178,8 +175,8 @@ def test_another_name_for_this_machine_is_refused(server):
     assert page("elsewhere.example") == "403"
 
 
-def test_a_file_that_is_too_large_is_told(browser, tmp_path):
+def test_a_file_that_is_too_large_shows_an_error(browser, tmp_path):
     (tmp_path / "large.png").write_bytes(bytes(51 * 2**20))
     one(browser, "input[type=file]").send_keys(str(tmp_path / "large.png"))
-    told = "File must be 50.0MB or smaller"
-    until(lambda: told in one(browser, "[data-testid=stFileUploader]").text, f"not told: {told}")
+    message = "File must be 50.0MB or smaller"
+    until(lambda: message in one(browser, "[data-testid=stFileUploader]").text, message)

@@ -1,11 +1,11 @@
-"""Which names the page's server answers to, and that it forgets sessions."""
+"""The server answers to local host names only and ends disconnected sessions."""
 
 import asyncio
 
 import pytest
 
 from stageinteractor.prediction import web_server
-from stageinteractor.prediction.web_server import LocalNamesOnly, forget_sessions, note_session
+from stageinteractor.prediction.web_server import LocalNamesOnly, end_sessions, note_session
 
 pytest.importorskip("starlette")
 
@@ -26,7 +26,7 @@ def status(*hosts: str, kind: str = "http") -> int | None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8501", "localhost", "LOCALHOST:80"])
-def test_this_machines_names_are_answered(host: str):
+def test_local_names_are_answered(host: str):
     assert status(host) is None
 
 
@@ -51,25 +51,25 @@ def test_other_names_are_refused(host: str):
     assert status(host) == 403
 
 
-def test_no_name_and_two_names_are_refused():
+def test_missing_and_duplicate_names_are_refused():
     assert status() == 403
     assert status("127.0.0.1", "elsewhere.example") == 403
 
 
-def test_what_is_no_http_goes_through():
+def test_websockets_and_lifespan_pass():
     assert status("elsewhere.example", kind="websocket") is None  # streamlit looks itself
     assert status(kind="lifespan") is None
 
 
 class Runtime:
-    """Remembers which sessions were ended; "there" is connected."""
+    """Records which sessions were ended; "connected" is active."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
         self.uploaded_file_mgr = self
 
     def is_active_session(self, session_id: str) -> bool:
-        return session_id == "there"
+        return session_id == "connected"
 
     def close_session(self, session_id: str) -> None:
         self.ended.append(session_id)
@@ -78,14 +78,14 @@ class Runtime:
         self.ended.append(f"files of {session_id}")
 
 
-def test_a_session_is_forgotten_some_time_after_its_browser_has_gone(monkeypatch):
+def test_disconnected_session_ends_after_a_grace_period(monkeypatch):
     monkeypatch.setattr(web_server, "_last_active", {})
     monkeypatch.setattr(web_server.time, "monotonic", lambda: 100.0)
     runtime = Runtime()
-    note_session("there")
+    note_session("connected")
     note_session("gone")
-    forget_sessions(runtime, 101.0)
+    end_sessions(runtime, 101.0)
     assert runtime.ended == []
-    forget_sessions(runtime, 101.0 + web_server.GRACE)
-    forget_sessions(runtime, 201.0 + web_server.GRACE)
+    end_sessions(runtime, 101.0 + web_server.GRACE)
+    end_sessions(runtime, 201.0 + web_server.GRACE)
     assert runtime.ended == ["gone", "files of gone"]

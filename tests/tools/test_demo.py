@@ -1,4 +1,4 @@
-"""The command line writes what it was asked for, and tells what it could not read."""
+"""The command line writes the requested results and reports what it skips."""
 
 import csv
 import json
@@ -38,30 +38,30 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
 
 
-def test_images_become_pictures(call, tiny_set, tmp_path, capsys):
+def test_images_are_drawn(call, tiny_set, tmp_path, capsys):
     assert call(tiny_set / "images") == 0
-    names = [f"pictures/photo_{number}.png" for number in range(4)]
+    names = [f"images/photo_{number}.png" for number in range(4)]
     assert files(tmp_path / "out") == names
-    told = capsys.readouterr()
-    assert f"written: {tmp_path}/out/pictures" in told.out
-    assert "4/4" in told.err and "image/s" in told.err
-    with Image.open(tmp_path / "out" / names[2]) as picture:
-        assert picture.size == (640, 320)
+    output = capsys.readouterr()
+    assert f"written: {tmp_path}/out/images" in output.out
+    assert "4/4" in output.err and "image/s" in output.err
+    with Image.open(tmp_path / "out" / names[2]) as image:
+        assert image.size == (640, 320)
 
 
 def test_json_and_csv_hold_the_predictors_detections(call, tiny_run, tiny_set, tmp_path):
     assert call(f"{tiny_set}/images/*_0.png", "--min-score", "0.4", "--format", "json", "csv") == 0
     predictor = Predictor.from_config(tiny_run / "config.yaml", device="cpu", min_score=0.4)
-    found = predictor(tiny_set / "images" / "photo_0.png")
-    assert 0 < len(found) < 8
+    instances = predictor(tiny_set / "images" / "photo_0.png")
+    assert 0 < len(instances) < 8
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert [result["score"] for result in results] == pytest.approx(found.scores.tolist())
+    assert [result["score"] for result in results] == pytest.approx(instances.scores.tolist())
     assert {result["image_id"] for result in results} == {1}
     assert {result["category_id"] for result in results} <= {3, 7, 40}
     with (tmp_path / "out" / "detections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == [result["category"] for result in results]
-    x0, y0, x1, y1 = found.pred_boxes.tensor[0].tolist()
+    x0, y0, x1, y1 = instances.pred_boxes.tensor[0].tolist()
     sides = [float(rows[0][name]) for name in ("x_min", "y_min", "x_max", "y_max")]
     assert sides == pytest.approx([x0, y0, x1, y1], abs=0.01)
 
@@ -71,35 +71,35 @@ def test_into_the_folder_of_the_inputs_twice(call, tiny_set, tmp_path, capsys, a
     photos = tmp_path / "out"  # where results go, too
     shutil.copytree(tiny_set / "images", photos)
     for text in (photos, photos / again):
-        assert call(text, "--format", "pictures", "json") == 0
+        assert call(text, "--format", "images", "json") == 0
         assert "in 4 images" in capsys.readouterr().out
-    drawn = [f"pictures/photo_{number}.png" for number in range(4)]
+    drawn = [f"images/photo_{number}.png" for number in range(4)]
     assert [name for name in files(photos) if "/" in name] == drawn
 
 
-def test_what_cannot_be_read_is_told_and_skipped(call, tiny_set, tmp_path, capsys):
+def test_unreadable_image_is_reported_and_skipped(call, tiny_set, tmp_path, capsys):
     (tmp_path / "letter.png").write_text("Dear Sir")
     inputs = tmp_path / "letter.png", tiny_set / "images" / "photo_0.png"
-    assert call(*inputs, "--format", "pictures", "json") == 1
-    told = capsys.readouterr()
-    assert f"skipped: {tmp_path}/letter.png: cannot be read: not an image" in told.err
-    assert told.err.splitlines()[-1] == "error: could not be used: 1, see above"
-    assert files(tmp_path / "out") == ["detections.json", "pictures/photo_0.png"]
+    assert call(*inputs, "--format", "images", "json") == 1
+    errors = capsys.readouterr().err
+    assert f"skipped: {tmp_path}/letter.png: " in errors
+    assert errors.splitlines()[-1].startswith("error: 1 ")
+    assert files(tmp_path / "out") == ["detections.json", "images/photo_0.png"]
 
 
-def test_nothing_is_written_of_nothing(call, tmp_path, capsys):
+def test_nothing_is_written_without_a_readable_image(call, tmp_path, capsys):
     (tmp_path / "letter.png").write_text("Dear Sir")
     assert call(tmp_path / "letter.png") == 1
-    told = ["0 detections in 0 images", "written: nothing"]
-    assert capsys.readouterr().out.splitlines() == told
+    lines = ["0 detections in 0 images", "written: nothing"]
+    assert capsys.readouterr().out.splitlines() == lines
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_drawn_before_are_no_inputs(call, tmp_path, demo, tiny_run, gray_photo):
+def test_earlier_drawings_are_no_inputs(call, tmp_path, demo, tiny_run, gray_photo):
     for _ in range(2):
         arguments = ["--config-file", str(tiny_run / "config.yaml"), str(gray_photo.parent)]
         assert demo.main([*arguments, "--output", str(gray_photo.parent / "out")]) == 0
-    assert files(gray_photo.parent / "out") == ["pictures/gray.png"]
+    assert files(gray_photo.parent / "out") == ["images/gray.png"]
 
 
 @pytest.fixture
@@ -121,16 +121,16 @@ def clip(tmp_path) -> Path:
     return tmp_path / "clip.avi"
 
 
-def test_each_becomes_what_it_was_unless_a_format_is_given(call, clip, gray_photo, tmp_path):
+def test_default_format(call, clip, gray_photo, tmp_path):
     assert call(clip, gray_photo) == 0
-    assert files(tmp_path / "out") == ["pictures/gray.png", "videos/clip.avi.mp4"]
+    assert files(tmp_path / "out") == ["images/gray.png", "videos/clip.avi.mp4"]
 
 
-def test_a_video_as_pictures_and_table(call, clip, tmp_path):
-    formats = ("--format", "pictures", "csv", "--min-score", "0", "--batch-size", "2")
+def test_a_video_as_images_and_table(call, clip, tmp_path):
+    formats = ("--format", "images", "csv", "--min-score", "0", "--batch-size", "2")
     assert call(clip, *formats) == 0
-    pictures = [f"pictures/clip.avi/00000{number}.jpg" for number in range(5)]
-    assert files(tmp_path / "out") == ["detections.csv", *pictures]
+    drawn = [f"images/clip.avi/00000{number}.jpg" for number in range(5)]
+    assert files(tmp_path / "out") == ["detections.csv", *drawn]
     with (tmp_path / "out" / "detections.csv").open(newline="") as file:
         assert [row["frame"] for row in csv.DictReader(file)] == [f"{i // 8}" for i in range(40)]
 
@@ -144,10 +144,12 @@ def test_a_video_as_pictures_and_table(call, clip, tmp_path):
         (["{photo}", "--config-file", "nowhere.yaml"], "nowhere.yaml: no such config file"),
     ],
 )
-def test_wrong_inputs_are_told_in_one_line(call, capsys, gray_photo, tmp_path, arguments, line):
+def test_invalid_inputs_are_reported_in_one_line(
+    call, capsys, gray_photo, tmp_path, arguments, line
+):
     assert call(*(argument.format(photo=gray_photo) for argument in arguments)) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and told[0].startswith(f"error: {line}")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"error: {line}")
     assert not (tmp_path / "out").exists()
 
 
@@ -156,15 +158,15 @@ def test_options_may_stand_between_inputs(demo):
     assert args.inputs == ["a.jpg", "b.jpg"]
 
 
-def test_an_output_folder_that_is_a_file_is_told_in_one_line(call, capsys, gray_photo, tmp_path):
+def test_an_output_folder_that_is_a_file_is_refused(call, capsys, gray_photo, tmp_path):
     (tmp_path / "out").write_text("words")
     assert call(gray_photo) == 2
-    line = f"error: {tmp_path}/out/pictures/gray.png: cannot be written: Not a directory"
+    line = f"error: {tmp_path}/out/images/gray.png: cannot be written: Not a directory"
     assert capsys.readouterr().err.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         ([], "give inputs, or --web and no inputs"),
         (["a.jpg", "--web"], "give inputs, or --web and no inputs"),
@@ -173,17 +175,17 @@ def test_an_output_folder_that_is_a_file_is_told_in_one_line(call, capsys, gray_
         (["--web", "--port", "99999"], "--port must be from 1 to 65535"),
     ],
 )
-def test_wrong_options_are_told(call, capsys, arguments, complaint):
+def test_invalid_options_are_refused(call, capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
         call(*arguments)
-    assert stop.value.code == 2 and complaint in capsys.readouterr().err
+    assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_the_page_gets_everything_the_model_finds(call, monkeypatch, tiny_run):
+def test_the_page_gets_detections_of_all_scores(call, monkeypatch, tiny_run):
     import stageinteractor.prediction.web as web
 
     served = []
-    monkeypatch.setattr(web, "serve", lambda *given: served.append(given))
+    monkeypatch.setattr(web, "serve", lambda *arguments: served.append(arguments))
     assert call("--web", "--min-score", "0.6", "--port", "9000") == 0
     ((predictor, min_score, port),) = served
     assert (predictor.min_score, min_score, port) == (0.0, 0.6, 9000)
@@ -195,42 +197,42 @@ def test_the_page_without_streamlit(call, capsys, monkeypatch):
     assert "pip install 'stageinteractor[web]'" in capsys.readouterr().err
 
 
-# Only what the tool has written is replaced
+# Only files that the tool has written are overwritten
 
 
-def test_an_input_is_never_replaced(demo, tiny_run, gray_photo, capsys, monkeypatch):
+def test_an_input_is_never_overwritten(demo, tiny_run, gray_photo, capsys, monkeypatch):
     monkeypatch.chdir(gray_photo.parent.parent)
-    Path("photos").rename("pictures")
-    before = Path("pictures/gray.png").read_bytes()
+    Path("photos").rename("images")
+    before = Path("images/gray.png").read_bytes()
     config = str(tiny_run / "config.yaml")
     monkeypatch.setattr(Predictor, "from_config", None)  # refused before the model is built
-    assert demo.main(["--config-file", config, "pictures", "--output", "."]) == 2
+    assert demo.main(["--config-file", config, "images", "--output", "."]) == 2
     error = capsys.readouterr().err
-    assert "pictures/gray.png" in error and len(error.splitlines()) == 1
-    assert files(Path()) == ["pictures/gray.png"]
-    assert Path("pictures/gray.png").read_bytes() == before
+    assert "images/gray.png" in error and len(error.splitlines()) == 1
+    assert files(Path()) == ["images/gray.png"]
+    assert Path("images/gray.png").read_bytes() == before
 
 
-def test_results_may_lie_among_inputs(demo, tiny_run, gray_photo):
+def test_results_may_be_in_the_folder_of_inputs(demo, tiny_run, gray_photo):
     config, folder = str(tiny_run / "config.yaml"), str(gray_photo.parent)
     assert demo.main(["--config-file", config, folder, "--output", folder]) == 0
-    assert files(gray_photo.parent) == ["gray.png", "pictures/gray.png"]
+    assert files(gray_photo.parent) == ["gray.png", "images/gray.png"]
 
 
 def test_an_earlier_result_that_is_an_input_is_refused(call, gray_photo, tmp_path, capsys):
     assert call(gray_photo) == 0
-    assert call(tmp_path / "out/pictures/gray.png") == 2
-    assert "pictures/gray.png" in capsys.readouterr().err.splitlines()[-1]
+    assert call(tmp_path / "out/images/gray.png") == 2
+    assert "images/gray.png" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     ("own", "options"),
     [
-        ("pictures/gray.png", []),
+        ("images/gray.png", []),
         ("detections.json", ["--format", "json"]),
         ("detections.csv", ["--format", "csv"]),
         ("videos/clip.avi.mp4", ["--format", "video"]),
-        ("pictures/clip.avi/000000.jpg", ["--format", "pictures"]),
+        ("images/clip.avi/000000.jpg", ["--format", "images"]),
     ],
 )
 def test_a_file_of_the_users_own_is_refused(call, clip, gray_photo, tmp_path, capsys, own, options):
@@ -250,11 +252,11 @@ def test_two_images_of_one_drawn_name_are_refused(call, gray_photo, capsys):
     assert "a.tif.jpg" in capsys.readouterr().err
 
 
-# Ended early
+# Interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_prediction_keeps_what_it_has(call, tiny_set, tmp_path, monkeypatch, number):
+def test_an_interrupted_prediction_keeps_its_tables(call, tiny_set, tmp_path, monkeypatch, number):
     whole, calls = Predictor.batch, []
 
     def batch(self, images):

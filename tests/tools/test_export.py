@@ -81,12 +81,12 @@ def test_the_example_finds_what_the_model_finds_without_torch(exported, run_fold
     command = f"{blocked}; import runpy; sys.argv = {arguments}; runpy.run_path({arguments[0]!r})"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = detections_of(done.stdout)
+    actual = detections_of(done.stdout)
     expected = detections_of_model(run_folder, tmp_path / "image.png")
-    assert len(found) == len(expected) > 0
-    for (name, numbers), (wanted_name, wanted) in zip(found, expected, strict=True):
-        assert name == wanted_name
-        assert numbers == pytest.approx(wanted, abs=0.1)
+    assert len(actual) == len(expected) > 0
+    for (name, numbers), (expected_name, expected_numbers) in zip(actual, expected, strict=True):
+        assert name == expected_name
+        assert numbers == pytest.approx(expected_numbers, abs=0.1)
 
 
 def detections_of_model(run_folder: Path, path: Path) -> list[tuple[str, list[float]]]:
@@ -99,9 +99,9 @@ def detections_of_model(run_folder: Path, path: Path) -> list[tuple[str, list[fl
     record = {"file_name": str(path), "image_id": 1, "height": 250, "width": 350}
     item = read(record)
     assert item["image"].shape == (3, 256, 358)  # the short side is 256
-    found = model([item])[0]["instances"]
-    names = [cfg.dataset.class_names[label] for label in found.pred_classes.tolist()]
-    numbers = torch.cat([found.scores[:, None], found.pred_boxes.tensor], dim=1).tolist()
+    instances = model([item])[0]["instances"]
+    names = [cfg.dataset.class_names[label] for label in instances.pred_classes.tolist()]
+    numbers = torch.cat([instances.scores[:, None], instances.pred_boxes.tensor], dim=1).tolist()
     return [pair for pair in zip(names, numbers, strict=True) if pair[1][0] >= 0.3]
 
 
@@ -123,8 +123,8 @@ def scores_and_facts(path: Path) -> tuple[list[float], dict[str, str]]:
     """What a file for torch finds in a gray image, and its metadata."""
     extra = {"metadata.json": ""}
     module = torch.export.load(path, extra_files=extra).module()
-    found = module(torch.full((1, 3, 40, 60), 90.0))
-    return found["scores"].tolist(), json.loads(extra["metadata.json"])
+    outputs = module(torch.full((1, 3, 40, 60), 90.0))
+    return outputs["scores"].tolist(), json.loads(extra["metadata.json"])
 
 
 @needs_tracer
@@ -135,10 +135,10 @@ def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys
     weights = ["--weights", str(tmp_path / "chosen.pth")]
     options = ["--output", str(output), "--format", "torch"]
     assert main([*config, *weights, *options, *SIZES]) == 0
-    told = capsys.readouterr().out
-    assert told.count("6 of 6") == 2
+    output_text = capsys.readouterr().out
+    assert output_text.count("6 of 6") == 2
     size = (output / "model.pt2").stat().st_size / 2**20
-    assert told.splitlines()[-1] == f"written: {output}/model.pt2 ({size:.1f} MiB)"
+    assert output_text.splitlines()[-1] == f"written: {output}/model.pt2 ({size:.1f} MiB)"
     assert [path.name for path in output.glob("[!.]*")] == ["model.pt2"]
     assert min(scores_and_facts(output / "model.pt2")[0]) > 0.99
 
@@ -155,9 +155,7 @@ def test_the_best_weights_beside_the_config_are_taken(main, run_folder, tmp_path
 
 
 @needs_tracer
-def test_a_config_before_training_takes_its_classes_from_the_annotations(
-    main, run_folder, tmp_path
-):
+def test_config_before_training_takes_classes_of_annotations(main, run_folder, tmp_path):
     categories = [{"id": 4, "name": "oak"}, {"id": 9, "name": "pine"}]
     content = {"images": [], "annotations": [], "categories": categories}
     (tmp_path / "set.json").write_text(json.dumps(content))

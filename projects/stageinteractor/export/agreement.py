@@ -1,9 +1,8 @@
-"""Does an exported file compute what the model computes?
+"""Compare the outputs of an exported file with those of the model.
 
-Differences are measured against the largest value of the model's own output. Logits and boxes of
-all queries are compared number by number. Detections are compared as pairs of the same label: two
-with nearly the same score may come in the other order, and the last ones that fit into the top-k
-may be others.
+Differences are relative to the largest value of the model's output. Logits and boxes of all queries
+are compared element by element. Detections are compared as pairs of the same label, because two
+detections of nearly equal score may be in another order, and the last of the top-k may be others.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from tabulate import tabulate
 
 from ..errors import StageInteractorError
-from .formats import Outputs
+from .formats import GraphOutputs
 from .graph import Size
 
 TOLERANCE = 1e-4  # of the largest value
@@ -26,24 +25,24 @@ RAW = ("logits", "query_boxes")
 
 
 class DisagreementError(StageInteractorError):
-    """An exported file computes something else than the model it was made from."""
+    """The outputs of an exported file differ from those of the model."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What was compared for one image size."""
+    """The result of the comparison for one image size."""
 
     size: Size
-    differences: dict[str, float]  # the largest difference over the largest value
-    same: int  # detections that are in both outputs
-    strays: int  # detections that are in one output only and strong enough to be in both
+    differences: dict[str, float]  # largest difference relative to the largest value
+    matched: int  # detections in both outputs
+    unmatched: int  # in one output only, with a score high enough for both
     detections: int
 
     @property
     def holds(self) -> bool:
-        """Whether all differences are small, and no strong detection is missing or added."""
+        """Whether all differences are small and no detection is missing or added."""
         small = all(value <= TOLERANCE for value in self.differences.values())  # not if NaN
-        return small and self.strays == 0
+        return small and self.unmatched == 0
 
 
 def check_image(size: Size) -> np.ndarray:
@@ -56,51 +55,53 @@ def check_image(size: Size) -> np.ndarray:
 
 
 @torch.no_grad()
-def eager_outputs(model: Any, image: np.ndarray) -> Outputs:
-    """Return what the model itself computes, detections the way a user gets them."""
+def eager_outputs(model: Any, image: np.ndarray) -> GraphOutputs:
+    """Return the outputs of the model itself: its detections, and those of the last stage."""
     pixels = torch.from_numpy(image[0])
     (result,) = model([{"image": pixels}])
     normalised = model.normalize(pixels)
     output, _ = model.decode(model.pad([normalised]), [normalised])
-    found = result["instances"]
+    instances = result["instances"]
     values = {
-        "boxes": found.pred_boxes.tensor,
-        "scores": found.scores,
-        "labels": found.pred_classes,
+        "boxes": instances.pred_boxes.tensor,
+        "scores": instances.scores,
+        "labels": instances.pred_classes,
         "logits": output.logits[-1, 0],
         "query_boxes": output.boxes[-1, 0],
     }
     return {name: value.numpy() for name, value in values.items()}
 
 
-def compare(size: Size, wanted: Outputs, found: Outputs) -> Agreement:
+def compare(size: Size, expected: GraphOutputs, actual: GraphOutputs) -> Agreement:
     """Compare the outputs for one image.
 
     Args:
         size: of the image.
-        wanted: of the model.
-        found: of the file.
+        expected: of the model.
+        actual: of the file.
     """
-    differences = {name: _difference(wanted[name], found[name]) for name in RAW}
-    box_unit, score_unit = (_largest(wanted[name]) for name in ("boxes", "scores"))
-    rows, columns = _pairs(wanted, found, box_unit, score_unit)
-    boxes = np.abs(wanted["boxes"][rows] - found["boxes"][columns]).max(initial=0) / box_unit
-    scores = np.abs(wanted["scores"][rows] - found["scores"][columns]).max(initial=0) / score_unit
-    weak = min(wanted["scores"], default=-np.inf) + TOLERANCE * score_unit
-    left = np.delete(wanted["scores"], rows), np.delete(found["scores"], columns)
+    differences = {name: _difference(expected[name], actual[name]) for name in RAW}
+    box_unit, score_unit = (_largest(expected[name]) for name in ("boxes", "scores"))
+    rows, columns = _pairs(expected, actual, box_unit, score_unit)
+    boxes = np.abs(expected["boxes"][rows] - actual["boxes"][columns]).max(initial=0) / box_unit
+    scores = (
+        np.abs(expected["scores"][rows] - actual["scores"][columns]).max(initial=0) / score_unit
+    )
+    lowest = min(expected["scores"], default=-np.inf) + TOLERANCE * score_unit
+    left = np.delete(expected["scores"], rows), np.delete(actual["scores"], columns)
     return Agreement(
         size=size,
         differences=differences | {"boxes": float(boxes), "scores": float(scores)},
-        same=len(rows),
-        strays=int(sum((~(scores <= weak)).sum() for scores in left)),
-        detections=len(wanted["scores"]),
+        matched=len(rows),
+        unmatched=int(sum((~(scores <= lowest)).sum() for scores in left)),
+        detections=len(expected["scores"]),
     )
 
 
-def _difference(wanted: np.ndarray, found: np.ndarray) -> float:
-    if wanted.shape != found.shape:
+def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
+    if expected.shape != actual.shape:
         return float("inf")
-    return float(np.abs(wanted - found).max(initial=0) / _largest(wanted))
+    return float(np.abs(expected - actual).max(initial=0) / _largest(expected))
 
 
 def _largest(values: np.ndarray) -> float:
@@ -108,24 +109,24 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _pairs(
-    wanted: Outputs, found: Outputs, box_unit: float, score_unit: float
+    expected: GraphOutputs, actual: GraphOutputs, box_unit: float, score_unit: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which detections are the same: label, and box and score within the tolerance."""
-    boxes = np.abs(wanted["boxes"][:, None] - found["boxes"][None]).max(axis=-1) / box_unit
-    scores = np.abs(wanted["scores"][:, None] - found["scores"][None]) / score_unit
-    far = np.maximum(boxes, scores)
-    same = (wanted["labels"][:, None] == found["labels"][None]) & (far <= TOLERANCE)
-    rows, columns = linear_sum_assignment(np.where(same, far, 1.0))
+    """Return indices of pairs with the same label, and box and score within the tolerance."""
+    boxes = np.abs(expected["boxes"][:, None] - actual["boxes"][None]).max(axis=-1) / box_unit
+    scores = np.abs(expected["scores"][:, None] - actual["scores"][None]) / score_unit
+    distance = np.maximum(boxes, scores)  # (expected, actual)
+    same = (expected["labels"][:, None] == actual["labels"][None]) & (distance <= TOLERANCE)
+    rows, columns = linear_sum_assignment(np.where(same, distance, 1.0))
     kept = same[rows, columns]
     return rows[kept], columns[kept]
 
 
 def agreement_table(results: Sequence[Agreement]) -> str:
-    """Return the differences as text, a row an image size."""
+    """Return the differences as text, one row per image size."""
     head = ["image", *(name.replace("_", " ") for name in results[0].differences), "detections"]
     rows = []
     for result in results:
         size = f"{result.size[0]}x{result.size[1]}"
         numbers = [f"{value:.1e}" for value in result.differences.values()]
-        rows.append([size, *numbers, f"{result.same} of {result.detections}"])
+        rows.append([size, *numbers, f"{result.matched} of {result.detections}"])
     return tabulate(rows, headers=head, disable_numparse=True)

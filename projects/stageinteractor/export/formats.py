@@ -1,4 +1,4 @@
-"""The two file formats: ONNX, and torch's own ``.pt2``. Each can be written, and run by itself."""
+"""The two file formats, ONNX and torch's ``.pt2``: write a file, and run it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .quiet import quiet
 OPSET = 20  # GridSample is in 16, deformable convolution in 19
 METADATA_FILE = "metadata.json"  # within a .pt2
 
-Outputs = dict[str, np.ndarray]  # named and shaped as the graph's
-Runner = Callable[[np.ndarray], Outputs]  # of an image (1, 3, H, W), float32
+GraphOutputs = dict[str, np.ndarray]  # names and shapes of `DetectionGraph`
+Runner = Callable[[np.ndarray], GraphOutputs]  # of an image (1, 3, H, W), float32
 
 
 def require_onnx() -> None:
-    """Raise MissingDependencyError, with what to install, unless all for ONNX is there."""
+    """Raise MissingDependencyError unless all packages for ONNX are installed."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(name)
@@ -37,7 +37,7 @@ def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path
     """Write a traced graph as ONNX, with the metadata as its ``metadata_props``.
 
     Raises:
-        ConfigError: the graph has an operation that ONNX lacks.
+        ConfigError: ONNX lacks an operation of the graph.
         MissingDependencyError: the packages for ONNX are not installed.
     """
     require_onnx()
@@ -54,7 +54,7 @@ def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path
         except torch.onnx.OnnxExporterError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ConfigError(f"the model cannot be written as ONNX: {reason}") from error
-    assert onnx_program is not None  # it is for the old exporter only
+    assert onnx_program is not None  # None comes from the old exporter only
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path)
 
@@ -67,13 +67,13 @@ def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Pat
 
 
 def run_onnx(path: Path) -> Runner:
-    """Return a function that runs an ONNX file by onnxruntime on the CPU."""
+    """Return a function that runs an ONNX file with onnxruntime on the CPU."""
     require_onnx()
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(image: np.ndarray) -> Outputs:
+    def run(image: np.ndarray) -> GraphOutputs:
         values = session.run(list(OUTPUTS), {"image": image})
         return dict(zip(OUTPUTS, values, strict=True))
 
@@ -81,10 +81,10 @@ def run_onnx(path: Path) -> Runner:
 
 
 def run_torch(path: Path) -> Runner:
-    """Return a function that runs a ``.pt2`` file by torch."""
+    """Return a function that runs a ``.pt2`` file with torch."""
     module = torch.export.load(path).module()
 
-    def run(image: np.ndarray) -> Outputs:
+    def run(image: np.ndarray) -> GraphOutputs:
         with torch.no_grad():
             values = module(torch.from_numpy(image))
         return {name: value.numpy() for name, value in values.items()}

@@ -1,9 +1,9 @@
-"""The detector as one graph: an image of any size in, detections out; nothing else is needed.
+"""The detector as one graph: an image of any size in, detections out.
 
-Normalisation, padding and top-k are part of the graph, and so is the batch size of 1: images of
-different sizes would need their sizes as a second input. The padded size enters the graph as
-numbers of its own, so that a module which decides in Python by the image size is refused instead of
-being recorded for one size.
+Normalisation, padding and top-k are part of the graph. The batch size is fixed to 1: images of
+different sizes would need their sizes as a second input. The padded size is computed by the graph,
+so that a module with Python control flow on the image size is refused instead of being traced for
+one size.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ..attributes import replaced
 from ..errors import ConfigError, MissingDependencyError
 from .quiet import quiet
 
-OLDEST_TORCH = "2.12"  # 2.9 cannot; those between were not tried
+MIN_TORCH = "2.12"  # 2.9 fails; versions between were not tried
 Size = tuple[int, int]  # height, width
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the names in ONNX
 
 
 def require_exportable(model: Any) -> None:
-    """Raise ConfigError unless the model is one of ours, and one graph serves every image."""
+    """Raise ConfigError unless the model is ours and one graph serves every image."""
     if not (hasattr(model, "decode") and hasattr(model.postprocessing, "select")):
         raise ConfigError(
             f"config key 'model': {type(model).__name__} cannot be exported; StageInteractor "
@@ -40,19 +40,19 @@ def require_exportable(model: Any) -> None:
     if not hasattr(model.queries, "num_queries"):
         raise ConfigError(
             f"config key 'model.queries': {type(model.queries).__name__} cannot be exported, "
-            "because the number of queries and the work to find them depend on the image; "
+            "because the number of queries depends on the image; "
             "LearnedQueries can"
         )
 
 
 class DetectionGraph(nn.Module):
-    """From pixels to detections by tensors alone.
+    """Maps pixels to detections with tensor operations only.
 
     Args:
         model: `StageInteractor`; its ``postprocessing`` has a method ``select``.
 
     Raises:
-        ConfigError: another model.
+        ConfigError: the model cannot be exported.
     """
 
     def __init__(self, model: Any) -> None:
@@ -64,22 +64,22 @@ class DetectionGraph(nn.Module):
         """Detect objects in an image (1, 3, H, W), in the range 0 to 255.
 
         Returns:
-            The K detections, best first: ``boxes`` (K, 4) as xyxy pixels of the image, ``scores``
-            (K,) and ``labels`` (K,). What they were selected from, the N queries of the last stage:
-            ``logits`` (N, C) and ``query_boxes`` (N, 4).
+            The K detections, best first: ``boxes`` (K, 4) in xyxy pixels of the image, ``scores``
+            (K,) and ``labels`` (K,); and of the N queries of the last stage ``logits`` (N, C) and
+            ``query_boxes`` (N, 4).
         """
         height, width = image.shape[-2:]
         rows, columns = (self._padded(length) for length in (height, width))
         batch = F.pad(self.model.normalize(image), (0, columns - width, 0, rows - height))
         output, _ = self.model.decode(batch, list(image))
         logits, boxes = output.logits[-1], output.boxes[-1]
-        (found,) = self.model.postprocessing.select(logits, boxes)
-        return dict(zip(OUTPUTS, (*found, logits[0], boxes[0]), strict=True))
+        (selected,) = self.model.postprocessing.select(logits, boxes)  # boxes, scores, labels
+        return dict(zip(OUTPUTS, (*selected, logits[0], boxes[0]), strict=True))
 
     def _padded(self, length: int) -> int:
-        """Return the next multiple of the size divisibility, as a number that the graph computes.
+        """Return the next multiple of the size divisibility, computed by the graph.
 
-        Written with the length itself, it would make every shape behind it a nest of roundings,
+        As a symbolic expression of the length, it would make every later shape a nest of roundings,
         which the tracer cannot compare.
         """
         step = self.model.size_divisibility
@@ -91,19 +91,19 @@ class DetectionGraph(nn.Module):
 
 
 def trace(model: Any, size: Size) -> ExportedProgram:
-    """Record the graph of a model for images of every size.
+    """Trace a model for images of every size.
 
     Args:
-        model: as of `DetectionGraph`, with its weights, on the CPU, in evaluation mode.
+        model: see `DetectionGraph`; with its weights, on the CPU, in evaluation mode.
         size: height and width of the image it is traced with.
 
     Raises:
-        ConfigError: the model does something that no graph for all sizes can hold.
-        MissingDependencyError: torch is too old to compare sizes that the graph computes.
+        ConfigError: the model cannot be traced for all sizes.
+        MissingDependencyError: torch is older than `MIN_TORCH`.
     """
-    if Version(torch.__version__) < Version(OLDEST_TORCH):
+    if Version(torch.__version__) < Version(MIN_TORCH):
         raise MissingDependencyError(
-            f"export needs torch {OLDEST_TORCH} or newer, found {torch.__version__}: "
+            f"export needs torch {MIN_TORCH} or newer, got {torch.__version__}: "
             "pip install 'stageinteractor[export]'"
         )
     graph = DetectionGraph(model).eval()
@@ -112,7 +112,7 @@ def trace(model: Any, size: Size) -> ExportedProgram:
     try:
         with torch.no_grad(), _integer_same_padding(), quiet():
             return torch.export.export(graph, (image,), dynamic_shapes=sizes)
-    except Exception as error:  # torch raises many kinds, all of them mean the same here
+    except Exception as error:  # torch raises many classes
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             "config key 'model': cannot be traced for images of every size, because of "
@@ -121,7 +121,7 @@ def trace(model: Any, size: Size) -> ExportedProgram:
 
 
 def _place(error: Exception) -> str:
-    """Return file and line that an error of the tracer comes from, torch left out."""
+    """Return the last file and line outside torch of the traceback of an error."""
     torch_folder = str(Path(torch.__file__).parent)
     frames = traceback.extract_tb(error.__traceback__)
     frame = [each for each in frames if not each.filename.startswith(torch_folder)][-1]
@@ -130,9 +130,9 @@ def _place(error: Exception) -> str:
 
 @contextmanager
 def _integer_same_padding() -> Iterator[None]:
-    """Let timm round by integers where it pads as TensorFlow does: the same numbers, but exact.
+    """Let timm compute TensorFlow's "same" padding with integers, which gives equal numbers.
 
-    timm divides as floats, and then the tracer no longer knows that the size is a multiple of 32.
+    With timm's float division the tracer loses the fact that the size is a multiple of 32.
     """
 
     def same_padding(size: int, kernel_size: int, stride: int, dilation: int) -> int:

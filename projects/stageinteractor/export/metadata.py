@@ -1,6 +1,6 @@
-"""What a user of an exported file has to know beside it: class names, size rule, pixel range.
+"""Metadata of an exported file: class names, resizing, pixel range.
 
-The entries are text, in an ONNX file its ``metadata_props``; lists and numbers are JSON.
+All values are text, in an ONNX file its ``metadata_props``; lists and numbers are JSON.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 def describe(cfg: DictConfig, model: Any) -> dict[str, str]:
-    """Return the entries for a model and the config it was built from.
+    """Return the metadata for a model and its config.
 
-    ``class_names`` is a list; the names are numbers if the config has none, which it has not before
-    a run. ``resize`` is how images are made smaller or larger before the network sees them,
-    {"shortest": pixels, "longest": pixels or null} or null: the rule of the evaluation, which is
-    not part of the graph. ``pixel_mean``, ``pixel_std`` and ``size_divisibility`` are applied in
-    the graph.
+    ``class_names`` is a list; the names are numbers if the config has none. ``resize`` is the
+    resizing of the evaluation, which is not part of the graph: {"shortest": pixels, "longest":
+    pixels or null}, or null for none. ``pixel_mean``, ``pixel_std`` and ``size_divisibility`` are
+    applied in the graph.
 
     Raises:
         ConfigError: the model cannot be exported.
@@ -34,22 +33,22 @@ def describe(cfg: DictConfig, model: Any) -> dict[str, str]:
     dataset = cfg.dataset
     names = dataset.class_names or [str(index) for index in range(dataset.num_classes)]
     image_format = OmegaConf.select(cfg, "dataloader.test.mapper.image_format", default="RGB")
-    facts = {
+    values = {
         "class_names": list(names),
-        "resize": size_rule(OmegaConf.select(cfg, "dataloader.test.mapper.augmentations")),
+        "resize": resize_rule(OmegaConf.select(cfg, "dataloader.test.mapper.augmentations")),
         "pixel_mean": [round(value, 4) for value in model.pixel_mean.flatten().tolist()],
         "pixel_std": [round(value, 4) for value in model.pixel_std.flatten().tolist()],
         "size_divisibility": model.size_divisibility,
     }
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     texts["input"] = f"float32 (1, 3, height, width), {image_format}, 0 to 255"
     texts["boxes"] = "x0, y0, x1, y1 in pixels of the input, not clipped to it"
     texts["producer"] = f"stageinteractor {__version__}"
     return texts
 
 
-def size_rule(augmentations: Sequence[Any] | None) -> dict[str, int | None] | None:
-    """Return the rule in the augmentations of evaluation, None if images stay as they are."""
+def resize_rule(augmentations: Sequence[Any] | None) -> dict[str, int | None] | None:
+    """Return the resizing of the test augmentations, None if images keep their size."""
     rule = None
     for node in augmentations or ():
         target = node["_target_"]
@@ -57,8 +56,8 @@ def size_rule(augmentations: Sequence[Any] | None) -> dict[str, int | None] | No
         length = node.get("short_edge_length")
         if name != "ResizeShortestEdge" or not isinstance(length, int):
             logger.warning(
-                "dataloader.test.mapper.augmentations: %s is not described in the exported file; "
-                "whoever runs it has to do the same",
+                "dataloader.test.mapper.augmentations: %s is not part of the exported file; "
+                "apply it before running the file",
                 name,
             )
             continue

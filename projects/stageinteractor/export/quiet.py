@@ -1,4 +1,4 @@
-"""Keep what torch says about its own internals from the user."""
+"""Hide messages of torch about its internals."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LOGGERS = ("onnxscript", "onnx_ir", "torch.export", "torch.onnx")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show neither warnings nor log messages nor what is printed to stderr within the block.
+    """Hide warnings, log messages and standard error within the block.
 
-    torch.export prints its whole unfinished graph there before it raises an error.
+    torch.export prints its whole incomplete graph to standard error before it raises an error.
     """
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [each.level for each in loggers]

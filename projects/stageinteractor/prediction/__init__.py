@@ -1,7 +1,7 @@
-"""Prediction on pictures, videos and webcams: where they come from and where detections go.
+"""Prediction on images, videos and webcams.
 
 `predict_all` takes `Frame`s from sources (`sources`, `video`), detections from a `Predictor`, and
-hands both to sinks (`sinks`, `video`). ``tools/demo.py`` is the command line of this package.
+passes both to sinks (`sinks`, `video`). ``tools/demo.py`` is the command line of this package.
 """
 
 from .class_metadata import ClassMetadata

@@ -12,7 +12,7 @@ from ..data.coco_format import CocoSet, read_coco
 
 @dataclass(frozen=True)
 class ClassMetadata:
-    """What class indices mean; an index without an entry still has a name and an id.
+    """Names and category ids by class index; an index without an entry gets a default.
 
     Args:
         names: of the classes, in the order of their indices.
@@ -23,33 +23,33 @@ class ClassMetadata:
     category_ids: tuple[int, ...] = ()
 
     def name(self, index: int) -> str:
-        """Return the name of a class, or such as "class 3"."""
+        """Return the name of a class; the default is "class 3"."""
         return self.names[index] if index < len(self.names) else f"class {index}"
 
     def category_id(self, index: int) -> int:
-        """Return the category id of a class; without an annotation file they count from 1."""
+        """Return the category id of a class; the default is the index plus 1."""
         return self.category_ids[index] if index < len(self.category_ids) else index + 1
 
 
 def load_class_metadata(cfg: DictConfig) -> ClassMetadata:
-    """Look the classes up: in ``dataset.class_names``, and in the annotation file if it is here.
+    """Read names from ``dataset.class_names`` and ids from the annotation file, if it exists.
 
-    A run's ``config.yaml`` holds the names, so neither annotation files nor images are needed; the
-    category ids stand in the annotation file only.
+    A run's ``config.yaml`` holds the names, so neither annotation files nor images are needed; only
+    the annotation file holds the category ids.
 
     Raises:
-        DataError: the annotation file exists, but cannot be used.
+        DataError: the annotation file exists, but is invalid.
     """
     saved = OmegaConf.select(cfg, "dataset.class_names", default=None)
     names = None if saved is None else tuple(str(name) for name in saved)
-    coco_set = _annotations(cfg)
+    coco_set = _read_annotations(cfg)
     if coco_set is not None and names in (None, tuple(coco_set.class_names)):
         ids = tuple(category["id"] for category in coco_set.categories)
         return ClassMetadata(tuple(coco_set.class_names), ids)
     return ClassMetadata(names or ())
 
 
-def _annotations(cfg: DictConfig) -> CocoSet | None:
+def _read_annotations(cfg: DictConfig) -> CocoSet | None:
     """Read the annotation file of validation, which is the smaller one, else that of training."""
     for split in ("val", "train"):
         key = f"dataset.{split}.json"

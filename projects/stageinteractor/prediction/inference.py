@@ -1,4 +1,4 @@
-"""Take pictures from sources, detections from a predictor, and hand both to sinks."""
+"""Pass frames from sources through a predictor to sinks."""
 
 from __future__ import annotations
 
@@ -24,24 +24,22 @@ from .sources import ImageFiles
 if TYPE_CHECKING:
     from ..predictor import Predictor
 
-UNUSABLE = (DataError, MemoryError, torch.OutOfMemoryError)  # what one image can cause
+SKIPPABLE = (DataError, MemoryError, torch.OutOfMemoryError)  # what a single image can cause
 
 
 @dataclass
 class Summary:
-    """What came of a prediction."""
+    """Counts of a prediction, and what was skipped."""
 
-    pictures: int = 0
+    images: int = 0
     detections: int = 0
-    faults: list[str] = field(default_factory=list)  # of what could not be used, each once
-    _known: set[str] = field(default_factory=set, repr=False)  # the same: there may be many
+    errors: dict[str, None] = field(default_factory=dict)  # in order, each once
 
-    def add_fault(self, fault: str) -> None:
-        """Print a fault, unless it is known, as of another frame of a video."""
-        if fault not in self._known:
-            tqdm.write(f"skipped: {printable(fault)}", file=sys.stderr)
-            self._known.add(fault)
-            self.faults.append(fault)
+    def add_error(self, error: str) -> None:
+        """Print an error unless it was printed before, as for another frame of a video."""
+        if error not in self.errors:
+            tqdm.write(f"skipped: {printable(error)}", file=sys.stderr)
+            self.errors[error] = None
 
 
 def predict_all(
@@ -50,61 +48,61 @@ def predict_all(
     sinks: Sequence[AbstractContextManager[Write]],
     batch_size: int = 1,
 ) -> Summary:
-    """Detect objects in everything that the sources yield, with a progress bar.
+    """Detect objects in all frames of the sources and show a progress bar.
 
-    What cannot be read, detected in or drawn is named on standard error and passed over. If
-    anything else fails, the sinks keep what is complete and drop the rest.
+    A frame that cannot be read, predicted on or drawn is reported on standard error and skipped. If
+    anything else fails, the sinks keep the files that are complete and remove the others.
 
     Args:
-        predictor: gives the detections.
-        sources: taken one after the other.
-        sinks: get every picture that can be read, in order.
-        batch_size: pictures handed to the predictor at once.
+        predictor: returns the detections.
+        sources: read one after the other.
+        sinks: receive every frame that can be read, in order.
+        batch_size: images per call of the predictor.
     """
     summary = Summary()
     lengths = [source.length for source in sources]
     total = None if None in lengths else sum(length or 0 for length in lengths)
     with ExitStack() as stack, tqdm(total=total, unit="image") as bar:
         writes = [stack.enter_context(sink) for sink in sinks]
-        for batch in _batches(_numbered(sources), batch_size):
-            for frame, found in _detect(predictor, batch):
-                if found is None:
-                    summary.add_fault(frame.fault)
+        for batch in _batches(_with_image_ids(sources), batch_size):
+            for frame, instances in _predict(predictor, batch):
+                if instances is None:
+                    summary.add_error(frame.error)
                     continue
-                _hand_over(frame, found, writes, summary)
-                summary.pictures += 1
-                summary.detections += len(found)
+                _write(frame, instances, writes, summary)
+                summary.images += 1
+                summary.detections += len(instances)
             bar.update(len(batch))
     return summary
 
 
-def _hand_over(frame: Frame, found: Instances, writes: Sequence[Write], summary: Summary) -> None:
-    """Give a frame to every sink; where one cannot take it, the others may."""
+def _write(frame: Frame, instances: Instances, writes: Sequence[Write], summary: Summary) -> None:
+    """Give a frame to every sink; an error of one does not keep it from the others."""
     for write in writes:
         try:
-            write(frame, found)
+            write(frame, instances)
         except DataError as error:
-            summary.add_fault(str(error))
+            summary.add_error(str(error))
         except MemoryError as error:
-            summary.add_fault(frame.unusable(_reason(error)).fault)
+            summary.add_error(frame.failed(_reason(error)).error)
 
 
-def _detect(
+def _predict(
     predictor: Predictor, batch: Sequence[Frame]
 ) -> Iterator[tuple[Frame, Instances | None]]:
-    """Yield every frame with its detections, or with None and its fault."""
-    pictures = [frame.picture for frame in batch if frame.picture is not None]
+    """Yield every frame with its detections, or with None if its ``error`` is set."""
+    images = [frame.image for frame in batch if frame.image is not None]
     try:
-        found = iter(predictor.batch(pictures) if pictures else ())
-    except UNUSABLE as error:
+        outputs = iter(predictor.batch(images) if images else ())
+    except SKIPPABLE as error:
         if len(batch) == 1:
-            yield batch[0].unusable(_reason(error)), None
+            yield batch[0].failed(_reason(error)), None
             return
-        for frame in batch:  # one of them is at fault, or together they are too much
-            yield from _detect(predictor, [frame])
+        for frame in batch:  # one of them is invalid, or together they need too much memory
+            yield from _predict(predictor, [frame])
         return
     for frame in batch:
-        yield frame, None if frame.picture is None else next(found)
+        yield frame, None if frame.image is None else next(outputs)
 
 
 def _reason(error: Exception) -> str:
@@ -113,23 +111,23 @@ def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, ImageReadError) else str(error)
 
 
-def _numbered(sources: Sequence[Source]) -> Iterator[Frame]:
-    """Yield the frames of all sources with their image ids."""
+def _with_image_ids(sources: Sequence[Source]) -> Iterator[Frame]:
     frames = itertools.chain.from_iterable(sources)
-    for image_id, frame in zip(_ids_of_names(sources) or itertools.count(1), frames, strict=False):
+    image_ids = _image_ids_of_names(sources) or itertools.count(1)
+    for image_id, frame in zip(image_ids, frames, strict=False):
         yield frame._replace(image_id=image_id)
 
 
-def _ids_of_names(sources: Sequence[Source]) -> list[int]:
-    """Return the numbers that all file names are, such as 139 for ``000000000139.jpg``.
+def _image_ids_of_names(sources: Sequence[Source]) -> list[int]:
+    """Return the file names as numbers, such as 139 for ``000000000139.jpg``.
 
-    It is an empty list if some name is no number, a number comes twice, or there are videos.
+    The list is empty if a name is not a number, a number comes twice, or there are videos.
     """
     names: list[str] = []
     for source in sources:
         if not isinstance(source, ImageFiles):
             return []
-        names += [Path(name).stem for name, _ in source.files]
+        names += [Path(name).stem for name in source.names]
     if not all(name.isascii() and name.isdecimal() for name in names):
         return []
     numbers = [int(name) for name in names]

@@ -1,4 +1,4 @@
-"""What a prediction writes below a folder, without replacing anything but its own results."""
+"""The files that a prediction writes, without overwriting anything but its own results."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from ..output_folder import OutputFolder
 from .class_metadata import ClassMetadata
 from .frames import Source
 from .sinks import (
-    DRAWN_IMAGES,
-    DRAWN_VIDEOS,
+    IMAGE_FOLDER,
+    VIDEO_FOLDER,
     Write,
-    csv_file,
+    csv_sink,
     drawn_name,
-    image_folder,
-    json_file,
+    image_sink,
+    json_sink,
 )
-from .video import video_folder, video_name
+from .video import video_name, video_sink
 
-FORMATS = ("pictures", "video", "json", "csv")
-TABLES = {"json": "detections.json", "csv": "detections.csv"}
+FORMATS = ("images", "video", "json", "csv")
+TABLES = {"json": ("detections.json", json_sink), "csv": ("detections.csv", csv_sink)}
 
 
 class ResultFiles:
-    """The files of a prediction, checked before it begins.
+    """The result files of a prediction; their names are checked before it starts.
 
     Args:
-        folder: gets ``pictures``, ``videos``, ``detections.json`` and ``detections.csv``.
-        formats: of `FORMATS`; None: images to pictures and videos to video.
-        sources: what is predicted on.
-        inputs: other files that are read, and so are not replaced.
+        folder: gets ``images``, ``videos``, ``detections.json`` and ``detections.csv``.
+        formats: of `FORMATS`; None draws images to images and videos to videos.
+        sources: of the frames.
+        inputs: other files that are read, and so are not overwritten.
 
     Raises:
-        ConfigError: a video of images only.
-        OutputError: an input or a file of the user's own would be replaced.
+        ConfigError: the format is video, but there are images only.
+        OutputError: an input or a file of the user's own would be overwritten.
     """
 
     def __init__(
@@ -46,41 +46,35 @@ class ResultFiles:
         sources: Sequence[Source],
         inputs: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
-        self.images = [name for each in sources if not each.is_video for name in each.names]
-        self.videos = [name for each in sources if each.is_video for name in each.names]
+        image_names = [name for each in sources if not each.is_video for name in each.names]
+        video_names = [name for each in sources if each.is_video for name in each.names]
         self.draws_frames = formats is not None
         if formats is None:
-            formats = ["pictures"] * bool(self.images) + ["video"] * bool(self.videos)
-        elif "video" in formats and not self.videos:
-            raise ConfigError(
-                "--format video: no input is a video or webcam; draw images as pictures"
-            )
+            formats = ["images"] * bool(image_names) + ["video"] * bool(video_names)
+        elif "video" in formats and not video_names:
+            raise ConfigError("--format video: no input is a video or webcam; use --format images")
         self.formats = formats
         read = [*inputs, *(path for source in sources for path in source.paths)]
         self.folder = OutputFolder(folder, read)
-        self.pictures = OutputFolder(self.folder.folder / DRAWN_IMAGES, read)
-        self.drawn_videos = OutputFolder(self.folder.folder / DRAWN_VIDEOS, read)
-        self._check()
-
-    def _check(self) -> None:
-        if "pictures" in self.formats:
-            frames = self.videos if self.draws_frames else []  # the first stands for all
-            names = [drawn_name(name) for name in self.images]
-            self.pictures.check([*names, *(drawn_name(name, 0) for name in frames)])
-        if "video" in self.formats:
-            self.drawn_videos.check(map(video_name, self.videos))
-        self.folder.check(TABLES[table] for table in TABLES if table in self.formats)
+        self.images = OutputFolder(self.folder.folder / IMAGE_FOLDER, read)
+        self.videos = OutputFolder(self.folder.folder / VIDEO_FOLDER, read)
+        if "images" in formats:
+            frames = video_names if self.draws_frames else []
+            drawn = [drawn_name(name) for name in image_names]
+            self.images.check([*drawn, *(drawn_name(name, 0) for name in frames)])
+        if "video" in formats:
+            self.videos.check(map(video_name, video_names))
+        self.folder.check(name for table, (name, _) in TABLES.items() if table in formats)
 
     def sinks(self, classes: ClassMetadata) -> dict[str, AbstractContextManager[Write]]:
-        """Return what writes the files, by their place."""
+        """Return the sink of every file or folder of the results, by its path."""
         sinks: dict[str, AbstractContextManager[Write]] = {}
-        if "pictures" in self.formats:
-            place = str(self.pictures.folder)
-            sinks[place] = image_folder(self.pictures, classes, self.draws_frames)
+        if "images" in self.formats:
+            sinks[str(self.images.folder)] = image_sink(self.images, classes, self.draws_frames)
         if "video" in self.formats:
-            sinks[str(self.drawn_videos.folder)] = video_folder(self.drawn_videos, classes)
-        for table, sink in (("json", json_file), ("csv", csv_file)):
+            sinks[str(self.videos.folder)] = video_sink(self.videos, classes)
+        for table, (name, sink) in TABLES.items():
             if table in self.formats:
-                path = self.folder.path(TABLES[table])
+                path = self.folder.path(name)
                 sinks[str(path)] = sink(path, classes)
         return sinks

@@ -1,8 +1,8 @@
-"""Where detections go: images, COCO JSON, CSV (videos: `video`).
+"""Outputs of a prediction: drawn images, COCO JSON, CSV (videos: `video`).
 
-A sink is a context manager that gives a function of frame and detections. What it writes has its
-final name only once it is complete; a table that is ended by an error or a signal is completed with
-the frames that it has got.
+A sink is a context manager that yields a function of a frame and its detections. A file gets its
+final name only when it is complete; if an error or a signal ends the prediction, JSON and CSV are
+completed with the frames written so far.
 """
 
 from __future__ import annotations
@@ -23,65 +23,61 @@ from ..files import atomic_path
 from ..output_folder import OutputFolder
 from ..printable_text import encodable, printable
 from .class_metadata import ClassMetadata
-from .drawing import detections, draw_detections
+from .drawing import detection_rows, draw_detections
 from .frames import Frame
 
 Write = Callable[[Frame, Instances], None]
-DRAWN_IMAGES, DRAWN_VIDEOS = "pictures", "videos"  # folders in that of the results
+IMAGE_FOLDER, VIDEO_FOLDER = "images", "videos"  # in the output folder
 COLUMNS = ("file_name", "frame", "class", "score", "x_min", "y_min", "x_max", "y_max")
-DRAWN = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # others are drawn to .jpg
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell that a spreadsheet evaluates begins with
+WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # other images are drawn to JPEGs
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a cell that is evaluated
 
 
 @contextmanager
-def image_folder(
+def image_sink(
     folder: str | Path | OutputFolder, classes: ClassMetadata, frames: bool = True
 ) -> Iterator[Write]:
     """Draw every image to a file of the same name.
 
-    Args:
-        folder: for the files; where it is no `OutputFolder`, any file there is replaced.
-        classes: for the names.
-        frames: draw the frames of videos too, each video's to a folder of its name.
+    The yielded function raises DataError for an image that its format or the file system cannot
+    hold.
 
-    The function raises DataError for an image that its format or the file system cannot take.
+    Args:
+        folder: for the files; unless it is an `OutputFolder`, any file there is overwritten.
+        classes: for the names.
+        frames: draw the frames of videos too, to a folder with the name of the video.
     """
 
-    def write(frame: Frame, found: Instances) -> None:
-        if frame.picture is None or (frame.number is not None and not frames):
+    def write(frame: Frame, instances: Instances) -> None:
+        if frame.image is None or (frame.number is not None and not frames):
             return
-        drawn = draw_detections(frame.picture, found, classes)
+        drawn = draw_detections(frame.image, instances, classes)
         _save(drawn, folder, drawn_name(frame.name, frame.number))
 
     yield write
 
 
 def drawn_name(name: str, number: int | None = None) -> str:
-    """Return the name of the file that a frame is drawn to.
-
-    Args:
-        name: of the frame.
-        number: of the frame, in a video.
-    """
+    """Return the file name for the drawing of an image, or of a video's frame of a number."""
     if number is not None:
         return f"{name}/{number:06d}.jpg"
-    return name if Path(name).suffix.lower() in DRAWN else f"{name}.jpg"
+    return name if Path(name).suffix.lower() in WRITABLE else f"{name}.jpg"
 
 
 def path_in(folder: str | Path | OutputFolder, name: str) -> Path:
-    """Return the path of a result in a folder, checked and recorded if that keeps a record."""
+    """Return the path of a result; an `OutputFolder` checks and records it."""
     return folder.path(name) if isinstance(folder, OutputFolder) else Path(folder) / name
 
 
-def _save(picture: Image.Image, folder: str | Path | OutputFolder, name: str) -> None:
+def _save(image: Image.Image, folder: str | Path | OutputFolder, name: str) -> None:
     try:
         with atomic_path(path_in(folder, name)) as temporary:
-            picture.save(temporary, quality=92)
+            image.save(temporary, quality=92)
     except (OSError, ValueError) as error:  # Pillow's encoders raise both, without a number
         if getattr(error, "errno", None) is not None:
             raise
-        size = f"{picture.width}x{picture.height}"
-        raise DataError(f"{name}: {size} pixels cannot be saved under it: {error}") from error
+        size = f"{image.width}x{image.height}"
+        raise DataError(f"{name}: an image of {size} cannot be saved so: {error}") from error
     except OutputError as error:
         if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
             raise
@@ -89,18 +85,18 @@ def _save(picture: Image.Image, folder: str | Path | OutputFolder, name: str) ->
 
 
 @contextmanager
-def json_file(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
+def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     """Write COCO's results format, a list of detections with "bbox" as (x, y, width, height).
 
-    COCO's own keys are followed by "file_name", "category" and, in videos, "frame".
+    After COCO's keys come "file_name", "category" and, for videos, "frame".
     """
     with _growing_file(path, "[", "\n]\n") as append:
         separator = "\n"
 
-        def write(frame: Frame, found: Instances) -> None:
+        def write(frame: Frame, instances: Instances) -> None:
             nonlocal separator
             text = ""
-            for (x0, y0, x1, y1), score, index in detections(found):
+            for (x0, y0, x1, y1), score, index in detection_rows(instances):
                 entry = {
                     "image_id": frame.image_id,
                     "category_id": classes.category_id(index),
@@ -119,17 +115,17 @@ def json_file(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
 
 
 @contextmanager
-def csv_file(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
-    """Write a table of `COLUMNS`, a row a detection; boxes in pixels, frames counted from 0."""
+def csv_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
+    """Write a table of `COLUMNS` with one row per detection; boxes in pixels, frames from 0."""
     with _growing_file(path, _csv_rows([COLUMNS]), "") as append:
 
-        def write(frame: Frame, found: Instances) -> None:
+        def write(frame: Frame, instances: Instances) -> None:
             name, number = _text_cell(frame.name), "" if frame.number is None else frame.number
             append(
                 _csv_rows(
                     [name, number, _text_cell(classes.name(index)), f"{score:.4f}"]
                     + [f"{side:.2f}" for side in box]
-                    for box, score, index in detections(found)
+                    for box, score, index in detection_rows(instances)
                 )
             )
 
@@ -137,7 +133,7 @@ def csv_file(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
 
 
 def _text_cell(text: str) -> str:
-    """Return a text from data so that neither a spreadsheet nor a terminal obeys it."""
+    """Escape what a spreadsheet takes for a formula, and control characters of a terminal."""
     return printable(f"'{text}" if text.startswith(FORMULA) else text)
 
 
@@ -149,25 +145,25 @@ def _csv_rows(rows: Iterable[Iterable[object]]) -> str:
 
 @contextmanager
 def _growing_file(path: str | Path, head: str, tail: str) -> Iterator[Callable[[str], None]]:
-    """Yield a function that adds text to a file, which has its final name and ``tail`` at the end.
+    """Yield a function that appends text to a file, which begins with head and ends with tail.
 
-    If the block fails, that is done for the text there is, unless there is none.
+    If the block raises, the file is completed all the same, unless nothing was appended.
     """
     failure: BaseException | None = None
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(head)
-        grown = False
+        is_appended = False
 
         def append(text: str) -> None:
-            nonlocal grown
+            nonlocal is_appended
             file.write(text)
             file.flush()
-            grown = True
+            is_appended = True
 
         try:
             yield append
         except BaseException as error:
-            if not grown:
+            if not is_appended:
                 raise
             failure = error
         file.write(tail)

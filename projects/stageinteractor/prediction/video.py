@@ -21,14 +21,14 @@ from ..files import atomic_path
 from ..output_folder import OutputFolder
 from .class_metadata import ClassMetadata
 from .drawing import draw_detections
-from .frames import USUAL_FPS, Frame
+from .frames import DEFAULT_FPS, Frame
 from .sinks import Write, path_in
 
 CODEC = "mp4v"  # MPEG-4 part 2, which OpenCV's wheels can write everywhere
 
 
 def require_cv2() -> Any:
-    """Return the module ``cv2``; what it would print about broken files is told by us instead.
+    """Return the module ``cv2`` with its messages about broken files switched off.
 
     Raises:
         MissingDependencyError: OpenCV is not installed.
@@ -45,10 +45,10 @@ def require_cv2() -> Any:
 
 
 class VideoFile:
-    """The frames of a video file.
+    """The frames of a video file; a last frame without an image says what cannot be read.
 
     Args:
-        name: for the results.
+        name: of the frames.
         path: of the file.
 
     Raises:
@@ -58,54 +58,51 @@ class VideoFile:
     is_video = True
 
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
-        self.name, self.path = name, os.fspath(path)
+        self.path = os.fspath(path)
         self.names: Sequence[str] = [name]
         self.paths: Sequence[Path] = [Path(path)]
         self.cv2 = require_cv2()
         self.length: int | None = 1
-        self.fps = USUAL_FPS
-        self.refusal = _refusal_of_name(self.path)
-        if not self.refusal:
-            self._look()
+        self.fps = DEFAULT_FPS
+        self.error = self._read_header()
 
-    def _look(self) -> None:
-        """Take length, rate and size from the head of the file."""
-        capture = self.cv2.VideoCapture(self.path)
+    def _read_header(self) -> str:
+        """Set length and frame rate; return why the frames cannot be read, or an empty text."""
         try:
+            self.path.encode("utf-8")
+        except UnicodeEncodeError:  # OpenCV would end the process with a segmentation fault
+            return "its name is not UTF-8, which OpenCV cannot open: rename it"
+        with _capture(self.cv2, self.path) as capture:
             if not capture.isOpened():
-                return
-            announced = int(capture.get(self.cv2.CAP_PROP_FRAME_COUNT))
-            self.length = announced if announced > 0 else None
-            self.fps = _fps(capture.get(self.cv2.CAP_PROP_FPS))
-            sides = self.cv2.CAP_PROP_FRAME_WIDTH, self.cv2.CAP_PROP_FRAME_HEIGHT
-            width, height = (int(capture.get(side)) for side in sides)
-        finally:
-            capture.release()
-        if width * height > MAX_PIXELS:  # before any memory is taken for a frame
-            self.length = 1
-            self.refusal = f"{width}x{height} is too large: at most {MAX_PIXELS:,} pixels a frame"
+                return "cannot be read as a video"
+            width, height, length, fps = (
+                capture.get(getattr(self.cv2, f"CAP_PROP_{name}"))
+                for name in ("FRAME_WIDTH", "FRAME_HEIGHT", "FRAME_COUNT", "FPS")
+            )
+        if width * height > MAX_PIXELS:  # before memory is allocated for a frame
+            size = f"{width:.0f}x{height:.0f}"
+            return f"{size} is too large: at most {MAX_PIXELS:,} pixels a frame"
+        self.length = int(length) if length >= 1 else None
+        self.fps = fps if 0 < fps <= 1000 else DEFAULT_FPS
+        return ""
 
     def __iter__(self) -> Iterator[Frame]:
-        whole = Frame(self.name, None, fps=self.fps, place=self.path)
-        if self.refusal:
-            yield whole.unusable(self.refusal)
-            return
-        count, reason = 0, "cannot be read as a video"
+        video = Frame(self.names[0], None, fps=self.fps, path=self.path)
+        count, error = 0, self.error or "cannot be read as a video"
         try:
-            for picture in _pictures(self.cv2, self.path):
-                seconds = count / self.fps
-                yield whole._replace(picture=picture, number=count, seconds=seconds)
+            for image in () if self.error else _images(self.cv2, self.path):
+                yield video._replace(image=image, number=count, seconds=count / self.fps)
                 count += 1
-        except (self.cv2.error, MemoryError) as error:
-            reason = f"cannot be read: {str(error).strip() or 'no memory'}"
+        except (self.cv2.error, MemoryError) as failure:
+            error = f"cannot be read: {str(failure).strip() or 'not enough memory'}"
         if count == 0:
-            yield whole.unusable(reason)
+            yield video.failed(error)
         elif self.length and self.length - count > self.fps:  # a second: containers are inexact
-            yield whole.unusable(f"only {count} of {self.length} frames can be read")
+            yield video.failed(f"only {count} of {self.length} frames can be read")
 
 
 class Webcam:
-    """The frames of a webcam, until it is pulled out or Ctrl-C is pressed.
+    """The frames of a webcam, until it is unplugged or Ctrl-C is pressed.
 
     Args:
         number: 0 for the first one.
@@ -128,44 +125,37 @@ class Webcam:
         count = 0
         with _interrupted() as interrupted:
             start = time.monotonic()
-            for picture in _pictures(self.cv2, self.number):
+            for image in _images(self.cv2, self.number):
                 if interrupted():
                     break
                 seconds = time.monotonic() - start
-                yield Frame(name, picture, number=count, fps=USUAL_FPS, seconds=seconds)
+                yield Frame(name, image, number=count, fps=DEFAULT_FPS, seconds=seconds)
                 count += 1
         if count == 0:
-            yield Frame(name, None, f"webcam:{self.number}: gives no pictures")
+            yield Frame(name, None, f"webcam:{self.number}: gives no images")
 
 
-def _refusal_of_name(path: str) -> str:
-    """Return why OpenCV must not be given a path, or nothing: one that is no UTF-8 crashes it."""
+@contextmanager
+def _capture(cv2: Any, source: str | int) -> Iterator[Any]:
+    capture = cv2.VideoCapture(source)
     try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return "its name is not UTF-8, which OpenCV cannot open: rename it"
-    return ""
-
-
-def _fps(announced: float) -> float:
-    return announced if 0 < announced <= 1000 else USUAL_FPS
-
-
-def _pictures(cv2: Any, place: str | int) -> Iterator[Image.Image]:
-    capture = cv2.VideoCapture(place)
-    try:
-        while True:
-            there, pixels = capture.read()
-            if not there:
-                return
-            yield Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+        yield capture
     finally:
         capture.release()
 
 
+def _images(cv2: Any, source: str | int) -> Iterator[Image.Image]:
+    with _capture(cv2, source) as capture:
+        while True:
+            is_read, pixels = capture.read()
+            if not is_read:
+                return
+            yield Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
 @contextmanager
 def _interrupted() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C was pressed, instead of KeyboardInterrupt."""
+    """Yield a function that returns whether Ctrl-C was pressed, instead of KeyboardInterrupt."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # it cannot handle signals
         yield pressed.is_set
@@ -178,27 +168,28 @@ def _interrupted() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def video_folder(folder: str | Path | OutputFolder, classes: ClassMetadata) -> Iterator[Write]:
-    """Draw the frames of every video to a video of the same name; other pictures are passed over.
+def video_sink(folder: str | Path | OutputFolder, classes: ClassMetadata) -> Iterator[Write]:
+    """Draw the frames of every video to a video of the same name; single images are ignored.
 
-    A webcam's frames are repeated, so that the video is as long as it took.
+    A webcam's frames are repeated, so that the video is as long as the recording took.
     """
+    name = ""
+    append: Callable[[Image.Image, float], None] | None = None
     with ExitStack() as stack:
-        writer: _Writer | None = None
-        refused: set[str] = set()
 
-        def write(frame: Frame, found: Instances) -> None:
-            nonlocal writer
-            if frame.number is None or frame.picture is None or frame.name in refused:
-                return
-            drawn = draw_detections(frame.picture, found, classes)
-            if writer is None or writer.name != frame.name:
-                stack.close()  # finishes the video before
-                path = path_in(folder, video_name(frame.name))
-                refused.add(frame.name)
-                writer = stack.enter_context(_open_writer(frame, path, drawn.size))
-                refused.remove(frame.name)
-            writer.write(drawn, frame.seconds)
+        def write(frame: Frame, instances: Instances) -> None:
+            nonlocal name, append
+            is_new = frame.name != name
+            if frame.number is None or frame.image is None or not (is_new or append):
+                return  # the last: the file of this video could not be opened
+            drawn = draw_detections(frame.image, instances, classes)
+            if is_new:
+                stack.close()  # completes the video before
+                name, append = frame.name, None
+                path = path_in(folder, video_name(name))
+                append = stack.enter_context(_video_file(path, frame.fps, drawn.size))
+            if append:
+                append(drawn, frame.seconds)
 
         yield write
 
@@ -208,33 +199,28 @@ def video_name(name: str) -> str:
     return f"{name.removesuffix('.mp4')}.mp4"
 
 
-class _Writer:
-    """An open video; frames come with the time at which they were taken."""
-
-    def __init__(self, cv2: Any, output: Any, frame: Frame, size: tuple[int, int]) -> None:
-        self.cv2, self.output, self.size = cv2, output, size
-        self.name, self.fps = frame.name, frame.fps
-        self.written = 0
-
-    def write(self, picture: Image.Image, seconds: float) -> None:
-        """Write a picture once, and as often as it takes to reach its time."""
-        pixels = np.asarray(picture.crop((0, 0, *self.size)))
-        pixels = self.cv2.cvtColor(pixels, self.cv2.COLOR_RGB2BGR)
-        while self.written <= round(seconds * self.fps):
-            self.output.write(pixels)
-            self.written += 1
-
-
 @contextmanager
-def _open_writer(frame: Frame, path: Path, size: tuple[int, int]) -> Iterator[_Writer]:
+def _video_file(
+    path: Path, fps: float, size: tuple[int, int]
+) -> Iterator[Callable[[Image.Image, float], None]]:
+    """Yield a function that writes an image once, and again until its time in seconds."""
     cv2 = require_cv2()
-    width, height = (side // 2 * 2 for side in size)  # the codec wants even numbers
+    width, height = (length // 2 * 2 for length in size)  # the codec wants even numbers
+    written = 0
     with atomic_path(path) as temporary:
         codec = cv2.VideoWriter_fourcc(*CODEC)
-        output = cv2.VideoWriter(str(temporary), codec, frame.fps, (width, height))
+        output = cv2.VideoWriter(str(temporary), codec, fps, (width, height))
         if not output.isOpened():
             raise DataError(f"{path}: OpenCV cannot write a video of {width}x{height} there")
+
+        def append(image: Image.Image, seconds: float) -> None:
+            nonlocal written
+            pixels = cv2.cvtColor(np.asarray(image)[:height, :width], cv2.COLOR_RGB2BGR)
+            while written <= round(seconds * fps):
+                output.write(pixels)
+                written += 1
+
         try:
-            yield _Writer(cv2, output, frame, (width, height))
+            yield append
         finally:
             output.release()

@@ -1,9 +1,8 @@
 """A local web page: drop an image on it, move the score threshold, read the table of detections.
 
-streamlit, the extra ``web``, serves it from this machine to this machine alone; the page loads
-nothing from elsewhere and sends nothing away (`web_server` sees to that). Uploads are limited in
-bytes here and in pixels by `load_image`. An image goes through the model once; moving the
-threshold only draws again.
+streamlit, the extra ``web``, serves it on this machine to this machine only; the page loads nothing
+from elsewhere and sends nothing away (`web_server`). Uploads are limited in bytes here and in
+pixels by `load_image`. An image goes through the model once; moving the threshold only draws again.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ from .drawing import draw_detections
 from .sources import IMAGES
 from .web_server import HOSTS, LOOPBACK, note_session
 
-LARGEST = 1600  # pixels of the long side on the page
-UPLOAD = 50  # megabytes of a file
+MAX_SIDE = 1600  # pixels of the long side on the page
 SERVER = {
     "server.address": LOOPBACK,
-    "server.maxUploadSize": str(UPLOAD),
+    "server.maxUploadSize": "50",  # megabytes
     "server.headless": "true",
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
@@ -37,22 +35,20 @@ SERVER = {
 }
 
 
-class _Served(NamedTuple):
-    """What the page is about."""
-
+class _PageSettings(NamedTuple):
     predictor: Predictor
     min_score: float
 
 
-_served: list[_Served] = []  # streamlit runs `show` without arguments
+_settings: list[_PageSettings] = []  # streamlit runs `show` without arguments
 
 
-class _Detected(NamedTuple):
-    """An image that went through the model."""
+class _UploadedImage(NamedTuple):
+    """An uploaded image and its detections."""
 
     file_id: str
-    picture: Image.Image
-    found: Instances
+    image: Image.Image
+    instances: Instances
 
 
 def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None) -> None:
@@ -60,7 +56,7 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
 
     Args:
         predictor: used for all images; its own ``min_score`` should be 0.
-        min_score: the threshold that the page begins with.
+        min_score: the initial threshold.
         port: of 127.0.0.1; by default 8501 or the next free one.
 
     Raises:
@@ -69,12 +65,12 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
     _require_streamlit()
     from streamlit.web import cli
 
-    _served[:] = [_Served(predictor, min_score)]
+    _settings[:] = [_PageSettings(predictor, min_score)]
     options = SERVER | ({} if port is None else {"server.port": str(port)})
     script = Path(__file__).with_name("web_app.py")
     arguments = ["run", str(script), *(f"--{key}={value}" for key, value in options.items())]
     arguments += [f"--server.allowedHosts={host}" for host in HOSTS]  # of websockets
-    gc.freeze()  # streamlit collects garbage after every change: not through all of torch, please
+    gc.freeze()  # streamlit collects garbage after every change; torch need not be searched
     cli.main(arguments, standalone_mode=False)
 
 
@@ -89,11 +85,11 @@ def _require_streamlit() -> Any:
 
 
 def show() -> None:
-    """Lay out the page as it stands now."""
+    """Build the page for the current inputs; streamlit calls it after every change."""
     st = _require_streamlit()
-    if not _served:
+    if not _settings:
         raise ConfigError("the page has no model: start it with tools/demo.py --web")
-    predictor, default_score = _served[0]
+    predictor, default_score = _settings[0]
     _note_this_session()
     st.set_page_config(page_title="StageInteractor", page_icon="🔎", layout="wide")
     st.html("<style>.stMainBlockContainer {padding-top: 1.5rem}</style>")
@@ -106,17 +102,17 @@ def show() -> None:
             st.info("Drop an image above.")
             return
         try:
-            detected = _detect_once(st.session_state, predictor, uploaded)
+            image, instances = _predict_once(st.session_state, predictor, uploaded)
         except DataError as error:
             st.error(as_markdown(str(error)))  # the file's name is in it
             return
-        found = detected.found[detected.found.scores >= min_score]
-        st.markdown(f"**{len(found)}** of {len(detected.found)} detections")
-        if len(found):
-            _show_table(st, found, predictor)
+        kept = instances[instances.scores >= min_score]
+        st.markdown(f"**{len(kept)}** of {len(instances)} detections")
+        if len(kept):
+            _show_table(st, kept, predictor)
     with result:
-        drawn = draw_detections(detected.picture, found, predictor.classes, LARGEST)
-        st.image(drawn, output_format="JPEG", width="stretch", alt=f"{len(found)} detections")
+        drawn = draw_detections(image, kept, predictor.classes, MAX_SIDE)
+        st.image(drawn, output_format="JPEG", width="stretch", alt=f"{len(kept)} detections")
 
 
 def _note_this_session() -> None:
@@ -127,20 +123,20 @@ def _note_this_session() -> None:
         note_session(context.session_id)
 
 
-def _detect_once(state: Any, predictor: Predictor, uploaded: Any) -> _Detected:
-    """Return what was found in an uploaded image, from the session if it was looked at before."""
-    detected = state.get("detected")
-    if detected is None or detected.file_id != uploaded.file_id:
-        picture = load_image(uploaded)
-        detected = _Detected(uploaded.file_id, picture, predictor(picture))
-        state["detected"] = detected
-    return detected
+def _predict_once(state: Any, predictor: Predictor, file: Any) -> tuple[Image.Image, Instances]:
+    """Return an uploaded image and its detections, from the session if it holds them already."""
+    uploaded = state.get("uploaded")
+    if uploaded is None or uploaded.file_id != file.file_id:
+        image = load_image(file)
+        uploaded = _UploadedImage(file.file_id, image, predictor(image))
+        state["uploaded"] = uploaded
+    return uploaded.image, uploaded.instances
 
 
-def _show_table(st: Any, found: Instances, predictor: Predictor) -> None:
-    sides = found.pred_boxes.tensor.round().int().T.tolist()
-    names = [predictor.classes.name(index) for index in found.pred_classes.tolist()]
-    table = {"class": names, "score": found.scores.tolist()}
+def _show_table(st: Any, instances: Instances, predictor: Predictor) -> None:
+    sides = instances.pred_boxes.tensor.round().int().T.tolist()
+    names = [predictor.classes.name(index) for index in instances.pred_classes.tolist()]
+    table = {"class": names, "score": instances.scores.tolist()}
     table |= dict(zip(("x0", "y0", "x1", "y1"), sides, strict=True))
     score = st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f")
     st.dataframe(table, column_config={"score": score}, hide_index=True, alt="detections")

@@ -1,14 +1,14 @@
-"""What ``streamlit run`` serves: the page behind the server's own rules."""
+"""The application that ``streamlit run`` serves: the page behind the rules of `web_server`."""
 
 from pathlib import Path
 
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from stageinteractor.prediction.web_server import LocalNamesOnly, forgetting_sessions
+from stageinteractor.prediction.web_server import LocalNamesOnly, end_sessions_in_background
 
 app = App(
     Path(__file__).with_name("web_page.py"),
     middleware=[Middleware(LocalNamesOnly)],
-    lifespan=forgetting_sessions,
+    lifespan=end_sessions_in_background,
 )

@@ -1,4 +1,4 @@
-"""What streamlit runs whenever something on the web page changes."""
+"""The script that streamlit runs whenever something on the web page changes."""
 
 from stageinteractor.prediction.web import show
 

@@ -1,4 +1,4 @@
-"""The server around the web page: which requests it answers, and when it forgets a session."""
+"""Rules of the web page's server: requests to other host names are refused, old sessions ended."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from urllib.parse import urlsplit
 LOOPBACK = "127.0.0.1"
 HOSTS = (LOOPBACK, "localhost")
 GRACE = 30.0  # seconds for a browser to reconnect; streamlit itself forgets how to after 120
-PERIOD = 5.0  # seconds between looks
+PERIOD = 5.0  # seconds between checks
 
-_last_active: dict[str, float] = {}  # when every session was last connected, by its id
+_last_active: dict[str, float] = {}  # time at which a session was last connected, by its id
 
 
 class LocalNamesOnly:
     """ASGI middleware that answers HTTP requests to `HOSTS` only.
 
-    A page from elsewhere may have its name lead to this machine, and could then read from here.
-    streamlit looks at the name for websockets, but not for pages, images and uploads.
+    Against DNS rebinding: a website whose name resolves to this machine could read from here.
+    streamlit checks the host of websockets, but not that of pages, images and uploads.
 
     Args:
-        app: what answers.
+        app: the ASGI application that answers.
     """
 
     def __init__(self, app: Any) -> None:
@@ -51,41 +51,41 @@ def is_local(host: str) -> bool:
     """Whether a Host header, with or without a port, is one of `HOSTS`."""
     try:
         parts = urlsplit(f"//{host}")
-        _ = parts.port  # raises for what is no port
+        _ = parts.port  # raises for an invalid port
     except ValueError:
         return False
     return parts.hostname in HOSTS and parts.netloc == host and "@" not in host
 
 
 def note_session(session_id: str) -> None:
-    """Note that a session is there, so that it is forgotten once its browser is gone."""
+    """Register a session, so that it ends after its browser has disconnected."""
     _last_active[session_id] = time.monotonic()
 
 
 @asynccontextmanager
-async def forgetting_sessions(_app: Any) -> AsyncIterator[None]:
-    """While the server runs, forget sessions whose browser has been gone for `GRACE` seconds."""
-    task = asyncio.create_task(_forget_again_and_again())
+async def end_sessions_in_background(_app: Any) -> AsyncIterator[None]:
+    """While the server runs, end sessions that were disconnected `GRACE` seconds ago."""
+    task = asyncio.create_task(_end_sessions_forever())
     try:
         yield
     finally:
         task.cancel()
 
 
-async def _forget_again_and_again() -> None:
+async def _end_sessions_forever() -> None:
     from streamlit.runtime import get_instance
 
     while True:
         await asyncio.sleep(PERIOD)
-        forget_sessions(get_instance(), time.monotonic())
+        end_sessions(get_instance(), time.monotonic())
 
 
-def forget_sessions(runtime: Any, now: float) -> None:
-    """End the sessions that have been gone for `GRACE` seconds: uploads, image and detections.
+def end_sessions(runtime: Any, now: float) -> None:
+    """End sessions disconnected for `GRACE` seconds: uploads, image and detections are freed.
 
     Args:
         runtime: streamlit's.
-        now: of the clock of `note_session`.
+        now: `time.monotonic()`.
     """
     for session_id, last in list(_last_active.items()):
         if runtime.is_active_session(session_id):
