@@ -1,10 +1,10 @@
-"""Run tables of ablations on a data set and print them beside the paper's figures, if there are.
+"""Run ablation tables on a data set and print them beside the paper's results, where it has any.
 
   tools/ablate.py --list
   tools/ablate.py --table reuse --seeds 0 1 2                # on the embedded set
   tools/ablate.py --table scope --config-file X --num-gpus 8 dataset.train.json=...
 
-Runs that have finished are not repeated; one that was stopped goes on from its last checkpoint.
+Finished runs are not repeated; interrupted runs resume from their last checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stageinteractor.evaluation.measures import (
 )
 
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-SMALL = (DUPLICATES, ADDED)  # numbers of an object or an image, not per cent
+PER_ITEM = (DUPLICATES, ADDED)  # per object or image, not per cent
 TRAIN_NET = Path(__file__).with_name("train_net.py")
 UNSTABLE_SCORE = Path(__file__).with_name("unstable_score.py")
 DEMO = "projects/stageinteractor/configs/demo/digits_in_photos.py"
@@ -50,7 +50,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", default="output/ablations", type=expanduser, metavar="DIR")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
     parser.add_argument(
-        "--unstable-score", action="store_true", help="measure it too, on dataset.val"
+        "--unstable-score",
+        action="store_true",
+        help="also measure it, on dataset.val",
     )
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
@@ -74,13 +76,13 @@ def main() -> int:
 
 
 def folder(args: argparse.Namespace, row: Row, seed: int) -> Path:
-    """Rows that are the full model share their runs among all tables."""
+    """Return the folder of a run; all tables share the runs of the full model."""
     name = f"{args.table}-{row.name}" if row.changes else "full"
     return Path(args.output) / name / f"seed_{seed}"
 
 
 def run(args: argparse.Namespace, row: Row, seed: int) -> None:
-    """Train or evaluate one row with one seed, unless that has been done."""
+    """Train or evaluate one row with one seed, unless it is finished."""
     output = folder(args, row, seed)
     if is_finished(output):
         print(f"{output}: finished before")
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace, row: Row, seed: int) -> None:
     apply_row(cfg, row)
     cfg.train.seed = seed
     cfg.train.output_dir = str(output)
-    options = ["--trust-config", "--resume"]  # this tool has written what it then trains
+    options = ["--trust-config", "--resume"]  # the config is written by this tool
     if not row.trained:
         weights = folder(args, Row("full"), seed) / "model_final.pth"
         options = ["--trust-config", "--eval-only", f"train.init_checkpoint={weights}"]
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace, row: Row, seed: int) -> None:
 
 
 def measure_unstable_score(output: Path) -> None:
-    """Measure the unstable score of a run, unless that has been done."""
+    """Measure the unstable score of a run, unless its file exists."""
     target = output / STABILITY_FILE
     if target.is_file():
         return
@@ -114,7 +116,7 @@ def measure_unstable_score(output: Path) -> None:
 
 
 def call(command: list[str], log: Path) -> None:
-    """Run a tool, which writes into a file."""
+    """Run a tool with its output in a log file."""
     with log.open("w", encoding="utf-8") as file:
         code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT)
     if code != 0:
@@ -126,28 +128,27 @@ def is_finished(output: Path) -> bool:
 
 
 def table(args: argparse.Namespace) -> str:
-    """Return mean and standard deviation over the seeds, and the paper's figures below."""
+    """Return a table of mean and standard deviation over seeds, with the paper's results below."""
     rows = TABLES[args.table]
     results = [[read_measures(folder(args, row, seed)) for seed in args.seeds] for row in rows]
-    known = {name for runs in results for run in runs for name in run}
-    names = (*MEASURES, *(name for name in FURTHER if name in known))
+    measured = {name for runs in results for run in runs for name in run}
+    names = (*MEASURES, *(name for name in FURTHER if name in measured))
     lines = []
     for row, runs in zip(rows, results, strict=True):
         lines.append([row.name, *(cell(name, [run.get(name) for run in runs]) for name in names)])
         if any(each.paper for each in rows):
-            figures = row.paper or (None,) * len(MEASURES)
-            lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in figures)])
+            paper = row.paper or (None,) * len(MEASURES)
+            lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in paper)])
     return tabulate(lines, headers=[args.table, *names], disable_numparse=True)
 
 
 def cell(measure: str, values: list[float | None]) -> str:
-    """Return mean and standard deviation, or a dash where a run lacks the number."""
-    digits = 2 if measure in SMALL else 1
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    """Return mean and standard deviation, or a dash if a run lacks the number."""
+    digits = 2 if measure in PER_ITEM else 1
+    if None in values:
         return "-"
-    spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
-    return f"{statistics.fmean(known):.{digits}f}{spread}"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tell parameters, GFLOPs and activations of a config's model by module, and its memory.
+"""Print parameters, GFLOPs and activations of a config's model by module, and its memory.
 
 tools/analyze_model.py --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py
 """
@@ -25,7 +25,7 @@ def main() -> int:
     )
     parser.add_argument("--config-file", required=True, type=expanduser, metavar="FILE")
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"))
-    parser.add_argument("--depth", type=int, default=1, help="how far to go into modules")
+    parser.add_argument("--depth", type=int, default=1, help="depth of listed modules (default: 1)")
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
@@ -45,8 +45,8 @@ def main() -> int:
     ]
     headers = ["module", "parameters", "trainable", "GFLOPs", "activations (M)"]
     print(
-        f"one image of {args.size[0]}x{args.size[1]}; FLOPs of products and convolutions, 2 x MAC "
-        "(not counted: samplings, norms, additions); activations: what these put out"
+        f"one image of {args.size[0]}x{args.size[1]}; FLOPs = 2 x MAC of matrix products and "
+        "convolutions (without sampling, norms, additions); activations: outputs of these"
     )
     print(tabulate(rows, headers=headers, colalign=("left", *["right"] * 4)))
     print(memory(model, batch))
@@ -54,13 +54,13 @@ def main() -> int:
 
 
 def memory(model: torch.nn.Module, batch: Batch) -> str:
-    """Tell what training keeps: weights with gradients and Adam's moments, and activations."""
-    kept = training_bytes(model, batch)
+    """Return the memory of training: weights, gradients, Adam's moments and activations."""
+    activations = training_bytes(model, batch)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    learnt = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    trainable = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return (
         f"memory in MiB: weights {weights / 2**20:.0f}; training: gradients and Adam's moments "
-        f"{3 * learnt / 2**20:.0f}, and {kept / 2**20:.0f} kept for the backward pass of one image"
+        f"{3 * trainable / 2**20:.0f}, and {activations / 2**20:.0f} of activations for one image"
     )
 
 

@@ -3,8 +3,8 @@
   tools/audit.py                              # what constraints.txt pins
   tools/audit.py --requirements other.txt
 
-pip-audit asks PyPI's JSON API; names and versions of the packages are all that is sent. A mirror
-that only serves packages does not answer that: there, and without a network, the report says that
+pip-audit queries PyPI's JSON API; only names and versions of the packages are sent. Mirrors that
+only serve packages do not have this API: with them, or without a network, the report says that
 nothing was looked up. Run it on a machine that reaches PyPI itself.
 """
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compare the Python files of the `sal-detectron2` wheel with a checkout of upstream detectron2.
 
-Reads the pinned commit from the checkout's history (a work tree or a bare repository; what lies in
-the work tree does not matter), prints what differs as a short unified diff, and exits with 1 when
-that is anything else than the changed lines listed in KNOWN.
+Reads the pinned commit from the checkout's history (a work tree or a bare repository; uncommitted
+changes are ignored), prints a short unified diff, and exits with 1 if it has other changes than
+the lines listed in KNOWN.
 
 tools/compare_detectron2.py path/to/detectron2
 """
@@ -21,14 +21,14 @@ from pathlib import Path
 
 from install_detectron2 import COMMIT, UPSTREAM, InstallError, download, is_kept, verify
 
-# Where the wheel keeps folders that upstream has elsewhere (upstream's setup.py moves them too).
+# Folders of the wheel that upstream keeps elsewhere (upstream's setup.py moves them too).
 MOVED = {
     "detectron2/model_zoo/configs/": "configs/",
     "detectron2/projects/deeplab/": "projects/DeepLab/deeplab/",
     "detectron2/projects/panoptic_deeplab/": "projects/Panoptic-DeepLab/panoptic_deeplab/",
     "detectron2/projects/point_rend/": "projects/PointRend/point_rend/",
 }
-# The lines that differ, for each file that may: the version, and two small fixes.
+# Expected changed lines by file: the version, and two small fixes.
 KNOWN = {
     "detectron2/__init__.py": [
         '-__version__ = "0.6"',
@@ -50,7 +50,7 @@ SHOWN_LINES = 40
 
 
 def git(checkout: Path, *arguments: str) -> bytes:
-    """Return what git prints for ``arguments`` in ``checkout``; InstallError where it fails."""
+    """Return the output of git in ``checkout``; raise InstallError if it fails."""
     done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -62,7 +62,7 @@ def git(checkout: Path, *arguments: str) -> bytes:
 
 
 def upstream_files(checkout: Path) -> dict[str, bytes]:
-    """Return the Python files of the package at COMMIT, by the name they have in the wheel."""
+    """Return the Python files of the package at COMMIT, by their name in the wheel."""
     files = {}
     places = {"detectron2/": "detectron2/", **MOVED}
     for in_wheel, in_git in places.items():
@@ -76,15 +76,15 @@ def upstream_files(checkout: Path) -> dict[str, bytes]:
 
 
 def wheel_files(wheel: Path) -> dict[str, bytes]:
-    """Return the Python files of the package in ``wheel``, those that are installed, by name."""
+    """Return the installed Python files of the package in ``wheel``, by name."""
     with zipfile.ZipFile(wheel) as source:
         names = [name for name in source.namelist() if is_kept(name) and name.endswith(".py")]
         return {name: source.read(name) for name in names}
 
 
 def differences(upstream: dict[str, bytes], wheel: dict[str, bytes]) -> dict[str, str]:
-    """Return a unified diff from upstream to the wheel for every file that is not the same."""
-    found = {}
+    """Return a unified diff from upstream to the wheel for every file that differs."""
+    diffs = {}
     for name in sorted(upstream.keys() | wheel.keys()):
         before, after = upstream.get(name, b""), wheel.get(name, b"")
         if before != after or (name in upstream) != (name in wheel):
@@ -93,8 +93,8 @@ def differences(upstream: dict[str, bytes], wheel: dict[str, bytes]) -> dict[str
                 f"upstream/{name}" if name in upstream else "(not upstream)",
                 f"wheel/{name}" if name in wheel else "(not in the wheel)",
             )
-            found[name] = "\n".join(difflib.unified_diff(*texts, *names, lineterm="", n=1))
-    return found
+            diffs[name] = "\n".join(difflib.unified_diff(*texts, *names, lineterm="", n=1))
+    return diffs
 
 
 def changed_lines(diff: str) -> list[str]:
@@ -102,25 +102,25 @@ def changed_lines(diff: str) -> list[str]:
     return [line for line in diff.splitlines()[2:] if line.startswith(("-", "+"))]
 
 
-def report(found: dict[str, str], compared: int) -> bool:
-    """Print the differences; return whether they are exactly those of KNOWN."""
-    unexpected = sorted(KNOWN.keys() - found.keys())
+def report(diffs: dict[str, str], compared: int) -> bool:
+    """Print the differences; return whether they are exactly KNOWN."""
+    unexpected = sorted(KNOWN.keys() - diffs.keys())
     for name in unexpected:
         print(f"{name}: NOT AS KNOWN, the same in both")
-    for name, diff in found.items():
-        known = changed_lines(diff) == KNOWN.get(name)
+    for name, diff in diffs.items():
+        is_known = changed_lines(diff) == KNOWN.get(name)
         lines = diff.splitlines()
-        print(f"{name}: {'as known' if known else 'NOT KNOWN'}")
+        print(f"{name}: {'as known' if is_known else 'NOT KNOWN'}")
         print("\n".join(lines[:SHOWN_LINES]))
         print(f"... and {len(lines) - SHOWN_LINES} lines more\n" if lines[SHOWN_LINES:] else "")
-        if not known:
+        if not is_known:
             unexpected.append(name)
-    print(f"{compared} Python files compared, {len(found)} differ, {len(unexpected)} unexpectedly")
+    print(f"{compared} Python files compared, {len(diffs)} differ, {len(unexpected)} unexpectedly")
     return not unexpected
 
 
 def compare(checkout: Path, wheel: Path | None) -> bool:
-    """Compare ``wheel``, downloaded where it is None, and return whether nothing is unknown."""
+    """Compare a wheel, by default the downloaded one; return whether all differences are known."""
     with tempfile.TemporaryDirectory(prefix="compare_detectron2_") as name:
         original = wheel or download(Path(name))
         verify(original)
@@ -129,7 +129,7 @@ def compare(checkout: Path, wheel: Path | None) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare and return the exit status: 0 as known, 1 something else differs, 2 a failure."""
+    """Return the exit status: 0 as known, 1 unknown differences, 2 a failure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

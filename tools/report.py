@@ -1,4 +1,4 @@
-"""Show finished runs: a table of AP, and curves.png and val_grid.png in their output folders.
+"""Report finished runs: a table of AP, and curves.png and val_grid.png in their output folders.
 
 tools/report.py output/demo output/no_reuse
 """

@@ -1,12 +1,12 @@
-"""How many objects change their query from stage to stage: the unstable score, of a run or several.
+"""Measure the unstable score of one or more runs: the share of objects that change their query.
 
   tools/unstable_score.py --config-file output/demo/config.yaml
   tools/unstable_score.py --config-file output/plain/config.yaml \\
                           --config-file output/stable/config.yaml
 
-prints the share of a data set's objects that are matched to another query than one stage before,
-and what the assigner added at every stage; unstable_score.json and unstable_score.png have the
-same. Annotated images are needed: those of the configs' data sets.
+prints, for each stage, the share of a data set's objects that are matched to another query than one
+stage before, and the labels that the assigner adds; unstable_score.json and unstable_score.png have
+the same. The images are the annotated ones of the configs' data sets.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="append",
         type=expanduser,
         metavar="FILE",
-        help=".py or .yaml; once for every run",
+        help=".py or .yaml; repeat for every run",
     )
     parser.add_argument(
         "--weights",
         action="append",
         type=expanduser,
         metavar="FILE",
-        help="once for every run; default: its last checkpoint, or else train.init_checkpoint",
+        help="repeat for every run; default: its last checkpoint, or else train.init_checkpoint",
     )
-    parser.add_argument("--images", type=int, metavar="N", help="the first so many (default: all)")
+    parser.add_argument("--images", type=int, metavar="N", help="the first N images (default: all)")
     parser.add_argument("--split", choices=("train", "val"), default="val")
     parser.add_argument(
         "--output",
@@ -69,8 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)
     if args.weights and len(args.weights) != len(args.config_file):
         raise ConfigError(
-            f"--weights is there {len(args.weights)} times and --config-file "
-            f"{len(args.config_file)} times: give none, or one for every config"
+            f"{len(args.weights)} --weights for {len(args.config_file)} --config-file: give "
+            "none, or one for every config"
         )
     if args.images is not None and args.images < 1:
         raise ConfigError(f"--images is {args.images}: it must be at least 1")
@@ -80,7 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     weights = args.weights or [None] * len(args.config_file)
     names = run_names(args.weights or args.config_file)
-    found: dict[str, Stability] = {}
+    runs: dict[str, Stability] = {}
     output = OutputFolder(args.output) if args.output else None
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
         cfg = load_config(config, trust=args.trust_config)
@@ -92,12 +92,12 @@ def run(args: argparse.Namespace) -> None:
         output.check(["unstable_score.json", "unstable_score.png"])
         batches = annotated_batches(cfg, args.split, args.images)
         model = build_trained_model(cfg, checkpoint)
-        found[name] = measure_stability(model, tqdm(batches, desc=name, unit="batch"))
-    content = {name: each.as_json() for name, each in found.items()}
+        runs[name] = measure_stability(model, tqdm(batches, desc=name, unit="batch"))
+    content = {name: each.as_json() for name, each in runs.items()}
     assert output is not None  # there is at least one config
     atomic_write_text(output.path("unstable_score.json"), json.dumps(content, indent=1))
-    plot_stability(found, output.path("unstable_score.png"))
-    show(stability_table(found))
+    plot_stability(runs, output.path("unstable_score.png"))
+    show(stability_table(runs))
     print(f"written: {output.folder}/unstable_score.json, unstable_score.png")
 
 

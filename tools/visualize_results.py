@@ -1,15 +1,15 @@
-"""Show what runs get right and wrong: errors sorted by kind, curves, and how classes separate.
+"""Analyse the errors of runs: errors by type, curves, and t-SNE of the queries.
 
   tools/visualize_results.py output/demo
   tools/visualize_results.py output/demo --embedding 100     # also t-SNE of 100 images' queries
   tools/visualize_results.py output/full output/no_reuse     # both runs in one figure
   tools/visualize_results.py --json val.json --images photos --results results.json --output DIR
 
-The first writes into output/demo/results: a sheet for every kind of error, with ground truth beside
-detections of the worst images; errors.json, the counts; precision_recall.png, ap_per_class.png,
-confusion.png; and convergence.png, AP and loss over the training (and those of the training before
-it in this folder). Of several runs only convergence.png is drawn. The last is for detections of any
-detector in COCO's results format. Files that this tool did not write are not replaced.
+The first writes into output/demo/results: errors_TYPE.jpg for each of TIDE's error types, with
+ground truth beside detections of the worst images; errors.json, the counts; precision_recall.png,
+ap_per_class.png, confusion.png; and convergence.png, AP and loss over the training (and over the
+previous training in this folder). For several runs only convergence.png is written. The last takes
+the detections of any detector in COCO's results format. Files of the user are not replaced.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("run", nargs="*", help="folder of a run, or a metrics file to compare with")
     parser.add_argument(
-        "--json", type=expanduser, metavar="FILE", help="annotations, instead of a run"
+        "--json", type=expanduser, metavar="FILE", help="annotations, in place of a run"
     )
     parser.add_argument(
         "--images", type=expanduser, metavar="DIR", help="folder of the annotated images"
@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     files = [args.json, args.images, args.results]
     if args.run and any(files):
-        parser.error("--json, --images and --results stand instead of a run")
+        parser.error("give a run, or --json, --images and --results, not both")
     if not args.run and not all([*files, args.output]):
         parser.error("give a run, or all of --json, --images, --results and --output")
     if args.embedding is not None and len(args.run) != 1:
@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the figures that the arguments ask for, and print the table."""
+    """Write the figures for the arguments, and print the table."""
     if len(args.run) > 1:
         path = OutputFolder(args.output or "output/comparison").path("convergence.png")
         plot_convergence(read_runs(args.run), path)
@@ -74,17 +74,17 @@ def run(args: argparse.Namespace) -> None:
         return
     if not args.run:
         output = Path(args.output)
-        found = read_detections(args.json, args.images, args.results)
-        show(write_results(found, output, args.min_score, args.count))
+        detections = read_detections(args.json, args.images, args.results)
+        show(write_results(detections, output, args.min_score, args.count))
     else:
         folder = Path(args.run[0])
         output = Path(args.output or folder / "results")
         show_run(folder, output, args)
-    print(f"\nwritten: pictures and errors.json in {output}")
+    print(f"\nwritten: figures and errors.json in {output}")
 
 
 def show_run(run: Path, output: Path, args: argparse.Namespace) -> None:
-    """Write what one run allows."""
+    """Write the figures of one run, as far as it has metrics and detections."""
     has_metrics, has_results = (run / "metrics.json").is_file(), (run / RESULTS_FILE).is_file()
     if not has_metrics and not has_results:
         raise DataError(f"{run}: no metrics.json and no {RESULTS_FILE}; is it the folder of a run?")
@@ -116,9 +116,9 @@ def show_embedding(run: Path, output: Path, args: argparse.Namespace) -> None:
     cfg.train.device = find_device("auto")
     inputs = annotated_inputs(cfg, "val", args.embedding)
     model = build_trained_model(cfg)
-    found = collect_content(model, tqdm(inputs, unit="image"), args.min_score)
-    points = [embed(content) for content in tqdm(found.content, unit="stage", desc="t-SNE")]
-    plot_embedding(points, found, cfg.dataset.class_names, path)
+    queries = collect_content(model, tqdm(inputs, unit="image"), args.min_score)
+    points = [embed(content) for content in tqdm(queries.content, unit="stage", desc="t-SNE")]
+    plot_embedding(points, queries, cfg.dataset.class_names, path)
 
 
 @command

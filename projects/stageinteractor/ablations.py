@@ -1,7 +1,7 @@
-"""Ablations: tables of rows, each a few changes of a config, beside the paper's figures.
+"""Ablation tables: each row is a few config changes, beside the paper's results.
 
-A row that is the full model has no changes. Figures are AP, AP50, AP75, APs, APm, APl in per cent
-on COCO val2017 with R50, 100 queries and 12 epochs; None where the paper does not give one.
+The row of the full model has no changes. Paper results are AP, AP50, AP75, APs, APm, APl in per
+cent on COCO val2017 with R50, 100 queries and 12 epochs; None where the paper has no number.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .modeling.mixing.static_variants import (
 )
 from .modeling.postprocessing import TopKNms
 
-Figures = tuple[float | None, ...]
-FULL: Figures = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)
+PaperResults = tuple[float | None, ...]
+FULL: PaperResults = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)
 
 
 class Row(NamedTuple):
@@ -36,8 +36,8 @@ class Row(NamedTuple):
 
     name: str
     changes: Mapping[str, Any] = {}  # config key -> value
-    paper: Figures = ()
-    trained: bool = True  # False: the full model's weights, evaluated with these changes
+    paper: PaperResults = ()
+    trained: bool = True  # False: evaluate the full model's weights with these changes
 
 
 CRITERION = "model.criterion"
@@ -46,13 +46,13 @@ NMS = "model.postprocessing"
 
 
 def _nms(threshold: float) -> dict[str, Any]:
-    """Suppress duplicates among as many detections as the config asks for."""
+    """Return the changes for NMS; ``max_detections`` stays that of the config."""
     return {f"{NMS}._target_": TopKNms, f"{NMS}.iou_threshold": threshold}
 
 
-# Stable-DINO's matching beside the cross-stage assigner. Rows A to G each add to the one before; C
-# also divides by the matches from there on, because soft targets have no sum to divide by. H varies
-# the class weight, 2 in all others, on the best row with soft targets, and once on A.
+# Stable-DINO's matching beside the cross-stage assigner. Rows A to G each add to the previous row;
+# from C on the loss is normalised by the matches, because soft targets have no count to divide by.
+# H varies the class weight (2 elsewhere) on the best row with soft targets, and once on A.
 LOSS = f"{CRITERION}.class_loss"
 LOSSES = get_config("common/class_loss.py")
 STABLE = {
@@ -61,14 +61,14 @@ STABLE = {
     LOSS: LOSSES.position_supervised,
     ASSIGNER: LazyCall(PerStageAssigner)(),
 }
-OWN_MATCH = {f"{ASSIGNER}.keep_own_match": True}
-LINEAR = OWN_MATCH | {
+KEEP_MATCH = {f"{ASSIGNER}.keep_own_match": True}
+LINEAR = KEEP_MATCH | {
     f"{CRITERION}.normalizer": "matches",
     LOSS: LOSSES.position_supervised,
     f"{LOSS}.target.quality.iou": 1.0,
     f"{LOSS}.target.rescale": None,
 }
-PER_OBJECT = OWN_MATCH | {
+PER_OBJECT = KEEP_MATCH | {
     f"{CRITERION}.normalizer": "matches",
     LOSS: LOSSES.cross_stage_position_supervised,
     f"{LOSS}.target.decay": None,
@@ -85,7 +85,7 @@ TABLES: dict[str, list[Row]] = {
         Row("per-stage", {ASSIGNER: LazyCall(PerStageAssigner)()}),
         Row("stable-matching-alone", STABLE),
         Row("A-step", paper=FULL),
-        Row("B-own-match-kept", OWN_MATCH),
+        Row("B-own-match-kept", KEEP_MATCH),
         Row("C-iou-targets", LINEAR),
         Row("D-rescaled-per-object", PER_OBJECT),
         Row("E-modulated-cost", MODULATED),

@@ -1,4 +1,4 @@
-"""tools/ablate.py: every row builds a model that learns, runs are not repeated, tables are told."""
+"""tools/ablate.py: rows build trainable models, runs are not repeated, tables are printed."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def test_every_row_builds_a_trainable_model(e2e_config, table, row, tmp_path):
     apply_row(cfg, row)
     save_config(cfg, tmp_path / "row.yaml")
     model = instantiate(load_config(tmp_path / "row.yaml").model, "model").train()
-    for stage in model.decoder.stages:  # out of its initial zeros, so that all parts get gradients
+    for stage in model.decoder.stages:  # not its initial zeros, so that all parts get gradients
         torch.nn.init.normal_(stage.mixing.out_proj.weight, std=0.02)
     instances = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[8.0, 8.0, 56.0, 60.0]])))
     instances.gt_classes = torch.tensor([3])
@@ -55,8 +55,8 @@ def test_rows_do_not_change_each_other(e2e_config, tmp_path):
         cfg = load_config(e2e_config)
         apply_row(cfg, rows[name])
         target = cfg.model.criterion.class_loss.target
-        found = target.quality.iou, target.rescale is not None, target.get("decay") is not None
-        assert targets.setdefault(name, found) == found
+        parts = target.quality.iou, target.rescale is not None, target.get("decay") is not None
+        assert targets.setdefault(name, parts) == parts
     assert targets == {"C": (1.0, False, False), "D": (2.0, True, False), "F": (2.0, True, True)}
 
 
@@ -66,9 +66,9 @@ def test_nms_rows_keep_max_detections(e2e_config, config, tmp_path):
     assert cfg.model.postprocessing.max_detections == 30
     apply_row(cfg, TABLES["nms"][1])
     save_config(cfg, tmp_path / "row.yaml")
-    found = instantiate(load_config(tmp_path / "row.yaml").model.postprocessing, "postprocessing")
-    assert isinstance(found, TopKNms)
-    assert found.max_detections == 30 and found.iou_threshold == 0.5
+    nms = instantiate(load_config(tmp_path / "row.yaml").model.postprocessing, "postprocessing")
+    assert isinstance(nms, TopKNms)
+    assert nms.max_detections == 30 and nms.iou_threshold == 0.5
 
 
 def test_table_has_spread_and_further_measures(load_tool, monkeypatch):
@@ -136,7 +136,7 @@ CONFIG = "projects/stageinteractor/configs/stageinteractor_r50_1x.py"
 
 
 def test_rows_of_stable_matching_build_up():
-    found = {}
+    built = {}
     for row in TABLES["stable-matching"]:
         cfg = load_config(CONFIG)
         apply_row(cfg, row)
@@ -144,7 +144,7 @@ def test_rows_of_stable_matching_build_up():
         assigner, loss = criterion.assigner, criterion.class_loss
         inner = getattr(assigner, "assigner", assigner)
         target = getattr(loss, "target", None)
-        found[row.name] = (
+        built[row.name] = (
             type(assigner),
             getattr(inner, "keep_own_match", None),
             type(criterion.matcher) is PositionModulatedMatcher,
@@ -157,7 +157,7 @@ def test_rows_of_stable_matching_build_up():
     none = type(None)
     cross, one = CrossStageAssigner, OneToOneAtLastStage
     best = RescalePerObject
-    assert found == {
+    assert built == {
         "per-stage": (PerStageAssigner, None, False, "max", None, None, None, 2.0),
         "stable-matching-alone": (
             *(PerStageAssigner, None, True, "matches", 2.0, RescalePerImage, False, 2.0),

@@ -1,4 +1,4 @@
-"""A training whose evaluations tell the AP after non-maximum suppression too."""
+"""A training that evaluates with and without NMS."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_both_results_are_in_metrics_checkpoints_and_reports(
         len(json.loads((run / f"evaluation/coco_instances_results{suffix}.json").read_text()))
         for suffix in ("", "_nms")
     ]
-    assert counts[0] == 8 * 12 > counts[1]  # every query of every image, and what is left of them
+    assert counts[0] == 8 * 12 > counts[1]  # every query of every image, before and after NMS
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["report.py", str(run), str(run)])
     assert load_tool("report").main() == 0

@@ -104,7 +104,7 @@ def test_wrong_options_are_errors_of_one_line(run, tool, capsys):
     config = str(run / "config.yaml")
     for options, message in [
         (["--images", "0"], "--images is 0: it must be at least 1"),
-        (["--weights", "a", "--weights", "b"], "--weights is there 2 times and --config-file 1"),
+        (["--weights", "a", "--weights", "b"], "2 --weights for 1 --config-file"),
         (["--weights", "nothing.pth"], "nothing.pth"),
     ]:
         assert tool.main(["--config-file", config, *options]) == 2

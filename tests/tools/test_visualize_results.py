@@ -325,7 +325,7 @@ def test_folder_that_is_no_run_is_named(call: Call, tmp_path: Path):
     [
         ([], "give a run, or all of"),
         (["--json", "val.json"], "give a run, or all of"),
-        (["demo", "--json", "val.json"], "stand instead of a run"),
+        (["demo", "--json", "val.json"], "not both"),
         (["one", "two", "--embedding", "9"], "takes one run"),
         (["demo", "--count", "0"], "at least 1"),
     ],
