@@ -49,7 +49,7 @@ class TrainingStep:
         self.model = model
         self.batch = batch
         self.mixed = mixed
-        self.clipping = cfg.train.clip_grad
+        self.clipping = cfg.train.clip_grad.params if cfg.train.clip_grad.enabled else None
         self.optimizer = build_optimizer(cfg, model)
         device = next(model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, enabled=scale)

@@ -233,7 +233,7 @@ def test_saved_config_keeps_values_and_their_types(tmp_path: Path):
         ("model.pixel_mean=[1,2,3.5]", [1, 2, 3.5]),
         ("dataloader.train.mapper.augmentations=[]", []),
         ("train.epochs=null", None),
-        ("train.ema.enabled=true", True),
+        ("train.model_ema.enabled=true", True),
         ("train.init_checkpoint=runs/a.pth", "runs/a.pth"),
         ("train.init_checkpoint=a=b", "a=b"),
         ("train.init_checkpoint='1'", "1"),
@@ -259,8 +259,8 @@ def test_overrides_are_applied_in_order_and_leave_the_rest(cfg: DictConfig):
 
 
 def test_override_of_a_mapping_changes_only_what_it_names(cfg: DictConfig):
-    apply_overrides(cfg, ["train.clip_grad={max_norm: 0.1}"])
-    assert cfg.train.clip_grad == {"max_norm": 0.1, "norm_type": 2.0}
+    apply_overrides(cfg, ["train.clip_grad.params={max_norm: 0.1}"])
+    assert cfg.train.clip_grad.params == {"max_norm": 0.1, "norm_type": 2.0}
 
 
 def test_override_of_a_constructor_parameter_reaches_the_object():

@@ -34,7 +34,7 @@ def cfg() -> DictConfig:
 
 
 @pytest.mark.parametrize("text", AS_THEY_STAND)
-@pytest.mark.parametrize("key", ["train.output_dir", "train.amp", "dataset.train.json"])
+@pytest.mark.parametrize("key", ["train.output_dir", "train.amp.dtype", "dataset.train.json"])
 def test_text_is_kept_as_it_stands(cfg: DictConfig, key: str, text: str):
     apply_overrides(cfg, [f"{key}={text}"])
     assert OmegaConf.select(cfg, key) == text
@@ -54,8 +54,8 @@ def test_text_may_refer_to_another_key(cfg: DictConfig):
     ("override", "value"),
     [
         ("train.init_checkpoint=null", None),
-        ("train.wandb.name=null", None),
-        ("train.wandb.name=2024", "2024"),
+        ("train.wandb.params.name=null", None),
+        ("train.wandb.params.name=2024", "2024"),
         ("model.weights=null", None),
         ("model.weights=2024", "2024"),
         ("model.weights=[a, b]", ["a", "b"]),
@@ -68,6 +68,26 @@ def test_text_may_refer_to_another_key(cfg: DictConfig):
 def test_a_key_that_may_hold_more_than_text_takes_it(cfg: DictConfig, override: str, value: object):
     apply_overrides(cfg, [override])
     assert OmegaConf.select(cfg, override.partition("=")[0]) == value
+
+
+@pytest.mark.parametrize("key", ["train.amp", "train.clip_grad", "train.fast_dev_run"])
+@pytest.mark.parametrize("value", ["true", "null", "bf16"])
+def test_a_single_value_does_not_replace_a_mapping(cfg: DictConfig, key: str, value: str):
+    with pytest.raises(ConfigError, match=rf"{key}\.enabled"):
+        apply_overrides(cfg, [f"{key}={value}"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("train.ema.enabled", "train.model_ema.enabled"),
+        ("train.clip_grad.max_norm", "train.clip_grad.params.max_norm"),
+        ("train.wandb.project", "train.wandb.params.project"),
+    ],
+)
+def test_the_message_for_an_old_key_names_the_new_one(cfg: DictConfig, old: str, new: str):
+    with pytest.raises(ConfigError, match=new):
+        apply_overrides(cfg, [f"{old}=1"])
 
 
 def test_a_constructor_that_is_gone_does_not_hide_the_wrong_key():

@@ -298,7 +298,7 @@ def test_ema_weights_are_used_if_the_run_evaluates_them(run_copy, photo):
     torch.save(content, run_copy / "model_best.pth")
     cfg = load_config(run_copy / "config.yaml")
     assert score(run_copy / "config.yaml", photo) != 0.88
-    cfg.train.ema.enabled = True
+    cfg.train.model_ema.enabled = True
     save_config(cfg, run_copy / "config.yaml")
     assert score(run_copy / "config.yaml", photo) == 0.88
 

@@ -48,7 +48,7 @@ def main() -> int:
 def describe(result: Replay) -> str:
     ids = ", ".join(str(item.get("image_id", "?")) for item in result.batch)
     lines = [
-        f"iteration {result.iteration}, rank {result.rank}, train.amp={result.amp}, "
+        f"iteration {result.iteration}, rank {result.rank}, precision {result.amp}, "
         f"image ids {ids}",
         f"non-finite weights: {shorten(result.non_finite_parameters)}",
         f"modules with non-finite output, in order: {shorten(result.non_finite_modules)}",

@@ -1,4 +1,4 @@
-"""How a run is carried out: length, precision, what is written when.
+"""How a run is carried out; keys that detrex has too are called as there.
 
 stageinteractor/schema/train.py says which values a key takes; others are refused before anything is
 built. Whole numbers may be written as floats (1e3), text as it stands, paths from ``~``.
@@ -12,18 +12,21 @@ train = dict(
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
     backbone_weights="",  # of the backbone, to train from (tools/prepare_weights.py)
-    amp="off",  # "off", "fp16" or "bf16"; evaluation is always in float32
+    amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, bf16 on CPUs; not in evaluation
+    ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
     accumulate=1,  # micro-batches an optimiser step
-    clip_grad=dict(max_norm=1.0, norm_type=2.0),  # null: none
-    ema=dict(enabled=False, decay=0.9998),
+    clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),
+    model_ema=dict(enabled=False, decay=0.9998),
     eval_period=5000,  # iterations; 0 or null: only at the end
     checkpointer=dict(period=5000, max_to_keep=3),  # max_to_keep=null: all
     log_period=20,
-    writers=["tensorboard"],  # beside console and metrics.json; "wandb" for Weights & Biases
-    wandb=dict(project="stageinteractor", name=None, mode="online"),  # mode "offline" keeps it here
+    writers=["tensorboard"],  # beside console and metrics.json; null: no other
+    wandb=dict(  # params: what wandb.init takes; mode "offline" keeps it here
+        enabled=False, params=dict(project="stageinteractor", name=None, mode="online")
+    ),
     best_metric="bbox/AP",
-    fast_dev_run=False,  # a few iterations of everything
+    fast_dev_run=dict(enabled=False),  # a few iterations of everything
     scale_lr=dict(enabled=False, base_batch_size=16),
 )

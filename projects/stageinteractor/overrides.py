@@ -1,7 +1,7 @@
 """Change a config by ``key=value`` strings, such as those of a command line.
 
-A value is YAML, unless the key holds text: then it is taken as it stands, so that ``off`` stays a
-word and a folder may be called 2024. In quotes, it is YAML's text. ``${key}`` refers to another
+A value is YAML, unless the key holds text: then it is taken as it stands, so that a
+folder may be called 2024. In quotes, it is YAML's text. ``${key}`` refers to another
 key, as everywhere in OmegaConf. A key that does not exist is refused.
 """
 
@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from .errors import ConfigError
 from .schema import TextKind, expand_paths, text_kind
+from .schema.tree import leaves
 
 NULL = ("null", "Null", "NULL", "~")
 
@@ -38,6 +39,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
         if not equals or not key:
             raise ConfigError(f"override {override!r}: write key=value, such as train.max_iter=100")
         _require_key(cfg, key)
+        _require_mapping(key, text)
         try:
             OmegaConf.update(cfg, key, _value(cfg, key, text), merge=True)
             if text_kind(key) is None:
@@ -94,6 +96,13 @@ def _require_key(cfg: DictConfig, key: str) -> None:
             wrong = ".".join(key.split(".")[: depth + 1])
             raise ConfigError(f"config key {wrong!r} does not exist{_nearest(cfg, key)}")
         node = _child(node, part)
+
+
+def _require_mapping(key: str, text: str) -> None:
+    """Refuse a single value for a described key that holds others, such as ``train.amp``."""
+    inside = [name for name in leaves() if name.startswith(f"{key}.")]
+    if inside and text[:1] not in ("{", "$"):
+        raise ConfigError(f"config key {key!r} is a mapping: set {' or '.join(inside)}")
 
 
 def _children(node: Any) -> set[str]:

@@ -113,7 +113,9 @@ class Predictor:
         augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
         forget_initial_weights(cfg.model)
         model = instantiate(cfg.model, "model")
-        load_all_weights(model, checkpoint, OmegaConf.select(cfg, "train.ema.enabled") or False)
+        load_all_weights(
+            model, checkpoint, OmegaConf.select(cfg, "train.model_ema.enabled") or False
+        )
         return cls(
             model.to(find_device(device, "device")),
             augmentations=augmentations,

@@ -59,7 +59,12 @@ def evaluation_in(output: str) -> list[float]:
 
 
 def test_fast_dev_run_goes_through_everything(call, small_run, tmp_path):
-    call(*small_run, "train.fast_dev_run=true", "train.ema.enabled=true", "train.accumulate=2")
+    call(
+        *small_run,
+        "train.fast_dev_run.enabled=true",
+        "train.model_ema.enabled=true",
+        "train.accumulate=2",
+    )
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
     wanted = {"config.yaml", "metrics.json", "model_best.pth", "model_final.pth", "log.txt"}
@@ -119,7 +124,9 @@ def test_other_classes_drop_the_heads_and_say_so(call, small_run, tmp_path, capf
     torch.save(content, tmp_path / "five_classes.pth")
     capfd.readouterr()
     call(
-        *small_run, "train.fast_dev_run=true", f"train.init_checkpoint={tmp_path}/five_classes.pth"
+        *small_run,
+        "train.fast_dev_run.enabled=true",
+        f"train.init_checkpoint={tmp_path}/five_classes.pth",
     )
     told = capfd.readouterr().out
     assert "other shapes" in told and "decoder.stages.0.class_head.3.weight" in told

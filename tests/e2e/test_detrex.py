@@ -62,7 +62,7 @@ def small_detrex(host, small_run: list[str]) -> list[str]:
 def test_train_evaluate_and_resume(call, small_detrex, tmp_path, name):
     config, run = CONFIGS / f"{name}.py", tmp_path / "run"
     options = [*small_detrex, FROZEN, "train.epochs=null", "train.eval_period=0"]
-    options.append("train.ema.enabled=true")
+    options.append("train.model_ema.enabled=true")
     call(*options, "train.max_iter=2", config=config)
     call("--resume", *options, "train.max_iter=3", config=config)
     lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]

@@ -15,7 +15,7 @@ def crowds(shapes_set, small_run, tmp_path) -> list[str]:
     return [*small_run, f"dataset.train.json={tmp_path / 'crowds.json'}", "train.max_iter=1"]
 
 
-@pytest.mark.parametrize("more", [[], ["train.epochs=1"], ["train.fast_dev_run=true"]])
+@pytest.mark.parametrize("more", [[], ["train.epochs=1"], ["train.fast_dev_run.enabled=true"]])
 def test_a_set_of_crowds_is_refused_by_file_and_key(call, crowds, capsys, more):
     with pytest.raises(SystemExit) as stop:
         call(*crowds, *more)

@@ -14,7 +14,8 @@ from stageinteractor.errors import ConfigError, DataError, NonFiniteLossError
 @pytest.fixture
 def stopped(train_net, small_run, tmp_path, e2e_config):
     """The message of a training whose learning rate is absurd, and the file that it saved."""
-    options = ["optimizer.lr=1e30", "train.max_iter=20", "train.clip_grad=null", "train.seed=3"]
+    options = ["optimizer.lr=1e30", "train.max_iter=20", "train.clip_grad.enabled=false"]
+    options += ["train.seed=3"]
     options += ["train.accumulate=2"]
     args = train_net.parse_args(["--config-file", e2e_config, *small_run, *options])
     with pytest.raises(NonFiniteLossError) as error:
@@ -46,7 +47,7 @@ def test_replay_repeats_the_non_finite_losses(stopped, load_tool, monkeypatch, c
     monkeypatch.setattr("sys.argv", ["replay.py", str(path)])
     assert load_tool("replay").main() == 0
     printed = capsys.readouterr().out
-    assert f"iteration {result.iteration}, rank 0, train.amp=off, image ids {ids}" in printed
+    assert f"iteration {result.iteration}, rank 0, precision off, image ids {ids}" in printed
     assert "modules with non-finite output, in order: " in printed
 
 

@@ -40,7 +40,7 @@ def kept(run):
     return {name: ((run / name).read_bytes(), (run / name).stat().st_mtime_ns) for name in names}
 
 
-@pytest.mark.parametrize("override", ["train.fast_dev_run=true", "dataset.name=others"])
+@pytest.mark.parametrize("override", ["train.fast_dev_run.enabled=true", "dataset.name=others"])
 def test_an_evaluation_leaves_the_files_of_a_run_alone(call, run, override):
     before = kept(run)
     call("--eval-only", override, config=run / "config.yaml")
@@ -51,7 +51,7 @@ def test_what_was_evaluated_is_shown_not_what_was_trained(call, run, shapes_set)
     ids = [image["id"] for image in read_run(run).coco_set.images]
     other = shapes_set / "train.json"
     settings = [f"dataset.val.json={other}", f"dataset.val.images={shapes_set / 'train'}"]
-    call("--eval-only", "train.fast_dev_run=true", *settings, config=run / "config.yaml")
+    call("--eval-only", "train.fast_dev_run.enabled=true", *settings, config=run / "config.yaml")
     shown = read_run(run).coco_set
     assert (shown.json_file, len(shown.images)) == (str(other), 8)
     assert {entry["image_id"] for entry in shown.annotations} <= {x["id"] for x in shown.images}
@@ -73,8 +73,8 @@ def test_a_refused_command_leaves_the_files_of_a_run_alone(refused, run, again, 
         ("model.queries.num_queries=13", "queries"),
         ("model.decoder.embed_dim=32", "[32"),
         ("optimizer.params.no_decay=[bias]", "no_decay"),
-        ("train.amp=fp16", "train.amp"),
-        ("train.ema.enabled=true", "'ema'"),
+        ("train.amp.dtype=fp8", "train.amp.dtype"),
+        ("train.model_ema.enabled=true", "'ema'"),
         ("train.max_iter=1", "train.max_iter"),
         ("train.init_checkpoint=other.pth", "train.init_checkpoint"),
     ],

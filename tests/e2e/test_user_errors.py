@@ -61,7 +61,7 @@ def test_a_wrong_value_is_named_before_anything_is_built(refused, small_run, ove
 
 
 def test_a_precision_that_does_not_exist(refused, small_run):
-    assert "train.amp is 'fp8'" in refused(*small_run, "train.amp=fp8")
+    assert "train.amp.dtype is 'fp8'" in refused(*small_run, "train.amp.dtype=fp8")
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_more_objects_than_queries_are_reported_and_trained_on(call, small_run, 
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(refused, small_run, tmp_path):
-    overrides = ["optimizer.lr=1e30", "train.max_iter=20", "train.clip_grad=null"]
+    overrides = ["optimizer.lr=1e30", "train.max_iter=20", "train.clip_grad.enabled=false"]
     line = refused(*small_run, *overrides)
     assert "iteration" in line and "image ids" in line and "optimizer.lr" in line
     assert not (tmp_path / "run" / "model_final.pth").exists()

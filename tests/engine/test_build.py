@@ -19,7 +19,7 @@ def cfg(tmp_path):
                 "device": "cpu",
                 "output_dir": str(tmp_path / "run"),
                 "init_checkpoint": "",
-                "ema": {"enabled": False},
+                "model_ema": {"enabled": False},
             },
         },
         flags={"allow_objects": True},

@@ -85,7 +85,7 @@ def test_recipe_for_our_trainer_has_all_that_a_run_needs(name: str):
     assert set(cfg) == {"dataloader", "dataset", "lr_multiplier", "model", "optimizer", "train"}
     OmegaConf.resolve(cfg)
     assert cfg.train.output_dir == f"output/detrex/{name}"
-    assert (cfg.train.epochs, cfg.train.clip_grad.max_norm) == (epochs_of(name), 0.1)
+    assert (cfg.train.epochs, cfg.train.clip_grad.params.max_norm) == (epochs_of(name), 0.1)
     assert cfg.train.backbone_weights == "datasets/weights/resnet50.pth"
     assert cfg.dataloader.train.total_batch_size == 16
     assert cfg.dataset.name == "coco_2017"

@@ -36,25 +36,25 @@ def cfg() -> DictConfig:
         "train.seed=null",
         "train.seed=1e12",
         "train.writers=[paper]",
-        "train.ema.decay=1.0",
-        "train.clip_grad.max_norm=null",
-        "train.clip_grad.max_norm=.nan",
+        "train.model_ema.decay=1.0",
+        "train.clip_grad.params.max_norm=null",
+        "train.clip_grad.params.max_norm=.nan",
         "train.scale_lr.base_batch_size=0",
         "train.accumulate=0",
-        "train.amp=null",
-        "train.amp=fp8",
-        "train.wandb.mode=off",
+        "train.amp.dtype=null",
+        "train.amp.dtype=fp8",
+        "train.wandb.params.mode=off",
         "train.output_dir=",
         "train.output_dir=???",
-        "train.ema=null",
-        "train.ema=on",
+        "train.clip_grad.enabled=1.5",
+        "train.fast_dev_run.enabled=null",
+        "train.ddp.fp16_compression=null",
         "dataloader.train.total_batch_size=0",
         "dataloader.test.num_workers=-1",
         "dataloader.train.mapper.image_format=bgr",
         "dataloader.test.mapper.augmentations=null",
         "dataloader.evaluator.backend=off",
         "dataloader.evaluator.nms_threshold=1",
-        "dataset.train=null",
     ],
 )
 def test_a_wrong_value_is_named_by_its_key(cfg: DictConfig, override: str):
@@ -72,11 +72,11 @@ def test_a_wrong_value_is_named_by_its_key(cfg: DictConfig, override: str):
         ("train.log_period=20.0", 20),
         ("train.eval_period=null", 0),
         ("train.checkpointer.max_to_keep=null", None),
-        ("train.clip_grad=null", None),
-        ("train.clip_grad.norm_type=.inf", float("inf")),
+        ("train.clip_grad.enabled=false", False),
+        ("train.clip_grad.params.norm_type=.inf", float("inf")),
         ("train.writers=null", []),
-        ("train.writers=wandb", ["wandb"]),
-        ("train.amp=off", "off"),
+        ("train.writers=tensorboard", ["tensorboard"]),
+        ("train.amp.dtype=bf16", "bf16"),
         ("train.compile=on", True),
         ("train.init_checkpoint=null", None),
         ("dataloader.train.num_workers=0.0", 0),
@@ -90,10 +90,14 @@ def test_a_value_in_another_form_is_understood(cfg: DictConfig, override: str, v
     assert checked == value and isinstance(checked, type(value) | type(cfg.train.writers))
 
 
-def test_an_option_that_yaml_reads_as_false_is_off(cfg: DictConfig):
-    cfg.train.amp = False
-    check_config(cfg)
-    assert cfg.train.amp == "off"
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("amp", None), ("amp", "bf16"), ("model_ema", True), ("clip_grad", None), ("wandb", [1])],
+)
+def test_a_value_in_place_of_a_mapping_is_named(cfg: DictConfig, key: str, value: object):
+    cfg.train[key] = value
+    with pytest.raises(ConfigError, match=rf"train\.{key} is"):
+        check_config(cfg)
 
 
 def test_all_wrong_keys_are_named_at_once(cfg: DictConfig):
@@ -167,10 +171,10 @@ def test_a_training_may_have_several_evaluators(toy: DictConfig):
 
 
 @pytest.mark.parametrize(
-    "key", [*get_config("common/train.py").train, "ema.decay", "scale_lr.base_batch_size"]
+    "key", [*get_config("common/train.py").train, "model_ema.decay", "scale_lr.base_batch_size"]
 )
 def test_a_missing_key_is_named_or_not_needed(toy: DictConfig, key: str):
-    toy.train.ema.enabled = toy.train.scale_lr.enabled = True
+    toy.train.model_ema.enabled = toy.train.scale_lr.enabled = True
     parent, _, name = f"train.{key}".rpartition(".")
     del OmegaConf.select(toy, parent)[name]
     try:

@@ -251,7 +251,8 @@ def test_run_without_evaluation_says_so(call: Call, run_folder: Path):
 
 def test_fast_dev_run_counts_its_evaluated_images(call: Call, run_folder: Path):
     config = json.loads((run_folder / "config.yaml").read_text())
-    (run_folder / "config.yaml").write_text(json.dumps(config | {"train": {"fast_dev_run": True}}))
+    config["train"] = {"fast_dev_run": {"enabled": True}}
+    (run_folder / "config.yaml").write_text(json.dumps(config))
     results = run_folder / "evaluation/coco_instances_results.json"
     results.write_text(json.dumps(RESULTS[:4]))  # none of image 3
     output = call(run_folder)[1]

@@ -20,7 +20,7 @@ optimizer = L(torch.optim.AdamW)(
     betas=(0.9, 0.999),
     weight_decay=1e-4,
 )
-train.clip_grad.max_norm = 0.1
+train.clip_grad.params.max_norm = 0.1
 train.backbone_weights = "datasets/weights/resnet50.pth"  # tools/prepare_weights.py resnet50
 train.output_dir = "output/asag_a_r50_1x"
 train.epochs = 12  # 12 x 7,330 = 87,960 iterations; drops at 8 x and 11 x 7,330

@@ -59,7 +59,7 @@ def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Mo
     """
     checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)
     model = build_model(cfg)
-    averaged = OmegaConf.select(cfg, "train.ema.enabled", default=False)
+    averaged = OmegaConf.select(cfg, "train.model_ema.enabled", default=False)
     load_all_weights(model, checkpoint, ema=bool(averaged))
     return model
 
@@ -81,10 +81,16 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     return optimizer
 
 
-def wrap_ddp(model: nn.Module) -> nn.Module:
-    """Wrap a model in DistributedDataParallel if there are several processes."""
+def wrap_ddp(model: nn.Module, broadcast_buffers: bool = False, **options: bool) -> nn.Module:
+    """Wrap a model in DistributedDataParallel if there are several processes.
+
+    Args:
+        model: on its device.
+        broadcast_buffers: see ``train.ddp``.
+        options: ``find_unused_parameters`` and ``fp16_compression`` of ``train.ddp``.
+    """
     if comm.get_world_size() == 1:
         return model
     device = next(model.parameters()).device
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return create_ddp_model(model, broadcast_buffers=False, device_ids=ids)
+    return create_ddp_model(model, broadcast_buffers=broadcast_buffers, device_ids=ids, **options)

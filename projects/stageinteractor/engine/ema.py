@@ -22,7 +22,7 @@ class ModelEMA(HookBase):
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         if not 0.0 <= decay < 1.0:
-            raise ValueError(f"train.ema.decay must lie in [0, 1), got {decay}")
+            raise ValueError(f"train.model_ema.decay must lie in [0, 1), got {decay}")
         self.source = model
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 

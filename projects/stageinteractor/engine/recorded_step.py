@@ -14,7 +14,7 @@ from ..checkpoint.tensor_checks import storage_problem
 from ..data.image_io import MAX_PIXELS
 from ..errors import DataError
 from .non_finite_step import Batch, model_batch
-from .trainer import PRECISIONS
+from .precision import PRECISIONS
 from .weights import read_checkpoint
 
 COUNTS = ("iteration", "micro", "rank", "seed")

@@ -16,9 +16,9 @@ from ..randomness import seed_by_key
 from ..synthetic import untrained_model
 from .build import move_to_device
 from .non_finite_step import Batch
+from .precision import PRECISIONS
 from .recorded_step import RecordedStep, read_recorded_step
 from .setup import find_device
-from .trainer import PRECISIONS
 
 
 @dataclass

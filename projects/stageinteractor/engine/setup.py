@@ -23,7 +23,7 @@ from .printable_logs import escape_log_messages
 logger = logging.getLogger(__name__)
 REQUIRED_KEYS = (
     *(f"train.{key}" for key in ("output_dir", "device", "seed", "max_iter", "epochs")),
-    *("train.fast_dev_run", "dataset.name", "dataset.train", "dataset.val"),
+    *("train.fast_dev_run.enabled", "dataset.name", "dataset.train", "dataset.val"),
 )
 FAST_ITERATIONS = 3
 FAST_IMAGES = 8
@@ -43,7 +43,7 @@ def prepare(cfg: DictConfig) -> None:
     """Resolve the values that depend on data set and machine; set up logging and seed.
 
     Changes ``cfg`` in place: the classes of the data set, ``train.device``, ``train.max_iter`` from
-    ``train.epochs``, and the settings that ``train.fast_dev_run`` shortens. Preparing it again
+    ``train.epochs``, and what ``train.fast_dev_run.enabled`` shortens. Preparing it again
     changes nothing. Of a run's files, only the log is written.
 
     Raises:
@@ -52,7 +52,7 @@ def prepare(cfg: DictConfig) -> None:
         OutputError: the log cannot be written.
     """
     check_settings(cfg)
-    fast = cfg.train.fast_dev_run
+    fast = cfg.train.fast_dev_run.enabled
     _set_up_logging(cfg.train.output_dir)
     cfg.train.device = find_device(cfg.train.device)
     resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)

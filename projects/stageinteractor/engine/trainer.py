@@ -33,10 +33,10 @@ from ..errors import (
 from ..randomness import seed_by_key
 from .metrics import MetricStorage
 from .non_finite_step import Batch, NonFiniteStep
+from .precision import PRECISIONS
 from .resuming import describe_groups, restore_optimizer
 
 logger = logging.getLogger(__name__)
-PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Trainer(SimpleTrainer):
@@ -71,7 +71,7 @@ class Trainer(SimpleTrainer):
         save_non_finite_step: Callable[[NonFiniteStep], Path] | None = None,
     ) -> None:
         if amp not in PRECISIONS:
-            raise ConfigError(f"train.amp is {amp!r}: choose one of {', '.join(PRECISIONS)}")
+            raise ConfigError(f"train.amp.dtype is {amp!r}: choose one of {', '.join(PRECISIONS)}")
         if accumulate < 1:
             raise ConfigError(f"train.accumulate is {accumulate}: it must be at least 1")
         super().__init__(model, data_loader, optimizer, gather_metric_period=log_period)
@@ -177,7 +177,8 @@ class Trainer(SimpleTrainer):
                 saved = f" Batch and weights could not be saved: {error}."
         raise NonFiniteLossError(
             f"iteration {step.iteration}, image ids {ids}: {reason}; training has stopped."
-            f"{saved} Lower optimizer.lr, lengthen the warm-up or set train.amp=bf16 or off"
+            f"{saved} Lower optimizer.lr, lengthen the warm-up, "
+            "or set train.amp.dtype=bf16 or train.amp.enabled=false"
         ) from cause
 
     def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
@@ -226,7 +227,7 @@ class Trainer(SimpleTrainer):
             DataError: the state belongs to another precision, optimizer or parameter grouping.
         """
         if self.scaler.is_enabled() and not state_dict["scaler"]:
-            raise DataError("train.amp is fp16, but the checkpoint has no gradient scaler")
+            raise DataError("train.amp.dtype is fp16, but the checkpoint has no gradient scaler")
         TrainerBase.load_state_dict(self, state_dict)
         restore_optimizer(
             self.optimizer, state_dict["optimizer"], state_dict.get("groups"), self.model

@@ -26,6 +26,7 @@ from .failure import lost_connection
 from .folder_lock import exclusive_training
 from .hooks import DrawDetections, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, plain_batch
+from .precision import precision_name
 from .run_config import changes_since, refuse_fixed_settings, save_run_config
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
@@ -37,13 +38,17 @@ logger = logging.getLogger(__name__)
 REQUIRED_KEYS = tuple(
     f"train.{key}"
     for key in (
-        *("init_checkpoint", "backbone_weights", "amp", "accumulate", "clip_grad", "ema.enabled"),
+        *("init_checkpoint", "backbone_weights", "amp.enabled", "accumulate"),
         *("eval_period", "checkpointer.period", "checkpointer.max_to_keep", "log_period"),
+        *("clip_grad.enabled", "model_ema.enabled", "wandb.enabled"),
         *("writers", "best_metric", "scale_lr.enabled"),
     )
 )
 REQUIRED_IF_SET = {
-    "train.ema.enabled": "train.ema.decay",
+    "train.amp.enabled": "train.amp.dtype",
+    "train.clip_grad.enabled": "train.clip_grad.params",
+    "train.model_ema.enabled": "train.model_ema.decay",
+    "train.wandb.enabled": "train.wandb.params",
     "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
 }
 EARLIER_RUN_FILES = ("metrics.json", "model_best.pth", "last_evaluation.json")
@@ -90,17 +95,19 @@ class Training:
         check_best_metric(cfg)
         self.model = build_model(cfg)
         optimizer = build_optimizer(cfg, self.model)
-        self.ema = ModelEMA(self.model, cfg.train.ema.decay) if cfg.train.ema.enabled else None
+        self.ema: ModelEMA | None = None
+        if cfg.train.model_ema.enabled:
+            self.ema = ModelEMA(self.model, cfg.train.model_ema.decay)
         if cfg.train.get("compile"):
             for model in {self.model, self.evaluated}:
                 compile_decoder(model)
         self.trainer = Trainer(
-            wrap_ddp(self.model),
+            wrap_ddp(self.model, **cfg.train.get("ddp", {})),
             [],
             optimizer,
-            amp=cfg.train.amp,
+            amp=precision_name(cfg.train),
             accumulate=cfg.train.accumulate,
-            clip_grad=cfg.train.clip_grad,
+            clip_grad=cfg.train.clip_grad.params if cfg.train.clip_grad.enabled else None,
             log_period=cfg.train.log_period,
             seed=cfg.train.seed,
             save_non_finite_step=self._save_non_finite_step,
@@ -210,7 +217,7 @@ class Training:
             batch=plain_batch(step.batch),
             rank=rank,
             seed=train.seed,
-            amp=train.amp,
+            amp=precision_name(train),
         )
 
 

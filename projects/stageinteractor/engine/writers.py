@@ -17,14 +17,12 @@ from detectron2.utils.events import (
 from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import ClassNames
-from ..errors import ConfigError, MissingDependencyError
+from ..errors import MissingDependencyError
 from .metrics import SMOOTHED, drop_metrics_from
-
-KNOWN = ("tensorboard", "wandb")
 
 
 def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
-    """Return writers for the console, ``metrics.json`` and those that ``train.writers`` names.
+    """Return writers for the console, ``metrics.json`` and those that the config asks for.
 
     Args:
         cfg: the whole config.
@@ -32,21 +30,16 @@ def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
             are dropped from the files.
 
     Raises:
-        ConfigError: an unknown name.
-        MissingDependencyError: "wandb" without the package.
+        MissingDependencyError: ``train.wandb.enabled`` without the package.
     """
-    names = list(cfg.train.writers)
-    unknown = [name for name in names if name not in KNOWN]
-    if unknown:
-        raise ConfigError(f"train.writers has {unknown}: choose from {', '.join(KNOWN)}")
     folder = Path(cfg.train.output_dir)
     writers: list[EventWriter] = [
         CommonMetricPrinter(cfg.train.max_iter),
         MetricsFile(folder / "metrics.json", first),
     ]
-    if "wandb" in names:
+    if cfg.train.wandb.enabled:
         writers.append(WandbWriter(cfg))
-    if "tensorboard" in names:
+    if "tensorboard" in cfg.train.writers:
         writers.append(TensorboardXWriter(str(folder), purge_step=first or None))
     writers.append(_ClearImages())
     return writers
@@ -67,7 +60,7 @@ class MetricsFile(JSONWriter):
 
 
 class WandbWriter(EventWriter):
-    """Send scalars and images to Weights & Biases; ``train.wandb.mode=offline`` keeps them here.
+    """Send scalars and images to Weights & Biases, or keep them here (``mode="offline"``).
 
     A resumed training goes on in the run whose id is in its output folder.
 
@@ -80,7 +73,7 @@ class WandbWriter(EventWriter):
             import wandb
         except ImportError as error:
             raise MissingDependencyError(
-                "train.writers has 'wandb': pip install 'stageinteractor[wandb]'"
+                "train.wandb.enabled: pip install 'stageinteractor[wandb]'"
             ) from error
         self.wandb = wandb
         self.last = -1
@@ -88,10 +81,7 @@ class WandbWriter(EventWriter):
         id_file = folder / "wandb_run_id"
         run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
         self.run = wandb.init(
-            project=cfg.train.wandb.project,
-            name=cfg.train.wandb.name,
-            mode=cfg.train.wandb.mode,
-            dir=str(folder),
+            **({"dir": str(folder)} | OmegaConf.to_container(cfg.train.wandb.params)),
             id=run_id,
             resume="allow",
             config=_plain(cfg),

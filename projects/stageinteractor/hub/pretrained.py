@@ -84,7 +84,7 @@ def shareable(cfg: DictConfig) -> DictConfig:
     if OmegaConf.select(shared, "train.output_dir", default=None) is not None:
         shared.train.output_dir = "./output"
     if OmegaConf.select(shared, "train.wandb", default=None) is not None:
-        del shared.train["wandb"]
+        shared.train.wandb = {"enabled": False, "params": {}}
     return shared
 
 

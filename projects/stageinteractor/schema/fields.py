@@ -1,7 +1,6 @@
 """What single values of a config may be: pydantic types with the reading that users expect.
 
-A whole number may be written as a float (``1e3``), an option that is called "off" may arrive as the
-False that YAML 1.1 reads, and a path may begin with ``~``.
+A whole number may be written as a float (``1e3``), and a path may begin with ``~``.
 """
 
 from __future__ import annotations
@@ -40,10 +39,6 @@ def _not_empty(value: str) -> str:
     return value
 
 
-def _off(value: Any) -> Any:
-    return "off" if value is False else value
-
-
 def _list(value: Any) -> Any:
     return [] if value is None else [value] if isinstance(value, str) else value
 
@@ -61,7 +56,6 @@ def _unless_others(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 AsNumber = BeforeValidator(_number)
 AsList = BeforeValidator(_list)
-FalseIsOff = BeforeValidator(_off)
 NullIsZero = BeforeValidator(_zero)
 OursOnly = WrapValidator(_unless_others)  # a list, or somebody else's class, is not looked into
 

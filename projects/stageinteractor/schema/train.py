@@ -11,7 +11,6 @@ from .fields import (
     AsList,
     AsNumber,
     Count,
-    FalseIsOff,
     FilePath,
     FolderPath,
     Natural,
@@ -24,16 +23,41 @@ from .fields import (
 
 
 @node
-class ClipGrad(TypedDict, total=False):
-    """``train.clip_grad``."""
+class Amp(TypedDict, total=False):
+    """``train.amp``: automatic mixed precision."""
+
+    enabled: bool
+    dtype: Literal["auto", "fp16", "bf16"]
+
+
+@node
+class Ddp(TypedDict, total=False):
+    """``train.ddp``: of DistributedDataParallel."""
+
+    broadcast_buffers: bool
+    find_unused_parameters: bool
+    fp16_compression: bool
+
+
+@node
+class ClipGradParams(TypedDict, total=False):
+    """``train.clip_grad.params``: of `torch.nn.utils.clip_grad_norm_`."""
 
     max_norm: Positive
     norm_type: Annotated[float, Field(gt=0), AsNumber]  # inf: of the largest entry
 
 
 @node
-class Ema(TypedDict, total=False):
-    """``train.ema``."""
+class ClipGrad(TypedDict, total=False):
+    """``train.clip_grad``."""
+
+    enabled: bool
+    params: ClipGradParams
+
+
+@node
+class ModelEma(TypedDict, total=False):
+    """``train.model_ema``."""
 
     enabled: bool
     decay: Share
@@ -48,12 +72,27 @@ class Checkpointer(TypedDict, total=False):
 
 
 @node
-class Wandb(TypedDict, total=False):
-    """``train.wandb``: what `wandb.init` takes."""
+class FastDevRun(TypedDict, total=False):
+    """``train.fast_dev_run``."""
+
+    enabled: bool
+
+
+@node
+class WandbParams(TypedDict, total=False):
+    """``train.wandb.params``: what `wandb.init` takes."""
 
     project: Text | None
     name: Text | None
     mode: Literal["online", "offline", "disabled", "shared"]
+
+
+@node
+class Wandb(TypedDict, total=False):
+    """``train.wandb``."""
+
+    enabled: bool
+    params: WandbParams
 
 
 @node
@@ -75,17 +114,18 @@ class Train(TypedDict, total=False):
     epochs: Positive | None
     init_checkpoint: FilePath | None
     backbone_weights: FilePath | None
-    amp: Annotated[Literal["off", "fp16", "bf16"], FalseIsOff]
+    amp: Amp
+    ddp: Ddp
     compile: bool
     channels_last: bool
     accumulate: Count
-    clip_grad: ClipGrad | None
-    ema: Ema
+    clip_grad: ClipGrad
+    model_ema: ModelEma
     eval_period: Annotated[Natural, NullIsZero]
     checkpointer: Checkpointer
     log_period: Count
-    writers: Annotated[list[Literal["tensorboard", "wandb"]], AsList]
+    writers: Annotated[list[Literal["tensorboard"]], AsList]
     wandb: Wandb
     best_metric: Text
-    fast_dev_run: bool
+    fast_dev_run: FastDevRun
     scale_lr: ScaleLr

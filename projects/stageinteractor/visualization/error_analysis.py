@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -73,7 +74,9 @@ def read_run(folder: str | Path) -> Detections:
         return only_images(detections, set(evaluated.image_ids))
     val = cfg.dataset.val
     detections = read_detections(val.json, val.images, results)
-    if cfg.get("train", {}).get("fast_dev_run"):  # few images were evaluated
+    if OmegaConf.select(
+        cfg, "train.fast_dev_run.enabled", default=False
+    ):  # few images were evaluated
         return only_images(detections, {each["image_id"] for each in detections.results})
     return detections
 

@@ -34,7 +34,7 @@ model.pixel_mean = model.pixel_std = [127.5, 127.5, 127.5]
 # A short training: larger steps than the published ones, a shorter memory, a looser clip.
 optimizer.lr = 4e-4
 optimizer.betas = (0.9, 0.99)
-train.clip_grad.max_norm = 10.0
+train.clip_grad.params.max_norm = 10.0
 train.output_dir = "output/demo"
 train.max_iter = 1300
 train.eval_period = train.checkpointer.period = 325
