@@ -32,7 +32,7 @@ ARGUMENTS = {
     "Detached": lambda: {"weight": ScoreWeight()},
     "OneToOneAtLastStage": lambda: {"assigner": assigner.CrossStageAssigner()},
     "MatchedPairs": lambda: {
-        "objects": torch.zeros(1, 1, 2, 1, dtype=torch.long),
+        "gt_indices": torch.zeros(1, 1, 2, 1, dtype=torch.long),
         "boxes": torch.rand(1, 1, 2, 4),
         "matches": torch.tensor([[[0, -1]]]),
         "targets": [{"boxes": torch.rand(1, 4), "labels": torch.tensor([0])}],
