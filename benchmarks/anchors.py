@@ -82,7 +82,7 @@ def anchor_rows(
     ]
     sizes = torch.tensor([IMAGE], dtype=torch.float32, device=device)
     learned = LearnedQueries(num_queries=QUERIES, embed_dim=WIDTH).to(device)
-    found: list[tuple[str, int, tuple[int, int] | None, Callable[[], object]]] = [
+    cases: list[tuple[str, int, tuple[int, int] | None, Callable[[], object]]] = [
         ("learned queries", QUERIES, None, functools.partial(learned, sizes))
     ]
     boxes = maps[0].new_zeros(1, 0, 4)
@@ -91,19 +91,19 @@ def anchor_rows(
         anchors, crops = looked_for(generator, maps, sizes)
         boxes = anchors[None]
         run = functools.partial(generator, maps, sizes)
-        found.append((case.name, len(anchors), crops, run))
+        cases.append((case.name, len(anchors), crops, run))
     relation, decoder = (module.to(device).eval() for module in blocks())
     count = boxes.shape[1]
     start = Queries(torch.zeros(1, count, WIDTH, device=device), xyxy_to_xyzr(boxes))
-    found += [
+    cases += [
         ("relation block", count, None, functools.partial(relation, maps, boxes)),
         (DECODER, count, None, functools.partial(decoder, maps, start)),
     ]
-    runs = [functools.partial(_run, run, device.type, precision) for *_, run in found]
+    runs = [functools.partial(_run, run, device.type, precision) for *_, run in cases]
     times = [1e3 * timing.median for timing in interleaved(runs, device, repeats=repeats)]
     return [
         AnchorRow(name, queries, crops, time, time / times[-1])
-        for (name, queries, crops, _), time in zip(found, times, strict=True)
+        for (name, queries, crops, _), time in zip(cases, times, strict=True)
     ]
 
 

@@ -57,8 +57,8 @@ def _own_records(cfg: DictConfig, images: int) -> list[dict[str, Any]]:
             return []
     cfg = cfg.copy()
     resolve_dataset(cfg.dataset)
-    found = instantiate(cfg.dataloader.train.dataset, "dataloader.train.dataset")
-    return list(itertools.islice(itertools.cycle(found), images))
+    records = instantiate(cfg.dataloader.train.dataset, "dataloader.train.dataset")
+    return list(itertools.islice(itertools.cycle(records), images))
 
 
 def _written_records(folder: Path, images: int, objects: int) -> list[dict[str, Any]]:
@@ -68,9 +68,9 @@ def _written_records(folder: Path, images: int, objects: int) -> list[dict[str, 
     for index in range(images):
         # noise in blocks of 8 pixels: a file of about a photograph's size
         noise = torch.randint(256, (height // 8, width // 8, 3), generator=generator)
-        picture = Image.fromarray(noise.numpy().astype(np.uint8)).resize((width, height))
+        image = Image.fromarray(noise.numpy().astype(np.uint8)).resize((width, height))
         path = folder / f"{index}.jpg"
-        picture.save(path, quality=90)
+        image.save(path, quality=90)
         boxes = random_boxes(objects, PHOTO, generator).tolist()
         annotations = [
             {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0, "iscrowd": 0}
@@ -95,8 +95,10 @@ def evaluation_job(objects: int) -> Job:
         which = torch.randint(objects, (DETECTIONS,), generator=generator)
         shift = torch.randn(DETECTIONS, 4, generator=generator) * 4.0
         scores = torch.rand(DETECTIONS, generator=generator)
-        found = zip((boxes[which] + shift).tolist(), which.tolist(), scores.tolist(), strict=True)
-        for box, index, score in found:
+        detections = zip(
+            (boxes[which] + shift).tolist(), which.tolist(), scores.tolist(), strict=True
+        )
+        for box, index, score in detections:
             entry = {"image_id": image, "category_id": labels[index], "bbox": box}
             results.append(entry | {"score": score})
     truth.dataset = {

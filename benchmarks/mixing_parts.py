@@ -31,11 +31,11 @@ REUSE = {"channel_reuse": CHANNEL, "spatial_reuse": SPATIAL}
 def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, list[Call]]]:
     """Record what the forward passes of named mixings hand to `chunked_apply`, by their names."""
     pending: list[Call] = []
-    found: dict[str, list[Call]] = {}
+    by_name: dict[str, list[Call]] = {}
 
     def keep_for(name: str) -> Any:
         def keep(*_: Any) -> None:
-            found[name] = list(pending)
+            by_name[name] = list(pending)
             pending.clear()
 
         return keep
@@ -43,7 +43,7 @@ def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, 
     handles = [module.register_forward_hook(keep_for(name)) for name, module in mixings]
     with replaced(dynamic, chunked_apply=Watched(chunked_apply, pending)):
         try:
-            yield found
+            yield by_name
         finally:
             for handle in handles:
                 handle.remove()
@@ -68,8 +68,8 @@ def split_mixing(calls: Calls, name: str, blocks: Sequence[Call]) -> None:
         ]
     if isinstance(whole.function, adamixer.PlainMixing):
         parts = _plain_calls(whole, calls[f"{name}.filters"][0].output)
-    for part, found in parts.items():
-        calls[f"{name}.{part}"] = found
+    for part, part_calls in parts.items():
+        calls[f"{name}.{part}"] = part_calls
 
 
 def _without_static(calls: Calls, name: str, reuse: Any) -> Any:

@@ -119,8 +119,8 @@ def _recorded_pass(model: nn.Module, batch: Batch) -> Calls:
     mixings = [(name, module) for name, module in modules if re.fullmatch(MIXING, name)]
     with recorded(modules) as calls, block_calls(mixings) as blocks:
         model(batch)
-    for name, found in blocks.items():  # of the stages that were at work
-        split_mixing(calls, name, found)
+    for name, chunks in blocks.items():  # of the stages that were at work
+        split_mixing(calls, name, chunks)
     return calls
 
 
@@ -144,7 +144,7 @@ def _losses_call(calls: Calls) -> Call:
 
 def select_parts(calls: Calls) -> list[PartCalls]:
     """Sort recorded calls by part and stage, in the order of the table."""
-    found = []
+    parts = []
     for title, pattern in PARTS:
         stages: dict[int | None, list[Call]] = {}
         for name, named in calls.items():
@@ -152,8 +152,8 @@ def select_parts(calls: Calls) -> list[PartCalls]:
             if match and named:
                 stage = int(match[1]) if pattern.startswith(STAGE) else None
                 stages.setdefault(stage, []).extend(named)
-        found += [PartCalls(title, stage, stages[stage]) for stage in sorted(stages, key=_order)]
-    return found
+        parts += [PartCalls(title, stage, stages[stage]) for stage in sorted(stages, key=_order)]
+    return parts
 
 
 def _order(stage: int | None) -> int:

@@ -231,5 +231,5 @@ def anchor_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    headers = ["queries found in the image", "queries", "of P4", "of P3", "ms", "x decoder"]
+    headers = ["queries of one image", "queries", "of P4", "of P3", "ms", "x decoder"]
     return _aligned(lines, headers)

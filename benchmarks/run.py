@@ -72,8 +72,8 @@ def prepare(
         ConfigError: device, precision, model or ``train.compile`` cannot be used.
     """
     cfg = load_config(config_file, trust=trust_config)
-    wanted = [] if queries is None else [f"model.queries.num_queries={queries}"]
-    apply_overrides(cfg, [*overrides, *wanted])
+    own = [] if queries is None else [f"model.queries.num_queries={queries}"]
+    apply_overrides(cfg, [*overrides, *own])
     if device is None:
         where = torch.device(find_device(cfg.train.device))
     else:
@@ -101,7 +101,7 @@ def prepare(
         "precision": precision,
         "batch": images,
         "size": list(size),
-        "queries": getattr(model.queries, "num_queries", "found in the image"),
+        "queries": getattr(model.queries, "num_queries", "anchors"),
         "objects": objects,
         "threads": torch.get_num_threads(),
     }

@@ -75,8 +75,8 @@ def measure_scaling(cfg: DictConfig, device: torch.device, repeats: int = 3) -> 
         CONTESTED: contested,
     }
     curves = []
-    wanted = [(part, axis) for part, axes in MEASURED.items() for axis in axes]
-    for part, axis in tqdm(wanted, desc="scaling", unit="curve", leave=False):
+    measured = [(part, axis) for part, axes in MEASURED.items() for axis in axes]
+    for part, axis in tqdm(measured, desc="scaling", unit="curve", leave=False):
         base = BASE | FIXED.get(axis, {})
         runs = [makers[part](cfg, device, **(base | {axis: value})) for value in AXES[axis]]
         flops = [count_flops(run) for run in runs]  # warms up, too

@@ -81,12 +81,12 @@ class TrainingStep:
     def job(self) -> Job:
         """Return the job of the three phases."""
         parameters = list(self.model.parameters())
-        learnt = size_of([parameter for parameter in parameters if parameter.requires_grad])
+        trainable = size_of([parameter for parameter in parameters if parameter.requires_grad])
         images = [item["image"] for item in self.batch]
         moved = (
             size_of([images, parameters]),
-            size_of(parameters) + learnt,  # parameters read, gradients written
-            7 * learnt,  # parameter, gradient and two moments read, all but the gradient written
+            size_of(parameters) + trainable,  # parameters read, gradients written
+            7 * trainable,  # parameter, gradient and two moments read, all but the gradient written
         )
         runs = self.forward, self.backward, self.update
         return Job("step", TRAINING, runs, moved, ranked=False, phases=self.PHASES)

@@ -40,7 +40,7 @@ def rank_with_loops(boxes, matches, targets, assigner):
     """The best object of every class, of every query: {(stage, image, query): [objects]}."""
     stages, images, queries = matches.shape
     first, last = assigner.scope
-    found = {}
+    actual = {}
     for place in torch.cartesian_prod(*(torch.arange(n) for n in matches.shape)).tolist():
         stage, image, query = place
         best: dict[int, tuple[float, int]] = {}
@@ -59,8 +59,8 @@ def rank_with_loops(boxes, matches, targets, assigner):
             if fits and (label not in best or overlap > best[label][0]):
                 best[label] = overlap, index
         order = sorted(best.values(), key=lambda entry: -entry[0])
-        found[tuple(place)] = [index for _, index in order]
-    return found
+        actual[tuple(place)] = [index for _, index in order]
+    return actual
 
 
 def rows(objects: torch.Tensor) -> dict[tuple[int, int, int], list[int]]:
@@ -71,11 +71,11 @@ def rows(objects: torch.Tensor) -> dict[tuple[int, int, int], list[int]]:
 
 def class_targets_of(objects, targets, classes):
     """Multi-hot rows of the labels of the named objects."""
-    found = torch.zeros(*objects.shape[:3], classes, dtype=torch.float64)
+    actual = torch.zeros(*objects.shape[:3], classes, dtype=torch.float64)
     for (stage, image, query), indices in rows(objects).items():
         for index in indices:
-            found[stage, image, query, targets[image]["labels"][index]] = 1
-    return found
+            actual[stage, image, query, targets[image]["labels"][index]] = 1
+    return actual
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -84,22 +84,22 @@ def class_targets_of(objects, targets, classes):
 def test_labels_of_the_objects_are_the_class_targets(scope, keep_own, seed):
     assigner = CrossStageAssigner(0.5, scope, keep_own)
     case = random_case(seed)
-    wanted = assigner(*case, num_classes=3)
-    assert wanted.any()
-    assert torch.equal(class_targets_of(assigner.assigned_gt_indices(*case), case[2], 3), wanted)
+    expected = assigner(*case, num_classes=3)
+    assert expected.any()
+    assert torch.equal(class_targets_of(assigner.assigned_gt_indices(*case), case[2], 3), expected)
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_labels_of_the_objects_are_the_class_targets_in_many_cases(seed):
+def test_labels_are_the_class_targets_in_random_cases(seed):
     assigner = CrossStageAssigner(0.3 + 0.005 * seed, keep_own_match=seed % 2 == 0)
     case = random_case(seed, counts=(seed % 7, 8), stages=1 + seed % 6, classes=1 + seed % 4)
-    objects, wanted = assigner.assigned_gt_indices(*case), assigner(*case, num_classes=4)
-    assert torch.equal(class_targets_of(objects, case[2], 4), wanted)
+    objects, expected = assigner.assigned_gt_indices(*case), assigner(*case, num_classes=4)
+    assert torch.equal(class_targets_of(objects, case[2], 4), expected)
 
 
 @pytest.mark.parametrize("keep_own", [False, True])
 @pytest.mark.parametrize("scope", SCOPES)
-def test_the_best_object_of_a_class_is_named_and_the_best_class_comes_first(scope, keep_own):
+def test_best_box_of_each_class_best_class_first(scope, keep_own):
     assigner = CrossStageAssigner(0.5, scope, keep_own)
     for seed in range(3):
         case = random_case(seed)
@@ -107,7 +107,7 @@ def test_the_best_object_of_a_class_is_named_and_the_best_class_comes_first(scop
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_row_has_every_class_once_and_ends_with_the_empty_places(seed):
+def test_every_class_occurs_once_and_unused_entries_are_last(seed):
     boxes, matches, targets = random_case(seed)
     objects = CrossStageAssigner(0.4).assigned_gt_indices(boxes, matches, targets)
     assert objects.shape == (5, 4, 6, 5)
@@ -142,13 +142,13 @@ def test_only_what_fits_is_named():
     assert objects.view(3, 3).tolist() == [[A, -1, -1], [A, -1, -1], [-1, -1, -1]]
 
 
-def test_an_own_match_that_is_kept_comes_behind_what_fits_better():
+def test_a_kept_match_ranks_by_its_iou():
     assigner = CrossStageAssigner(0.95, keep_own_match=True)
     objects = assigner.assigned_gt_indices(SQUARE, MATCHES, TARGETS)
     assert objects.view(3, 3).tolist() == [[A, -1, -1], [A, B, -1], [C, -1, -1]]
 
 
-def test_of_objects_in_the_same_place_the_earlier_stage_names_its_own():
+def test_ties_go_to_the_earlier_stage():
     targets = [{"boxes": SQUARE[:, 0, 0], "labels": torch.tensor([1, 0, 1])}]
     objects = CrossStageAssigner().assigned_gt_indices(SQUARE, MATCHES, targets)
     assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]
@@ -174,8 +174,8 @@ def test_the_per_stage_assigner_names_the_match_itself(seed):
     objects = PerStageAssigner().assigned_gt_indices(boxes, matches, targets)
     assert objects.shape == (*matches.shape, 1)
     assert torch.equal(objects[..., 0], matches)
-    wanted = PerStageAssigner()(boxes, matches, targets, 3)
-    assert torch.equal(class_targets_of(objects, targets, 3), wanted)
+    expected = PerStageAssigner()(boxes, matches, targets, 3)
+    assert torch.equal(class_targets_of(objects, targets, 3), expected)
 
 
 @pytest.mark.parametrize("assigner", [CrossStageAssigner(), PerStageAssigner()])

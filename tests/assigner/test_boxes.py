@@ -62,7 +62,7 @@ def test_extents_of_two_boxes():
     assert (width.tolist(), height.tolist()) == ([6, 8], [5, 9])
 
 
-def test_edges_are_apart_by_what_the_hull_is_wider_than_the_shared_part():
+def test_l1_distance_is_hull_minus_intersection():
     first, second = random_boxes(50, seed=9), random_boxes(50, seed=10)[:, [2, 1, 0, 3]]
     shared = shared_extent(edges(first), edges(second))
     hull = hull_extent(edges(first), edges(second))
@@ -75,26 +75,26 @@ def test_iou_of_aligned_pairs():
     first = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4]])
     second = torch.tensor([[2.0, 0, 6, 4], [0, 0, 4, 4], [4, 4, 6, 6]])
     # 2 * 4 / (16 + 16 - 8) = 1 / 3; the same box; only a common corner
-    wanted = torch.tensor([1 / 3, 1.0, 0.0])
-    torch.testing.assert_close(box_iou(first, second), wanted)
+    expected = torch.tensor([1 / 3, 1.0, 0.0])
+    torch.testing.assert_close(box_iou(first, second), expected)
 
 
 def test_iou_of_all_pairs_equals_that_of_each_pair():
     first, second = random_boxes(3, seed=1), random_boxes(5, seed=2)
-    found = box_iou(first[:, None], second[None])
-    assert found.shape == (3, 5)
+    actual = box_iou(first[:, None], second[None])
+    assert actual.shape == (3, 5)
     for row in range(3):
         for column in range(5):
             one = box_iou(first[row], second[column])
-            torch.testing.assert_close(found[row, column], one)
+            torch.testing.assert_close(actual[row, column], one)
 
 
 def test_giou_of_aligned_pairs():
     first = torch.tensor([[0.0, 0, 4, 4], [0, 0, 2, 2], [0, 0, 4, 4]])
     second = torch.tensor([[2.0, 2, 6, 6], [4, 0, 6, 2], [0, 0, 4, 4]])
     # 4 / 28 - (36 - 28) / 36 = 1 / 7 - 2 / 9; 0 - (12 - 8) / 12 = -1 / 3; the same box
-    wanted = torch.tensor([1 / 7 - 2 / 9, -1 / 3, 1.0])
-    torch.testing.assert_close(box_giou(first, second), wanted)
+    expected = torch.tensor([1 / 7 - 2 / 9, -1 / 3, 1.0])
+    torch.testing.assert_close(box_giou(first, second), expected)
 
 
 def test_giou_is_at_most_iou_and_symmetric():
@@ -133,9 +133,9 @@ def test_half_precision_does_not_overflow(overlap, dtype: torch.dtype):
     # 1024 * 1024 is beyond the largest float16, 65504
     first = torch.tensor([0.0, 0, 1024, 1024], dtype=dtype)
     second = torch.tensor([0.0, 0, 512, 1024], dtype=dtype)
-    found = overlap(first, second)
-    assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(0.5)
+    actual = overlap(first, second)
+    assert actual.dtype == torch.float32
+    assert actual.item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("overlap", [box_iou, box_giou])

@@ -25,7 +25,7 @@ def pairs(case: Case) -> tuple[Tensor, Tensor]:
 
 
 @given(cases())
-def test_overlaps_lie_in_their_range_and_do_not_depend_on_the_order(case: Case):
+def test_overlaps_are_bounded_and_symmetric(case: Case):
     first, second = pairs(case)
     iou, giou = box_iou(first, second), box_giou(first, second)
     assert ((iou >= 0) & (iou <= 1)).all()

@@ -27,10 +27,10 @@ def classes(assigned: torch.Tensor) -> list[list[list[int]]]:
     return [[row.nonzero().flatten().tolist() for row in stage] for stage in assigned[:, 0]]
 
 
-def test_labels_come_from_the_previous_the_own_and_all_later_stages():
-    found = CrossStageAssigner()(BOXES, MATCHES, TARGETS, 3)
-    assert found.shape == (3, 1, 3, 3)
-    assert classes(found) == [
+def test_default_scope_is_previous_to_last_stage():
+    actual = CrossStageAssigner()(BOXES, MATCHES, TARGETS, 3)
+    assert actual.shape == (3, 1, 3, 3)
+    assert classes(actual) == [
         # C comes from stage 1; B of stage 2 is dropped at IoU .4; the own B
         [[A, C], [], [B]],
         # A comes from stage 0; B comes from stage 2; B comes from stage 0
@@ -41,7 +41,7 @@ def test_labels_come_from_the_previous_the_own_and_all_later_stages():
 
 
 @pytest.mark.parametrize(
-    ("scope", "wanted"),
+    ("scope", "expected"),
     [
         ((0, 0), [[[A], [], [B]], [[C], [], []], [[], [], []]]),
         ((None, None), [[[A, C], [], [B]], [[A, C], [B], [B]], [[C], [], [B]]]),
@@ -50,13 +50,13 @@ def test_labels_come_from_the_previous_the_own_and_all_later_stages():
         ((None, -1), [[[A], [], [B]], [[A, C], [], [B]], [[C], [], [B]]]),
     ],
 )
-def test_scope_chooses_the_stages(scope, wanted):
-    assert classes(CrossStageAssigner(scope=scope)(BOXES, MATCHES, TARGETS, 3)) == wanted
+def test_scope_chooses_the_stages(scope, expected):
+    assert classes(CrossStageAssigner(scope=scope)(BOXES, MATCHES, TARGETS, 3)) == expected
 
 
-def test_own_match_is_kept_below_the_threshold_if_asked():
-    found = CrossStageAssigner(keep_own_match=True)(BOXES, MATCHES, TARGETS, 3)
-    assert classes(found) == [
+def test_keep_own_match_keeps_it_below_the_threshold():
+    actual = CrossStageAssigner(keep_own_match=True)(BOXES, MATCHES, TARGETS, 3)
+    assert classes(actual) == [
         [[A, C], [], [B]],  # B of stage 2 is not query 1's own match here
         [[A, C], [B], [B]],
         [[C], [B], []],  # query 1's own B, IoU .4
@@ -72,7 +72,7 @@ def test_threshold_is_inclusive_and_moves_the_labels():
 
 
 @pytest.mark.parametrize(
-    ("scope", "wanted"),
+    ("scope", "expected"),
     [
         ((-1, None), [[1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]),
         ((0, 0), [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
@@ -81,13 +81,13 @@ def test_threshold_is_inclusive_and_moves_the_labels():
         ((2, 3), [[1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]),  # own stage always
     ],
 )
-def test_scope_mask_by_hand(scope, wanted):
-    assert CrossStageAssigner(scope=scope).scope_mask(4).int().tolist() == wanted
+def test_scope_mask_by_hand(scope, expected):
+    assert CrossStageAssigner(scope=scope).scope_mask(4).int().tolist() == expected
 
 
-def test_one_stage_keeps_own_matches_that_fit():
-    found = CrossStageAssigner()(BOXES[:1], MATCHES[:1], TARGETS, 3)
-    assert classes(found) == [[[A], [], [B]]]
+def test_one_stage_keeps_matches_that_fit():
+    actual = CrossStageAssigner()(BOXES[:1], MATCHES[:1], TARGETS, 3)
+    assert classes(actual) == [[[A], [], [B]]]
 
 
 def random_case(seed: int, stages: int, queries: int, counts: tuple[int, ...], num_classes: int):
@@ -130,8 +130,8 @@ def assign_with_loops(boxes, matches, targets, num_classes, threshold, scope, ke
                     index = int(matches[source, image, query])
                     if index < 0:
                         continue
-                    wanted = targets[image]["boxes"][index]
-                    fits = box_iou(boxes[stage, image, query], wanted) >= threshold
+                    expected = targets[image]["boxes"][index]
+                    fits = box_iou(boxes[stage, image, query], expected) >= threshold
                     if fits or (keep_own and source == stage):
                         assigned[stage, image, query, targets[image]["labels"][index]] = 1
     return assigned
@@ -142,43 +142,43 @@ def assign_with_loops(boxes, matches, targets, num_classes, threshold, scope, ke
 @pytest.mark.parametrize("scope", [(-1, None), (0, 0), (None, None), (-1, 0), (1, 2), (-2, -2)])
 def test_equals_plain_loops(scope, keep_own: bool, seed: int):
     case = random_case(seed, stages=4, queries=5, counts=(3, 0, 4, 9), num_classes=3)
-    found = CrossStageAssigner(0.5, scope, keep_own)(*case)
-    wanted = assign_with_loops(*case, 0.5, scope, keep_own)
-    assert 0 < wanted.sum() < wanted.numel()
-    assert torch.equal(found, wanted)
+    actual = CrossStageAssigner(0.5, scope, keep_own)(*case)
+    expected = assign_with_loops(*case, 0.5, scope, keep_own)
+    assert 0 < expected.sum() < expected.numel()
+    assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_queries_and_images_does_not_matter(seed: int):
     boxes, matches, targets, _ = random_case(seed, 3, 5, (3, 4), 3)
-    found = CrossStageAssigner()(boxes, matches, targets, 3)
+    actual = CrossStageAssigner()(boxes, matches, targets, 3)
     order = torch.tensor([4, 2, 0, 1, 3])
     moved = CrossStageAssigner()(boxes[:, :, order], matches[:, :, order], targets, 3)
-    assert torch.equal(moved, found[:, :, order])
+    assert torch.equal(moved, actual[:, :, order])
     moved = CrossStageAssigner()(boxes.flip(1), matches.flip(1), targets[::-1], 3)
-    assert torch.equal(moved, found.flip(1))
+    assert torch.equal(moved, actual.flip(1))
 
 
 def test_labels_do_not_move_between_queries():
     boxes = torch.tensor([0.0, 0, 10, 10]).expand(3, 1, 4, 4)
     matches = torch.tensor([[0, -1, -1, -1]] * 3).unsqueeze(1)
-    found = CrossStageAssigner()(boxes, matches, TARGETS, 3)
-    assert found[:, :, 0, 0].all()
-    assert not found[:, :, 1:].any()
+    actual = CrossStageAssigner()(boxes, matches, TARGETS, 3)
+    assert actual[:, :, 0, 0].all()
+    assert not actual[:, :, 1:].any()
 
 
 def test_objects_in_the_same_place_give_several_classes():
     boxes = torch.tensor([0.0, 0, 10, 10]).expand(2, 1, 1, 4)
     targets = [{"boxes": boxes[:, 0, 0], "labels": torch.tensor([1, 2])}]
-    found = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
-    assert classes(found) == [[[1, 2]], [[1, 2]]]
+    actual = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
+    assert classes(actual) == [[[1, 2]], [[1, 2]]]
 
 
 def test_two_objects_of_a_class_count_once():
     boxes = torch.tensor([0.0, 0, 10, 10]).expand(2, 1, 1, 4)
     targets = [{"boxes": boxes[:, 0, 0], "labels": torch.tensor([1, 1])}]
-    found = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
-    assert found.flatten().tolist() == [0, 1, 0, 0, 1, 0]
+    actual = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
+    assert actual.flatten().tolist() == [0, 1, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("keep_own", [False, True])
@@ -187,18 +187,18 @@ def test_without_objects_all_targets_are_zero(images: int, keep_own: bool):
     targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * images
     matches = torch.full((3, images, 4), -1)
     assigner = CrossStageAssigner(keep_own_match=keep_own, iou_threshold=0.0)
-    found = assigner(torch.rand(3, images, 4, 4), matches, targets, 5)
-    assert found.shape == (3, images, 4, 5)
-    assert not found.any()
+    actual = assigner(torch.rand(3, images, 4, 4), matches, targets, 5)
+    assert actual.shape == (3, images, 4, 5)
+    assert not actual.any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
     boxes = BOXES.to(dtype).requires_grad_()
-    found = CrossStageAssigner()(boxes, MATCHES, TARGETS, 3)
-    assert found.dtype == dtype
-    assert not found.requires_grad
-    assert classes(found)[0] == [[A, C], [], [B]]
+    actual = CrossStageAssigner()(boxes, MATCHES, TARGETS, 3)
+    assert actual.dtype == dtype
+    assert not actual.requires_grad
+    assert classes(actual)[0] == [[A, C], [], [B]]
 
 
 def test_scatter_labels_by_hand():

@@ -29,7 +29,7 @@ def with_loops(
     """The IoU with every object that gives a query a class, by (stage, image, query, class)."""
     boxes, matches, targets = drawn(case)
     first, last = assigner.scope
-    found: dict[tuple[int, int, int, int], list[float]] = {}
+    actual: dict[tuple[int, int, int, int], list[float]] = {}
     for (source, image, query), index in zip(
         torch.cartesian_prod(*map(torch.arange, matches.shape)).view(-1, 3).tolist(),
         matches.flatten().tolist(),
@@ -38,13 +38,13 @@ def with_loops(
         for stage in range(case.stages) if index >= 0 else ():
             offset = source - stage
             above, below = first is None or offset >= first, last is None or offset <= last
-            wanted = targets[image]["boxes"][index].to(boxes)
-            iou = box_iou(boxes[stage, image, query], wanted).item()
+            expected = targets[image]["boxes"][index].to(boxes)
+            iou = box_iou(boxes[stage, image, query], expected).item()
             fits = iou >= assigner.iou_threshold and (above and below or offset == 0)
             if fits or assigner.keep_own_match and offset == 0:
                 label = targets[image]["labels"][index].item()
-                found.setdefault((stage, image, query, label), []).append(iou)
-    return found
+                actual.setdefault((stage, image, query, label), []).append(iou)
+    return actual
 
 
 @given(cases(), assigners)
@@ -70,7 +70,7 @@ def test_no_label_has_a_box_below_the_threshold(case: Case, assigner: CrossStage
 
 
 @given(cases(), assigners)
-def test_the_own_match_is_there_when_asked_for(case: Case, assigner: CrossStageAssigner):
+def test_keep_own_match_adds_the_match(case: Case, assigner: CrossStageAssigner):
     boxes, matches, targets = drawn(case)
     assigner.keep_own_match = True
     assigned = assigner(boxes, matches, targets, case.classes)
@@ -80,7 +80,7 @@ def test_the_own_match_is_there_when_asked_for(case: Case, assigner: CrossStageA
 
 
 @given(cases())
-def test_own_matches_alone_are_the_plain_assignment(case: Case):
+def test_scope_of_one_stage_is_the_per_stage_assignment(case: Case):
     boxes, matches, targets = drawn(case)
     narrow = CrossStageAssigner(1.0, (0, 0), keep_own_match=True)
     plain = PerStageAssigner()(boxes, matches, targets, case.classes)
@@ -100,7 +100,7 @@ def test_ranked_objects_are_the_labels_best_first(case: Case, assigner: CrossSta
     boxes, matches, targets = drawn(case)
     ranked = assigner.assigned_gt_indices(boxes, matches, targets)
     assert ranked.shape == (*matches.shape, case.stages)
-    wanted = with_loops(assigner, case)
+    expected = with_loops(assigner, case)
     classes = {}
     for stage, image, query in torch.cartesian_prod(*map(torch.arange, matches.shape)).tolist():
         row = ranked[stage, image, query].tolist()
@@ -113,7 +113,7 @@ def test_ranked_objects_are_the_labels_best_first(case: Case, assigner: CrossSta
             place = stage, image, query, targets[image]["labels"][index].item()
             assert place not in classes, "two objects of a class"
             classes[place] = overlap
-    assert classes == {place: max(overlaps) for place, overlaps in wanted.items()}
+    assert classes == {place: max(overlaps) for place, overlaps in expected.items()}
 
 
 @given(cases(), assigners)
@@ -132,14 +132,14 @@ def test_an_image_is_assigned_as_if_it_were_alone(case: Case, assigner: CrossSta
 def test_the_order_of_images_and_queries_does_not_matter(case: Case, assigner: CrossStageAssigner):
     boxes, matches, targets = drawn(case)
     images, queries = case.permutation(len(targets)), case.permutation(case.queries)
-    found = assigner(
+    actual = assigner(
         boxes[:, images][:, :, queries],
         matches[:, images][:, :, queries],
         [targets[index] for index in images],
         case.classes,
     )
     before = assigner(boxes, matches, targets, case.classes)
-    assert torch.equal(found, before[:, images][:, :, queries])
+    assert torch.equal(actual, before[:, images][:, :, queries])
 
 
 @given(cases(), assigners)
@@ -152,8 +152,8 @@ def test_the_order_of_objects_does_not_matter(case: Case, assigner: CrossStageAs
         if len(order):  # object k of before is object order.argsort()[k] now
             index = matches[:, image]
             moved[:, image] = torch.where(index >= 0, order.argsort()[index.clamp(min=0)], -1)
-    found = assigner(boxes, moved, moved_targets, case.classes)
-    assert torch.equal(found, assigner(boxes, matches, targets, case.classes))
+    actual = assigner(boxes, moved, moved_targets, case.classes)
+    assert torch.equal(actual, assigner(boxes, matches, targets, case.classes))
 
 
 @given(cases(), assigners, st.sampled_from([float("nan"), float("inf")]))

@@ -34,18 +34,18 @@ def random_case(seed: int, stages: int, queries: int, classes: int, counts: tupl
     return logits, boxes, targets, sizes
 
 
-def pair_cost(logit: float, box: list[float], wanted: list[float], height: float, width: float):
+def pair_cost(logit: float, box: list[float], expected: list[float], height: float, width: float):
     """The cost of one query and one object with plain numbers, weights 2, 5 and 2."""
     p = 1 / (1 + math.exp(-logit))
     focal = 0.25 * (1 - p) ** 2 * -math.log(p) - 0.75 * p**2 * -math.log(1 - p)
     scale = [width, height, width, height]
-    distance = sum(abs(a - b) / unit for a, b, unit in zip(box, wanted, scale, strict=True))
-    overlap = max(0.0, min(box[2], wanted[2]) - max(box[0], wanted[0]))
-    overlap *= max(0.0, min(box[3], wanted[3]) - max(box[1], wanted[1]))
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, wanted)]
+    distance = sum(abs(a - b) / unit for a, b, unit in zip(box, expected, scale, strict=True))
+    overlap = max(0.0, min(box[2], expected[2]) - max(box[0], expected[0]))
+    overlap *= max(0.0, min(box[3], expected[3]) - max(box[1], expected[1]))
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, expected)]
     union = sum(areas) - overlap
-    hull = max(box[2], wanted[2]) - min(box[0], wanted[0])
-    hull *= max(box[3], wanted[3]) - min(box[1], wanted[1])
+    hull = max(box[2], expected[2]) - min(box[0], expected[0])
+    hull *= max(box[3], expected[3]) - min(box[1], expected[1])
     giou = overlap / union - (hull - union) / hull
     return 2 * focal + 5 * distance - 2 * giou
 
@@ -71,7 +71,7 @@ def match_with_loops(logits, boxes, targets, sizes) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("weights", "wanted"),
+    ("weights", "expected"),
     [
         # logit 0: p = 1/2, 0.25 * 1/4 * ln 2 - 0.75 * 1/4 * ln 2 = -ln 2 / 8
         ((1.0, 0.0, 0.0), -LN2 / 8),
@@ -82,14 +82,14 @@ def match_with_loops(logits, boxes, targets, sizes) -> torch.Tensor:
         ((2.0, 5.0, 2.0), 2 * -LN2 / 8 + 5 * 1.2 + 2 * 0.1),
     ],
 )
-def test_costs_worked_out_by_hand(weights: tuple[float, float, float], wanted: float):
+def test_costs_worked_out_by_hand(weights: tuple[float, float, float], expected: float):
     boxes = torch.tensor([0.0, 0, 50, 50]).view(1, 1, 1, 4)
     targets = [{"boxes": torch.tensor([[50.0, 0, 100, 40]]), "labels": torch.tensor([1])}]
     logits = torch.tensor([7.0, 0.0, -7.0]).view(1, 1, 1, 3)  # only class 1 counts
     matcher = HungarianMatcher(*weights)
     costs = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), SIZES)
     assert costs.shape == (1, 1, 1, 1)
-    assert costs.item() == pytest.approx(wanted, abs=1e-6)
+    assert costs.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_alpha_and_gamma_enter_the_class_cost():
@@ -99,8 +99,8 @@ def test_alpha_and_gamma_enter_the_class_cost():
     logits = torch.tensor(math.log(3.0)).view(1, 1, 1, 1)
     matcher = HungarianMatcher(1.0, 0.0, 0.0, alpha=0.5, gamma=1.0)
     costs = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), SIZES)
-    wanted = math.log(4 / 3) / 8 - 3 / 8 * math.log(4)
-    assert costs.item() == pytest.approx(wanted, abs=1e-6)
+    expected = math.log(4 / 3) / 8 - 3 / 8 * math.log(4)
+    assert costs.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_best_sum_wins_not_the_best_pair():
@@ -138,8 +138,8 @@ def test_the_order_of_images_does_not_matter(seed: int):
     matches = HungarianMatcher()(logits, boxes, targets, sizes)
     order = torch.tensor([2, 0, 1])
     moved = [targets[image] for image in order]
-    found = HungarianMatcher()(logits[:, order], boxes[:, order], moved, sizes[order])
-    assert torch.equal(found, matches[:, order])
+    actual = HungarianMatcher()(logits[:, order], boxes[:, order], moved, sizes[order])
+    assert torch.equal(actual, matches[:, order])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -147,8 +147,8 @@ def test_the_order_of_queries_does_not_matter(seed: int):
     logits, boxes, targets, sizes = random_case(seed, 2, 6, 3, (4, 2))
     matches = HungarianMatcher()(logits, boxes, targets, sizes)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    found = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
-    assert torch.equal(found, matches[:, :, order])
+    actual = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
+    assert torch.equal(actual, matches[:, :, order])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -157,10 +157,10 @@ def test_the_order_of_objects_does_not_matter(seed: int):
     matches = HungarianMatcher()(logits, boxes, targets, sizes)
     order = torch.tensor([4, 0, 3, 1, 2])
     moved = [{name: value[order] for name, value in targets[0].items()}]
-    found = HungarianMatcher()(logits, boxes, moved, sizes)
+    actual = HungarianMatcher()(logits, boxes, moved, sizes)
     # object order[k] of before is object k now
-    wanted = torch.where(found >= 0, order[found.clamp(min=0)], -1)
-    assert torch.equal(wanted, matches)
+    expected = torch.where(actual >= 0, order[actual.clamp(min=0)], -1)
+    assert torch.equal(expected, matches)
 
 
 def test_more_objects_than_queries_match_every_query_once():
@@ -186,9 +186,9 @@ def test_without_objects_everything_is_background(counts: tuple[int, ...]):
 
 def test_integer_sizes_are_accepted():
     logits, boxes, targets, _ = random_case(1, 2, 5, 3, (3,))
-    found = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80, 90]]))
-    wanted = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80.0, 90.0]]))
-    assert torch.equal(found, wanted)
+    actual = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80, 90]]))
+    expected = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80.0, 90.0]]))
+    assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -198,9 +198,9 @@ def test_half_precision_is_matched_in_float32(half_boxes: bool, dtype: torch.dty
     logits[:, :, 0] = 30.0  # p is 1 when rounded, and 1e-12 is 0 in float16
     logits, boxes = logits.to(dtype), boxes.to(dtype if half_boxes else torch.float32)
     with torch.autocast("cpu", dtype=dtype):
-        found = HungarianMatcher()(logits, boxes, targets, sizes)
-    wanted = HungarianMatcher()(logits.double(), boxes.double(), targets, sizes)
-    assert torch.equal(found, wanted)
+        actual = HungarianMatcher()(logits, boxes, targets, sizes)
+    expected = HungarianMatcher()(logits.double(), boxes.double(), targets, sizes)
+    assert torch.equal(actual, expected)
 
 
 def test_matching_leaves_no_graph():

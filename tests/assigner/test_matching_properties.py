@@ -27,13 +27,13 @@ def totals(costs: torch.Tensor, matches: torch.Tensor) -> torch.Tensor:
     return each.where(matches >= 0, 0).sum(dim=-1)
 
 
-def assert_same_cost(found: torch.Tensor, wanted: torch.Tensor) -> None:
+def assert_same_cost(actual: torch.Tensor, expected: torch.Tensor) -> None:
     """Two matchings are worth the same; with ties they may be different ones."""
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-4)
 
 
 @given(cases())
-def test_as_many_pairs_as_can_be_and_none_shares_a_query_or_an_object(case: Case):
+def test_matching_is_one_to_one_and_complete(case: Case):
     matches = HungarianMatcher()(*case.tensors())
     assert matches.dtype == torch.long
     for stage in matches.tolist():
@@ -51,11 +51,11 @@ def test_costs_are_the_sum_of_class_distance_and_overlap(case: Case):
         size = sizes[image].flip(0).repeat(2)
         right = logits[:, image, :, target["labels"]].sigmoid()
         one, other = boxes[:, image, :, None], target["boxes"]
-        wanted = 2 * -0.25 * (1 - right) ** 2 * (right + 1e-12).log()
-        wanted += 2 * 0.75 * right**2 * (1 - right + 1e-12).log()
-        wanted += 5 * ((one - other) / size).abs().sum(dim=-1) - 2 * box_giou(one, other)
-        found = costs[:, image, :, : len(other)]
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
+        expected = 2 * -0.25 * (1 - right) ** 2 * (right + 1e-12).log()
+        expected += 2 * 0.75 * right**2 * (1 - right + 1e-12).log()
+        expected += 5 * ((one - other) / size).abs().sum(dim=-1) - 2 * box_giou(one, other)
+        actual = costs[:, image, :, : len(other)]
+        torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-5)
 
 
 @given(cases())
@@ -80,18 +80,18 @@ def test_the_order_of_images_does_not_matter_to_the_cost(case: Case):
     logits, boxes, targets, sizes = case.tensors()
     order = case.permutation(len(targets))
     moved = [targets[index] for index in order]
-    found = HungarianMatcher()(logits[:, order], boxes[:, order], moved, sizes[order])
+    actual = HungarianMatcher()(logits[:, order], boxes[:, order], moved, sizes[order])
     costs, before = costs_of(case), HungarianMatcher()(logits, boxes, targets, sizes)
-    assert_same_cost(totals(costs[:, order], found), totals(costs, before)[:, order])
+    assert_same_cost(totals(costs[:, order], actual), totals(costs, before)[:, order])
 
 
 @given(cases())
 def test_the_order_of_queries_does_not_matter_to_the_cost(case: Case):
     logits, boxes, targets, sizes = case.tensors()
     order = case.permutation(case.queries)
-    found = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
+    actual = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
     costs, before = costs_of(case), HungarianMatcher()(logits, boxes, targets, sizes)
-    assert_same_cost(totals(costs[:, :, order], found), totals(costs, before))
+    assert_same_cost(totals(costs[:, :, order], actual), totals(costs, before))
 
 
 @given(cases())
@@ -102,30 +102,30 @@ def test_the_order_of_objects_does_not_matter_to_the_cost(case: Case):
         {name: value[order] for name, value in target.items()}
         for target, order in zip(targets, orders, strict=True)
     ]
-    found = HungarianMatcher()(logits, boxes, moved, sizes)
+    actual = HungarianMatcher()(logits, boxes, moved, sizes)
     for image, order in enumerate(orders):  # number k of now is number order[k] of before
-        index = found[:, image]
+        index = actual[:, image]
         if len(order):
-            found[:, image] = torch.where(index >= 0, order[index.clamp(min=0)], -1)
+            actual[:, image] = torch.where(index >= 0, order[index.clamp(min=0)], -1)
     costs, before = costs_of(case), HungarianMatcher()(logits, boxes, targets, sizes)
-    assert_same_cost(totals(costs, found), totals(costs, before))
+    assert_same_cost(totals(costs, actual), totals(costs, before))
 
 
 @given(cases(kinds=["ordinary"], dtypes=(torch.float64,)))
-def test_without_ties_the_very_pairs_stay_whatever_the_order_of_queries(case: Case):
+def test_without_ties_pairs_do_not_depend_on_query_order(case: Case):
     assume(case.logit_kind == "normal")
     logits, boxes, targets, sizes = case.tensors()
     order = case.permutation(case.queries)
-    found = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
-    assert torch.equal(found, HungarianMatcher()(logits, boxes, targets, sizes)[:, :, order])
+    actual = HungarianMatcher()(logits[:, :, order], boxes[:, :, order], targets, sizes)
+    assert torch.equal(actual, HungarianMatcher()(logits, boxes, targets, sizes)[:, :, order])
 
 
 @given(cases(dtypes=HALF))
 def test_half_precision_is_matched_as_its_values_in_float32(case: Case):
     logits, boxes, targets, sizes = case.tensors()
     with torch.autocast("cpu", dtype=case.dtype):
-        found = HungarianMatcher()(logits, boxes, targets, sizes)
-    assert torch.equal(found, HungarianMatcher()(logits.float(), boxes.float(), targets, sizes))
+        actual = HungarianMatcher()(logits, boxes, targets, sizes)
+    assert torch.equal(actual, HungarianMatcher()(logits.float(), boxes.float(), targets, sizes))
 
 
 @given(cases(), st.sampled_from([float("nan"), float("inf"), -float("inf")]), st.data())
@@ -148,14 +148,14 @@ def test_numbers_that_are_none_never_reach_the_solver(
     else:
         sizes[image, data.draw(st.integers(0, 1), "side")] = float("nan")
     first = stage if where in ("box", "logit") else 0
-    told = f"stage {first}, image {image} of the batch are not finite"
-    with pytest.raises(FloatingPointError, match=told):
+    place = f"stage {first}, image {image} of the batch are not finite"
+    with pytest.raises(FloatingPointError, match=place):
         HungarianMatcher()(logits, boxes, targets, sizes)
     count_fault("bad input")
 
 
 @given(cases(), st.sampled_from([float("nan"), float("inf")]))
-def test_images_without_objects_are_background_whatever_is_predicted(case: Case, value: float):
+def test_images_without_objects_are_background(case: Case, value: float):
     logits, boxes, targets, sizes = case.tensors()
     empty = [{name: tensor[:0] for name, tensor in target.items()} for target in targets]
     logits[:], boxes[:] = value, value

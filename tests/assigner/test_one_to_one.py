@@ -10,14 +10,14 @@ BOXES = BOX.expand(3, 1, 3, 4)
 MATCHES = torch.tensor([[[0, 1, -1]], [[-1, 0, 1]], [[0, -1, 1]]])
 
 
-def test_the_last_stage_learns_its_own_matches_and_the_others_gather():
+def test_only_the_last_stage_is_per_stage():
     assigner = OneToOneAtLastStage(CrossStageAssigner())
-    found = assigner(BOXES, MATCHES, TARGETS, 3)
+    actual = assigner(BOXES, MATCHES, TARGETS, 3)
     before = CrossStageAssigner()(BOXES, MATCHES, TARGETS, 3)
-    assert torch.equal(found[:2], before[:2])
+    assert torch.equal(actual[:2], before[:2])
     assert before[2, 0].tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]  # two queries, one object
-    assert found[2, 0].tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
-    assert found.dtype == before.dtype
+    assert actual[2, 0].tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
+    assert actual.dtype == before.dtype
 
 
 def test_objects_are_those_behind_the_classes():
@@ -34,11 +34,11 @@ def test_the_last_stage_gathers_from_itself_only():
     assert mask.tolist() == [[True, True, True], [True, True, True], [False, False, True]]
 
 
-def test_one_stage_and_the_per_stage_assigner_are_their_own_matches():
+def test_one_stage_or_per_stage_assigner_keep_the_matches():
     for assigner in (CrossStageAssigner(), PerStageAssigner()):
         last = OneToOneAtLastStage(assigner)
-        found = last(BOXES[2:], MATCHES[2:], TARGETS, 3)
-        assert torch.equal(found, PerStageAssigner()(BOXES[2:], MATCHES[2:], TARGETS, 3))
+        actual = last(BOXES[2:], MATCHES[2:], TARGETS, 3)
+        assert torch.equal(actual, PerStageAssigner()(BOXES[2:], MATCHES[2:], TARGETS, 3))
         assert MATCHES[2, 0].tolist() == [0, -1, 1]  # as it was
 
 

@@ -12,13 +12,13 @@ MATCHES = torch.tensor([[[0, -1, 1], [-1, -1, -1]], [[-1, 1, 0], [-1, -1, -1]]])
 
 
 def test_every_match_gives_its_class_and_nothing_else():
-    found = PerStageAssigner()(BOXES, MATCHES, TARGETS, 3)
+    actual = PerStageAssigner()(BOXES, MATCHES, TARGETS, 3)
     # the second object is far from every box: only the match counts
-    assert found[:, 0].tolist() == [
+    assert actual[:, 0].tolist() == [
         [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
         [[0, 0, 0], [1, 0, 0], [0, 0, 1]],
     ]
-    assert not found[:, 1].any()
+    assert not actual[:, 1].any()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -34,26 +34,26 @@ def test_equals_the_cross_stage_assigner_that_only_keeps_its_own(seed: int):
     ]
     matches = torch.randint(-1, 6, (3, 2, 5), generator=generator)
     cross = CrossStageAssigner(scope=(0, 0), keep_own_match=True)
-    found = PerStageAssigner()(boxes, matches, targets, 4)
-    assert torch.equal(found, cross(boxes, matches, targets, 4))
-    assert torch.equal(found.sum(dim=-1), (matches >= 0).float())
+    actual = PerStageAssigner()(boxes, matches, targets, 4)
+    assert torch.equal(actual, cross(boxes, matches, targets, 4))
+    assert torch.equal(actual.sum(dim=-1), (matches >= 0).float())
 
 
 def test_a_batch_without_objects_has_no_targets():
-    found = PerStageAssigner()(BOXES, torch.full_like(MATCHES, -1), [TARGETS[1]] * 2, 3)
-    assert torch.equal(found, torch.zeros(2, 2, 3, 3))
+    actual = PerStageAssigner()(BOXES, torch.full_like(MATCHES, -1), [TARGETS[1]] * 2, 3)
+    assert torch.equal(actual, torch.zeros(2, 2, 3, 3))
 
 
 def test_one_stage_and_one_class():
-    found = PerStageAssigner()(BOXES[:1, 1:], torch.full((1, 1, 3), -1), TARGETS[1:], 1)
-    assert found.shape == (1, 1, 3, 1)
+    actual = PerStageAssigner()(BOXES[:1, 1:], torch.full((1, 1, 3), -1), TARGETS[1:], 1)
+    assert actual.shape == (1, 1, 3, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
-    found = PerStageAssigner()(BOXES.to(dtype).requires_grad_(), MATCHES, TARGETS, 3)
-    assert found.dtype == dtype
-    assert not found.requires_grad
+    actual = PerStageAssigner()(BOXES.to(dtype).requires_grad_(), MATCHES, TARGETS, 3)
+    assert actual.dtype == dtype
+    assert not actual.requires_grad
 
 
 def test_wrong_shapes_are_refused():

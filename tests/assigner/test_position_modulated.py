@@ -24,15 +24,15 @@ def test_costs_worked_out_by_hand():
     boxes = torch.stack([BOX, BOX + torch.tensor([10.0, 0, 10, 0])]).view(1, 1, 2, 4)
     targets = [{"boxes": BOX[None], "labels": torch.tensor([0])}]
     logits = torch.zeros(1, 1, 2, 1)  # p = 1/2: p' = 1/2 for query 0, 0.3536 for query 1
-    found = class_costs(PositionModulatedMatcher(), logits, boxes, targets)[0, 0, :, 0]
-    assert found[0].item() == pytest.approx(-math.log(2) / 8, abs=1e-6)
+    actual = class_costs(PositionModulatedMatcher(), logits, boxes, targets)[0, 0, :, 0]
+    assert actual[0].item() == pytest.approx(-math.log(2) / 8, abs=1e-6)
     p = 0.5 * math.sqrt(0.5)
-    wanted = 0.25 * (1 - p) ** 2 * -math.log(p) - 0.75 * p**2 * -math.log(1 - p)
-    assert found[1].item() == pytest.approx(wanted, abs=1e-6)
+    expected = 0.25 * (1 - p) ** 2 * -math.log(p) - 0.75 * p**2 * -math.log(1 - p)
+    assert actual[1].item() == pytest.approx(expected, abs=1e-6)
     # without the square root p' = 1/4
-    found = class_costs(PositionModulatedMatcher(exponent=1.0), logits, boxes, targets)[0, 0, 1, 0]
-    wanted = 9 / 64 * math.log(4) - 3 / 64 * math.log(4 / 3)
-    assert found.item() == pytest.approx(wanted, abs=1e-6)
+    actual = class_costs(PositionModulatedMatcher(exponent=1.0), logits, boxes, targets)[0, 0, 1, 0]
+    expected = 9 / 64 * math.log(4) - 3 / 64 * math.log(4 / 3)
+    assert actual.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_score_is_not_worth_a_match_where_the_box_does_not_fit():
@@ -57,14 +57,14 @@ def test_objects_of_one_class_each_have_their_own_fit():
     assert costs[0, 0] < costs[0, 1]
 
 
-def test_rescaling_gives_the_best_pair_of_an_image_the_plain_cost():
+def test_rescaling_gives_an_images_best_pair_the_plain_cost():
     boxes = torch.stack([BOX + 5, BOX + torch.tensor([10.0, 0, 10, 0])]).view(1, 1, 2, 4)
     targets = [{"boxes": BOX[None], "labels": torch.tensor([0])}]
     # overlap 25 of 175, hull 225: GIoU 1/7 - 50 / 225 = -5 / 63, s' = 29 / 63; the other has 1/2
     giou = torch.tensor([[-5 / 63], [0.0]])
-    found = modulated(torch.full((2, 1), 0.5), giou, 0.5, largest=giou.max())
-    assert found[1].item() == pytest.approx(0.5)
-    assert found[0].item() == pytest.approx(0.5 * math.sqrt(58 / 63))
+    actual = modulated(torch.full((2, 1), 0.5), giou, 0.5, largest=giou.max())
+    assert actual[1].item() == pytest.approx(0.5)
+    assert actual[0].item() == pytest.approx(0.5 * math.sqrt(58 / 63))
     costs = class_costs(
         PositionModulatedMatcher(rescale=True), torch.zeros(1, 1, 2, 1), boxes, targets
     )
@@ -171,21 +171,21 @@ def test_costs_of_all_stages_equal_the_slow_reference(rule, seed: int):
         targets.append({"boxes": torch.cat([low, low + 15], -1), "labels": labels})
     sizes = torch.tensor([[100.0, 120.0], [90.0, 100.0], [110.0, 95.0]]).double()
     matcher = PositionModulatedMatcher(**rule)
-    found = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), sizes)
-    wanted = slow_costs(rule, logits, boxes, targets, sizes)
-    for i, images in enumerate(wanted):
+    actual = matcher.costs(logits, boxes, pad_targets(targets, like=boxes), sizes)
+    expected = slow_costs(rule, logits, boxes, targets, sizes)
+    for i, images in enumerate(expected):
         for b, table in enumerate(images):
-            torch.testing.assert_close(found[i, b, :, : counts[b]], table, rtol=1e-6, atol=1e-7)
+            torch.testing.assert_close(actual[i, b, :, : counts[b]], table, rtol=1e-6, atol=1e-7)
 
 
 def test_a_giou_beyond_minus_one_by_rounding_is_still_a_cost():
     giou = torch.tensor([-1.0 - 1e-6, -1.0, 1.0 + 1e-6])
-    found = modulated(torch.full((3,), 0.5), giou, 0.5)
-    assert found.tolist() == pytest.approx([0, 0, 0.5], abs=1e-6)
+    actual = modulated(torch.full((3,), 0.5), giou, 0.5)
+    assert actual.tolist() == pytest.approx([0, 0, 0.5], abs=1e-6)
 
 
 def test_defaults_are_those_of_the_paper():
-    plain, found = HungarianMatcher(), PositionModulatedMatcher()
+    plain, actual = HungarianMatcher(), PositionModulatedMatcher()
     for name in ("cost_class", "cost_bbox", "cost_giou", "alpha", "gamma"):
-        assert getattr(found, name) == getattr(plain, name)
-    assert (found.exponent, found.rescale) == (0.5, False)
+        assert getattr(actual, name) == getattr(plain, name)
+    assert (actual.exponent, actual.rescale) == (0.5, False)

@@ -31,8 +31,8 @@ def test_score_is_the_share_of_objects_that_change_their_query():
             [[1, -1, 0], [-1, 0, -1]],  # all three moved
         ]
     )
-    found = unstable_scores(matches, objects(2, 1))
-    torch.testing.assert_close(found, torch.tensor([100 / 3, 100.0]))
+    actual = unstable_scores(matches, objects(2, 1))
+    torch.testing.assert_close(actual, torch.tensor([100 / 3, 100.0]))
 
 
 def test_an_object_that_comes_back_has_changed_twice():
@@ -63,7 +63,7 @@ def test_statistics_of_a_case_worked_out_by_hand():
     # one image, objects 0 and 1 of class 0, object 2 of class 1; two stages, three queries
     targets = [{"boxes": torch.zeros(3, 4), "labels": torch.tensor([0, 0, 1])}]
     matches = torch.tensor([[[0, 1, 2]], [[1, 0, -1]]])
-    found = assignment_statistics(
+    actual = assignment_statistics(
         torch.tensor(
             [
                 [[[1, 2], [-1, -1], [2, -1]]],  # query 0: its class by another object, and class 1
@@ -73,7 +73,7 @@ def test_statistics_of_a_case_worked_out_by_hand():
         matches,
         targets,
     )
-    assert {name: values.tolist() for name, values in found.items()} == {
+    assert {name: values.tolist() for name, values in actual.items()} == {
         "labels_added": [1, 1],
         "labels_dropped": [1, 0],
         "multi_class_queries": [1, 0],
@@ -84,5 +84,5 @@ def test_statistics_of_a_case_worked_out_by_hand():
 
 def test_statistics_without_any_object_are_zero():
     nothing = torch.full((2, 2, 3), -1)
-    found = assignment_statistics(nothing.unsqueeze(-1), nothing, objects(0, 0))
-    assert all(not values.any() for values in found.values())
+    actual = assignment_statistics(nothing.unsqueeze(-1), nothing, objects(0, 0))
+    assert all(not values.any() for values in actual.values())

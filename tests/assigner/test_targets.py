@@ -55,8 +55,8 @@ def test_shared_targets_are_padded_once_for_each_type():
     padded = pad_targets(shared, like=single)
     assert pad_targets(shared, like=single) is padded
     assert pad_targets(shared, like=double).boxes.dtype == torch.float64
-    for found, wanted in zip(padded, pad_targets(TWO_ONE_NONE, like=single), strict=True):
-        assert found == wanted if isinstance(found, list) else torch.equal(found, wanted)
+    for actual, expected in zip(padded, pad_targets(TWO_ONE_NONE, like=single), strict=True):
+        assert actual == expected if isinstance(actual, list) else torch.equal(actual, expected)
 
 
 def test_a_batch_without_objects_is_padded_to_none():

@@ -17,7 +17,7 @@ def rows(monkeypatch) -> dict[str, anchors.AnchorRow]:
     return {row.name: row for row in anchors.anchor_rows(repeats=2)}
 
 
-def test_there_are_as_many_queries_whether_patches_are_probed_or_not(rows):
+def test_probing_keeps_the_number_of_queries(rows):
     assert {name: (row.queries, row.crops) for name, row in rows.items()} == {
         "learned queries": (100, None),
         "anchors, no patch probed": (100, (0, 0)),
@@ -38,13 +38,13 @@ def test_times_are_shares_of_the_decoder_of_the_same_run(rows):
 def test_the_published_size_has_the_same_patches():
     """Their places follow from the image's size alone, so that flat maps are enough."""
     maps = [torch.zeros(1, anchors.WIDTH, 800 // s, 1344 // s) for s in anchors.STRIDES]
-    found, crops = anchors.looked_for(
+    actual, crops = anchors.looked_for(
         anchors.generator_of(anchors.CASES[1]), maps, torch.tensor([[800.0, 1333.0]])
     )
-    assert crops == (5, 5) and found.shape == (100, 4)
+    assert crops == (5, 5) and actual.shape == (100, 4)
 
 
-def test_a_head_predicts_what_it_is_told_in_every_patch():
+def test_a_head_can_be_set_to_constant_predictions():
     head = AnchorHead(in_features=8, num_anchors=4, hidden_dim=6)
     anchors.predict(head, sure=1, unsure=2)
     logits, boxes = head(torch.randn(3, 8))
@@ -54,8 +54,8 @@ def test_a_head_predicts_what_it_is_told_in_every_patch():
 
 
 def test_the_table_has_a_line_for_every_row():
-    row = anchors.AnchorRow("found", 100, (5, 4), 30.0, 0.25)
+    row = anchors.AnchorRow("anchors", 100, (5, 4), 30.0, 0.25)
     other = anchors.AnchorRow("learned", 90, None, 1.0, 0.008)
     *_, first, second = anchor_table([row._asdict(), other._asdict()]).splitlines()
-    assert first.split() == ["found", "100", "5", "4", "30", "0.250"]
+    assert first.split() == ["anchors", "100", "5", "4", "30", "0.250"]
     assert second.split() == ["learned", "90", "1", "0.008"]

@@ -118,7 +118,7 @@ def test_against_an_older_result_the_ratio_is_shown(quick, run, tmp_path, capsys
     assert neck[-2:] == ["750", "1.50"]
 
 
-def test_a_result_of_other_settings_is_refused_before_anything_is_measured(quick, run, capsys):
+def test_other_settings_are_refused_before_measuring(quick, run, capsys):
     path, _, _ = run
     assert quick(small("--against", str(path), "--objects", "4")) == 2
     assert "objects 3 instead of 4" in capsys.readouterr().err
@@ -130,8 +130,8 @@ def test_ratios_to_the_reference_implementation(quick, tmp_path, monkeypatch, ca
     row = ratios.Row("decoder forward", 30.0, 20.0, "ms", 1.5, 1.3)
     monkeypatch.setattr(ratios, "ratio_rows", lambda **_: [row])
     assert quick(small("--reference", "--json", str(tmp_path / "new.json"))) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"decoder forward +30 ms +20 ms +1.50 +1.30", told)
+    output = capsys.readouterr().out
+    assert re.search(r"decoder forward +30 ms +20 ms +1.50 +1.30", output)
     assert json.loads((tmp_path / "new.json").read_text())["reference"][0]["ratio"] == 1.5
 
 
@@ -147,10 +147,10 @@ def test_what_it_costs_to_find_queries(quick, tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "new.json").read_text())["anchors"][0]["crops"] == [5, 4]
 
 
-def test_found_queries_have_no_number_among_the_settings():
+def test_settings_of_anchor_queries_have_no_number():
     config = DEMO / "digits_in_photos_asag.py"
     subject = prepare(str(config), ["dataset.num_classes=10"], device="cpu", size=(64, 64))
-    assert subject.settings["queries"] == "found in the image"
+    assert subject.settings["queries"] == "anchors"
     assert len(subject.batch) == 1 and subject.model.decoder.num_classes == 10
 
 
@@ -163,7 +163,7 @@ def test_bf16_runs_on_a_cpu(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("options", "message"),
     [
         (["--device", "tpu"], "--device 'tpu': use auto, cpu, cuda or cuda:1"),
         (["--precision", "fp16"], "--precision fp16 is for GPUs"),
@@ -172,10 +172,10 @@ def test_bf16_runs_on_a_cpu(tmp_path):
         (["model.decoder.stages=3"], "config key 'model.decoder.stages' does not exist"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(capsys, more, told):
-    assert main(small(*more)) == 2
+def test_usage_errors_are_one_line(capsys, options, message):
+    assert main(small(*options)) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and told in error
+    assert error.startswith("error: ") and message in error
 
 
 def test_another_kind_of_model_is_refused(capsys):
@@ -185,7 +185,7 @@ def test_another_kind_of_model_is_refused(capsys):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_model_is_measured_in_the_memory_format_of_the_config(channels_last: bool):
+def test_the_memory_format_is_the_configs(channels_last: bool):
     config = DEMO.parent / "stageinteractor_r50_1x.py"  # timm's backbones always are channels-last
     small = [f"model.decoder.{key}" for key in ("num_stages=2", "embed_dim=32")]
     overrides = [*small, f"train.channels_last={channels_last}"]

@@ -52,8 +52,8 @@ def passes(model, batch):
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
-def test_every_part_is_found_as_often_as_it_is_called(passes, mode):
-    found = {(part.title, part.stage): len(part.calls) for part in select_parts(passes[mode])}
+def test_every_part_has_its_number_of_calls(passes, mode):
+    actual = {(part.title, part.stage): len(part.calls) for part in select_parts(passes[mode])}
     expected = {(title, None): 1 for title in ("backbone", "neck", "queries", "decoder")}
     for stage in range(STAGES):
         expected |= {(title, stage): count for title, count in PER_STAGE.items()}
@@ -64,7 +64,7 @@ def test_every_part_is_found_as_often_as_it_is_called(passes, mode):
             expected["static mixing", stage] = stage - 1
     once = ["postprocessing"] if mode == "inference" else ["matcher", "assigner", "losses"]
     once += [] if mode == "inference" else ["criterion"]
-    assert found == expected | {(title, None): 1 for title in once}
+    assert actual == expected | {(title, None): 1 for title in once}
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
@@ -87,7 +87,7 @@ def tensors(tree):
     return [x.detach() for x in torch.utils._pytree.tree_leaves(tree) if hasattr(x, "detach")]
 
 
-def test_parts_learn_through_what_they_get_from_others(passes):
+def test_parts_get_gradients_through_their_inputs(passes):
     parts = {(part.title, part.stage): part for part in select_parts(passes["training"])}
     sampler = parts["sampling", 1].calls[0]
     features, content, boxes = sampler.args
@@ -131,7 +131,7 @@ def test_adamixer_has_the_parts_that_it_has(model, batch):
 
 @pytest.fixture(scope="module")
 def passes_of_found_queries(batch):
-    """Calls of a model whose queries are found in the image, and whose stages are side by side."""
+    """Calls of a model with anchor queries and parallel stages."""
     from pathlib import Path
 
     root = Path(__file__).parents[2] / "projects/stageinteractor/configs"
@@ -148,21 +148,19 @@ def passes_of_found_queries(batch):
 
 
 @pytest.mark.parametrize(("mode", "stages"), [("inference", 1), ("training", 4)])
-def test_found_queries_have_parts_of_their_own_and_stages_side_by_side_are_stages(
-    passes_of_found_queries, mode, stages
-):
+def test_anchor_queries_and_parallel_stages_have_parts(passes_of_found_queries, mode, stages):
     parts = select_parts(passes_of_found_queries[mode])
-    found = {(part.title, part.stage): len(part.calls) for part in parts}
+    actual = {(part.title, part.stage): len(part.calls) for part in parts}
     whole = ["backbone", "neck", "queries", "anchor generator", "relation block", "decoder"]
     whole += ["postprocessing"] if mode == "inference" else ["anchor losses", "matcher"]
     whole += [] if mode == "inference" else ["losses", "criterion"]  # there is no assigner
     titles = [*PER_STAGE, "channel mixing", "spatial mixing"]
     counts = PER_STAGE | {"filter generation": 1, "channel mixing": 1, "spatial mixing": 1}
     expected = {(title, stage): counts[title] for title in titles for stage in range(stages)}
-    assert found == expected | {(title, None): 1 for title in whole}
+    assert actual == expected | {(title, None): 1 for title in whole}
 
 
-def test_found_queries_can_be_made_and_learnt_again(passes_of_found_queries):
+def test_calls_of_anchor_queries_can_be_repeated(passes_of_found_queries):
     from contextlib import nullcontext
 
     for part in select_parts(passes_of_found_queries["training"]):

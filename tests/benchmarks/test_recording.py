@@ -15,13 +15,13 @@ from benchmarks.recording import (
 )
 
 
-def test_modules_are_recorded_by_name_with_inputs_that_know_whether_they_learn():
+def test_recorded_inputs_keep_requires_grad():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     x = torch.rand(4, 2)
     with recorded(model.named_children()) as calls:
         out = model(x)
     model(x)  # not recorded any more
-    assert {name: len(found) for name, found in calls.items()} == {"0": 1, "1": 1}
+    assert {name: len(actual) for name, actual in calls.items()} == {"0": 1, "1": 1}
     first, second = calls["0"][0], calls["1"][0]
     assert not first.args[0].requires_grad and second.args[0].requires_grad
     assert second.args[0].is_leaf and torch.equal(second.output, out)
@@ -44,7 +44,7 @@ def test_a_forward_run_has_no_graph():
     assert modes == [False, False]
 
 
-def test_other_attributes_are_those_of_the_part_that_is_stood_in_for():
+def test_answer_has_the_attributes_of_its_part():
     class Matcher:
         alpha = 0.25
 

@@ -25,8 +25,8 @@ def as_matches(pairs, shape):
     """Matches (S, B, N) as our matcher gives them."""
     matches = torch.full(shape, -1)
     for stage, images in enumerate(pairs):
-        for image, (queries, found) in enumerate(images):
-            matches[stage, image, queries] = found
+        for image, (queries, actual) in enumerate(images):
+            matches[stage, image, queries] = actual
     return matches
 
 
@@ -37,9 +37,9 @@ def test_matches_and_class_targets_are_equal(criterion, make_case, counts):
     pairs = reference.match(logits, boxes, targets, sizes)
     matches = criterion.matcher(logits, boxes, targets, sizes)
     assert torch.equal(as_matches(pairs, matches.shape), matches)
-    wanted = criterion.assigner(boxes, matches, targets, 3)
-    assert torch.equal(torch.stack(reference.class_targets(boxes, pairs, targets, 3)), wanted)
-    assert (counts == (0, 0)) or wanted.sum() > (matches >= 0).sum()  # labels are gathered
+    expected = criterion.assigner(boxes, matches, targets, 3)
+    assert torch.equal(torch.stack(reference.class_targets(boxes, pairs, targets, 3)), expected)
+    assert (counts == (0, 0)) or expected.sum() > (matches >= 0).sum()  # labels are gathered
 
 
 @objects
@@ -52,9 +52,12 @@ def test_losses_and_their_gradients_are_equal(criterion, make_case, counts):
         weighted = sum((1 + place) * losses[name] for place, name in enumerate(sorted(losses)))
         return losses, torch.autograd.grad(weighted, leaves)
 
-    (found, gradients), (wanted, expected) = run(ReferenceCriterion(criterion)), run(criterion)
-    assert set(found) == set(wanted)
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12)
-    for gradient, value in zip(gradients, expected, strict=True):
+    (actual, gradients), (expected, expected_gradients) = (
+        run(ReferenceCriterion(criterion)),
+        run(criterion),
+    )
+    assert set(actual) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-12)
+    for gradient, value in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, value, rtol=1e-10, atol=1e-12)

@@ -39,8 +39,8 @@ def inputs() -> tuple[list[torch.Tensor], Queries]:
     return maps, queries._replace(content=queries.content.detach().requires_grad_())
 
 
-def assert_close(found, wanted):
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+def assert_close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_all_outputs_are_equal(decoder, inputs):
@@ -59,9 +59,9 @@ def test_all_gradients_are_equal(decoder, inputs):
         return torch.autograd.grad(loss, list(leaves.values()))
 
     pairs = zip(gradients(ReferenceDecoder(decoder)), gradients(decoder), strict=True)
-    for name, (found, wanted) in zip(leaves, pairs, strict=True):
-        scale = 1 + wanted.abs().max()
-        assert ((found - wanted).abs() / scale).max() < 1e-9, name
+    for name, (actual, expected) in zip(leaves, pairs, strict=True):
+        scale = 1 + expected.abs().max()
+        assert ((actual - expected).abs() / scale).max() < 1e-9, name
 
 
 def test_layers_without_effect_take_no_gradient(decoder, inputs):

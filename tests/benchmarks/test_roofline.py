@@ -16,7 +16,7 @@ def test_a_matrix_product_has_two_operations_for_each_term():
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_the_gradients_of_a_grouped_convolution_cost_what_it_costs_itself(groups):
+def test_flops_of_grouped_convolution_gradients(groups):
     conv = nn.Conv2d(4, 4, 3, padding=1, groups=groups)
     x = torch.rand(2, 4, 6, 5, requires_grad=True)
     forward = count_flops(lambda: conv(x))

@@ -1,4 +1,4 @@
-"""The straight line, and a small sweep with its picture."""
+"""The straight line, and a small sweep with its plot."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_a_straight_line_fits_itself():
     assert curve["r2"] == pytest.approx(1.0) and curve["deviation"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_bend_is_told():
+def test_deviation_of_a_curve_is_reported():
     curve = scaling.fit((0, 1, 2), [1.0, 1.0, 4.0])  # the line is 0.5 + 1.5 x
     assert curve["deviation"] == pytest.approx(1.0)
     assert curve["r2"] == pytest.approx(0.75)

@@ -33,20 +33,22 @@ OBJECT = [0.0, 0, 0.5, 0.5]  # a = 1/2, weight 2.5 in either way
 def test_losses_of_one_object_worked_out_by_hand():
     # IoU 1/2 with the first anchor; p = 1/2 for both
     boxes = anchors([0.0, 0, 0.5, 0.25], [0.75, 0.75, 1, 1])
-    found = PatchLoss(SMALL)((torch.zeros(1, 2), boxes, objects([OBJECT])))
+    actual = PatchLoss(SMALL)((torch.zeros(1, 2), boxes, objects([OBJECT])))
     # the positive is where it should be: |IoU - p| = 0; the negative: p^2 ln 2
     up = positive_weight(torch.tensor(0.5), torch.tensor(0.5)).item()
     # the lower edge is off by 1/4; GIoU = 1/2
-    assert found.tolist() == pytest.approx([LN2 / 4, 2.5 * up / 4, 2.5 * up / 2], rel=1e-5)
+    assert actual.tolist() == pytest.approx([LN2 / 4, 2.5 * up / 4, 2.5 * up / 2], rel=1e-5)
 
 
-def test_a_positive_learns_its_overlap():
+def test_the_target_of_a_positive_is_its_iou():
     boxes = anchors(OBJECT, [0.75, 0.75, 1, 1])
     logits = torch.zeros(1, 2)
     logits[0, 1] = -math.inf
-    found = PatchLoss(SMALL)((torch.where(logits.isinf(), -50.0, logits), boxes, objects([OBJECT])))
+    actual = PatchLoss(SMALL)(
+        (torch.where(logits.isinf(), -50.0, logits), boxes, objects([OBJECT]))
+    )
     # target 1 and p = 1/2: weight 2.5 (1/2)^2 ln 2
-    assert found.tolist() == pytest.approx([2.5 * LN2 / 4, 0, 0], abs=1e-6)
+    assert actual.tolist() == pytest.approx([2.5 * LN2 / 4, 0, 0], abs=1e-6)
 
 
 def test_anchors_on_an_object_of_another_anchor_are_ignored():
@@ -65,16 +67,17 @@ def test_the_objects_of_other_patches_do_not_matter():
     logits = torch.randn(3, 4, generator=generator)
     low = torch.rand(3, 4, 2, generator=generator) / 2
     boxes = torch.cat([low, low + 0.4], -1)
-    wanted = [[[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8]], [], [[0.5, 0.5, 0.9, 0.9]]]
+    expected = [[[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8]], [], [[0.5, 0.5, 0.9, 0.9]]]
     loss = PatchLoss(SMALL)
-    together = loss((logits, boxes, objects(*wanted)))
+    together = loss((logits, boxes, objects(*expected)))
     alone = [
-        loss((logits[i : i + 1], boxes[i : i + 1], objects(each))) for i, each in enumerate(wanted)
+        loss((logits[i : i + 1], boxes[i : i + 1], objects(each)))
+        for i, each in enumerate(expected)
     ]
     torch.testing.assert_close(together, torch.stack(alone).sum(dim=0))
 
 
-def test_the_whole_image_weighs_large_objects_and_squares_of_an_image_count_as_one():
+def test_large_objects_weigh_more_in_whole_images():
     small = [0.0, 0, 0.1, 0.1]  # 4 - 0.3 = 3.7, or 1 + 0.3 = 1.3
     boxes = anchors([0.0, 0, 0.1, 0.05])
     patch = torch.zeros(1, 1), boxes, objects([small])
@@ -90,17 +93,17 @@ def test_the_whole_image_weighs_large_objects_and_squares_of_an_image_count_as_o
         (none, patch, none, 1.3),
         (none, none, patch, 3.7),  # one crop of one image
     ]:
-        found = loss(quarters, whole, crops, num_objects=2)
-        assert list(found) == ["loss_anchor_class", "loss_anchor_bbox", "loss_anchor_giou"]
-        assert found["loss_anchor_class"].item() == pytest.approx(0, abs=1e-6)
-        assert found["loss_anchor_bbox"].item() == pytest.approx(4 * weight * up * 0.05 / 2)
-        assert found["loss_anchor_giou"].item() == pytest.approx(2 * weight * up * 0.5 / 2)
+        actual = loss(quarters, whole, crops, num_objects=2)
+        assert list(actual) == ["loss_anchor_class", "loss_anchor_bbox", "loss_anchor_giou"]
+        assert actual["loss_anchor_class"].item() == pytest.approx(0, abs=1e-6)
+        assert actual["loss_anchor_bbox"].item() == pytest.approx(4 * weight * up * 0.05 / 2)
+        assert actual["loss_anchor_giou"].item() == pytest.approx(2 * weight * up * 0.5 / 2)
     eight = tuple(torch.cat([x] * 8) for x in patch[:2]) + (objects(*[[small]] * 8),)
-    found = loss(none, none, eight, num_objects=2)
-    assert found["loss_anchor_giou"].item() == pytest.approx(2 * 3.7 * up * 0.5 / 2)
+    actual = loss(none, none, eight, num_objects=2)
+    assert actual["loss_anchor_giou"].item() == pytest.approx(2 * 3.7 * up * 0.5 / 2)
     two_images = tuple(torch.cat([x] * 2) for x in none[:2]) + (objects(*[[]] * 8),)
-    found = loss(two_images, none, eight, num_objects=2)  # four crops of each
-    assert found["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
+    actual = loss(two_images, none, eight, num_objects=2)  # four crops of each
+    assert actual["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
 
 
 def test_positives_of_whole_images_weigh_more_if_they_are_large():
@@ -112,7 +115,7 @@ def test_positives_of_whole_images_weigh_more_if_they_are_large():
         assert losses["loss_anchor_class"].item() == pytest.approx(8 * weight * LN2 / 4, rel=1e-5)
 
 
-def test_matching_and_what_is_ignored_follow_the_settings_of_the_part():
+def test_matching_and_ignoring_follow_the_part_settings():
     loss = AnchorLoss(ignored_iou=0.7)
     assert (loss.parts.matcher.area.small, loss.parts.matcher.area.large) == (4.0, 1.0)
     assert (loss.whole.matcher.area.small, loss.whole.matcher.area.large) == (1.0, 4.0)
@@ -121,37 +124,37 @@ def test_matching_and_what_is_ignored_follow_the_settings_of_the_part():
 
 def test_negatives_have_the_class_weight():
     empty = torch.zeros(4, 1), anchors(OBJECT).expand(4, 1, 4), objects(*[[]] * 4)
-    found = AnchorLoss()(empty, empty, empty, num_objects=0)
+    actual = AnchorLoss()(empty, empty, empty, num_objects=0)
     # p^2 ln 2 in four quarters, in four flips of the whole image, and in four crops as in one
-    assert found["loss_anchor_class"].item() == pytest.approx(8 * (4 + 4 + 1) * LN2 / 4)
-    assert found["loss_anchor_bbox"] == found["loss_anchor_giou"] == 0
+    assert actual["loss_anchor_class"].item() == pytest.approx(8 * (4 + 4 + 1) * LN2 / 4)
+    assert actual["loss_anchor_bbox"] == actual["loss_anchor_giou"] == 0
 
 
 def test_patches_and_objects_may_be_missing():
-    found = AnchorLoss()(NONE, NONE, NONE, num_objects=0)
-    assert [x.item() for x in found.values()] == [0, 0, 0]
+    actual = AnchorLoss()(NONE, NONE, NONE, num_objects=0)
+    assert [x.item() for x in actual.values()] == [0, 0, 0]
     logits = torch.zeros(2, 3, requires_grad=True)
     boxes = torch.rand(2, 3, 4, requires_grad=True)
-    found = AnchorLoss()((logits, boxes, objects([], [])), NONE, NONE, num_objects=0)
-    sum(found.values()).backward()
+    actual = AnchorLoss()((logits, boxes, objects([], [])), NONE, NONE, num_objects=0)
+    sum(actual.values()).backward()
     assert logits.grad.all() and not boxes.grad.any()
 
 
 def test_more_objects_than_anchors():
     boxes = anchors(OBJECT)
-    found = PatchLoss(SMALL)((torch.zeros(1, 1), boxes, objects([OBJECT, [0.5, 0.5, 1, 1]])))
-    assert found.isfinite().all()
+    actual = PatchLoss(SMALL)((torch.zeros(1, 1), boxes, objects([OBJECT, [0.5, 0.5, 1, 1]])))
+    assert actual.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
     boxes = anchors(OBJECT, [0.25, 0.25, 1, 1])
     patch = torch.zeros(1, 2).to(dtype), boxes.to(dtype), objects([OBJECT])
-    found = AnchorLoss()(patch, patch, patch, num_objects=1)
-    wanted = AnchorLoss()(*[(torch.zeros(1, 2), boxes, objects([OBJECT]))] * 3, num_objects=1)
-    for name, value in found.items():
+    actual = AnchorLoss()(patch, patch, patch, num_objects=1)
+    expected = AnchorLoss()(*[(torch.zeros(1, 2), boxes, objects([OBJECT]))] * 3, num_objects=1)
+    for name, value in actual.items():
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value, wanted[name])
+        torch.testing.assert_close(value, expected[name])
 
 
 def test_gradient_is_the_numerical_one():
@@ -175,13 +178,13 @@ rank = dist.get_rank()
 torch.manual_seed(0)
 
 def part(*patches):  # of each image
-    found = []
+    actual = []
     for count in patches:
         low = torch.rand(count, 3, 2) / 2
         boxes = torch.cat([low, low + 0.4], -1)
-        wanted = PaddedTargets(boxes[:, :1] + 0.05, torch.zeros(count, 1).long(), [1] * count)
-        found.append((torch.randn(count, 3), boxes, wanted))
-    return found
+        expected = PaddedTargets(boxes[:, :1] + 0.05, torch.zeros(count, 1).long(), [1] * count)
+        actual.append((torch.randn(count, 3), boxes, expected))
+    return actual
 
 def joined(parts):
     boxes, labels, counts = zip(*(part[2] for part in parts))
@@ -190,11 +193,11 @@ def joined(parts):
 
 images = [part(4, 4), part(1, 1), part(9, 8)]
 mine = [each[rank] for each in images]
-found = torch.stack(list(AnchorLoss()(*mine, num_objects=1 + 4 * rank).values()))
-dist.all_reduce(found)
+actual = torch.stack(list(AnchorLoss()(*mine, num_objects=1 + 4 * rank).values()))
+dist.all_reduce(actual)
 dist.destroy_process_group()
-wanted = AnchorLoss()(*(joined(each) for each in images), num_objects=6)
-torch.testing.assert_close(found / 2, torch.stack(list(wanted.values())))
+expected = AnchorLoss()(*(joined(each) for each in images), num_objects=6)
+torch.testing.assert_close(actual / 2, torch.stack(list(expected.values())))
 """
 
 

@@ -37,15 +37,15 @@ def test_small_objects_count_four_times():
     torch.testing.assert_close(
         AreaWeight()(sizes)[0, 0, :3, 0], torch.tensor([1.0, 2.5, 3.7]), rtol=1e-6, atol=0
     )
-    found = AreaWeight(small=1.0, large=4.0)(sizes)[0, 0, :3, 0]
-    torch.testing.assert_close(found, torch.tensor([4.0, 2.5, 1.3]), rtol=1e-6, atol=0)
+    actual = AreaWeight(small=1.0, large=4.0)(sizes)[0, 0, :3, 0]
+    torch.testing.assert_close(actual, torch.tensor([4.0, 2.5, 1.3]), rtol=1e-6, atol=0)
 
 
 def test_another_weight_is_multiplied():
     pairs = positives()
     targets = torch.ones(1, 1, 4, 1)
-    found = AreaWeighted(EqualWeight())(torch.zeros_like(targets), targets, pairs)
-    torch.testing.assert_close(found[0, 0, :3, 0], torch.tensor([1.0, 2.5, 3.7]))
+    actual = AreaWeighted(EqualWeight())(torch.zeros_like(targets), targets, pairs)
+    torch.testing.assert_close(actual[0, 0, :3, 0], torch.tensor([1.0, 2.5, 3.7]))
 
 
 def test_all_costs_of_an_object_are_multiplied():
@@ -55,15 +55,15 @@ def test_all_costs_of_an_object_are_multiplied():
     boxes[..., 2:] += 20
     padded = pad_targets(TARGETS, like=boxes)
     plain = HungarianMatcher().costs(logits, boxes, padded, SIZES)
-    found = AreaWeightedMatcher().costs(logits, boxes, padded, SIZES)
-    torch.testing.assert_close(found, plain * torch.tensor([1.0, 2.5, 3.7]))
+    actual = AreaWeightedMatcher().costs(logits, boxes, padded, SIZES)
+    torch.testing.assert_close(actual, plain * torch.tensor([1.0, 2.5, 3.7]))
 
 
 def test_of_two_objects_the_smaller_one_has_its_query():
     # query 0 is the best for both; the small object loses more by taking the other
     boxes = torch.tensor([[0.0, 0, 50, 50], [50, 0, 100, 50]]).view(1, 1, 2, 4)
-    wanted = torch.tensor([[0.0, 0, 80, 50], [10, 0, 50, 20]])
-    targets = [{"boxes": wanted, "labels": torch.tensor([0, 0])}]
+    expected = torch.tensor([[0.0, 0, 80, 50], [10, 0, 50, 20]])
+    targets = [{"boxes": expected, "labels": torch.tensor([0, 0])}]
     logits = torch.zeros(1, 1, 2, 1)
     costs = HungarianMatcher().costs(logits, boxes, pad_targets(targets, boxes), SIZES)[0, 0]
     weights = torch.tensor([4 - 3 * math.sqrt(0.8), 4 - 3 * math.sqrt(0.16)])
@@ -71,8 +71,8 @@ def test_of_two_objects_the_smaller_one_has_its_query():
         (weights * torch.stack(pair)).sum()
         for pair in [(costs[0, 0], costs[1, 1]), (costs[1, 0], costs[0, 1])]
     )
-    found = AreaWeightedMatcher()(logits, boxes, targets, SIZES)
-    assert found.tolist() == ([[[0, 1]]] if straight < crossed else [[[1, 0]]])
+    actual = AreaWeightedMatcher()(logits, boxes, targets, SIZES)
+    assert actual.tolist() == ([[[0, 1]]] if straight < crossed else [[[1, 0]]])
     assert crossed < straight
 
 
@@ -92,9 +92,9 @@ def test_a_host_knows_the_sizes_of_its_objects():
     loss = ClassLoss(SoftTarget(Power(0.0)), AreaWeighted(EqualWeight()), ScoreWeight())
     box = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
     zero = torch.zeros(1, dtype=torch.long)
-    found = HostClassLoss(loss, "loss_ce").of_pairs(
+    actual = HostClassLoss(loss, "loss_ce").of_pairs(
         {"pred_logits": torch.zeros(1, 1, 1), "pred_boxes": box[None]},
         [{"boxes": box, "labels": zero}],
         [(zero, zero)],
     )
-    assert found.item() == pytest.approx(2.5 * math.log(2.0))
+    assert actual.item() == pytest.approx(2.5 * math.log(2.0))

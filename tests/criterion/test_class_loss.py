@@ -11,7 +11,7 @@ LN3 = math.log(3.0)
 
 
 @pytest.mark.parametrize(
-    ("logit", "target", "wanted"),
+    ("logit", "target", "expected"),
     [
         # p = 1/2: 0.25 * (1/2)^2 * ln 2 and 0.75 * (1/2)^2 * ln 2
         (0.0, 1.0, math.log(2) / 16),
@@ -21,16 +21,16 @@ LN3 = math.log(3.0)
         (LN3, 0.0, 27 / 64 * math.log(4)),
     ],
 )
-def test_values_worked_out_by_hand(logit: float, target: float, wanted: float):
-    found = FocalLoss().entries(torch.tensor([logit]), torch.tensor([target]))
-    assert found.item() == pytest.approx(wanted, rel=1e-6)
+def test_values_worked_out_by_hand(logit: float, target: float, expected: float):
+    actual = FocalLoss().entries(torch.tensor([logit]), torch.tensor([target]))
+    assert actual.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_without_focus_and_balance_it_is_half_the_cross_entropy():
     logits = torch.linspace(-4, 4, 9)
     targets = (torch.arange(9) % 2).float()
-    wanted = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") / 2
-    torch.testing.assert_close(FocalLoss(alpha=0.5, gamma=0.0).entries(logits, targets), wanted)
+    expected = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") / 2
+    torch.testing.assert_close(FocalLoss(alpha=0.5, gamma=0.0).entries(logits, targets), expected)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 1.5)])
@@ -38,9 +38,9 @@ def test_equals_the_focal_loss_of_torchvision(alpha: float, gamma: float):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 4, 5, generator=generator).double() * 3
     targets = torch.randint(2, logits.shape, generator=generator).double()
-    found = FocalLoss(alpha, gamma).entries(logits, targets)
-    assert found.shape == logits.shape
-    torch.testing.assert_close(found, sigmoid_focal_loss(logits, targets, alpha, gamma))
+    actual = FocalLoss(alpha, gamma).entries(logits, targets)
+    assert actual.shape == logits.shape
+    torch.testing.assert_close(actual, sigmoid_focal_loss(logits, targets, alpha, gamma))
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])

@@ -61,22 +61,22 @@ def crowded(seed: int):
     targets, boxes, matches = [], [], []
     for count in counts:
         low = torch.rand(count, 2, generator=generator).double() * 15
-        wanted = torch.cat([low, low + 20], 1)
+        expected = torch.cat([low, low + 20], 1)
         labels = torch.randint(classes, (count,), generator=generator)
-        targets.append({"boxes": wanted, "labels": labels})
+        targets.append({"boxes": expected, "labels": labels})
         near = torch.randint(max(count, 1), (stages, queries), generator=generator)
-        start = wanted[near] if count else torch.rand(stages, queries, 4).double()
+        start = expected[near] if count else torch.rand(stages, queries, 4).double()
         boxes.append(start + torch.randn(stages, queries, 4, generator=generator).double() * 2)
-        found = torch.full((stages, queries), -1)
+        actual = torch.full((stages, queries), -1)
         for stage in range(stages):
             chosen = torch.randperm(queries, generator=generator)[:count]
-            found[stage, chosen] = torch.arange(count)
-        matches.append(found)
+            actual[stage, chosen] = torch.arange(count)
+        matches.append(actual)
     return logits, torch.stack(boxes, 1), torch.stack(matches, 1), targets
 
 
-def found_targets(rule: Rule, boxes, matches, targets, logits) -> torch.Tensor:
-    """Targets (S, B, N, C) of the package, -1 where nothing is learnt."""
+def actual_targets(rule: Rule, boxes, matches, targets, logits) -> torch.Tensor:
+    """Targets (S, B, N, C) of the package, -1 without a label."""
     objects = assigner_of(rule).assigned_gt_indices(boxes, matches, targets)
     positives = MatchedPairs(objects, boxes, matches, targets)
     values = target_of(rule)(positives, torch.full_like(positives.iou, 0.5))
@@ -90,17 +90,17 @@ def found_targets(rule: Rule, boxes, matches, targets, logits) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(5))
 def test_targets_of_crowded_objects_equal_the_slow_reference(rule: Rule, seed: int):
     logits, boxes, matches, targets = crowded(seed)
-    wanted = slow.soft_targets(rule, boxes, matches, targets, logits.shape[-1])
-    assert ((wanted >= 0).any(-1) & (matches < 0)).any()  # labels of other stages
-    found = found_targets(rule, boxes, matches, targets, logits)
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    expected = slow.soft_targets(rule, boxes, matches, targets, logits.shape[-1])
+    assert ((expected >= 0).any(-1) & (matches < 0)).any()  # labels of other stages
+    actual = actual_targets(rule, boxes, matches, targets, logits)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
     losses = loss_of(rule).entries(
         logits,
         MatchedPairs(
             assigner_of(rule).assigned_gt_indices(boxes, matches, targets), boxes, matches, targets
         ),
     )
-    torch.testing.assert_close(losses.sum(dim=(1, 2, 3)), slow.class_loss(logits, wanted))
+    torch.testing.assert_close(losses.sum(dim=(1, 2, 3)), slow.class_loss(logits, expected))
 
 
 @examples(0.5)
@@ -108,14 +108,14 @@ def test_targets_of_crowded_objects_equal_the_slow_reference(rule: Rule, seed: i
 def test_targets_of_odd_cases_equal_the_slow_reference(case: Case, rule: Rule):
     logits, boxes, targets, _ = case.tensors()
     matches = case.matches()
-    found = found_targets(rule, boxes, matches, targets, logits)
-    assert ((found == -1) | (found >= 0) & (found <= 1)).all()
+    actual = actual_targets(rule, boxes, matches, targets, logits)
+    assert ((actual == -1) | (actual >= 0) & (actual <= 1)).all()
     if rule.taus:  # which of equal boxes comes first is no matter of the rule
-        fits = found_targets(rule._replace(taus=()), boxes, matches, targets, logits)
-        assert (found <= fits).all()
+        fits = actual_targets(rule._replace(taus=()), boxes, matches, targets, logits)
+        assert (actual <= fits).all()
         return
-    wanted = slow.soft_targets(rule, boxes, matches, targets, case.classes)
-    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+    expected = slow.soft_targets(rule, boxes, matches, targets, case.classes)
+    torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-9)
 
 
 @examples(0.5)
@@ -137,8 +137,8 @@ def test_losses_and_gradients_of_the_composition_are_finite(case: Case):
 
 def test_an_image_has_the_same_targets_alone_and_in_a_batch():
     logits, boxes, matches, targets = crowded(7)
-    together = found_targets(SPEC, boxes, matches, targets, logits)
+    together = actual_targets(SPEC, boxes, matches, targets, logits)
     for image in range(len(targets)):
         own = slice(image, image + 1)
-        alone = found_targets(SPEC, boxes[:, own], matches[:, own], targets[own], logits[:, own])
+        alone = actual_targets(SPEC, boxes[:, own], matches[:, own], targets[own], logits[:, own])
         assert torch.equal(together[:, own], alone)

@@ -98,13 +98,13 @@ def test_query_weighting_and_weights_by_size_hold_for_copies():
     losses = weighted()(*arguments)
     half = torch.tensor(0.5)
     up, down = positive_weight(half, half).item(), negative_weight(half, half).item()
-    learnt, other = 2.5 * (up + down) * LN2, 0.25 * LN2
-    assert losses["loss_class_dn_0"].item() == pytest.approx(2 * (learnt + other) / 10)
+    positive, other = 2.5 * (up + down) * LN2, 0.25 * LN2
+    assert losses["loss_class_dn_0"].item() == pytest.approx(2 * (positive + other) / 10)
     assert losses["loss_bbox_dn_0"].item() == pytest.approx(5 * 2.5 * up * 0.25 / 10)
     assert losses["loss_giou_dn_0"].item() == pytest.approx(2 * 2.5 * up * 0.5 / 10)
     for kind in KINDS:  # the query is matched to the same object, over one match
-        noised = losses[f"loss_{kind}_dn_0"]
-        torch.testing.assert_close(losses[f"loss_{kind}_0"], 10 * noised)
+        denoising = losses[f"loss_{kind}_dn_0"]
+        torch.testing.assert_close(losses[f"loss_{kind}_0"], 10 * denoising)
 
 
 @pytest.mark.parametrize("make", [build, weighted])
@@ -114,13 +114,13 @@ def test_losses_of_the_others_are_those_without_copies(make):
     boxes[:, 0, 5:] = targets[0]["boxes"].repeat(2, 1)
     with_copies = [logits.clone().requires_grad_(), boxes.clone().requires_grad_()]
     alone = [x[:, :, :5].clone().requires_grad_() for x in (logits, boxes)]
-    found = make()(*with_copies, targets, sizes, mask(known), known)
-    wanted = make(denoising_queries=None)(*alone, targets, sizes)
-    assert set(found) - set(wanted) == {f"loss_{k}_dn_{s}" for k in KINDS for s in range(2)}
-    for name, loss in wanted.items():
-        assert torch.equal(found[name], loss)
-    sum(found[name] for name in wanted).backward()
-    sum(wanted.values()).backward()
+    actual = make()(*with_copies, targets, sizes, mask(known), known)
+    expected = make(denoising_queries=None)(*alone, targets, sizes)
+    assert set(actual) - set(expected) == {f"loss_{k}_dn_{s}" for k in KINDS for s in range(2)}
+    for name, loss in expected.items():
+        assert torch.equal(actual[name], loss)
+    sum(actual[name] for name in expected).backward()
+    sum(expected.values()).backward()
     for inside, outside in zip(with_copies, alone, strict=True):
         torch.testing.assert_close(inside.grad[:, :, :5], outside.grad)
         assert not inside.grad[:, :, 5:].any()
@@ -143,23 +143,23 @@ def test_an_object_stays_known_however_badly_the_box_fits():
     logits, boxes = torch.full((1, 1, 2, 1), -3.0), torch.zeros(1, 1, 2, 4)
     boxes[...] = torch.tensor([90.0, 40, 99, 49])
     targets = [{"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([0])}]
-    found = build()(logits, boxes, targets, SIZES, None, torch.tensor([[0]]))
+    actual = build()(logits, boxes, targets, SIZES, None, torch.tensor([[0]]))
     positive = 0.25 * (1 / (1 + math.exp(-3.0))) ** 2 * math.log(1 + math.exp(3.0))
-    assert found["loss_class_dn_0"].item() == pytest.approx(2 * positive / 10)
+    assert actual["loss_class_dn_0"].item() == pytest.approx(2 * positive / 10)
 
 
-def test_copies_of_an_object_do_not_compete():
+def test_copies_of_an_object_are_not_ranked():
     # rank 1 would have a target of almost 0
     loss = ClassLoss(SoftTarget(Power(0.0), decay=RankDecay()), EqualWeight(), ScoreWeight())
     boxes = torch.tensor([0.0, 0, 100, 50]).expand(1, 1, 3, 4)
     targets = [{"boxes": boxes[0, 0, :1], "labels": torch.tensor([0])}]
     logits = torch.full((1, 1, 3, 1), 2.0)
-    found = build(class_loss=loss)(logits, boxes, targets, SIZES, None, torch.tensor([[0, 0]]))
-    wanted = 2 * 2 * math.log(1 + math.exp(-2.0)) / 10
-    assert found["loss_class_dn_0"].item() == pytest.approx(wanted)
+    actual = build(class_loss=loss)(logits, boxes, targets, SIZES, None, torch.tensor([[0, 0]]))
+    expected = 2 * 2 * math.log(1 + math.exp(-2.0)) / 10
+    assert actual["loss_class_dn_0"].item() == pytest.approx(expected)
 
 
-def test_losses_are_divided_by_the_queries_asked_for_and_the_images():
+def test_dn_losses_are_divided_by_denoising_queries_and_images():
     logits, boxes, targets, sizes, known = case()
     both = build()(logits, boxes, targets, sizes, mask(known), known)
     alone = [
@@ -206,7 +206,7 @@ def test_dn_gt_indices_of_another_shape_are_refused(shape: tuple[int, ...]):
 def test_half_precision_is_computed_in_float32(class_loss):
     logits, boxes, targets, sizes, known = case()
     criterion = build(class_loss=class_loss)
-    wanted = criterion(logits.half().float(), boxes.float(), targets, sizes.float(), None, known)
-    found = criterion(logits.half(), boxes.float(), targets, sizes.float(), None, known)
-    for name in wanted:
-        assert torch.equal(found[name], wanted[name])
+    expected = criterion(logits.half().float(), boxes.float(), targets, sizes.float(), None, known)
+    actual = criterion(logits.half(), boxes.float(), targets, sizes.float(), None, known)
+    for name in expected:
+        assert torch.equal(actual[name], expected[name])

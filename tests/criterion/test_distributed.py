@@ -26,13 +26,13 @@ criteria = [
     SetCriterion(HungarianMatcher(), PerStageAssigner(), FocalLoss()),
     SetCriterion(HungarianMatcher(), CrossStageAssigner(0.1), soft, normalizer="matches"),
 ]
-found = []
+actual = []
 for criterion in criteria:
     losses = criterion(logits[:, mine], boxes[:, mine], targets[mine], sizes[mine])
-    found.append(torch.stack(list(losses.values())))
-    dist.all_reduce(found[-1])
+    actual.append(torch.stack(list(losses.values())))
+    dist.all_reduce(actual[-1])
 dist.destroy_process_group()
-for criterion, values in zip(criteria, found):
+for criterion, values in zip(criteria, actual):
     joined = torch.stack(list(criterion(logits, boxes, targets, sizes).values()))
     torch.testing.assert_close(values / 2, joined)
 """

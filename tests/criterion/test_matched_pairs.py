@@ -25,12 +25,12 @@ def positives() -> MatchedPairs:
 
 def test_labels_and_overlaps_are_those_of_the_objects(positives: MatchedPairs):
     assert positives.labels[0, 0].tolist() == [[3, 0], [3, 1], [3, 0], [1, 0]]
-    wanted = torch.tensor([[1, 0], [2 / 3, 0], [1 / 3, 0], [1 / 2, 0]])
-    torch.testing.assert_close(positives.iou[0, 0], wanted)
+    expected = torch.tensor([[1, 0], [2 / 3, 0], [1 / 3, 0], [1 / 2, 0]])
+    torch.testing.assert_close(positives.iou[0, 0], expected)
     torch.testing.assert_close(positives.best_iou, torch.tensor([[[1.0, 0.5]]] * 2))
 
 
-def test_ranks_follow_the_overlap_and_the_last_stage_has_its_own_match_first(
+def test_ranks_follow_iou_and_put_the_last_match_first(
     positives: MatchedPairs,
 ):
     ranks = positives.ranks[:, 0].masked_fill(OBJECTS[:, 0] < 0, -1)
@@ -40,7 +40,7 @@ def test_ranks_follow_the_overlap_and_the_last_stage_has_its_own_match_first(
     assert ranks[1].tolist() == [[1, -1], [2, 1], [0, -1], [0, -1]]
 
 
-def test_queries_that_do_not_compete_have_rank_0():
+def test_unranked_queries_have_rank_0():
     assert not MatchedPairs(OBJECTS, BOXES, MATCHES, TARGETS, rank_queries=False).ranks.any()
 
 
@@ -53,7 +53,7 @@ def test_largest_values_of_objects_and_of_images(positives: MatchedPairs):
     assert best.tolist() == pytest.approx([1, 1, 0.5, 1, 0.5])
 
 
-def test_padding_is_no_object_and_images_do_not_look_at_each_other():
+def test_padding_and_other_images_are_not_compared():
     boxes = torch.zeros(1, 2, 1, 4)  # equal to the zeros that pad the second image
     boxes[0, 0, 0] = torch.tensor([100.0, 0, 110, 20])
     far = {"boxes": torch.tensor([[500.0, 0, 510, 10]]), "labels": torch.tensor([0])}
@@ -63,7 +63,7 @@ def test_padding_is_no_object_and_images_do_not_look_at_each_other():
     assert positives.best_iou_per_image().flatten().tolist() == pytest.approx([0.5, 0.0])
 
 
-def test_no_object_at_all_has_no_positives():
+def test_without_objects_there_are_no_pairs():
     nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}]
     none = torch.full((2, 1, 4, 1), -1)
     positives = MatchedPairs(none, BOXES, none[..., 0], nothing)

@@ -36,9 +36,9 @@ def random_case():
     boxes = torch.rand(2, 8, 4, generator=generator).double() * 0.2 + 0.4
     targets, pairs = [], []
     for count in (3, 2):
-        wanted = torch.rand(count, 4, generator=generator).double() * 0.2 + 0.4
+        expected = torch.rand(count, 4, generator=generator).double() * 0.2 + 0.4
         labels = torch.randint(CLASSES, (count,), generator=generator)
-        targets.append({"boxes": wanted, "labels": labels, "class_labels": labels})
+        targets.append({"boxes": expected, "labels": labels, "class_labels": labels})
         queries = torch.randperm(8, generator=generator)[:count]
         pairs.append((queries, torch.arange(count)))
     return logits, boxes, targets, pairs
@@ -87,11 +87,11 @@ def ia_bce(outputs, targets, pairs):
 def test_values_and_gradients_equal_those_of_transformers(theirs):
     logits, boxes, targets, pairs = random_case()
     one, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    wanted = theirs({"logits": one, "pred_boxes": boxes}, targets, pairs)
-    found = ours(named(theirs.__name__), other, boxes, targets, pairs)
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-7)
-    wanted.backward()
-    found.backward()
+    expected = theirs({"logits": one, "pred_boxes": boxes}, targets, pairs)
+    actual = ours(named(theirs.__name__), other, boxes, targets, pairs)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)
+    expected.backward()
+    actual.backward()
     torch.testing.assert_close(other.grad, one.grad, rtol=1e-5, atol=1e-7)
 
 
@@ -100,11 +100,11 @@ def test_focal_is_the_focal_loss():
     dense = torch.zeros_like(logits)
     for image, (queries, objects) in enumerate(pairs):
         dense[image, queries, targets[image]["labels"][objects]] = 1
-    found = ours(named("focal"), logits, boxes, targets, pairs)
-    torch.testing.assert_close(found, FocalLoss().entries(logits, dense).sum())
+    actual = ours(named("focal"), logits, boxes, targets, pairs)
+    torch.testing.assert_close(actual, FocalLoss().entries(logits, dense).sum())
 
 
-def test_every_loss_of_the_file_is_known_here_and_learns():
+def test_every_loss_of_the_file_decreases():
     losses = get_config("common/class_loss.py")
     assert sorted(name for name in losses if "_target_" in losses[name]) == NAMES
     logits, boxes, targets, pairs = random_case()

@@ -24,10 +24,10 @@ def criterion(matches: Tensor | None = None) -> SetCriterion:
     return SetCriterion(matcher, CrossStageAssigner(), FocalLoss())
 
 
-def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    assert list(found) == list(wanted)
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(actual) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @given(cases())
@@ -77,10 +77,10 @@ def test_boxes_without_a_match_do_not_change_the_box_losses(case: Case, value: f
     _, boxes, targets, sizes = case.tensors()
     before = box_losses(boxes, case.matches(), targets, sizes)
     boxes[case.matches() < 0] = value
-    for found, wanted in zip(
+    for actual, expected in zip(
         box_losses(boxes, case.matches(), targets, sizes), before, strict=True
     ):
-        assert torch.equal(found, wanted)
+        assert torch.equal(actual, expected)
 
 
 @given(cases(dtypes=FULL))
@@ -111,23 +111,23 @@ def test_the_order_of_images_and_queries_does_not_matter(case: Case):
     )
     logits_, boxes_, matches_ = (x[:, images][:, :, queries] for x in (logits, boxes, matches))
     moved = [targets[index] for index in images]
-    found = criterion(matches_)(logits_, boxes_, moved, sizes[images])
-    assert_close(found, criterion(matches)(logits, boxes, targets, sizes))
+    actual = criterion(matches_)(logits_, boxes_, moved, sizes[images])
+    assert_close(actual, criterion(matches)(logits, boxes, targets, sizes))
 
 
 @given(cases(dtypes=FULL))
 def test_losses_of_a_batch_are_the_sums_of_its_images(case: Case):
     """Whatever else is in the batch, and however many objects the others are padded to."""
     logits, boxes, targets, sizes = case.tensors()
-    found = sums(case.matches(), logits, boxes, targets, sizes)
-    wanted: dict[str, Tensor] = {}
+    actual = sums(case.matches(), logits, boxes, targets, sizes)
+    expected: dict[str, Tensor] = {}
     for image in range(len(targets)):
         one = slice(image, image + 1)
         parts = sums(
             case.matches()[:, one], logits[:, one], boxes[:, one], targets[one], sizes[one]
         )
-        wanted = {name: value + wanted.get(name, 0) for name, value in parts.items()}
-    assert_close(found, wanted)
+        expected = {name: value + expected.get(name, 0) for name, value in parts.items()}
+    assert_close(actual, expected)
 
 
 def sums(
@@ -144,22 +144,20 @@ def sums(
 
 
 @given(cases(), st.sampled_from([0.0, 1.0, 2.0, 5.0]), st.sampled_from([0.0, 0.25, 1.0]))
-def test_the_class_loss_is_the_formula_and_its_gradient_is_finite(
-    case: Case, gamma: float, alpha: float
-):
+def test_class_loss_is_the_formula_with_finite_gradient(case: Case, gamma: float, alpha: float):
     logits = case.tensors()[0].to(case.wide).requires_grad_()
     generator = torch.Generator().manual_seed(case.seed)
     positive = torch.rand(logits.shape, generator=generator) < 0.5
-    found = FocalLoss(alpha, gamma)(logits, positive.to(logits))
+    actual = FocalLoss(alpha, gamma)(logits, positive.to(logits))
     entropy = F.binary_cross_entropy_with_logits(
         logits.double(), positive.double(), reduction="none"
     )
     wrong = torch.where(positive, -logits.double(), logits.double()).sigmoid()
     weight = torch.where(positive, alpha, 1 - alpha)
     torch.testing.assert_close(
-        found.double(), weight * wrong**gamma * entropy, rtol=1e-4, atol=1e-7
+        actual.double(), weight * wrong**gamma * entropy, rtol=1e-4, atol=1e-7
     )
-    found.sum().backward()
+    actual.sum().backward()
     assert torch.isfinite(logits.grad).all()
 
 

@@ -60,29 +60,29 @@ def test_ranges():
 def test_a_box_begins_to_fit_where_iou_to_the_0_6_is_a_half():
     switch = 0.5 ** (1 / 0.6)  # 0.315
     for iou in (0.0, 0.1, switch - 1e-9, switch + 1e-9):
-        found = negative_weight(number(0.5), number(iou))
-        torch.testing.assert_close(found, negative_weight(number(0.5), number(0.0)))
+        actual = negative_weight(number(0.5), number(iou))
+        torch.testing.assert_close(actual, negative_weight(number(0.5), number(0.0)))
     assert negative_weight(number(0.5), number(0.32)) < negative_weight(number(0.5), number(0.3))
 
 
 def one_query(iou: float) -> MatchedPairs:
-    wanted = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
+    expected = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
     boxes = torch.tensor([0.0, 0, 10 * iou, 10], dtype=torch.float64).view(1, 1, 1, 4)
     zero = torch.zeros(1, 1, 1, dtype=torch.long)
     return MatchedPairs(
-        zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([0])}]
+        zero[..., None], boxes, zero, [{"boxes": expected, "labels": torch.tensor([0])}]
     )
 
 
 @pytest.mark.parametrize(("logit", "iou"), [(0.0, 0.5), (-2.0, 0.2), (1.5, 0.95)])
 def test_a_positive_is_pulled_up_and_pushed_down(logit: float, iou: float):
     x = number(logit).view(1, 1, 1, 1).requires_grad_()
-    found = LOSS(x, one_query(iou)).sum()
+    actual = LOSS(x, one_query(iou)).sum()
     score = number(logit).sigmoid()
     up, down = positive_weight(score, number(iou)), negative_weight(score, number(iou))
-    wanted = -up * score.log() - down * (1 - score).log()
-    torch.testing.assert_close(found, wanted)
-    found.backward()  # the weights have no gradient: p (w+ + w-) - w+
+    expected = -up * score.log() - down * (1 - score).log()
+    torch.testing.assert_close(actual, expected)
+    actual.backward()  # the weights have no gradient: p (w+ + w-) - w+
     torch.testing.assert_close(x.grad.squeeze(), score * (up + down) - up)
 
 
@@ -90,18 +90,18 @@ def test_a_positive_is_pulled_up_and_pushed_down(logit: float, iou: float):
     ("iou", "score"), [(0.3, 0.44), (0.5, 0.55), (0.7, 0.68), (0.9, 0.88), (1.0, 1.0)]
 )
 def test_following_the_gradient_ends_at_a_score_near_the_iou(iou: float, score: float):
-    found = number(0.5).view(1, 1, 1, 1)
+    actual = number(0.5).view(1, 1, 1, 1)
     for _ in range(200):
-        found = QueryWeightTarget()(one_query(iou), found)
-    assert found.item() == pytest.approx(score, abs=6e-3)
+        actual = QueryWeightTarget()(one_query(iou), actual)
+    assert actual.item() == pytest.approx(score, abs=6e-3)
 
 
 def test_negatives_have_the_square_of_their_score():
     none = torch.full((1, 1, 1, 1), -1)
     targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}]
     positives = MatchedPairs(none, torch.zeros(1, 1, 1, 4), none[..., 0], targets)
-    found = LOSS(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
-    assert found.item() == pytest.approx(9 / 16 * math.log(4))
+    actual = LOSS(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
+    assert actual.item() == pytest.approx(9 / 16 * math.log(4))
 
 
 def test_box_losses_are_weighted_in_the_criterion():

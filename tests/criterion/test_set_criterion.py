@@ -60,7 +60,7 @@ def test_losses_of_one_object_worked_out_by_hand():
     assert losses["loss_giou_0"].item() == pytest.approx(2 * 0.5)
 
 
-def test_class_loss_is_divided_by_the_labels_and_box_losses_by_the_matches():
+def test_labels_divide_class_loss_and_matches_box_losses():
     box = torch.tensor([0.0, 0, 50, 50])
     boxes = torch.stack([box, box + torch.tensor([0.0, 0, 50, 0])]).expand(2, 1, 2, 4)
     targets = [{"boxes": boxes[0, 0], "labels": torch.tensor([0, 1])}]
@@ -77,11 +77,11 @@ def test_class_loss_is_divided_by_the_labels_and_box_losses_by_the_matches():
     assert losses["loss_giou_1"].item() == pytest.approx(2 * 0.5)
 
 
-def test_class_loss_is_divided_by_the_matches_where_labels_are_dropped():
+def test_matches_divide_class_loss_if_labels_are_dropped():
     # IoU 1/4 < 1/2 twice: 2 matches and no label; every entry is a negative of 3 ln 2 / 16
     boxes = torch.tensor([[0.0, 0, 25, 50], [50, 0, 75, 50]]).view(1, 1, 2, 4)
-    wanted = torch.tensor([[0.0, 0, 100, 50], [0, 0, 100, 50]])
-    targets = [{"boxes": wanted, "labels": torch.tensor([0, 0])}]
+    expected = torch.tensor([[0.0, 0, 100, 50], [0, 0, 100, 50]])
+    targets = [{"boxes": expected, "labels": torch.tensor([0, 0])}]
     losses = build()(torch.zeros(1, 1, 2, 1), boxes, targets, SIZES)
     assert losses["loss_class_0"].item() == pytest.approx(2 * (2 * 3 * LN2 / 16) / 2)
     assert losses["loss_giou_0"].item() == pytest.approx(2 * (2 * 0.75) / 2)
@@ -107,9 +107,9 @@ def losses_with_loops(logits, boxes, targets, sizes) -> dict[str, float]:
                     class_sum -= 0 if label else 0.75 * p**2 * math.log(1 - p)
                     num_labels += label
                 if index >= 0:
-                    box, wanted = boxes[stage, image, query], target["boxes"][index]
-                    l1_sum += ((box - wanted).abs() / scale).sum().item()
-                    giou_sum += 1 - box_giou(box, wanted).item()
+                    box, expected = boxes[stage, image, query], target["boxes"][index]
+                    l1_sum += ((box - expected).abs() / scale).sum().item()
+                    giou_sum += 1 - box_giou(box, expected).item()
                     num_matches += 1
         losses[f"loss_class_{stage}"] = 2 * class_sum / max(num_labels, num_matches, 1)
         losses[f"loss_bbox_{stage}"] = 5 * l1_sum / max(num_matches, 1)
@@ -123,11 +123,11 @@ def losses_with_loops(logits, boxes, targets, sizes) -> dict[str, float]:
 )
 def test_losses_equal_plain_loops(stages: int, queries: int, counts: tuple[int, ...], seed: int):
     case = random_case(seed, stages, queries, counts)
-    found = build()(*case)
-    wanted = losses_with_loops(*case)
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        assert found[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
+    actual = build()(*case)
+    expected = losses_with_loops(*case)
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert actual[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
 
 def test_matcher_and_assigner_see_no_graph():
@@ -227,15 +227,15 @@ def test_more_objects_than_queries_have_finite_losses():
     losses = build()(logits, boxes, targets, sizes)
     for stage in range(2):
         # both queries are matched, so the average is over 2
-        wanted = 5 * l1[stage] / 2
-        torch.testing.assert_close(losses[f"loss_bbox_{stage}"], wanted)
+        expected = 5 * l1[stage] / 2
+        torch.testing.assert_close(losses[f"loss_bbox_{stage}"], expected)
         assert torch.isfinite(losses[f"loss_class_{stage}"])
 
 
-def test_identical_boxes_have_equal_box_losses_whatever_their_match():
+def test_identical_boxes_have_equal_box_losses():
     boxes = torch.tensor([10.0, 10, 30, 30]).expand(1, 1, 3, 4).clone().requires_grad_()
-    wanted = torch.tensor([[10.0, 10, 30, 40]]).expand(2, 4)
-    targets = [{"boxes": wanted, "labels": torch.tensor([0, 0])}]
+    expected = torch.tensor([[10.0, 10, 30, 40]]).expand(2, 4)
+    targets = [{"boxes": expected, "labels": torch.tensor([0, 0])}]
     losses = build()(torch.zeros(1, 1, 3, 1), boxes, targets, SIZES)
     # lower edges off by 10 / 50; IoU = 400 / 600
     assert losses["loss_bbox_0"].item() == pytest.approx(5 * 0.2)
@@ -249,11 +249,11 @@ def test_half_precision_logits_give_float32_losses(dtype: torch.dtype):
     logits, boxes, targets, sizes = random_case(7, 2, 5, (3, 1))
     logits, boxes = logits.to(dtype), boxes.float()
     with torch.autocast("cpu", dtype=dtype):
-        found = build()(logits, boxes, targets, sizes)
-    wanted = build()(logits.float(), boxes, targets, sizes)
-    for name, value in wanted.items():
-        assert found[name].dtype == torch.float32
-        assert found[name] == value
+        actual = build()(logits, boxes, targets, sizes)
+    expected = build()(logits.float(), boxes, targets, sizes)
+    for name, value in expected.items():
+        assert actual[name].dtype == torch.float32
+        assert actual[name] == value
 
 
 def test_double_precision_is_kept():
@@ -311,7 +311,7 @@ def test_class_loss_is_divided_by_what_the_normalizer_says(class_loss, normalize
     assert losses["loss_bbox_1"].item() == pytest.approx(5 * 0.5)  # over the matches, either way
 
 
-def test_the_slot_in_its_neutral_setting_has_the_losses_of_the_focal_loss():
+def test_neutral_class_loss_has_the_losses_of_focal_loss():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 2, 9, 3, generator=generator).double()
     low = torch.rand(3, 2, 9, 2, generator=generator).double() * 5
@@ -326,8 +326,8 @@ def test_the_slot_in_its_neutral_setting_has_the_losses_of_the_focal_loss():
             SetCriterion(HungarianMatcher(), CrossStageAssigner(), loss, normalizer=normalizer)
             for loss in (FocalLoss(), soft(0.0))
         )
-        wanted, found = (each(logits, boxes, targets, sizes) for each in (plain, slot))
-        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+        expected, actual = (each(logits, boxes, targets, sizes) for each in (plain, slot))
+        assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_an_unknown_normalizer_is_refused():

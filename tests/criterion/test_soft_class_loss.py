@@ -31,18 +31,18 @@ def focal(iou: float = 0.0, alpha: float = 0.25) -> ClassLoss:
 
 def one_query(shift: float = 10 / 3) -> MatchedPairs:
     """One query that learns class 1 with an IoU of (10 - shift) / (10 + shift)."""
-    wanted = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
-    boxes = (wanted + torch.tensor([shift, 0, shift, 0])).view(1, 1, 1, 4)
+    expected = torch.tensor([[0.0, 0, 10, 10]], dtype=torch.float64)
+    boxes = (expected + torch.tensor([shift, 0, shift, 0])).view(1, 1, 1, 4)
     zero = torch.zeros(1, 1, 1, dtype=torch.long)
     return MatchedPairs(
-        zero[..., None], boxes, zero, [{"boxes": wanted, "labels": torch.tensor([1])}]
+        zero[..., None], boxes, zero, [{"boxes": expected, "labels": torch.tensor([1])}]
     )
 
 
 @pytest.mark.parametrize(
-    ("loss", "wanted"),
+    ("loss", "expected"),
     [
-        # IoU 1/2, p = 3/4 of the class learnt: BCE = 1/2 ln(4/3) + 1/2 ln 4 = ln(4 / sqrt 3).
+        # IoU 1/2, p = 3/4 of the class: BCE = 1/2 ln(4/3) + 1/2 ln 4 = ln(4 / sqrt 3).
         # position-supervised with t = 1/2: 1/4 * (1/4)^2 * BCE
         (focal(1.0), (math.log(4) - LN3 / 2) / 64),
         # with t = 1/4: 1/4 * (1/2)^2 * (1/4 ln(4/3) + 3/4 ln 4)
@@ -71,19 +71,19 @@ def one_query(shift: float = 10 / 3) -> MatchedPairs:
         ),
     ],
 )
-def test_positives_worked_out_by_hand(loss: ClassLoss, wanted: float):
+def test_positives_worked_out_by_hand(loss: ClassLoss, expected: float):
     logits = torch.tensor([0.0, LN3, -LN3], dtype=torch.float64).view(1, 1, 1, 3)
-    assert loss.entries(logits, one_query())[0, 0, 0, 1].item() == pytest.approx(wanted, rel=1e-6)
+    assert loss.entries(logits, one_query())[0, 0, 0, 1].item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.75, 2.0), (1.0, 1.5)])
 def test_negatives_worked_out_by_hand(alpha: float, gamma: float):
     logits = torch.tensor([0.0, 5.0, LN3], dtype=torch.float64).view(1, 1, 1, 3)
     loss = ClassLoss(SoftTarget(Power()), EqualWeight(), ScoreWeight(alpha, gamma))
-    found = loss.entries(logits, one_query())[0, 0, 0]
+    actual = loss.entries(logits, one_query())[0, 0, 0]
     # p = 1/2 and 3/4: alpha p^gamma * -ln(1 - p)
-    assert found[0].item() == pytest.approx(alpha * 0.5**gamma * LN2)
-    assert found[2].item() == pytest.approx(alpha * 0.75**gamma * math.log(4))
+    assert actual[0].item() == pytest.approx(alpha * 0.5**gamma * LN2)
+    assert actual[2].item() == pytest.approx(alpha * 0.75**gamma * math.log(4))
 
 
 def random_case(classes: int = 4, stages: int = 3, queries: int = 12):
@@ -109,14 +109,14 @@ def random_case(classes: int = 4, stages: int = 3, queries: int = 12):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_neutral_setting_is_the_plain_focal_loss_bit_for_bit(dtype: torch.dtype):
     logits, positives, dense = random_case()
-    wanted_logits = logits.to(dtype).requires_grad_()
-    found_logits = logits.to(dtype).requires_grad_()
-    wanted = FocalLoss().entries(wanted_logits, dense.to(dtype))
-    found = focal().entries(found_logits, positives)
-    assert torch.equal(found, wanted)
-    wanted.sum().backward()
-    found.sum().backward()
-    torch.testing.assert_close(found_logits.grad, wanted_logits.grad, rtol=1e-5, atol=1e-8)
+    expected_logits = logits.to(dtype).requires_grad_()
+    actual_logits = logits.to(dtype).requires_grad_()
+    expected = FocalLoss().entries(expected_logits, dense.to(dtype))
+    actual = focal().entries(actual_logits, positives)
+    assert torch.equal(actual, expected)
+    expected.sum().backward()
+    actual.sum().backward()
+    torch.testing.assert_close(actual_logits.grad, expected_logits.grad, rtol=1e-5, atol=1e-8)
 
 
 def test_sure_logits_keep_their_loss_and_its_gradient():
@@ -136,11 +136,11 @@ def test_sure_logits_keep_their_loss_and_its_gradient():
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
     logits, positives, _ = random_case()
     half = logits.to(dtype)
-    found = focal(2.0).entries(half, positives)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, focal(2.0).entries(half.float(), positives))
+    actual = focal(2.0).entries(half, positives)
+    assert actual.dtype == torch.float32
+    assert torch.equal(actual, focal(2.0).entries(half.float(), positives))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(focal(2.0).entries(half, positives), found)
+        assert torch.equal(focal(2.0).entries(half, positives), actual)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_a_detached_weight_counts_and_has_no_gradient():
     assert torch.equal(first, second)
     second.sum().backward()
     p = logits.sigmoid()
-    wanted = 0.75 * p**2 * p  # the weight times d softplus(x) = p
-    assert y.grad[..., [0, 2]].allclose(wanted[..., [0, 2]])
+    expected = 0.75 * p**2 * p  # the weight times d softplus(x) = p
+    assert y.grad[..., [0, 2]].allclose(expected[..., [0, 2]])
     first.sum().backward()
-    assert not x.grad[..., [0, 2]].allclose(wanted[..., [0, 2]])
+    assert not x.grad[..., [0, 2]].allclose(expected[..., [0, 2]])
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(-0.1, 2.0), (0.25, 0.5), (0.25, math.inf)])
@@ -190,8 +190,8 @@ def test_weights_of_a_distance_worked_out_by_hand(gamma: float, above: float, be
     # p = 1/2: t = 3/4 is 1/4 above it, t = 0 is 1/2 below it; alpha multiplies both
     weight = DistanceWeight(0.5, gamma)
     logits = torch.zeros(2, dtype=torch.float64)
-    found = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), pairs=None)
-    assert found.tolist() == pytest.approx([0.5 * above, 0.5 * below])
+    actual = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), pairs=None)
+    assert actual.tolist() == pytest.approx([0.5 * above, 0.5 * below])
 
 
 def test_defaults_are_those_of_stable_dino():

@@ -21,7 +21,7 @@ SCORES = torch.tensor([0.81, 0.81, 0.16, 0.5])
 
 
 @pytest.mark.parametrize(
-    ("quality", "wanted"),
+    ("quality", "expected"),
     [
         (Power(0.0), [1, 1, 1, 1]),
         (Power(0.5), [0, 0.5, math.sqrt(0.5), 1]),
@@ -35,8 +35,8 @@ SCORES = torch.tensor([0.81, 0.81, 0.16, 0.5])
         (Power(0.5, 0.5), [0, 0.45, math.sqrt(0.08), math.sqrt(0.5)]),
     ],
 )
-def test_qualities_worked_out_by_hand(quality, wanted):
-    torch.testing.assert_close(quality(IOU, SCORES), torch.tensor(wanted, dtype=torch.float32))
+def test_qualities_worked_out_by_hand(quality, expected):
+    torch.testing.assert_close(quality(IOU, SCORES), torch.tensor(expected, dtype=torch.float32))
 
 
 def test_the_exponential_is_convex_and_the_sine_is_concave():
@@ -49,24 +49,24 @@ def positives_of(*shifts: float, objects: tuple[int, ...], stages: int = 1) -> M
 
     A shift of s leaves an IoU of (10 - s) / (10 + s).
     """
-    wanted = torch.tensor([[0.0, 0, 10, 10], [100, 0, 110, 10]])
-    boxes = wanted[list(objects)].clone()
+    expected = torch.tensor([[0.0, 0, 10, 10], [100, 0, 110, 10]])
+    boxes = expected[list(objects)].clone()
     boxes[:, ::2] += torch.tensor(shifts)[:, None]
     index = torch.tensor(objects).view(1, 1, -1, 1).expand(stages, 1, -1, 1)
-    targets = [{"boxes": wanted, "labels": torch.tensor([0, 1])}]
+    targets = [{"boxes": expected, "labels": torch.tensor([0, 1])}]
     none = torch.full((stages, 1, len(objects)), -1)
     return MatchedPairs(index, boxes.expand(stages, 1, -1, 4), none, targets)
 
 
-def test_rescaling_per_image_lifts_the_best_target_to_one_and_keeps_the_ratios():
+def test_rescaling_per_image_keeps_the_ratios():
     # IoU 2/3 and 1/3 of object 0, 1/2 of object 1; squares 4/9, 1/9 and 1/4
     positives = positives_of(2, 5, 10 / 3, objects=(0, 0, 1))
     target = SoftTarget(Power(2.0), RescalePerImage("one"))
-    found = target(positives, positives.iou).flatten()
-    torch.testing.assert_close(found, torch.tensor([1.0, 0.25, 9 / 16]))
+    actual = target(positives, positives.iou).flatten()
+    torch.testing.assert_close(actual, torch.tensor([1.0, 0.25, 9 / 16]))
 
 
-def test_rescaling_to_the_best_iou_of_the_image_looks_at_queries_without_a_match_too():
+def test_best_iou_of_the_image_includes_unmatched_queries():
     # query 2 fits object 1 exactly, but learns object 0: the best IoU of the image is 1
     positives = positives_of(2, 5, 0, objects=(0, 0, 1))
     positives = MatchedPairs(
@@ -76,14 +76,14 @@ def test_rescaling_to_the_best_iou_of_the_image_looks_at_queries_without_a_match
         [{"boxes": positives.padded.boxes[0], "labels": torch.tensor([0, 1])}],
     )
     target = SoftTarget(Power(2.0), RescalePerImage("best_iou"))
-    found = target(positives, positives.iou).flatten()[:2]
-    torch.testing.assert_close(found, torch.tensor([1.0, 0.25]))
+    actual = target(positives, positives.iou).flatten()[:2]
+    torch.testing.assert_close(actual, torch.tensor([1.0, 0.25]))
     target = SoftTarget(Power(2.0), RescalePerObject("best_iou"))
-    found = target(positives, positives.iou).flatten()[:2]  # of object 0 it is 2/3
-    torch.testing.assert_close(found, torch.tensor([2 / 3, 2 / 3 * 0.25]))
+    actual = target(positives, positives.iou).flatten()[:2]  # of object 0 it is 2/3
+    torch.testing.assert_close(actual, torch.tensor([2 / 3, 2 / 3 * 0.25]))
 
 
-def test_rescaling_per_object_does_not_hide_a_small_object_behind_a_good_one():
+def test_rescaling_per_object_treats_objects_separately():
     positives = positives_of(0, 5, 10 / 3, objects=(0, 1, 1))  # 1; 1/3 and 1/2
     squares = SoftTarget(Power(2.0))(positives, positives.iou).flatten()
     torch.testing.assert_close(squares, torch.tensor([1.0, 1 / 9, 1 / 4]))
@@ -99,27 +99,27 @@ def test_targets_are_never_scaled_down():
     # sqrt(2/3) > 2/3, the best IoU
     positives = positives_of(2, objects=(0,))
     for rescale in (RescalePerImage("best_iou"), RescalePerObject("best_iou")):
-        found = SoftTarget(Power(0.5), rescale)(positives, positives.iou)
-        assert found.item() == pytest.approx(math.sqrt(2 / 3))
+        actual = SoftTarget(Power(0.5), rescale)(positives, positives.iou)
+        assert actual.item() == pytest.approx(math.sqrt(2 / 3))
 
 
 def test_ranks_are_turned_down_in_the_last_stages_only():
     positives = positives_of(0, 2, 5, objects=(0, 0, 0), stages=3)
     target = SoftTarget(Power(0.0), decay=RankDecay([0.5, 0.25]))
-    found = target(positives, positives.iou)[..., 0].squeeze(1)
+    actual = target(positives, positives.iou)[..., 0].squeeze(1)
     e = math.exp
-    wanted = [[1, 1, 1], [1, e(-2), e(-4)], [1, e(-4), e(-8)]]
-    torch.testing.assert_close(found, torch.tensor(wanted))
+    expected = [[1, 1, 1], [1, e(-2), e(-4)], [1, e(-4), e(-8)]]
+    torch.testing.assert_close(actual, torch.tensor(expected))
     longer = SoftTarget(Power(0.0), decay=RankDecay([9.0, None, 0.5, 0.25]))
-    torch.testing.assert_close(longer(positives, positives.iou)[..., 0].squeeze(1)[1:], found[1:])
+    torch.testing.assert_close(longer(positives, positives.iou)[..., 0].squeeze(1)[1:], actual[1:])
     plain = SoftTarget(Power(0.0), decay=RankDecay([]))(positives, positives.iou)
     assert (plain == 1).all()
 
 
 def test_a_floor_is_the_least_target():
     positives = positives_of(0, 8, objects=(0, 0))  # 1 and 1/9
-    found = SoftTarget(Power(1.0), floor=0.2)(positives, positives.iou).flatten()
-    assert found.tolist() == pytest.approx([1.0, 0.2])
+    actual = SoftTarget(Power(1.0), floor=0.2)(positives, positives.iou).flatten()
+    assert actual.tolist() == pytest.approx([1.0, 0.2])
 
 
 def test_targets_have_no_gradient():

@@ -30,8 +30,8 @@ def test_every_stage_has_a_metric_of_its_own():
             {"labels_added": torch.tensor([1, 2]), "unstable_score": torch.tensor([12.5])}
         )
         write_metrics("terms", {"loss": torch.tensor([3.0])})
-        found = {name: value for name, (value, _) in storage.latest().items()}
-    assert found == {
+        actual = {name: value for name, (value, _) in storage.latest().items()}
+    assert actual == {
         "assigner/labels_added_0": 1.0,
         "assigner/labels_added_1": 2.0,
         "assigner/unstable_score_0": 12.5,
@@ -53,13 +53,13 @@ def test_our_criterion_writes_them_when_asked():
         )
         with EventStorage(0) as storage:
             criterion(logits, boxes, targets, sizes)
-            found = {name: value for name, (value, _) in storage.latest().items()}
-        wanted = {f"assigner/labels_added_{s}": 2.0 for s in range(2)}
-        wanted |= {f"assigner/labels_dropped_{s}": 0.0 for s in range(2)}
-        wanted |= {f"assigner/multi_class_queries_{s}": 2.0 for s in range(2)}
-        wanted |= {f"assigner/multi_query_objects_{s}": 2.0 for s in range(2)}
-        wanted |= {"assigner/unstable_score_0": 100.0}
-        assert found == (wanted if asked else {})
+            actual = {name: value for name, (value, _) in storage.latest().items()}
+        expected = {f"assigner/labels_added_{s}": 2.0 for s in range(2)}
+        expected |= {f"assigner/labels_dropped_{s}": 0.0 for s in range(2)}
+        expected |= {f"assigner/multi_class_queries_{s}": 2.0 for s in range(2)}
+        expected |= {f"assigner/multi_query_objects_{s}": 2.0 for s in range(2)}
+        expected |= {"assigner/unstable_score_0": 100.0}
+        assert actual == (expected if asked else {})
 
 
 def test_asking_changes_no_loss():
@@ -68,12 +68,12 @@ def test_asking_changes_no_loss():
     boxes[..., 2:] += boxes[..., :2]
     targets = [{"boxes": boxes[0, 0, :2], "labels": torch.tensor([0, 1])}]
     sizes = torch.tensor([[40.0, 40.0]])
-    found = []
+    actual = []
     for asked in (False, True):
         criterion = SetCriterion(
             HungarianMatcher(), CrossStageAssigner(), FocalLoss(), log_statistics=asked
         )
         with EventStorage(0):
-            found.append(criterion(logits, boxes, targets, sizes))
-    assert found[0].keys() == found[1].keys()
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+            actual.append(criterion(logits, boxes, targets, sizes))
+    assert actual[0].keys() == actual[1].keys()
+    assert all(torch.equal(actual[0][name], actual[1][name]) for name in actual[0])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from integrations import reference
-from integrations.checks import NEUTRAL, stages_of, wanted_class_losses
+from integrations.checks import NEUTRAL, expected_class_losses, stages_of
 from integrations.toy_hosts import FocalHost
 
 from stageinteractor.assigner import CrossStageAssigner
@@ -67,7 +67,7 @@ def test_the_slow_reference_finds_the_recorded_targets_and_overlaps(recorded, na
     boxes, _ = boxes_and_matches(recorded)
     pairs = reference.to_lists(recorded["matches"])
     rule = reference.Rule(keep_own_match=keep_own)
-    found = reference.learnt(boxes, pairs, recorded["targets"], rule)
+    found = reference.assigned(boxes, pairs, recorded["targets"], rule)
     targets, scores = reference.class_targets(found, 40, 80)
     assert torch.equal(targets, recorded[name]["targets_multi_hot"].double())
     wanted = recorded[name]["iou"].double() * targets
@@ -92,7 +92,7 @@ def test_class_losses_are_the_recorded_ones(recorded, name, keep_own):
 @settings
 def test_the_slow_reference_has_the_recorded_class_losses(recorded, name, keep_own):
     rule = reference.Rule(keep_own_match=keep_own)
-    found = wanted_class_losses(FocalHost(80), outputs_of(recorded), recorded["targets"], rule)
+    found = expected_class_losses(FocalHost(80), outputs_of(recorded), recorded["targets"], rule)
     for key, value in found.items():
         assert value.item() == pytest.approx(recorded[name]["losses"][key].item(), rel=1e-6), key
 

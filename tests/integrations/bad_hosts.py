@@ -37,8 +37,8 @@ class LargestTargetHost(VarifocalHost):
     """Every score is divided by the largest one."""
 
     def overlaps(self, outputs, targets, indices):
-        found = super().overlaps(outputs, targets, indices)
-        return found / found.max().clamp(min=1e-6)
+        actual = super().overlaps(outputs, targets, indices)
+        return actual / actual.max().clamp(min=1e-6)
 
 
 class MeanHost(FocalHost):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from integrations.checks import (
-    learnt,
+    assigned,
     stages_of,
 )
 from integrations.toy_hosts import (
@@ -39,7 +39,7 @@ def case_of(host, seed=0, **sizes):
 def learnt_classes(outputs, targets):
     """How many classes the queries learn, stage by stage."""
     counts = []
-    for stage in learnt(FocalHost(), outputs, targets):
+    for stage in assigned(FocalHost(), outputs, targets):
         each = [(image, query) for image, entries in enumerate(stage) for query, _ in entries]
         counts.append(sorted(each.count(query) for query in set(each)))
     return counts

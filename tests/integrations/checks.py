@@ -30,14 +30,14 @@ def pairs_of(host, outputs, targets, stages=None, **matching):
     return reference.to_lists([host.matcher(stage, targets, **matching) for stage in stages])
 
 
-def learnt(host, outputs, targets, rule=None, stages=None, **matching):
+def assigned(host, outputs, targets, rule=None, stages=None, **matching):
     stages = stages or stages_of(outputs, host)
     boxes = [stage["pred_boxes"] for stage in stages]
     pairs = pairs_of(host, outputs, targets, stages, **matching)
-    return reference.learnt(boxes, pairs, targets, rule or Rule())
+    return reference.assigned(boxes, pairs, targets, rule or Rule())
 
 
-def wanted_class_losses(
+def expected_class_losses(
     host, outputs, targets, rule=None, normalizer="host", stages=None, number=None, **matching
 ):
     """The reference's class losses under the host's names."""
@@ -57,19 +57,19 @@ def wanted_class_losses(
     return dict(zip(class_keys(host, len(stages)), losses, strict=True))
 
 
-def assert_all_equal(found, wanted):
+def assert_all_equal(actual, expected):
     """The same names in the same order, and no bit differs."""
-    assert list(found) == list(wanted)
-    for name, value in wanted.items():
-        assert torch.equal(found[name], value), name
+    assert list(actual) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(actual[name], value), name
 
 
-def assert_only_class_losses_changed(found, plain, wanted, tolerance=1e-6):
+def assert_only_class_losses_changed(actual, plain, expected, tolerance=1e-6):
     """Those of the reference where it says something, the host's to the bit elsewhere."""
-    assert list(found) == list(plain)
-    assert set(wanted) < set(plain)
+    assert list(actual) == list(plain)
+    assert set(expected) < set(plain)
     for name, value in plain.items():
-        if name in wanted:
-            assert found[name].item() == pytest.approx(wanted[name].item(), rel=tolerance), name
+        if name in expected:
+            assert actual[name].item() == pytest.approx(expected[name].item(), rel=tolerance), name
         else:
-            assert torch.equal(found[name], value), name
+            assert torch.equal(actual[name], value), name

@@ -37,7 +37,7 @@ def arrange() -> None:
 @functools.cache
 def _import_all() -> None:
     root = Path(importlib.util.find_spec("detrex").submodule_search_locations[0]).parent
-    wanted = {
+    expected = {
         "detrex._C": {},
         "cv2": {},
         "wandb": {},
@@ -47,7 +47,7 @@ def _import_all() -> None:
         "fairscale.nn.checkpoint": {"checkpoint_wrapper": lambda module, *_, **__: module},
         "pkg_resources": {"resource_filename": lambda package, path: str(root / path)},
     }
-    missing = {name: content for name, content in wanted.items() if not _found(name)}
+    missing = {name: content for name, content in expected.items() if not _found(name)}
     for name, content in missing.items():
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(content, __path__=[])

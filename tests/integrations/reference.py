@@ -14,7 +14,7 @@ from torch import Tensor
 
 Box = list[float]
 Pairs = list[list[list[tuple[int, int]]]]
-Learnt = list[list[dict[tuple[int, int], tuple[float, int]]]]
+Labels = list[list[dict[tuple[int, int], tuple[float, int]]]]
 
 
 class Rule(NamedTuple):
@@ -49,39 +49,39 @@ def to_lists(pairs: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> Pairs:
 
 def sources(stage: int, stages: int, scope: tuple[int | None, int | None]) -> list[int]:
     first, last = scope
-    found = []
+    actual = []
     for source in range(stages):
         late_enough = first is None or source >= stage + first
         early_enough = last is None or source <= stage + last
         if source == stage or (late_enough and early_enough):
-            found.append(source)
-    return found
+            actual.append(source)
+    return actual
 
 
-def learnt(boxes: Sequence[Tensor], pairs: Pairs, targets: Sequence, rule: Rule) -> Learnt:
+def assigned(boxes: Sequence[Tensor], pairs: Pairs, targets: Sequence, rule: Rule) -> Labels:
     """Of every stage and image: {(query, class): (best IoU, object)}."""
-    result: Learnt = []
+    result: Labels = []
     for stage, stage_boxes in enumerate(boxes):
         result.append([])
         for image, target in enumerate(targets):
             known, labels = target["boxes"].tolist(), labels_of(target)
-            found: dict[tuple[int, int], tuple[float, int]] = {}
+            actual: dict[tuple[int, int], tuple[float, int]] = {}
             for source in sources(stage, len(boxes), rule.scope):
                 for query, index in pairs[source][image]:
                     overlap = iou(stage_boxes[image, query].tolist(), known[index])
                     own = rule.keep_own_match and source == stage
                     key = query, labels[index]
                     fits = overlap >= rule.iou_threshold or own
-                    if fits and (key not in found or overlap > found[key][0]):
-                        found[key] = overlap, index
-            result[-1].append(found)
+                    if fits and (key not in actual or overlap > actual[key][0]):
+                        actual[key] = overlap, index
+            result[-1].append(actual)
     return result
 
 
-def best_classes(found: Learnt) -> Learnt:
+def best_classes(actual: Labels) -> Labels:
     """Leave every query the class of its best overlap only."""
-    result: Learnt = []
-    for stage in found:
+    result: Labels = []
+    for stage in actual:
         result.append([])
         for image in stage:
             best: dict[int, tuple[int, int]] = {}
@@ -92,11 +92,11 @@ def best_classes(found: Learnt) -> Learnt:
     return result
 
 
-def class_targets(found: Learnt, queries: int, classes: int) -> tuple[Tensor, Tensor]:
+def class_targets(actual: Labels, queries: int, classes: int) -> tuple[Tensor, Tensor]:
     """Targets and best IoU (S, B, N, C)."""
-    targets = torch.zeros(len(found), len(found[0]), queries, classes, dtype=torch.float64)
+    targets = torch.zeros(len(actual), len(actual[0]), queries, classes, dtype=torch.float64)
     scores = torch.zeros_like(targets)
-    for stage, images in enumerate(found):
+    for stage, images in enumerate(actual):
         for image, entries in enumerate(images):
             for (query, label), (overlap, _) in entries.items():
                 targets[stage, image, query, label] = 1.0
@@ -113,10 +113,10 @@ def elements(*tensors: Tensor):
 
 def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
-    for x, wanted in elements(logits, targets):
-        sign = 1.0 if wanted else -1.0
-        chance = torch.sigmoid(sign * x)  # of what is wanted
-        weight = alpha if wanted else 1.0 - alpha
+    for x, expected in elements(logits, targets):
+        sign = 1.0 if expected else -1.0
+        chance = torch.sigmoid(sign * x)  # of being right
+        weight = alpha if expected else 1.0 - alpha
         total = total - weight * (1.0 - chance) ** gamma * torch.nn.functional.logsigmoid(sign * x)
     return total
 
@@ -125,9 +125,9 @@ def varifocal(
     logits: Tensor, targets: Tensor, scores: Tensor, alpha: float = 0.75, gamma: float = 2.0
 ) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
-    for x, wanted, score in elements(logits, targets, scores):
+    for x, expected, score in elements(logits, targets, scores):
         yes, no = torch.nn.functional.logsigmoid(x), torch.nn.functional.logsigmoid(-x)
-        weight = score if wanted else alpha * torch.sigmoid(x.detach()) ** gamma
+        weight = score if expected else alpha * torch.sigmoid(x.detach()) ** gamma
         total = total - weight * (score * yes + (1.0 - score) * no)
     return total
 
@@ -141,11 +141,11 @@ def softmax(logits: Tensor, images: list[dict], weight_of_nothing: float) -> Ten
         classes = {query: label for query, label in entries}
         for query in range(logits.shape[1]):
             row = logits[image, query].double().unbind()
-            wanted = classes.get(query, nothing)
-            weight = weight_of_nothing if wanted == nothing else 1.0
+            expected = classes.get(query, nothing)
+            weight = weight_of_nothing if expected == nothing else 1.0
             highest = max(x.item() for x in row)
             whole = sum(torch.exp(x - highest) for x in row)
-            total = total - weight * (row[wanted] - highest - torch.log(whole))
+            total = total - weight * (row[expected] - highest - torch.log(whole))
             weights += weight
     return total / weights
 
@@ -165,33 +165,33 @@ def class_losses(
 
     ``number`` is the host's normaliser, by default the number of objects, at least one.
     """
-    found = learnt(boxes, pairs, targets, rule)
+    actual = assigned(boxes, pairs, targets, rule)
     if kind == "softmax":
         return [
             softmax(x, images, weight_of_nothing)
-            for x, images in zip(logits, best_classes(found), strict=True)
+            for x, images in zip(logits, best_classes(actual), strict=True)
         ]
-    wanted, scores = class_targets(found, *logits[0].shape[1:])
+    expected, scores = class_targets(actual, *logits[0].shape[1:])
     number = number or max(sum(len(labels_of(target)) for target in targets), 1)
     result = []
     for stage, x in enumerate(logits):
         matches = sum(len(image) for image in pairs[stage])
-        labels = sum(len(image) for image in found[stage])
+        labels = sum(len(image) for image in actual[stage])
         divisor = number
         if normalizer == "max":
             divisor = number * max(labels / max(matches, 1), 1.0)
         if kind == "focal":
-            result.append(focal(x, wanted[stage]) / divisor)
+            result.append(focal(x, expected[stage]) / divisor)
         else:
-            result.append(varifocal(x, wanted[stage], scores[stage]) / divisor)
+            result.append(varifocal(x, expected[stage], scores[stage]) / divisor)
     return result
 
 
-def statistics(found: Learnt, pairs: Pairs, targets: Sequence) -> dict[str, list[float]]:
+def statistics(actual: Labels, pairs: Pairs, targets: Sequence) -> dict[str, list[float]]:
     """What `assignment_statistics` counts."""
     names = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_objects")
     counts: dict[str, list[float]] = {name: [] for name in names}
-    for stage, images in enumerate(found):
+    for stage, images in enumerate(actual):
         added = dropped = several_classes = several_queries = 0
         for image, entries in enumerate(images):
             labels = labels_of(targets[image])

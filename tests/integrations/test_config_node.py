@@ -50,29 +50,29 @@ def config(host=FocalHost) -> DictConfig:
 def test_the_node_builds_the_criterion_with_the_default_settings():
     cfg = config()
     use_cross_stage(cfg.model.criterion)
-    found = instantiate(cfg.model).criterion
-    assert isinstance(found, CrossStageCriterion)
-    assert isinstance(found.criterion, FocalHost)
-    assert isinstance(found.matcher, Matcher)
+    actual = instantiate(cfg.model).criterion
+    assert isinstance(actual, CrossStageCriterion)
+    assert isinstance(actual.criterion, FocalHost)
+    assert isinstance(actual.matcher, Matcher)
     default = CrossStageAssigner()
-    assert vars(found.assigner) == vars(default)
-    assert (found.normalizer, found.num_stages, found.log_statistics) == ("max", 4, False)
+    assert vars(actual.assigner) == vars(default)
+    assert (actual.normalizer, actual.num_stages, actual.log_statistics) == ("max", 4, False)
 
 
 def test_all_settings_reach_the_criterion():
     cfg = config()
     use_cross_stage(cfg.model.criterion, 0.7, (-2, 1), True, "host", True)
-    found = instantiate(cfg.model).criterion
-    assert vars(found.assigner) == vars(CrossStageAssigner(0.7, (-2, 1), True))
-    assert (found.normalizer, found.log_statistics) == ("host", True)
+    actual = instantiate(cfg.model).criterion
+    assert vars(actual.assigner) == vars(CrossStageAssigner(0.7, (-2, 1), True))
+    assert (actual.normalizer, actual.log_statistics) == ("host", True)
 
 
 def test_losses_are_those_of_a_criterion_wrapped_by_hand():
     cfg = config(SoftmaxHost)
     use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
     arguments = random_case(0, SoftmaxHost)
-    wanted = CrossStageCriterion(SoftmaxHost(), CrossStageAssigner(0.6))(*arguments)
-    assert_all_equal(instantiate(cfg.model).criterion(*arguments), wanted)
+    expected = CrossStageCriterion(SoftmaxHost(), CrossStageAssigner(0.6))(*arguments)
+    assert_all_equal(instantiate(cfg.model).criterion(*arguments), expected)
 
 
 def test_the_target_may_be_written_as_a_name():
@@ -88,21 +88,21 @@ def test_asking_again_replaces_the_settings_and_wraps_once():
     before = OmegaConf.to_container(cfg.model.criterion)
     loss = get_config("common/class_loss.py").focal
     use_cross_stage(cfg.model.criterion, normalizer="host", class_loss=loss)
-    found = instantiate(cfg.model).criterion
-    assert (found.assigner.iou_threshold, found.normalizer) == (0.5, "host")
-    assert found.own_class_loss is not None
-    assert isinstance(found.criterion, FocalHost)
+    actual = instantiate(cfg.model).criterion
+    assert (actual.assigner.iou_threshold, actual.normalizer) == (0.5, "host")
+    assert actual.own_class_loss is not None
+    assert isinstance(actual.criterion, FocalHost)
     use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
     assert OmegaConf.to_container(cfg.model.criterion) == before
 
 
-def test_keys_of_the_criterion_and_interpolations_stay_where_they_were():
+def test_criterion_keys_and_interpolations_stay():
     cfg = config()
     use_cross_stage(cfg.model.criterion)
     apply_overrides(cfg, ["model.num_classes=7", "model.criterion.cross_stage.scope=[null,0]"])
-    found = instantiate(cfg.model).criterion
-    assert found.num_classes == 7
-    assert found.assigner.scope == (None, 0)
+    actual = instantiate(cfg.model).criterion
+    assert actual.num_classes == 7
+    assert actual.assigner.scope == (None, 0)
     apply_overrides(cfg, ["model.criterion.num_classes=5"])
     assert instantiate(cfg.model).criterion.num_classes == 5
 
@@ -111,18 +111,18 @@ def test_a_saved_config_builds_the_same(tmp_path):
     cfg = config()
     use_cross_stage(cfg.model.criterion, iou_threshold=0.6, scope=(None, 1))
     save_config(cfg, tmp_path / "config.yaml")
-    found = instantiate(load_config(tmp_path / "config.yaml", trust=True).model).criterion
-    assert vars(found.assigner) == vars(CrossStageAssigner(0.6, (None, 1)))
-    assert found.num_stages == 4
+    actual = instantiate(load_config(tmp_path / "config.yaml", trust=True).model).criterion
+    assert vars(actual.assigner) == vars(CrossStageAssigner(0.6, (None, 1)))
+    assert actual.num_stages == 4
 
 
-def test_a_node_without_a_model_takes_all_auxiliary_outputs_for_stages():
+def test_without_a_model_all_auxiliary_outputs_are_stages():
     node = LazyCall(FocalHost)(num_classes=4)
     use_cross_stage(node)
     assert instantiate(node).num_stages is None
 
 
-def test_the_number_of_stages_follows_the_number_of_decoder_layers():
+def test_num_stages_follows_the_decoder_layers():
     cfg = config()
     use_cross_stage(cfg.model.criterion)
     apply_overrides(cfg, ["model.transformer.decoder.num_layers=2"])
@@ -130,7 +130,7 @@ def test_the_number_of_stages_follows_the_number_of_decoder_layers():
 
 
 @pytest.mark.parametrize("missing", ["detrex", "projects", "projects.dino"])
-def test_what_is_missing_and_what_to_do_is_told(missing, monkeypatch):
+def test_missing_dependency_error_says_what_to_install(missing, monkeypatch):
     def find_spec(name, package=None):
         return None if name == missing else object()
 

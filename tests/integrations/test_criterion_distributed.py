@@ -6,7 +6,7 @@ from two_processes import run_in_two_processes
 SCRIPT = """
 import pytest, torch, torch.distributed as dist
 from integrations import reference
-from integrations.checks import learnt, pairs_of, wanted_class_losses
+from integrations.checks import assigned, pairs_of, expected_class_losses
 from integrations.toy_hosts import FocalHost, random_case
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.integrations import CrossStageCriterion
@@ -28,14 +28,14 @@ for seed, counts in enumerate([(5, 3), (6, 0), (2, 8), (0, 0)]):
     # the number of objects is the average of both processes; so is the larger one of matches and
     # labels, of every process by itself
     matches = [[len(x[0]) for x in pairs_of(host, *of_image(image))] for image in (0, 1)]
-    labels = [[len(x[0]) for x in learnt(host, *of_image(image), rule)] for image in (0, 1)]
+    labels = [[len(x[0]) for x in assigned(host, *of_image(image), rule)] for image in (0, 1)]
     number = max(sum(counts) / 2, 1.0)
-    wanted = wanted_class_losses(host, *of_image(rank), rule, number=number)
-    for stage, name in enumerate(wanted):
+    expected = expected_class_losses(host, *of_image(rank), rule, number=number)
+    for stage, name in enumerate(expected):
         pairs = [(matches[image][stage], labels[image][stage]) for image in (0, 1)]
         factor = sum(max(pair) for pair in pairs) / max(sum(pair[0] for pair in pairs), 1)
         mixed += min(y - x for x, y in pairs) < 0 < max(y - x for x, y in pairs)
-        value = wanted[name].item() / max(factor, 1.0)
+        value = expected[name].item() / max(factor, 1.0)
         assert losses[name].item() == pytest.approx(value, rel=1e-6), (seed, name)
 dist.destroy_process_group()
 assert mixed, "no stage has more labels in one process and fewer in the other"

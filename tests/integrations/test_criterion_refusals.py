@@ -7,7 +7,7 @@ from integrations import bad_hosts
 from integrations.cases import attributes, crowd
 from integrations.checks import (
     assert_only_class_losses_changed,
-    wanted_class_losses,
+    expected_class_losses,
 )
 from integrations.toy_hosts import (
     FocalHost,
@@ -23,11 +23,11 @@ from stageinteractor.integrations import CrossStageCriterion
 def test_a_mean_over_queries_is_served_exactly_or_refused():
     outputs, targets = crowd()
     try:
-        found = CrossStageCriterion(bad_hosts.MeanHost(3), normalizer="host")(outputs, targets)
+        actual = CrossStageCriterion(bad_hosts.MeanHost(3), normalizer="host")(outputs, targets)
     except UnsupportedHostError:
         return
-    wanted = wanted_class_losses(FocalHost(3), outputs, targets)
-    assert found["loss_class"].item() == pytest.approx(wanted["loss_class"].item() / 4, rel=1e-6)
+    expected = expected_class_losses(FocalHost(3), outputs, targets)
+    assert actual["loss_class"].item() == pytest.approx(expected["loss_class"].item() / 4, rel=1e-6)
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def test_one_stage_is_served_with_one_warning(host, log):
     wrapped = CrossStageCriterion(host())
     for seed in range(2):
         outputs, targets = random_case(seed, host, stages=1)
-        wanted = wanted_class_losses(host(), outputs, targets, None, "max")
+        expected = expected_class_losses(host(), outputs, targets, None, "max")
         plain = host()(outputs, targets)
-        assert_only_class_losses_changed(wrapped(outputs, targets), plain, wanted)
+        assert_only_class_losses_changed(wrapped(outputs, targets), plain, expected)
         del outputs[host.before]
-        assert_only_class_losses_changed(wrapped(outputs, targets), plain, wanted)
+        assert_only_class_losses_changed(wrapped(outputs, targets), plain, expected)
     (record,) = {id(record): record for record in log.records}.values()  # may have come two ways
     assert record.getMessage().startswith(f"{host.__name__} got one decoder stage only")
 
@@ -79,7 +79,7 @@ def test_fewer_auxiliary_outputs_than_stages_are_refused():
         (lambda: CrossStageCriterion(FocalHost()), "has the cross-stage assigner already"),
     ],
 )
-def test_criteria_that_cannot_be_served_are_refused_when_wrapped(host, message):
+def test_unsupported_criteria_are_refused_when_wrapped(host, message):
     with pytest.raises(UnsupportedHostError, match=message):
         CrossStageCriterion(host())
 
@@ -91,7 +91,7 @@ def test_criteria_that_cannot_be_served_are_refused_when_wrapped(host, message):
         "use_uni_set",
     ],
 )
-def test_settings_that_cannot_be_served_are_refused_only_when_they_are_on(setting):
+def test_unsupported_settings_are_refused_only_when_on(setting):
     host = FocalHost()
     setattr(host, setting, True)
     with pytest.raises(UnsupportedHostError, match=f"FocalHost has {setting}=True: "):
@@ -117,7 +117,7 @@ def with_matcher(matcher):
         (bad_hosts.CastingHost, "matched 3 of its 4 stages only"),
     ],
 )
-def test_criteria_that_cannot_be_served_are_refused_at_the_first_step(host, message):
+def test_unsupported_criteria_are_refused_at_the_first_step(host, message):
     host = host()
     wrapped = CrossStageCriterion(host)
     before = attributes(host)

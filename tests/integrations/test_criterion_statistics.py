@@ -4,7 +4,7 @@ import pytest
 from detectron2.utils.events import EventStorage
 from integrations import reference
 from integrations.checks import (
-    learnt,
+    assigned,
     pairs_of,
 )
 from integrations.reference import Rule
@@ -24,8 +24,8 @@ def test_statistics_are_written_every_twenty_iterations(assigner):
     outputs, targets = random_case(8)
     pairs = pairs_of(FocalHost(), outputs, targets)
     rule = Rule() if isinstance(assigner, CrossStageAssigner) else Rule(0.0, (0, 0))
-    found = learnt(FocalHost(), outputs, targets, rule)
-    wanted = reference.statistics(found, pairs, targets)
+    actual = assigned(FocalHost(), outputs, targets, rule)
+    expected = reference.statistics(actual, pairs, targets)
     with EventStorage(0) as storage:
         for iteration in range(41):
             storage.iter = iteration
@@ -33,29 +33,29 @@ def test_statistics_are_written_every_twenty_iterations(assigner):
         history = {name: storage.history(name).values() for name in storage.histories()}
     assert set(history) == {
         f"assigner/{name}_{stage}"
-        for name, values in wanted.items()
+        for name, values in expected.items()
         for stage in range(len(values))
     }
-    for name, values in wanted.items():
+    for name, values in expected.items():
         for stage, value in enumerate(values):
             entries = history[f"assigner/{name}_{stage}"]
             assert [iteration for _, iteration in entries] == [0, 20, 40]
             assert [entry for entry, _ in entries] == pytest.approx([value] * 3, rel=1e-6)
     if isinstance(assigner, CrossStageAssigner):
-        assert all(any(values) for values in wanted.values())
+        assert all(any(values) for values in expected.values())
 
 
 def test_statistics_of_a_softmax_count_the_best_class_only():
     wrapped = CrossStageCriterion(SoftmaxHost(), log_statistics=True)
     outputs, targets = random_case(8, SoftmaxHost)
     pairs = pairs_of(SoftmaxHost(), outputs, targets)
-    found = reference.best_classes(learnt(SoftmaxHost(), outputs, targets))
+    actual = reference.best_classes(assigned(SoftmaxHost(), outputs, targets))
     with EventStorage(20):
         wrapped(outputs, targets)
-    wanted = reference.statistics(found, pairs, targets)
-    found = {name: values.tolist() for name, values in wrapped.statistics.items()}
-    assert found == {name: pytest.approx(values) for name, values in wanted.items()}
-    assert found["multi_class_queries"] == [0, 0, 0, 0]
+    expected = reference.statistics(actual, pairs, targets)
+    actual = {name: values.tolist() for name, values in wrapped.statistics.items()}
+    assert actual == {name: pytest.approx(values) for name, values in expected.items()}
+    assert actual["multi_class_queries"] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -10,11 +10,11 @@ from integrations.checks import (
     NEUTRAL,
     assert_all_equal,
     assert_only_class_losses_changed,
+    assigned,
     class_keys,
-    learnt,
+    expected_class_losses,
     pairs_of,
     stages_of,
-    wanted_class_losses,
 )
 from integrations.reference import Rule
 from integrations.toy_hosts import (
@@ -54,28 +54,28 @@ def test_per_stage_matches_with_the_hosts_number_change_no_bit(host):
 
 @hosts
 @pytest.mark.parametrize("rule", RULES)
-def test_class_losses_are_those_of_the_reference_and_no_other_loss_changes(host, rule):
+def test_only_class_losses_change_to_the_reference(host, rule):
     assigner = CrossStageAssigner(*rule)
     for seed, normalizer in enumerate(("host", "max")):
         wrapped = CrossStageCriterion(host(), assigner, normalizer)
         arguments = case_of(host, seed, stages=3)
-        wanted = wanted_class_losses(host(), *arguments[:2], rule, normalizer)
+        expected = expected_class_losses(host(), *arguments[:2], rule, normalizer)
         plain = host()(*arguments)
-        assert_only_class_losses_changed(wrapped(*arguments), plain, wanted)
-        assert any(plain[name].item() != pytest.approx(wanted[name].item()) for name in wanted)
+        assert_only_class_losses_changed(wrapped(*arguments), plain, expected)
+        assert any(plain[name].item() != pytest.approx(expected[name].item()) for name in expected)
 
 
-def test_the_made_up_crowd_has_queries_with_two_and_three_classes():
+def test_crowded_case_has_queries_with_two_and_three_classes():
     outputs, targets = crowd()
     assert learnt_classes(outputs, targets) == [[3, 3], [3, 3], [2, 2]]
 
 
 @pytest.mark.parametrize("host", [FocalHost, VarifocalHost])
-def test_a_query_learns_three_classes_at_once(host):
+def test_a_query_may_have_three_classes(host):
     outputs, targets = crowd()
     wrapped = CrossStageCriterion(host(3), normalizer="host")
-    wanted = wanted_class_losses(host(3), outputs, targets)
-    assert_only_class_losses_changed(wrapped(outputs, targets), host(3)(outputs, targets), wanted)
+    expected = expected_class_losses(host(3), outputs, targets)
+    assert_only_class_losses_changed(wrapped(outputs, targets), host(3)(outputs, targets), expected)
 
 
 def test_random_crowds_have_queries_with_two_and_three_classes():
@@ -83,48 +83,48 @@ def test_random_crowds_have_queries_with_two_and_three_classes():
     assert {count for case in counts for stage in case for count in stage} >= {1, 2, 3}
 
 
-def test_softmax_learns_the_class_of_the_best_overlap():
+def test_softmax_gets_the_class_of_the_best_iou():
     outputs, targets = crowd(columns=4)
-    found = CrossStageCriterion(SoftmaxHost(3), normalizer="host")(outputs, targets)
+    actual = CrossStageCriterion(SoftmaxHost(3), normalizer="host")(outputs, targets)
     # the boxes of stages 0, 1 and 2 are nearest to objects 0, 1 and 2, of the classes 0, 2 and 1
     for name, stage, label in (("_0", 0, 0), ("_1", 1, 2), ("", 2, 1)):
         logits = stages_of(outputs, FocalHost)[stage]["pred_logits"][0]
         classes = torch.tensor([3, label, 3, label])
-        wanted = nn.functional.cross_entropy(logits, classes, SoftmaxHost(3).empty_weight)
-        assert found[f"loss_class{name}"].item() == pytest.approx(wanted.item(), rel=1e-6)
+        expected = nn.functional.cross_entropy(logits, classes, SoftmaxHost(3).empty_weight)
+        assert actual[f"loss_class{name}"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("host", [FocalHost, VarifocalHost, OtherNamesHost])
 @pytest.mark.parametrize("rule", RULES)
-def test_normalizer_max_divides_by_labels_where_they_are_more_than_matches(host, rule):
+def test_normalizer_max_divides_by_the_larger_number(host, rule):
     outputs, targets = random_case(4, host)
     assigner = CrossStageAssigner(*rule)
     by_host = CrossStageCriterion(host(), assigner, "host")(outputs, targets)
     by_labels = CrossStageCriterion(host(), assigner, "max")(outputs, targets)
-    pairs, found = (f(host(), outputs, targets) for f in (pairs_of, partial(learnt, rule=rule)))
-    for name, images, entries in zip(class_keys(host, 4), pairs, found, strict=True):
+    pairs, actual = (f(host(), outputs, targets) for f in (pairs_of, partial(assigned, rule=rule)))
+    for name, images, entries in zip(class_keys(host, 4), pairs, actual, strict=True):
         matches, labels = sum(map(len, images)), sum(map(len, entries))
-        wanted = by_host[name].item() * matches / max(matches, labels)
-        assert by_labels[name].item() == pytest.approx(wanted, rel=1e-6)
+        expected = by_host[name].item() * matches / max(matches, labels)
+        assert by_labels[name].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_normalizer_max_leaves_the_mean_of_a_softmax_alone():
     outputs, targets = random_case(0, SoftmaxHost)
-    found = [
+    actual = [
         CrossStageCriterion(SoftmaxHost(), normalizer=n)(outputs, targets) for n in ("host", "max")
     ]
-    assert_all_equal(*found)
+    assert_all_equal(*actual)
 
 
 @pytest.mark.parametrize("host", [FocalHost, SoftmaxHost, VarifocalHost, OtherNamesHost])
 @pytest.mark.parametrize("normalizer", ["host", "max"])
 def test_gradients_are_those_of_the_reference(host, normalizer):
     outputs, targets = random_case(1, host, stages=3, dtype=torch.float64)
-    found, wanted = (toy_hosts.with_gradients(outputs, host) for _ in range(2))
-    losses = CrossStageCriterion(host(), normalizer=normalizer)(found[0], targets)
+    actual, expected = (toy_hosts.with_gradients(outputs, host) for _ in range(2))
+    losses = CrossStageCriterion(host(), normalizer=normalizer)(actual[0], targets)
     sum(losses[name] for name in class_keys(host(), 3)).backward()
-    sum(wanted_class_losses(host(), wanted[0], targets, None, normalizer).values()).backward()
-    for ours, theirs in zip(found[1], wanted[1], strict=True):
+    sum(expected_class_losses(host(), expected[0], targets, None, normalizer).values()).backward()
+    for ours, theirs in zip(actual[1], expected[1], strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-12)
 
 
@@ -143,27 +143,27 @@ def test_gradients_are_finite_however_large_the_logits_are(host, size):
 @pytest.mark.parametrize("counts", [(0, 3), (3, 0, 0), (0,), (0, 0)])
 def test_images_and_batches_without_objects(host, counts):
     outputs, targets = random_case(3, host, counts=counts, stages=3)
-    found = CrossStageCriterion(host())(outputs, targets)
-    wanted = wanted_class_losses(host(), outputs, targets, None, "max")
-    assert_only_class_losses_changed(found, host()(outputs, targets), wanted)
+    actual = CrossStageCriterion(host())(outputs, targets)
+    expected = expected_class_losses(host(), outputs, targets, None, "max")
+    assert_only_class_losses_changed(actual, host()(outputs, targets), expected)
 
 
 @pytest.mark.parametrize("host", [FocalHost, SoftmaxHost, VarifocalHost])
 def test_more_objects_than_queries(host):
     outputs, targets = random_case(3, host, counts=(7, 2), queries=4)
-    found = CrossStageCriterion(host())(outputs, targets)
-    wanted = wanted_class_losses(host(), outputs, targets, None, "max")
-    assert_only_class_losses_changed(found, host()(outputs, targets), wanted)
+    actual = CrossStageCriterion(host())(outputs, targets)
+    expected = expected_class_losses(host(), outputs, targets, None, "max")
+    assert_only_class_losses_changed(actual, host()(outputs, targets), expected)
 
 
 @pytest.mark.parametrize("host", HOSTS[:4])
 def test_double_precision_is_kept(host):
     outputs, targets = random_case(5, host, dtype=torch.float64)
-    found = CrossStageCriterion(host())(outputs, targets)
-    wanted = wanted_class_losses(host(), outputs, targets, None, "max")
+    actual = CrossStageCriterion(host())(outputs, targets)
+    expected = expected_class_losses(host(), outputs, targets, None, "max")
     plain = host()(outputs, targets)
-    assert_only_class_losses_changed(found, plain, wanted, tolerance=1e-12)
-    assert {name: x.dtype for name, x in found.items()} == {n: x.dtype for n, x in plain.items()}
+    assert_only_class_losses_changed(actual, plain, expected, tolerance=1e-12)
+    assert {name: x.dtype for name, x in actual.items()} == {n: x.dtype for n, x in plain.items()}
 
 
 def half(outputs, host):
@@ -180,20 +180,23 @@ def test_half_precision_logits_under_autocast(host):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         neutral = CrossStageCriterion(host(), **NEUTRAL)(outputs, targets)
         assert_all_equal(neutral, host()(outputs, targets))
-        found = CrossStageCriterion(host())(outputs, targets)
-        wanted = wanted_class_losses(host(), outputs, targets, None, "max")
+        actual = CrossStageCriterion(host())(outputs, targets)
+        expected = expected_class_losses(host(), outputs, targets, None, "max")
         plain = host()(outputs, targets)
-    assert_only_class_losses_changed(found, plain, wanted, tolerance=0.02)
-    sum(found.values()).backward()
+    assert_only_class_losses_changed(actual, plain, expected, tolerance=0.02)
+    sum(actual.values()).backward()
     assert all(x.grad.isfinite().all() for x in logits)
 
 
 def test_boxes_of_one_stage_in_half_precision():
     outputs, targets = random_case(6)
     outputs["aux_outputs"][1]["pred_boxes"] = outputs["aux_outputs"][1]["pred_boxes"].bfloat16()
-    wanted = wanted_class_losses(FocalHost(), outputs, targets, None, "max")
-    found, plain = CrossStageCriterion(FocalHost())(outputs, targets), FocalHost()(outputs, targets)
-    assert_only_class_losses_changed(found, plain, wanted)
+    expected = expected_class_losses(FocalHost(), outputs, targets, None, "max")
+    actual, plain = (
+        CrossStageCriterion(FocalHost())(outputs, targets),
+        FocalHost()(outputs, targets),
+    )
+    assert_only_class_losses_changed(actual, plain, expected)
 
 
 def test_an_output_of_the_encoder_in_the_list_is_no_stage():
@@ -201,8 +204,8 @@ def test_an_output_of_the_encoder_in_the_list_is_no_stage():
     stages = stages_of(outputs, OtherNamesHost)
     wrapped = CrossStageCriterion(OtherNamesHost(), num_stages=3)
     plain = OtherNamesHost()(outputs, targets)
-    wanted = wanted_class_losses(
+    expected = expected_class_losses(
         OtherNamesHost(), outputs, targets, None, "max", [*stages[:2], stages[3]]
     )
-    assert_only_class_losses_changed(wrapped(outputs, targets), plain, wanted)
-    assert set(plain) - set(wanted) >= {"loss_ce_2", "loss_bbox_2"}
+    assert_only_class_losses_changed(wrapped(outputs, targets), plain, expected)
+    assert set(plain) - set(expected) >= {"loss_ce_2", "loss_bbox_2"}

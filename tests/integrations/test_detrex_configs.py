@@ -122,9 +122,9 @@ def test_model_is_detrexs_apart_from_the_assigner(name: str):
     expected = OmegaConf.to_container(plain, resolve=True)
     expected["criterion"].pop("_target_")
     for cfg in (ours(name), for_detrex(name)):
-        found = OmegaConf.to_container(cfg, resolve=True)["model"]
-        added = {key: found["criterion"].pop(key) for key in ("_target_", "base", "cross_stage")}
-        assert found == expected
+        actual = OmegaConf.to_container(cfg, resolve=True)["model"]
+        added = {key: actual["criterion"].pop(key) for key in ("_target_", "base", "cross_stage")}
+        assert actual == expected
         assert added["base"].rpartition(".")[2] in ("DeformableCriterion", "DINOCriterion")
         assert added["cross_stage"]["iou_threshold"] == 0.5
 
@@ -149,7 +149,7 @@ def test_stable_recipe_has_every_part(name: str, load):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("load", [ours, for_detrex])
-def test_model_has_the_assigner_learns_and_detects(name: str, load):
+def test_model_has_the_assigner_trains_and_detects(name: str, load):
     cfg = load(name)
     apply_overrides(cfg, ["dataset.num_classes=3" if load is ours else "model.num_classes=3"])
     model = small(cfg)
@@ -165,13 +165,13 @@ def test_model_has_the_assigner_learns_and_detects(name: str, load):
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
     with torch.no_grad():
         (output,) = model.eval()([an_image()])
-    found = output["instances"]
-    assert found.image_size == (192, 256) and len(found) == 20
-    assert found.pred_boxes.tensor.isfinite().all()
+    actual = output["instances"]
+    assert actual.image_size == (192, 256) and len(actual) == 20
+    assert actual.pred_boxes.tensor.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_both_trainers_learn_at_the_same_rates(name: str):
+def test_both_trainers_have_the_same_learning_rates(name: str):
     mine, theirs = ours(name), for_detrex(name)
     model = small(mine)
     for cfg in (mine, theirs):

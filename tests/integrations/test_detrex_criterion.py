@@ -12,8 +12,8 @@ from integrations.checks import (
     NEUTRAL,
     assert_all_equal,
     assert_only_class_losses_changed,
+    expected_class_losses,
     stages_of,
-    wanted_class_losses,
 )
 from integrations.reference import Rule
 from integrations.toy_hosts import random_case
@@ -125,12 +125,12 @@ def call(criterion, outputs, targets, *further):
     return criterion(outputs, copy.deepcopy(targets), *further)
 
 
-def wanted_of(kind, outputs, targets, rule, normalizer):
+def expected_of(kind, outputs, targets, rule, normalizer):
     if "group_nums" not in kind.settings:
-        return wanted_class_losses(build(kind), outputs, targets, rule, normalizer)
+        return expected_class_losses(build(kind), outputs, targets, rule, normalizer)
     number = max(sum(len(target["labels"]) for target in targets), 1) * GROUPS
     arguments = build(kind), outputs, targets, rule, normalizer
-    return wanted_class_losses(*arguments, number=number, group_nums=GROUPS)
+    return expected_class_losses(*arguments, number=number, group_nums=GROUPS)
 
 
 @criteria
@@ -144,22 +144,22 @@ def test_the_neutral_setting_changes_no_bit(kind, counts):
 @criteria
 @pytest.mark.parametrize("normalizer", ["host", "max"])
 @pytest.mark.parametrize("rule", [Rule(), Rule(keep_own_match=True), Rule(0.6, (None, None))])
-def test_class_losses_are_those_of_the_reference_and_no_other_loss_changes(kind, rule, normalizer):
+def test_only_class_losses_change_to_the_reference(kind, rule, normalizer):
     wrapped = CrossStageCriterion(build(kind), CrossStageAssigner(*rule), normalizer)
     for seed, counts in enumerate([(5, 3, 0), (6, 6)]):
         arguments = case_of(kind, seed, counts)
-        wanted = wanted_of(kind, *arguments[:2], rule, normalizer)
+        expected = expected_of(kind, *arguments[:2], rule, normalizer)
         plain = call(build(kind), *arguments)
-        assert_only_class_losses_changed(call(wrapped, *arguments), plain, wanted)
-        assert any(plain[key].item() != pytest.approx(wanted[key].item()) for key in wanted)
+        assert_only_class_losses_changed(call(wrapped, *arguments), plain, expected)
+        assert any(plain[key].item() != pytest.approx(expected[key].item()) for key in expected)
 
 
 @criteria
 def test_gradients_are_finite_and_those_of_the_reference(kind):
     arguments = case_of(kind)
-    (found, ours), (wanted, theirs) = (toy_hosts.with_gradients(arguments[0]) for _ in range(2))
-    losses = call(CrossStageCriterion(build(kind)), found, *arguments[1:])
-    reference = wanted_of(kind, wanted, arguments[1], Rule(), "max")
+    (actual, ours), (expected, theirs) = (toy_hosts.with_gradients(arguments[0]) for _ in range(2))
+    losses = call(CrossStageCriterion(build(kind)), actual, *arguments[1:])
+    reference = expected_of(kind, expected, arguments[1], Rule(), "max")
     sum(losses[key] for key in reference).backward()
     sum(reference.values()).backward()
     for x, y in zip(ours, theirs, strict=True):
@@ -178,17 +178,17 @@ def test_nothing_is_left_on_the_criterion(kind):
 def test_more_objects_than_queries():
     kind = CRITERIA["base, focal"]
     arguments = case_of(kind, counts=(12, 1))
-    wanted = wanted_of(kind, *arguments, Rule(), "max")
-    found = call(CrossStageCriterion(build(kind)), *arguments)
-    assert_only_class_losses_changed(found, call(build(kind), *arguments), wanted)
+    expected = expected_of(kind, *arguments, Rule(), "max")
+    actual = call(CrossStageCriterion(build(kind)), *arguments)
+    assert_only_class_losses_changed(actual, call(build(kind), *arguments), expected)
 
 
 def test_returned_indices_are_the_hosts_own():
     outputs, targets = case_of(CRITERIA["base, focal"])
     host = build(CRITERIA["base, focal"])
-    _, found = CrossStageCriterion(host)(outputs, targets, return_indices=True)
-    _, wanted = host(outputs, targets, return_indices=True)
-    for ours, theirs in zip(found, wanted, strict=True):
+    _, actual = CrossStageCriterion(host)(outputs, targets, return_indices=True)
+    _, expected = host(outputs, targets, return_indices=True)
+    for ours, theirs in zip(actual, expected, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
 
@@ -201,9 +201,9 @@ def test_queries_with_many_matches_an_object_are_not_touched():
         many, _ = random_case(seed + 300, queries=20)
         outputs |= {f"{name}_one2many": value for name, value in many.items()}
         plain = toy_hosts.hybrid_losses(build(kind), outputs, targets)
-        wanted = wanted_of(kind, outputs, targets, Rule(), "max")
-        found = toy_hosts.hybrid_losses(wrapped, outputs, targets)
-        assert_only_class_losses_changed(found, plain, wanted)
+        expected = expected_of(kind, outputs, targets, Rule(), "max")
+        actual = toy_hosts.hybrid_losses(wrapped, outputs, targets)
+        assert_only_class_losses_changed(actual, plain, expected)
 
 
 def test_names_in_a_state_dict_are_those_of_the_host():
@@ -248,20 +248,20 @@ def test_the_recorded_losses_of_the_unchanged_criterion(synthetic):
 def test_the_recorded_losses_of_the_assigner(synthetic, name, keep_own):
     criterion = build(CRITERIA["deformable"], 80)
     wrapped = CrossStageCriterion(criterion, CrossStageAssigner(keep_own_match=keep_own), "host")
-    wanted = synthetic[name]["losses"]
-    wanted_classes = {f"loss_class{suffix}" for suffix in ("", "_0", "_1", "_2", "_3", "_4")}
-    found = wrapped(synthetic["outputs"], synthetic["targets"])
-    changed = {key: wanted[key] for key in wanted_classes}
-    assert_only_class_losses_changed(found, wanted, changed)
+    expected = synthetic[name]["losses"]
+    expected_classes = {f"loss_class{suffix}" for suffix in ("", "_0", "_1", "_2", "_3", "_4")}
+    actual = wrapped(synthetic["outputs"], synthetic["targets"])
+    changed = {key: expected[key] for key in expected_classes}
+    assert_only_class_losses_changed(actual, expected, changed)
 
 
 def test_the_recorded_matches(synthetic):
     criterion = build(CRITERIA["deformable"], 80)
-    for stage, wanted in zip(
+    for stage, expected in zip(
         stages_of(synthetic["outputs"], criterion), synthetic["matches"], strict=True
     ):
-        found = criterion.matcher(stage, synthetic["targets"])
-        for ours, theirs in zip(found, wanted, strict=True):
+        actual = criterion.matcher(stage, synthetic["targets"])
+        for ours, theirs in zip(actual, expected, strict=True):
             assert all(torch.equal(x, y) for x, y in zip(ours, theirs, strict=True))
 
 
@@ -269,8 +269,8 @@ def test_the_recorded_losses_of_a_real_model():
     recorded = torch.load(DATA / "deformable_detr.pt", weights_only=True)
     criterion = build(CRITERIA["deformable"], 80)
     outputs, targets = recorded["outputs"], recorded["targets"]
-    found = CrossStageCriterion(criterion, **NEUTRAL)(outputs, targets)
-    assert_all_equal(found, recorded["raw_losses"])
-    wanted = wanted_class_losses(criterion, outputs, targets, Rule(0.1), "max")
-    found = CrossStageCriterion(criterion, CrossStageAssigner(0.1))(outputs, targets)
-    assert_only_class_losses_changed(found, recorded["raw_losses"], wanted)
+    actual = CrossStageCriterion(criterion, **NEUTRAL)(outputs, targets)
+    assert_all_equal(actual, recorded["raw_losses"])
+    expected = expected_class_losses(criterion, outputs, targets, Rule(0.1), "max")
+    actual = CrossStageCriterion(criterion, CrossStageAssigner(0.1))(outputs, targets)
+    assert_only_class_losses_changed(actual, recorded["raw_losses"], expected)

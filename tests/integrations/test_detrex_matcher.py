@@ -64,12 +64,12 @@ def detrex_costs(outputs, targets):
 def test_without_modulation_costs_are_detrexs_to_the_bit(seed):
     sizes = dict(queries=11 + seed, classes=3 + seed % 5)
     outputs, targets = random_case(seed, (3, 0, 5, 1), logits="pred_logits", **sizes)
-    wanted, pairs = detrex_costs(outputs, targets)
+    expected, pairs = detrex_costs(outputs, targets)
     matcher = PositionModulatedHostMatcher(**WEIGHTS, exponent=0.0)
     padded = pad_targets(targets, like=outputs["pred_boxes"])
     costs = matcher.costs(outputs["pred_logits"], outputs["pred_boxes"], padded)
-    for found, table, count in zip(costs, wanted, padded.counts, strict=True):
-        assert torch.equal(found[:, :count], table)
+    for actual, table, count in zip(costs, expected, padded.counts, strict=True):
+        assert torch.equal(actual[:, :count], table)
     assert as_lists(matcher(outputs, targets)) == as_lists(pairs)
 
 
@@ -77,12 +77,12 @@ def test_the_modulated_costs_differ_in_the_class_only():
     outputs, targets = random_case(0, (3, 0, 5), logits="pred_logits")
     padded = pad_targets(targets, like=outputs["pred_boxes"])
     arguments = (outputs["pred_logits"], outputs["pred_boxes"], padded)
-    plain, found = (
+    plain, actual = (
         PositionModulatedHostMatcher(1.0, 0.0, 0.0, exponent=exponent).costs(*arguments)
         for exponent in (0.0, 0.5)
     )
     real = torch.arange(5) < torch.tensor(padded.counts)[:, None, None]
-    assert (found - plain)[real.expand_as(plain)].min() > 0  # p' < p: a class costs more
+    assert (actual - plain)[real.expand_as(plain)].min() > 0  # p' < p: a class costs more
 
 
 @models
@@ -95,9 +95,9 @@ def test_without_modulation_a_training_step_changes_no_bit(path):
         torch.manual_seed(2)
         return model(two_images(96, 128))
 
-    plain, found = losses(None), losses(0.0)
-    assert plain.keys() == found.keys()
-    assert all(torch.equal(found[key], plain[key]) for key in plain)
+    plain, actual = losses(None), losses(0.0)
+    assert plain.keys() == actual.keys()
+    assert all(torch.equal(actual[key], plain[key]) for key in plain)
 
 
 @models
@@ -117,8 +117,8 @@ def test_a_training_step_with_cost_and_assigner_is_finite(path):
 @models
 def test_weights_of_the_cost_are_detrexs(path):
     cfg = small_config(path)
-    wanted = instantiate(cfg.model.criterion.matcher)
+    expected = instantiate(cfg.model.criterion.matcher)
     use_position_modulated_cost(cfg.model.criterion.matcher)
-    found = instantiate(cfg.model.criterion.matcher)
+    actual = instantiate(cfg.model.criterion.matcher)
     for name in ("cost_class", "cost_bbox", "cost_giou", "alpha", "gamma"):
-        assert getattr(found, name) == getattr(wanted, name)
+        assert getattr(actual, name) == getattr(expected, name)

@@ -98,16 +98,16 @@ def test_weights_of_a_model_without_fusion_load_by_their_names(name, fusion):
 
 @models
 @fusions
-def test_a_fusion_that_picks_the_last_layer_changes_no_bit_of_the_losses(name, fusion):
+def test_fusion_that_picks_the_last_layer_keeps_losses_exactly(name, fusion):
     plain, model = (build_model(small_config(name, each)) for each in (None, fusion))
     model.load_state_dict(plain.state_dict(), strict=False)
     for join in model.transformer.encoder.memory_fusion.modules():
         if hasattr(join, "project"):
             join.norm = nn.Identity()
             join.project.weight.data.zero_()[:, -256:] = torch.eye(256)
-    found, wanted = (step(each) for each in (model, plain))
-    assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    actual, expected = (step(each) for each in (model, plain))
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[key], expected[key]) for key in expected)
 
 
 def step(model):
@@ -128,7 +128,7 @@ def test_the_transformer_leaves_xavier_weights_and_no_bias(name, fusion):
 
 
 @models
-def test_the_fusion_follows_overrides_of_the_encoder_and_can_be_saved(name, tmp_path):
+def test_fusion_follows_encoder_overrides_and_can_be_saved(name, tmp_path):
     cfg = small_config(name, "dense", "model.transformer.encoder.num_layers=1")
     chosen = "stageinteractor.integrations.memory_fusion.SimpleFusion"
     save_config(cfg, tmp_path / "config.yaml")
@@ -139,7 +139,7 @@ def test_the_fusion_follows_overrides_of_the_encoder_and_can_be_saved(name, tmp_
         assert type(instantiate(each.model).transformer.encoder.memory_fusion) is SimpleFusion
 
 
-def test_with_six_layers_the_dense_fusion_has_the_papers_parameters():
+def test_dense_fusion_of_six_layers_has_the_papers_size():
     cfg = small_config("dino", "dense", "model.transformer.encoder.num_layers=6")
     fusion = instantiate(cfg.model.transformer.encoder).memory_fusion
     assert sum(parameter.numel() for parameter in fusion.parameters()) == 459_520

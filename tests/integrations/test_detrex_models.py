@@ -63,9 +63,9 @@ def train_one_step(path: str, overrides: list[str], with_assigner: bool) -> dict
 
 @pytest.mark.parametrize("path", SERVED)
 def test_class_losses_of_stages_change_and_no_others(path: str):
-    plain, found = (train_one_step(path, SERVED[path], wanted) for wanted in (False, True))
-    changed = {name for name in plain if plain[name] != found[name]}
-    assert set(found) == set(plain)
+    plain, actual = (train_one_step(path, SERVED[path], expected) for expected in (False, True))
+    changed = {name for name in plain if plain[name] != actual[name]}
+    assert set(actual) == set(plain)
     assert changed and changed <= {"loss_class", *(f"loss_class_{stage}" for stage in range(5))}
 
 

@@ -7,9 +7,9 @@ from integrations import detrex_host
 from integrations.checks import (
     assert_all_equal,
     assert_only_class_losses_changed,
-    learnt,
+    assigned,
+    expected_class_losses,
     pairs_of,
-    wanted_class_losses,
 )
 from integrations.detrex_cases import build_model, two_images
 from integrations.reference import Rule, statistics
@@ -82,9 +82,9 @@ def plain_steps():
 def test_a_step_of_a_model_in_the_neutral_setting_changes_no_bit(path, plain_steps):
     losses, gradients, _ = plain_steps(path)
     cfg = with_assigner(small_config(path), scope=(0, 0), keep_own_match=True, normalizer="host")
-    found = train_one_step(build_model(cfg))
-    assert_all_equal(found[0], losses)
-    assert_all_equal(found[1], gradients)
+    actual = train_one_step(build_model(cfg))
+    assert_all_equal(actual[0], losses)
+    assert_all_equal(actual[1], gradients)
 
 
 @models
@@ -94,10 +94,10 @@ def test_a_step_of_a_model_has_the_class_losses_of_the_reference(path, threshold
     model = build_model(with_assigner(small_config(path), iou_threshold=threshold))
     losses, gradients, (outputs, targets, *_) = train_one_step(model)
     rule = Rule(threshold)
-    wanted = wanted_class_losses(model.criterion.criterion, outputs, targets, rule, "max")
+    expected = expected_class_losses(model.criterion.criterion, outputs, targets, rule, "max")
     assert model.criterion.weight_dict["loss_class"] == 1.0
-    assert_only_class_losses_changed(losses, plain, wanted)
-    assert any(plain[key].item() != pytest.approx(wanted[key].item()) for key in wanted)
+    assert_only_class_losses_changed(losses, plain, expected)
+    assert any(plain[key].item() != pytest.approx(expected[key].item()) for key in expected)
     assert set(gradients) == set(plain_gradients)
     assert all(gradient.isfinite().all() for gradient in gradients.values())
     if threshold == 0.0:  # else all that happens may be that own matches are dropped
@@ -106,12 +106,12 @@ def test_a_step_of_a_model_has_the_class_losses_of_the_reference(path, threshold
 
 def labels_added(host, outputs, targets, rule):
     pairs = pairs_of(host, outputs, targets)
-    found = learnt(host, outputs, targets, rule)
-    return sum(statistics(found, pairs, targets)["labels_added"])
+    actual = assigned(host, outputs, targets, rule)
+    return sum(statistics(actual, pairs, targets)["labels_added"])
 
 
 @models
-def test_a_model_has_the_same_weights_with_and_without_the_assigner(path):
+def test_the_assigner_does_not_change_initial_weights(path):
     plain = instantiate(small_config(path).model)
     model = instantiate(with_assigner(small_config(path)).model)
     assert list(model.state_dict()) == list(plain.state_dict())

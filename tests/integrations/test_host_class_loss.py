@@ -4,9 +4,8 @@ import pytest
 import torch
 from device_to_host import HostCopies, without_autocast
 from integrations.cases import HOSTS, case_of
-from integrations.checks import class_keys, names_of, pairs_of, stages_of, wanted_class_losses
-from integrations.reference import Rule as Wanted
-from integrations.reference import labels_of
+from integrations.checks import class_keys, expected_class_losses, names_of, pairs_of, stages_of
+from integrations.reference import Rule, labels_of
 from integrations.test_label_loss_probe import TwoHooksHost
 from integrations.toy_hosts import (
     DenoisingHost,
@@ -56,47 +55,45 @@ def loss_of(target):
     return ClassLoss(target, DistanceWeight(0.25, 2.0), ScoreWeight(0.75, 2.0))
 
 
-def assert_close(found, wanted, tolerance=2e-6):
+def assert_close(actual, expected, tolerance=2e-6):
     """The same names, in the same order, and the same values to rounding."""
-    assert list(found) == list(wanted)
-    for name, value in wanted.items():
-        assert found[name].item() == pytest.approx(value.item(), rel=tolerance), name
+    assert list(actual) == list(expected)
+    for name, value in expected.items():
+        assert actual[name].item() == pytest.approx(value.item(), rel=tolerance), name
 
 
 @focal_hosts
 @pytest.mark.parametrize("seed", range(3))
-def test_the_focal_loss_on_own_matches_is_the_hosts(host, seed):
+def test_focal_loss_with_per_stage_labels_is_the_hosts(host, seed):
     arguments = case_of(host, seed)
-    found = CrossStageCriterion(host(), **PLAIN, class_loss=class_loss("focal"))(*arguments)
-    assert_close(found, host()(*arguments))
+    actual = CrossStageCriterion(host(), **PLAIN, class_loss=class_loss("focal"))(*arguments)
+    assert_close(actual, host()(*arguments))
 
 
 @focal_hosts
-def test_gradients_of_the_focal_loss_on_own_matches_are_the_hosts(host):
+def test_focal_gradients_with_per_stage_labels_are_the_hosts(host):
     outputs, *others = case_of(host)
     gradients = []
     for criterion in (host(), CrossStageCriterion(host(), **PLAIN, class_loss=class_loss("focal"))):
         copied, logits = with_gradients(outputs, host)
         sum(criterion(copied, *others).values()).backward()
         gradients.append([x.grad for x in logits])
-    for found, wanted in zip(*gradients, strict=True):
-        assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-8)
+    for actual, expected in zip(*gradients, strict=True):
+        assert torch.allclose(actual, expected, rtol=1e-5, atol=1e-8)
 
 
 @focal_hosts
 @pytest.mark.parametrize("normalizer", ["host", "max"])
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_labels_of_several_stages_have_the_losses_of_the_hosts_own_method(
-    host, normalizer, threshold
-):
+def test_cross_stage_focal_losses_are_the_hosts(host, normalizer, threshold):
     # the host's learns several classes of a query as rows of their own
     arguments = case_of(host)
     settings = dict(assigner=CrossStageAssigner(threshold), normalizer=normalizer)
-    found = CrossStageCriterion(host(), **settings, class_loss=class_loss("focal"))(*arguments)
-    assert_close(found, CrossStageCriterion(host(), **settings)(*arguments), 1e-5)
-    wanted = wanted_class_losses(host(), *arguments[:2], Wanted(threshold), normalizer)
-    for name, value in wanted.items():
-        assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
+    actual = CrossStageCriterion(host(), **settings, class_loss=class_loss("focal"))(*arguments)
+    assert_close(actual, CrossStageCriterion(host(), **settings)(*arguments), 1e-5)
+    expected = expected_class_losses(host(), *arguments[:2], Rule(threshold), normalizer)
+    for name, value in expected.items():
+        assert actual[name].item() == pytest.approx(value.item(), rel=1e-5), name
 
 
 RULES = {
@@ -150,11 +147,11 @@ def slow_class_losses(rule, host, outputs, targets):
 def test_soft_targets_are_those_of_the_reference(rule, host, seed):
     outputs, targets = case_of(host, seed)
     assigner, loss = parts_of(rule)
-    found = CrossStageCriterion(host(), assigner, "host", class_loss=loss)(outputs, targets)
-    wanted = slow_class_losses(rule, host(), outputs, targets)
-    assert any(name.endswith("_0") for name in wanted)
-    for name, value in wanted.items():
-        assert found[name].item() == pytest.approx(value.item(), rel=2e-5), name
+    actual = CrossStageCriterion(host(), assigner, "host", class_loss=loss)(outputs, targets)
+    expected = slow_class_losses(rule, host(), outputs, targets)
+    assert any(name.endswith("_0") for name in expected)
+    for name, value in expected.items():
+        assert actual[name].item() == pytest.approx(value.item(), rel=2e-5), name
 
 
 def by_hand(logits, iou):
@@ -166,7 +163,7 @@ def by_hand(logits, iou):
     return (0.25 * (iou - p) ** 2 * entropy + negative).item()
 
 
-def test_denoising_queries_and_proposals_learn_their_own_pairs():
+def test_dn_queries_and_proposals_keep_their_pairs():
     # box (.2 .2 .6 .6), object (.4 .2 .8 .6): shared .08, union .24, so IoU = 1/3
     box, known = torch.tensor([[[0.4, 0.4, 0.4, 0.4]]]), torch.tensor([[0.6, 0.4, 0.4, 0.4]])
     stages = [
@@ -175,39 +172,39 @@ def test_denoising_queries_and_proposals_learn_their_own_pairs():
     targets = [{"boxes": known, "labels": torch.tensor([0])}]
     loss = loss_of(SoftTarget(Power(1.0), decay=RankDecay((0.1,))))
     denoising = CrossStageCriterion(DenoisingHost(2), **PLAIN, class_loss=loss)
-    found = denoising(stages[0] | {"aux_outputs": stages[1:2]}, targets, stages[2:])
-    assert found["loss_class_dn_0"].item() == pytest.approx(by_hand([1.5, -1.5], 1 / 3) / 2)
-    assert found["loss_class"].item() == pytest.approx(by_hand([0.5, -0.5], 1 / 3))
+    actual = denoising(stages[0] | {"aux_outputs": stages[1:2]}, targets, stages[2:])
+    assert actual["loss_class_dn_0"].item() == pytest.approx(by_hand([1.5, -1.5], 1 / 3) / 2)
+    assert actual["loss_class"].item() == pytest.approx(by_hand([0.5, -0.5], 1 / 3))
     encoder = CrossStageCriterion(EncoderHost(2), **PLAIN, class_loss=loss)
     targets[0]["labels"] = torch.tensor([1])
-    found = encoder(
+    actual = encoder(
         stages[0] | {"aux_outputs": stages[1:2], "enc_outputs": dict(stages[2])}, targets
     )
-    assert found["loss_class_enc"].item() == pytest.approx(by_hand([1.5, -1.5], 1 / 3))  # class 0
-    assert found["loss_class"].item() == pytest.approx(by_hand([-0.5, 0.5], 1 / 3))  # class 1
+    assert actual["loss_class_enc"].item() == pytest.approx(by_hand([1.5, -1.5], 1 / 3))  # class 0
+    assert actual["loss_class"].item() == pytest.approx(by_hand([-0.5, 0.5], 1 / 3))  # class 1
 
 
-def test_queries_of_an_object_do_not_compete_in_pairs_of_the_host():
+def test_queries_are_not_ranked_in_pairs_of_the_host():
     outputs, targets = random_case(0, counts=(2,))
     pairs = [(torch.tensor([0, 3, 5, 6]), torch.tensor([0, 1, 0, 1]))]  # two denoising groups
     plain, decaying = (
         HostClassLoss(loss_of(SoftTarget(Power(1.0), decay=decay)), "loss_class")
         for decay in (None, RankDecay((0.1,)))
     )
-    found, wanted = (each.of_pairs(outputs, targets, pairs) for each in (decaying, plain))
-    assert torch.equal(found, wanted)
+    actual, expected = (each.of_pairs(outputs, targets, pairs) for each in (decaying, plain))
+    assert torch.equal(actual, expected)
 
 
-def test_queries_that_come_in_a_call_of_their_own_have_our_loss_too():
+def test_class_loss_serves_one_to_many_calls():
     outputs, targets = random_case(0)
     many, _ = random_case(1, queries=15)
     outputs |= {f"{key}_one2many": value for key, value in many.items() if key != "aux_outputs"}
     outputs["aux_outputs_one2many"] = []
-    wanted = hybrid_losses(FocalHost(), outputs, targets)
+    expected = hybrid_losses(FocalHost(), outputs, targets)
     for name, close in (("focal", True), ("position_supervised", False)):
         criterion = CrossStageCriterion(FocalHost(), **PLAIN, class_loss=class_loss(name))
-        found = hybrid_losses(criterion, outputs, targets)["loss_class_one2many"].item()
-        assert (found == pytest.approx(wanted["loss_class_one2many"].item(), rel=2e-6)) == close
+        actual = hybrid_losses(criterion, outputs, targets)["loss_class_one2many"].item()
+        assert (actual == pytest.approx(expected["loss_class_one2many"].item(), rel=2e-6)) == close
 
 
 class OtherMatcher(Matcher):
@@ -227,22 +224,22 @@ class OtherMatcherHost(EncoderHost):
 def test_another_matcher_serves_stages_and_proposals():
     arguments = case_of(EncoderHost)
     host, matcher = EncoderHost(), OtherMatcher()
-    found = CrossStageCriterion(host, **PLAIN, matcher=matcher)(*arguments)
+    actual = CrossStageCriterion(host, **PLAIN, matcher=matcher)(*arguments)
     assert (matcher.calls, host.matcher.calls) == (4 + 1, 0)
-    wanted = OtherMatcherHost()(*arguments)
-    assert list(found) == list(wanted)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    expected = OtherMatcherHost()(*arguments)
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
-def test_another_matcher_serves_queries_that_come_in_a_call_of_their_own():
+def test_matcher_serves_one_to_many_calls():
     outputs, targets = random_case(0)
     many, _ = random_case(1, queries=15)
     outputs |= {f"{key}_one2many": value for key, value in many.items() if key != "aux_outputs"}
     outputs["aux_outputs_one2many"] = []
     criterion = CrossStageCriterion(FocalHost(), **PLAIN, matcher=OtherMatcher())
-    found = hybrid_losses(criterion, outputs, targets)
-    wanted = hybrid_losses(FocalHost(matcher=OtherMatcher()), outputs, targets)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    actual = hybrid_losses(criterion, outputs, targets)
+    expected = hybrid_losses(FocalHost(matcher=OtherMatcher()), outputs, targets)
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_another_matcher_may_be_a_function_or_stand_for_one():
@@ -251,9 +248,9 @@ def test_another_matcher_may_be_a_function_or_stand_for_one():
     del functions.matcher
     functions.matcher = hungarian
     for host, matcher in ((FocalHost(), hungarian), (functions, Matcher())):
-        found = CrossStageCriterion(host, **PLAIN, matcher=matcher)(outputs, targets)
-        wanted = FocalHost()(outputs, targets)
-        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+        actual = CrossStageCriterion(host, **PLAIN, matcher=matcher)(outputs, targets)
+        expected = FocalHost()(outputs, targets)
+        assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_half_precision_is_computed_in_float32():
@@ -269,11 +266,11 @@ def test_half_precision_is_computed_in_float32():
     loss = class_loss("position_supervised")
     criterion = CrossStageCriterion(FocalHost(), **PLAIN, class_loss=loss)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = criterion(all_of(torch.bfloat16), targets)
-    wanted = criterion(all_of(torch.float32), targets)
+        actual = criterion(all_of(torch.bfloat16), targets)
+    expected = criterion(all_of(torch.float32), targets)
     for name in class_keys(FocalHost, 4):
-        assert found[name].dtype == torch.float32
-        assert found[name].item() == pytest.approx(wanted[name].item(), rel=1e-5)
+        assert actual[name].dtype == torch.float32
+        assert actual[name].item() == pytest.approx(expected[name].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (3, 0)])
@@ -294,7 +291,7 @@ class LoggingHost(FocalHost):
         }
 
 
-def test_what_the_hosts_method_returns_beside_its_loss_is_left_out():
+def test_other_values_of_the_hosts_method_are_left_out():
     outputs, targets = random_case(0)
     criterion = CrossStageCriterion(LoggingHost(), **PLAIN, class_loss=class_loss("focal"))
     assert_close(criterion(outputs, targets), FocalHost()(outputs, targets))
@@ -355,9 +352,9 @@ def test_losses_on_a_gpu_are_those_on_the_host():
     loss = class_loss("cross_stage_position_supervised")
     arguments = dict(class_loss=loss, matcher=PositionModulatedHostMatcher())
     criterion = CrossStageCriterion(EncoderHost(), **arguments)
-    found, wanted = criterion(moved(outputs), moved(targets)), criterion(outputs, targets)
-    assert {key: value.item() for key, value in found.items()} == pytest.approx(
-        {key: value.item() for key, value in wanted.items()}, rel=1e-4
+    actual, expected = criterion(moved(outputs), moved(targets)), criterion(outputs, targets)
+    assert {key: value.item() for key, value in actual.items()} == pytest.approx(
+        {key: value.item() for key, value in expected.items()}, rel=1e-4
     )
 
 

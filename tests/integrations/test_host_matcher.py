@@ -38,17 +38,17 @@ def corners(box):
     return x - w / 2, y - h / 2, x + w / 2, y + h / 2
 
 
-def slow_cost(logit, box, wanted, exponent, rescale_by=1.0):
+def slow_cost(logit, box, expected, exponent, rescale_by=1.0):
     """The cost of one pair with plain numbers, weights 2, 5 and 2."""
-    a, b = corners(box), corners(wanted)
+    a, b = corners(box), corners(expected)
     overlap = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     overlap *= max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = box[2] * box[3] + wanted[2] * wanted[3] - overlap
+    union = box[2] * box[3] + expected[2] * expected[3] - overlap
     hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
     giou = overlap / (union + 1e-6) - (hull - union) / (hull + 1e-6)
     p = 1 / (1 + math.exp(-logit)) * ((giou + 1) / 2 * rescale_by) ** exponent
     focal = 0.25 * (1 - p) ** 2 * -math.log(p + 1e-8) - 0.75 * p**2 * -math.log(1 - p + 1e-8)
-    distance = sum(abs(x - y) for x, y in zip(box, wanted, strict=True))
+    distance = sum(abs(x - y) for x, y in zip(box, expected, strict=True))
     return 2 * focal + 5 * distance - 2 * giou, (giou + 1) / 2
 
 
@@ -60,7 +60,7 @@ def slow_costs(outputs, targets, exponent, rescale=False):
     ):
         objects = list(zip(target["labels"].tolist(), target["boxes"].tolist(), strict=True))
         queries = list(zip(logits, boxes, strict=True))
-        pairs = [[(row[c], box, wanted) for c, wanted in objects] for row, box in queries]
+        pairs = [[(row[c], box, expected) for c, expected in objects] for row, box in queries]
         fits = [slow_cost(*pair, 0.0)[1] for row in pairs for pair in row]
         by = max(1.0, 1 / (max(fits) + 1e-8)) if rescale and fits else 1.0
         tables.append([[slow_cost(*pair, exponent, by)[0] for pair in row] for row in pairs])
@@ -85,9 +85,9 @@ def test_cost_of_a_pair_by_hand():
     # L1 of cxcywh: .2; together 2 * that + 5 * .2 - 2 / 3
     outputs = {"logits": torch.zeros(1, 1, 1), "pred_boxes": torch.tensor([[[0.4, 0.4, 0.4, 0.4]]])}
     targets = [{"labels": torch.tensor([0]), "boxes": torch.tensor([[0.6, 0.4, 0.4, 0.4]])}]
-    found = costs_of(PositionModulatedHostMatcher(**WEIGHTS, exponent=1.0), outputs, targets)
-    wanted = 2 * (math.log(3) / 9 - math.log(1.5) / 12) + 5 * 0.2 - 2 / 3
-    assert found[0][0][0] == pytest.approx(wanted, abs=2e-5)  # floors of 1e-6 under areas of .24
+    actual = costs_of(PositionModulatedHostMatcher(**WEIGHTS, exponent=1.0), outputs, targets)
+    expected = 2 * (math.log(3) / 9 - math.log(1.5) / 12) + 5 * 0.2 - 2 / 3
+    assert actual[0][0][0] == pytest.approx(expected, abs=2e-5)  # floors of 1e-6 under areas of .24
 
 
 def test_a_box_that_fits_worse_is_worth_less_of_a_class():
@@ -100,9 +100,9 @@ def test_a_box_that_fits_worse_is_worth_less_of_a_class():
     targets = [{"labels": torch.tensor([0]), "boxes": torch.tensor([[0.6, 0.4, 0.4, 0.4]])}]
     only_class = dict(cost_class=1.0, cost_bbox=0.0, cost_giou=0.0)
     plain = PositionModulatedHostMatcher(**only_class, exponent=0.0)(outputs, targets)
-    found = PositionModulatedHostMatcher(**only_class, exponent=0.5)(outputs, targets)
+    actual = PositionModulatedHostMatcher(**only_class, exponent=0.5)(outputs, targets)
     assert as_lists(plain) == [([1], [0])]
-    assert as_lists(found) == [([0], [0])]
+    assert as_lists(actual) == [([0], [0])]
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 2.0])
@@ -111,10 +111,10 @@ def test_a_box_that_fits_worse_is_worth_less_of_a_class():
 def test_costs_and_matches_are_those_of_loops(seed, exponent, rescale):
     outputs, targets = random_case(seed)
     matcher = PositionModulatedHostMatcher(**WEIGHTS, exponent=exponent, rescale=rescale)
-    wanted = slow_costs(outputs, targets, exponent, rescale)
-    for found, table in zip(costs_of(matcher, outputs, targets), wanted, strict=True):
-        assert sum(found, []) == pytest.approx(sum(table, []), abs=1e-4)
-    pairs = [linear_sum_assignment(table) if table[0] else ((), ()) for table in wanted]
+    expected = slow_costs(outputs, targets, exponent, rescale)
+    for actual, table in zip(costs_of(matcher, outputs, targets), expected, strict=True):
+        assert sum(actual, []) == pytest.approx(sum(table, []), abs=1e-4)
+    pairs = [linear_sum_assignment(table) if table[0] else ((), ()) for table in expected]
     assert as_lists(matcher(outputs, targets)) == [(list(i), list(j)) for i, j in pairs]
 
 
@@ -137,12 +137,12 @@ def test_objects_of_one_class_have_an_overlap_each():
     boxes = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
     outputs = {"logits": torch.zeros(1, 2, 1), "pred_boxes": boxes.unsqueeze(0)}
     targets = [{"labels": torch.zeros(2, dtype=torch.long), "boxes": boxes}]
-    (found,) = costs_of(
+    (actual,) = costs_of(
         PositionModulatedHostMatcher(cost_class=1.0, cost_bbox=0, cost_giou=0), outputs, targets
     )
     own = -math.log(2) / 8  # .25 * 1/4 * ln 2 - .75 * 1/4 * ln 2
-    assert [found[0][0], found[1][1]] == pytest.approx([own, own], abs=1e-4)
-    assert min(found[0][1], found[1][0]) > 0.2  # GIoU -0.94: p' = 0.09
+    assert [actual[0][0], actual[1][1]] == pytest.approx([own, own], abs=1e-4)
+    assert min(actual[0][1], actual[1][0]) > 0.2  # GIoU -0.94: p' = 0.09
 
 
 def test_names_of_outputs_and_targets_are_either_hosts():
@@ -166,14 +166,14 @@ def test_pairs_are_ascending_integers_on_the_host(counts, sizes):
 
 
 @pytest.mark.parametrize("key", ["logits", "pred_boxes"])
-def test_what_is_no_number_is_told(key):
+def test_non_finite_predictions_are_reported(key):
     outputs, targets = random_case(0, counts=(3, 5))
     outputs[key][1, 2] = float("nan")
     with pytest.raises(FloatingPointError, match="image 1 of the batch are not finite"):
         PositionModulatedHostMatcher()(outputs, targets)
 
 
-def test_an_image_without_objects_may_be_no_number():
+def test_an_image_without_objects_may_be_non_finite():
     outputs, targets = random_case(0)
     outputs["logits"][1] = float("nan")
     assert [len(q) for q, _ in PositionModulatedHostMatcher()(outputs, targets)] == [3, 0, 5]
@@ -185,8 +185,8 @@ def test_half_precision_is_matched_in_float32():
     full = {key: value.float() for key, value in half.items()}
     matcher = PositionModulatedHostMatcher(**WEIGHTS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = matcher(half, targets)
-    assert as_lists(found) == as_lists(matcher(full, targets))
+        actual = matcher(half, targets)
+    assert as_lists(actual) == as_lists(matcher(full, targets))
 
 
 @pytest.mark.parametrize("rescale", [False, True])
@@ -243,10 +243,10 @@ def test_alpha_and_gamma_are_those_of_the_class_cost():
     box = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
     matcher = PositionModulatedHostMatcher(1.0, 0.0, 0.0, alpha=0.4, gamma=1.0)
     padded = pad_targets([{"boxes": box, "labels": torch.tensor([0])}], like=box)
-    found = matcher.costs(torch.zeros(1, 1, 1), box[None], padded)
-    assert found.item() == pytest.approx(-0.1 * math.log(2), abs=1e-5)
-    found = PositionModulatedHostMatcher()
-    assert (found.alpha, found.gamma, found.exponent, found.rescale) == (0.25, 2.0, 0.5, False)
+    actual = matcher.costs(torch.zeros(1, 1, 1), box[None], padded)
+    assert actual.item() == pytest.approx(-0.1 * math.log(2), abs=1e-5)
+    actual = PositionModulatedHostMatcher()
+    assert (actual.alpha, actual.gamma, actual.exponent, actual.rescale) == (0.25, 2.0, 0.5, False)
 
 
 def test_padding_takes_no_part_in_the_scaling():

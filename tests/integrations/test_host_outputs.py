@@ -19,12 +19,12 @@ def numbers(stages) -> list[int]:
 
 
 @pytest.mark.parametrize("key", ["pred_logits", "logits"])
-def test_logits_are_found_under_both_names(key):
+def test_logits_have_either_of_two_keys(key):
     logits = torch.zeros(1, 2, 3)
     assert logits_of({"pred_boxes": torch.ones(1, 2, 4), key: logits}) is logits
 
 
-def test_missing_logits_are_told_with_what_there_is():
+def test_missing_logits_error_lists_the_keys():
     with pytest.raises(UnsupportedHostError, match="none of pred_logits, logits, but a, b"):
         logits_of({"a": 1, "b": 2})
 
@@ -87,7 +87,7 @@ def test_several_further_classes_have_a_row_each():
     labels = [index(0, 1, 1), index(0)]
     more = [(index(2, 0), index(1, 2)), (index(), index())]
     pairs = [(index(2, 0), index(0, 0)), (index(1), index(0))]
-    outputs, found = add_rows(two_images(), pairs, more, labels)
+    outputs, actual = add_rows(two_images(), pairs, more, labels)
     assert outputs["pred_logits"][0].tolist() == [
         [0, SILENT],
         [2, 3],
@@ -95,10 +95,10 @@ def test_several_further_classes_have_a_row_each():
         [SILENT, 5],
         [SILENT, 1],
     ]
-    assert [x.tolist() for x in found[0]] == [[2, 0, 3, 4], [0, 0, 1, 2]]
+    assert [x.tolist() for x in actual[0]] == [[2, 0, 3, 4], [0, 0, 1, 2]]
 
 
-def test_other_entries_of_the_queries_are_extended_and_the_rest_is_handed_on():
+def test_add_rows_extends_entries_per_query_only():
     sizes, proposals = torch.ones(2), {"pred_logits": torch.zeros(2, 3, 2)}
     more = {"masks": torch.ones(2, 3, 5, 5), "sizes": sizes, "enc_outputs": proposals, "log": "x"}
     outputs, _ = add_rows(two_images(**more), PAIRS, MORE, LABELS)
@@ -148,7 +148,7 @@ def test_double_precision_logits_stay_double():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_silence_has_no_loss_and_no_gradient_and_its_logarithm_is_finite(dtype):
+def test_silent_logit_has_no_loss_and_a_finite_logarithm(dtype):
     logit = torch.tensor(SILENT, dtype=dtype, requires_grad=True)
     loss = F.binary_cross_entropy_with_logits(logit, torch.zeros_like(logit)) * logit.sigmoid() ** 2
     loss.backward()

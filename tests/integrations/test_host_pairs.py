@@ -52,7 +52,7 @@ def test_a_query_with_several_objects_is_refused():
         to_matches(queries, objects, (2, 1, 3))
 
 
-def test_the_same_query_at_two_stages_or_in_two_images_is_none_with_several_objects():
+def test_a_query_may_match_at_several_stages_and_images():
     queries, objects = [index(1), index(1), index(1), index(1)], [index(0)] * 4
     assert (to_matches(queries, objects, (2, 2, 3)) >= 0).sum() == 4
 
@@ -64,11 +64,11 @@ def test_active_queries_are_those_matched_at_any_stage():
             [[-1, -1, -1, 0], [-1, -1, -1, 0]],
         ]
     )
-    found = active_queries(matches)
-    assert found.shape == (2, 2)
-    assert found[0].tolist() == [1, 3]
-    assert found[1, 0].item() == 3
-    assert (matches[:, 1, found[1, 1]] == -1).all()  # filled up by one without a match
+    actual = active_queries(matches)
+    assert actual.shape == (2, 2)
+    assert actual[0].tolist() == [1, 3]
+    assert actual[1, 0].item() == 3
+    assert (matches[:, 1, actual[1, 1]] == -1).all()  # filled up by one without a match
 
 
 def test_one_query_is_named_where_none_is_active():
@@ -98,7 +98,7 @@ def test_assign_names_the_objects_of_the_active_queries():
     assert objects.tolist() == [[[[-1, -1], [A, C]]], [[[B, -1], [A, C]]]]
 
 
-def test_the_per_stage_assigner_names_the_own_match():
+def test_per_stage_assigner_returns_the_match():
     matches = torch.tensor([[[-1, -1, -1, A]], [[-1, B, -1, C]]])
     queries, objects = assign(PerStageAssigner(), torch.zeros(2, 1, 4, 4), matches, TARGETS)
     assert queries.tolist() == [[1, 3]]
@@ -111,9 +111,9 @@ def test_the_overlap_of_small_boxes_is_that_of_large_ones(size):
     known = torch.tensor([[0.5, 0.5, size, size]])
     predicted = torch.tensor([0.5, 0.5, size, 0.6 * size]).expand(1, 1, 1, 4)
     targets = [{"boxes": known, "labels": torch.tensor([0])}]
-    for threshold, wanted in ((0.59, 0), (0.61, -1)):
+    for threshold, expected in ((0.59, 0), (0.61, -1)):
         _, objects = assign(CrossStageAssigner(threshold), predicted, index(0)[None, None], targets)
-        assert objects.flatten().tolist() == [wanted]
+        assert objects.flatten().tolist() == [expected]
 
 
 def test_objects_become_pairs_of_which_none_names_a_query_twice():
@@ -144,27 +144,27 @@ def test_pairs_are_those_of_plain_loops(seed):
     boxes = torch.stack([stage["pred_boxes"] for stage in stages])
     flat = [pair for stage in own for pair in stage]
     matches = to_matches([q for q, _ in flat], [o for _, o in flat], boxes.shape[:3])
-    found = to_pairs(*assign(CrossStageAssigner(), boxes, matches, targets))
-    wanted = reference.learnt(boxes, reference.to_lists(own), targets, reference.Rule())
-    for stage, images in enumerate(wanted):
+    actual = to_pairs(*assign(CrossStageAssigner(), boxes, matches, targets))
+    expected = reference.assigned(boxes, reference.to_lists(own), targets, reference.Rule())
+    for stage, images in enumerate(expected):
         for image, entries in enumerate(images):
             pairs = [
                 pair
-                for rank in found
+                for rank in actual
                 for pair in zip(*(x.tolist() for x in rank[stage][image]), strict=True)
             ]
             assert sorted(pairs) == sorted((q, index) for (q, _), (_, index) in entries.items())
-            for rank in found:
+            for rank in actual:
                 named = rank[stage][image][0].tolist()
                 assert len(set(named)) == len(named)
 
 
 def test_tensors_on_the_host_are_handed_on_detached():
     tensors = [torch.rand(2, 3, requires_grad=True), index(1, 2), torch.zeros(0, 4)]
-    found = to_host(tensors)
-    assert [x.dtype for x in found] == [x.dtype for x in tensors]
-    assert not found[0].requires_grad
-    assert all(torch.equal(x, y) for x, y in zip(found, tensors, strict=True))
+    actual = to_host(tensors)
+    assert [x.dtype for x in actual] == [x.dtype for x in tensors]
+    assert not actual[0].requires_grad
+    assert all(torch.equal(x, y) for x, y in zip(actual, tensors, strict=True))
 
 
 def various_tensors(device: str = "cpu") -> list[torch.Tensor]:
@@ -175,15 +175,15 @@ def various_tensors(device: str = "cpu") -> list[torch.Tensor]:
 @pytest.mark.parametrize("wide", [True, False])
 def test_one_copy_keeps_shapes_types_and_values(wide):
     tensors = various_tensors()[0 if wide else 1 :]  # without float64 all go as float32
-    found = in_one_copy(tensors, torch.device("cpu"))
-    assert len(found) == len(tensors)
-    for one, other in zip(found, tensors, strict=True):
+    actual = in_one_copy(tensors, torch.device("cpu"))
+    assert len(actual) == len(tensors)
+    for one, other in zip(actual, tensors, strict=True):
         assert one.dtype == other.dtype and one.shape == other.shape
         assert torch.equal(one, other)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_tensors_on_a_gpu_come_to_the_host():
-    found = to_host(various_tensors("cuda"))
-    assert all(torch.equal(x, y) for x, y in zip(found, various_tensors(), strict=True))
-    assert [x.dtype for x in found] == [torch.float64, torch.long, torch.float32]
+    actual = to_host(various_tensors("cuda"))
+    assert all(torch.equal(x, y) for x, y in zip(actual, various_tensors(), strict=True))
+    assert [x.dtype for x in actual] == [torch.float64, torch.long, torch.float32]

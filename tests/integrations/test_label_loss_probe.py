@@ -17,7 +17,7 @@ from stageinteractor.integrations.label_loss_probe import find_label_loss
     ],
 )
 @pytest.mark.parametrize("num_classes", [1, 2, 80])
-def test_hooks_and_form_of_the_class_loss_are_found(host, hooks, multi_label, num_classes):
+def test_hooks_and_form_of_the_class_loss(host, hooks, multi_label, num_classes):
     assert find_label_loss(host(num_classes)) == (hooks, multi_label)
 
 
@@ -38,7 +38,7 @@ class TwoHooksHost(FocalHost):
         return {"loss_more": 2 * losses["loss_class"]}
 
 
-def test_all_class_losses_in_use_are_found():
+def test_all_class_losses_in_use_are_returned():
     assert find_label_loss(TwoHooksHost()).hooks == ("loss_labels", "loss_labels_more")
 
 
@@ -85,7 +85,7 @@ class MasksHost(FocalHost):
         return {"loss_mask": outputs["pred_masks"].sum()}
 
 
-def test_other_losses_may_need_more_than_the_made_up_case_has():
+def test_other_losses_may_need_more_than_the_probe_has():
     assert find_label_loss(MasksHost()) == (("loss_labels",), True)
 
 
@@ -97,7 +97,7 @@ def test_a_number_of_classes_that_is_none_is_refused(num_classes):
         find_label_loss(host)
 
 
-def test_what_went_wrong_is_told():
+def test_the_hosts_error_is_the_cause():
     with pytest.raises(UnsupportedHostError, match=r"\(KeyError: 'sampled_points'\)") as caught:
         find_label_loss(bad_hosts.HookOfOtherFormHost())
     assert isinstance(caught.value.__cause__, KeyError)

@@ -92,18 +92,18 @@ def test_u_like_fusion_of_four_layers_is_that_of_the_figure():
     assert run(fused(ULikeFusion, Encoder(4), [2.0, 3.0], [5.0, 7.0])) == 53498.0
 
 
-def test_u_like_fusion_of_an_odd_number_of_layers_joins_the_middle_two():
+def test_u_like_fusion_of_odd_depth_joins_the_middle_two():
     # x_1 = 11, layer 2 gives 111, joined 11 * 5 + 111 * 7 = 832
     # layer 3 gives 1832, joined 1 * 2 + 1832 * 3 = 5498
     assert run(fused(ULikeFusion, Encoder(3), [2.0, 3.0], [5.0, 7.0])) == 5498.0
 
 
 @pytest.mark.parametrize(
-    ("num_layers", "wanted"),
+    ("num_layers", "expected"),
     [(1, [(0, 1)]), (2, [(0, 2)]), (3, [(0, 3), (1, 2)]), (4, [(0, 4), (1, 3)])]
     + [(5, [(0, 5), (1, 4), (2, 3)]), (6, [(0, 6), (1, 5), (2, 4)])],
 )
-def test_u_like_fusion_never_joins_a_layer_with_itself(num_layers, wanted):
+def test_u_like_fusion_never_joins_a_layer_with_itself(num_layers, expected):
     fusion = ULikeFusion(1, num_layers)
     tokens = [torch.full((1, 1, 1), float(index)) for index in range(num_layers + 1)]
     seen = []
@@ -113,9 +113,9 @@ def test_u_like_fusion_never_joins_a_layer_with_itself(num_layers, wanted):
         )
     for count in range(2, num_layers + 2):
         before = len(seen)
-        found = fusion(tokens[:count])
-        assert len(seen) > before or found is tokens[count - 1]
-    assert sorted(seen) == [(first, first, second) for first, second in wanted]
+        actual = fusion(tokens[:count])
+        assert len(seen) > before or actual is tokens[count - 1]
+    assert sorted(seen) == [(first, first, second) for first, second in expected]
 
 
 @pytest.mark.parametrize("kind", [DenseFusion, SimpleFusion])
@@ -133,33 +133,33 @@ def test_layers_run_on_what_they_run_on_without_a_fusion(kind):
 @fusions
 def test_weights_that_pick_the_last_layer_change_no_bit(kind):
     encoder, inputs = LinearEncoder(4, 8), torch.randn(2, 5, 8)
-    wanted = encoder(inputs)
+    expected = encoder(inputs)
     fusion = kind(8, 4)
     for join in [module for module in fusion.modules() if isinstance(module, Join)]:
         join.norm = nn.Identity()
         join.project.weight.data.zero_()[:, -8:] = torch.eye(8)
     fuse_memory(encoder, fusion)
-    assert torch.equal(encoder(inputs), wanted)
+    assert torch.equal(encoder(inputs), expected)
 
 
 def test_a_join_is_the_norm_of_the_projection():
     # [1, 2; 3, 4] times the identities 1 and 10: [31, 42], mean 36.5, deviation 5.5
     join = Join(2, 2)
     join.project.weight.data = torch.cat([torch.eye(2), 10 * torch.eye(2)], dim=1)
-    found = join(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
-    assert found.tolist() == pytest.approx([-1.0, 1.0])
+    actual = join(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    assert actual.tolist() == pytest.approx([-1.0, 1.0])
 
 
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "expected"),
     [
         (DenseFusion, 1792 * 256 + 256 + 512),  # 459,520: the 0.46 M of the paper
         (SimpleFusion, 512 * 256 + 256 + 512),
         (ULikeFusion, 3 * (512 * 256 + 256 + 512)),
     ],
 )
-def test_number_of_parameters(kind, wanted):
-    assert sum(p.numel() for p in kind(256, 6).parameters()) == wanted
+def test_number_of_parameters(kind, expected):
+    assert sum(p.numel() for p in kind(256, 6).parameters()) == expected
 
 
 @fusions
@@ -191,7 +191,7 @@ def test_gradients_are_those_of_finite_differences(kind):
     assert torch.autograd.gradcheck(encoder.double(), (inputs,))
 
 
-def test_further_arguments_reach_the_layers_and_the_query_may_come_first():
+def test_layers_get_all_arguments_of_the_encoder():
     encoder = fused(SimpleFusion, Encoder(1), [1.0, 1.0])
     assert run(encoder, scale=2.0) == 1.0 + 21.0
     assert encoder(torch.ones(1, 1, 1), None, None, scale=3.0).item() == 1.0 + 31.0
@@ -203,7 +203,7 @@ def test_the_norm_behind_the_last_layer_comes_before_the_join():
 
 
 @fusions
-def test_names_of_the_encoder_stay_and_those_of_the_fusion_are_added(kind):
+def test_state_dict_keeps_encoder_names_and_adds_the_fusion(kind):
     plain = LinearEncoder(2, 4)
     encoder = copy.deepcopy(plain)
     fuse_memory(encoder, kind(4, 2))
@@ -223,17 +223,17 @@ def test_names_of_the_encoder_stay_and_those_of_the_fusion_are_added(kind):
 def test_a_copy_stands_on_its_own(kind, copied):
     encoder, inputs = LinearEncoder(3, 4), torch.randn(1, 6, 4)
     fuse_memory(encoder, kind(4, 3))
-    wanted = encoder(inputs)
+    expected = encoder(inputs)
     other = copied(encoder)
-    assert torch.equal(other(inputs), wanted)
+    assert torch.equal(other(inputs), expected)
     for parameter in encoder.parameters():
         parameter.data.fill_(0.5)
-    assert torch.equal(other(inputs), wanted)
-    assert not torch.equal(encoder(inputs), wanted)
+    assert torch.equal(other(inputs), expected)
+    assert not torch.equal(encoder(inputs), expected)
 
 
 @fusions
-def test_layers_that_compute_again_in_the_backward_pass_give_the_same_gradients(kind):
+def test_activation_checkpointing_gives_the_same_gradients(kind):
     def gradients(encoder):
         torch.manual_seed(3)
         encoder(torch.randn(1, 6, 4)).square().sum().backward()
@@ -245,8 +245,8 @@ def test_layers_that_compute_again_in_the_backward_pass_give_the_same_gradients(
     for layer in other.layers:  # as fairscale's checkpoint_wrapper does it
         forward = layer.forward
         layer.forward = lambda x, forward=forward: checkpoint(forward, x, use_reentrant=False)
-    for found, wanted in zip(gradients(other), gradients(encoder), strict=True):
-        assert torch.equal(found, wanted)
+    for actual, expected in zip(gradients(other), gradients(encoder), strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_no_hook_is_left_behind_when_a_layer_fails():

@@ -37,7 +37,7 @@ def step(model):
 @ways
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_of_transformers_survives_a_copy(name, used, duplicate):
+def test_a_model_of_transformers_can_be_copied(name, used, duplicate):
     model = MODELS[name]()
     use_in_transformers(model, CrossStageAssigner(iou_threshold=0.1))
     if used:
@@ -64,7 +64,7 @@ def test_a_copied_loss_leaves_the_original_alone(duplicate):
 
 
 @ways
-def test_a_detectron2_model_of_transformers_survives_a_copy(duplicate):
+def test_a_detectron2_model_of_transformers_can_be_copied(duplicate):
     detector = TransformersDetector(
         model=MODELS["deformable_detr"](), postprocessing=TopK(5), assigner=CrossStageAssigner()
     ).eval()
@@ -84,7 +84,7 @@ def test_an_observer_is_not_copied(duplicate):
 
 @pytest.mark.detrex
 @ways
-def test_what_is_put_into_a_model_of_detrex_survives_a_copy(duplicate, monkeypatch):
+def test_parts_of_a_detrex_model_can_be_copied(duplicate, monkeypatch):
     detrex_host.arrange()
     detrex_host.stay_on_cpu(monkeypatch)
     cfg = load_project_config("deformable_detr/configs/models/deformable_detr_r50.py")

@@ -99,26 +99,31 @@ def test_the_matcher_keeps_its_settings_and_gets_an_exponent(tmp_path):
     use_position_modulated_cost(node, exponent=0.75)
     save_config(node, tmp_path / "config.yaml")
     for each in (node, load_config(tmp_path / "config.yaml", trust=True)):
-        found = instantiate(each)
-        assert type(found) is PositionModulatedHostMatcher
-        assert (found.cost_class, found.cost_bbox, found.cost_giou) == (2.0, 5.0, 3.0)
-        assert (found.alpha, found.gamma, found.exponent, found.rescale) == (0.2, 1.5, 0.75, False)
+        actual = instantiate(each)
+        assert type(actual) is PositionModulatedHostMatcher
+        assert (actual.cost_class, actual.cost_bbox, actual.cost_giou) == (2.0, 5.0, 3.0)
+        assert (actual.alpha, actual.gamma, actual.exponent, actual.rescale) == (
+            0.2,
+            1.5,
+            0.75,
+            False,
+        )
 
 
 def test_settings_of_the_matcher_can_be_overridden():
     node = matcher()
     use_position_modulated_cost(node)
     apply_overrides(node, ["exponent=1.0", "rescale=true", "cost_class=4"])
-    found = instantiate(node)
-    assert (found.exponent, found.rescale, found.cost_class) == (1.0, True, 4)
+    actual = instantiate(node)
+    assert (actual.exponent, actual.rescale, actual.cost_class) == (1.0, True, 4)
 
 
 def test_asking_for_the_cost_again_changes_its_settings():
     node = matcher()
     use_position_modulated_cost(node)
     use_position_modulated_cost(node, exponent=2.0, rescale=True)
-    found = instantiate(node)
-    assert (found.exponent, found.rescale) == (2.0, True)
+    actual = instantiate(node)
+    assert (actual.exponent, actual.rescale) == (2.0, True)
 
 
 @pytest.mark.parametrize(
@@ -149,22 +154,22 @@ def test_assigner_and_class_loss_are_nodes_of_the_criterion(tmp_path):
     apply_overrides(cfg, ["model.criterion.class_loss.target.decay.taus=[0.5]"])
     save_config(cfg, tmp_path / "config.yaml")
     for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
-        found = instantiate(each.model).criterion
-        assert type(found.assigner) is OneToOneAtLastStage
-        assert found.assigner.assigner.iou_threshold == 0.6
-        assert found.own_class_loss.loss.target.decay.taus == [0.5]
-        assert (found.normalizer, found.num_stages) == ("host", 4)
+        actual = instantiate(each.model).criterion
+        assert type(actual.assigner) is OneToOneAtLastStage
+        assert actual.assigner.assigner.iou_threshold == 0.6
+        assert actual.own_class_loss.loss.target.decay.taus == [0.5]
+        assert (actual.normalizer, actual.num_stages) == ("host", 4)
     assert LOSSES.cross_stage_position_supervised.target.decay.taus == [0.33, 0.33]
 
 
-def test_a_recipe_can_change_the_assigner_of_the_recipe_it_builds_on():
+def test_a_recipe_can_override_the_assigner_of_its_base():
     cfg = config()
     use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
     cfg.model.criterion.assigner = LazyCall(PerStageAssigner)()
     cfg.model.criterion.class_loss = LOSSES.focal
-    found = instantiate(cfg.model).criterion
-    assert type(found.assigner) is PerStageAssigner
-    assert found.own_class_loss.name == "loss_class"
+    actual = instantiate(cfg.model).criterion
+    assert type(actual.assigner) is PerStageAssigner
+    assert actual.own_class_loss.name == "loss_class"
 
 
 def test_the_class_weight_is_that_of_layers_and_proposals():

@@ -10,7 +10,7 @@ from integrations.cases import attributes, case_of, hosts
 from integrations.checks import (
     assert_all_equal,
     assert_only_class_losses_changed,
-    wanted_class_losses,
+    expected_class_losses,
 )
 from integrations.toy_hosts import (
     EncoderHost,
@@ -54,16 +54,16 @@ def test_the_host_is_as_before_when_it_raises(where):
         wrapped(outputs, targets)
     assert attributes(host) == before
     del breaking["breaks"]
-    wanted = wanted_class_losses(host, outputs, targets, None, "max")
-    assert_only_class_losses_changed(wrapped(outputs, targets), host(outputs, targets), wanted)
+    expected = expected_class_losses(host, outputs, targets, None, "max")
+    assert_only_class_losses_changed(wrapped(outputs, targets), host(outputs, targets), expected)
 
 
 def test_further_results_of_the_host_pass_through():
     outputs, targets = random_case(0)
     losses, indices = CrossStageCriterion(FocalHost())(outputs, targets, return_indices=True)
-    plain, wanted = FocalHost()(outputs, targets, return_indices=True)
+    plain, expected = FocalHost()(outputs, targets, return_indices=True)
     assert list(losses) == list(plain)
-    assert reference.to_lists(indices) == reference.to_lists(wanted)
+    assert reference.to_lists(indices) == reference.to_lists(expected)
 
 
 def in_a_model(criterion):
@@ -129,9 +129,9 @@ def test_training_and_evaluation_reach_the_host():
 )
 def test_copies_compute_the_same_and_are_free_of_the_original(host, duplicate):
     wrapped, arguments = CrossStageCriterion(host(), CrossStageAssigner(0.6)), case_of(host)
-    wanted = wrapped(*arguments)
+    expected = wrapped(*arguments)
     copied = duplicate(wrapped)
-    assert_all_equal(copied(*arguments), wanted)
+    assert_all_equal(copied(*arguments), expected)
     assert copied.criterion is not wrapped.criterion
     assert list(copied.state_dict()) == list(wrapped.state_dict())
 
@@ -148,9 +148,9 @@ def test_queries_with_many_matches_an_object_are_not_touched():
     for seed in range(3):
         outputs, targets = hybrid_case(seed)
         plain = toy_hosts.hybrid_losses(FocalHost(), outputs, targets)
-        found = toy_hosts.hybrid_losses(wrapped, outputs, targets)
-        wanted = wanted_class_losses(FocalHost(), outputs, targets, None, "max")
-        assert_only_class_losses_changed(found, plain, wanted)
+        actual = toy_hosts.hybrid_losses(wrapped, outputs, targets)
+        expected = expected_class_losses(FocalHost(), outputs, targets, None, "max")
+        assert_only_class_losses_changed(actual, plain, expected)
 
 
 def test_outputs_of_the_step_before_are_no_branch_of_this_one():
@@ -159,8 +159,8 @@ def test_outputs_of_the_step_before_are_no_branch_of_this_one():
     wrapped(outputs, targets)
     wrapped(*random_case(1))
     many = {name.removesuffix("_one2many"): x for name, x in outputs.items() if "_one2" in name}
-    wanted = wanted_class_losses(FocalHost(), many, targets, None, "max")
-    assert_only_class_losses_changed(wrapped(many, targets), FocalHost()(many, targets), wanted)
+    expected = expected_class_losses(FocalHost(), many, targets, None, "max")
+    assert_only_class_losses_changed(wrapped(many, targets), FocalHost()(many, targets), expected)
 
 
 def test_outputs_of_steps_before_are_not_kept_alive():

@@ -146,18 +146,18 @@ def test_neutral_losses_are_the_hosts_bit_for_bit(recorded, name):
     function = loss_function(name)
     wrapped = CrossStageLoss(function, num_stages=STAGES, **NEUTRAL)
     loss, terms, _ = HOSTS[name](recorded, function)
-    found, found_terms, _ = HOSTS[name](recorded, wrapped)
-    assert list(found_terms) == list(terms)
-    assert all(torch.equal(found_terms[key], terms[key]) for key in terms)
-    assert torch.equal(found, loss)
+    actual, actual_terms, _ = HOSTS[name](recorded, wrapped)
+    assert list(actual_terms) == list(terms)
+    assert all(torch.equal(actual_terms[key], terms[key]) for key in terms)
+    assert torch.equal(actual, loss)
 
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_only_class_losses_of_decoder_stages_change(recorded, name):
     function = loss_function(name)
     _, terms, _ = HOSTS[name](recorded, function)
-    _, found, _ = HOSTS[name](recorded, CrossStageLoss(function, num_stages=STAGES))
-    changed = [key for key in terms if not torch.equal(found[key], terms[key])]
+    _, actual, _ = HOSTS[name](recorded, CrossStageLoss(function, num_stages=STAGES))
+    changed = [key for key in terms if not torch.equal(actual[key], terms[key])]
     assert sorted(changed) == sorted(CLASS_LOSSES[name])
 
 
@@ -186,24 +186,24 @@ def test_class_losses_equal_those_of_the_recorded_targets(recorded, name, keep):
         assigner=CrossStageAssigner(keep_own_match=keep),
         normalizer="host",
     )
-    _, found, _ = HOSTS[name](recorded, wrapped)
+    _, actual, _ = HOSTS[name](recorded, wrapped)
     known = recorded["keep_own" if keep else "threshold_own"]
     logits = stacked(recorded, "pred_logits")
     num_boxes = sum(len(t["labels"]) for t in recorded["targets"])
     for stage, key in enumerate(CLASS_LOSSES[name]):
         targets = known["targets_multi_hot"][stage].float()
         if "vfl" in key:
-            wanted = dense_varifocal(logits[stage], targets, known["iou"][stage])
+            expected = dense_varifocal(logits[stage], targets, known["iou"][stage])
         else:
-            wanted = dense_focal(logits[stage], targets)
-        torch.testing.assert_close(found[key], wanted / num_boxes, rtol=2e-6, atol=0)
+            expected = dense_focal(logits[stage], targets)
+        torch.testing.assert_close(actual[key], expected / num_boxes, rtol=2e-6, atol=0)
 
 
 def test_a_query_of_a_softmax_host_keeps_its_best_class(recorded):
     from transformers.loss.loss_for_object_detection import HungarianMatcher
 
     wrapped = CrossStageLoss(loss_function("ForObjectDetection"), num_stages=STAGES)
-    _, found, _ = call_detr(recorded, wrapped)
+    _, actual, _ = call_detr(recorded, wrapped)
     logits = F.pad(stacked(recorded, "pred_logits"), (0, 1), value=1.0)
     boxes, labels = stacked(recorded, "pred_boxes"), labels_of(recorded)
     config = transformers.DetrConfig(backbone_config=resnet("stage4"))
@@ -223,8 +223,8 @@ def test_a_query_of_a_softmax_host_keeps_its_best_class(recorded):
                     if iou >= overlap[image, query]:
                         overlap[image, query] = iou
                         best[image, query] = labels[image]["class_labels"][index]
-        wanted = F.cross_entropy(logits[stage].transpose(1, 2), best, weight)
-        torch.testing.assert_close(found[key], wanted, rtol=2e-6, atol=0)
+        expected = F.cross_entropy(logits[stage].transpose(1, 2), best, weight)
+        torch.testing.assert_close(actual[key], expected, rtol=2e-6, atol=0)
 
 
 def iou_of(first, second):
@@ -238,11 +238,11 @@ def iou_of(first, second):
 def test_the_published_normaliser_is_the_larger_number(recorded):
     function = loss_function("DeformableDetrForObjectDetection")
     _, host, _ = call_deformable(recorded, CrossStageLoss(function, normalizer="host"))
-    _, found, _ = call_deformable(recorded, CrossStageLoss(function))
+    _, actual, _ = call_deformable(recorded, CrossStageLoss(function))
     matches = sum(len(t["labels"]) for t in recorded["targets"])
     for stage, key in enumerate(CLASS_LOSSES["DeformableDetrForObjectDetection"]):
         labels = int(recorded["threshold_own"]["targets_multi_hot"][stage].sum())
-        torch.testing.assert_close(found[key], host[key] * (matches / max(matches, labels)))
+        torch.testing.assert_close(actual[key], host[key] * (matches / max(matches, labels)))
 
 
 def test_the_encoder_outputs_of_rt_detr_are_no_stage(recorded):
@@ -285,7 +285,7 @@ def test_a_training_step_of_a_model(name):
     model = MODELS[name]().train()
     plain = step(model)
     plain.loss.backward()
-    learnt = {key for key, p in model.named_parameters() if p.grad is not None}
+    assigned = {key for key, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     use_cross_stage(model, **NEUTRAL)
     neutral = step(model)
@@ -295,11 +295,11 @@ def test_a_training_step_of_a_model(name):
     use_cross_stage(model, CrossStageAssigner(iou_threshold=0.1))
     step(model).loss.backward()
     gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-    assert set(gradients) == learnt
+    assert set(gradients) == assigned
     assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
-def test_one_stage_is_told(caplog):
+def test_one_stage_is_logged(caplog):
     use_cross_stage(deformable_detr(auxiliary_loss=False))
     assert "set model.config.auxiliary_loss = True" in caplog.text
 
@@ -324,7 +324,7 @@ def test_without_transformers_the_message_says_what_to_install(monkeypatch):
         require_transformers()
 
 
-def test_importing_needs_neither_detectron2_nor_transformers_nor_detrex():
+def test_importing_needs_no_third_party_library():
     program = (
         "import sys\n"
         "for name in ('detectron2', 'transformers', 'detrex'): sys.modules[name] = None\n"

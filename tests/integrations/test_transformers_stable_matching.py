@@ -37,30 +37,30 @@ def train_one_step(build, change=None, **changes):
 
 
 @pytest.mark.parametrize("two_stage", [False, True])
-def test_the_focal_loss_on_own_matches_is_deformable_detrs(two_stage):
+def test_focal_loss_with_per_stage_labels_is_deformable_detrs(two_stage):
     changes = {"two_stage": two_stage, "two_stage_num_proposals": 12}
-    wanted, wanted_gradients = train_one_step(deformable_detr, **changes)
+    expected, expected_gradients = train_one_step(deformable_detr, **changes)
     change = PLAIN | {"class_loss": class_loss("focal")}
-    found, gradients = train_one_step(deformable_detr, change, **changes)
-    assert list(found) == list(wanted)
-    assert found == pytest.approx(wanted, rel=5e-6)
-    largest = max(gradient.abs().max() for gradient in wanted_gradients.values())
-    for key, gradient in wanted_gradients.items():
+    actual, gradients = train_one_step(deformable_detr, change, **changes)
+    assert list(actual) == list(expected)
+    assert actual == pytest.approx(expected, rel=5e-6)
+    largest = max(gradient.abs().max() for gradient in expected_gradients.values())
+    for key, gradient in expected_gradients.items():
         assert torch.allclose(gradients[key], gradient, rtol=1e-3, atol=1e-6 * largest), key
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_class_losses_and_no_others_change_with_a_class_loss(name):
-    wanted, _ = train_one_step(MODELS[name])
+    expected, _ = train_one_step(MODELS[name])
     change = PLAIN | {"class_loss": class_loss(SOFT)}
-    found, gradients = train_one_step(MODELS[name], change)
-    assert list(found) == list(wanted)
-    changed = {key for key in wanted if found[key] != wanted[key]}
-    assert changed == {key for key in wanted if "loss_ce" in key or "loss_vfl" in key}
+    actual, gradients = train_one_step(MODELS[name], change)
+    assert list(actual) == list(expected)
+    changed = {key for key in expected if actual[key] != expected[key]}
+    assert changed == {key for key in expected if "loss_ce" in key or "loss_vfl" in key}
     assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
-def test_cost_assigner_and_class_loss_together_make_a_training_step():
+def test_training_step_with_cost_assigner_and_class_loss():
     change = {
         "assigner": CrossStageAssigner(0.0, keep_own_match=True),
         "normalizer": "host",

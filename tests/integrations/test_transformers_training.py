@@ -63,5 +63,5 @@ def test_the_loss_goes_down_on_the_embedded_set(name, settings, batch):
         optimizer.step()
         history.append(loss.item())
     assert sum(history[-5:]) < 0.8 * sum(history[:5])
-    found = model.eval()(batch)
-    assert all(len(each["instances"]) == 100 for each in found)
+    actual = model.eval()(batch)
+    assert all(len(each["instances"]) == 100 for each in actual)

@@ -70,10 +70,10 @@ class Host(nn.Module):
         return number.clamp(min=1.0).item()
 
     def all_losses(self, outputs, targets, indices, number, suffix):
-        found = {}
+        actual = {}
         for loss in self.losses:
-            found |= self.get_loss(loss, outputs, targets, indices, number)
-        return {name + suffix: value for name, value in found.items()}
+            actual |= self.get_loss(loss, outputs, targets, indices, number)
+        return {name + suffix: value for name, value in actual.items()}
 
     def get_loss(self, loss, outputs, targets, indices, num_boxes):
         return getattr(self, f"loss_{loss}")(outputs, targets, indices, num_boxes)
@@ -96,13 +96,13 @@ class Host(nn.Module):
     def classes(self, outputs, targets, indices):
         """One class of every query, num_classes for none."""
         logits = outputs[self.logits]
-        found = torch.full(logits.shape[:2], self.num_classes)
+        actual = torch.full(logits.shape[:2], self.num_classes)
         labels = [
             target[self.labels][objects]
             for target, (_, objects) in zip(targets, indices, strict=True)
         ]
-        found[self.place(indices)] = torch.cat(labels)
-        return found
+        actual[self.place(indices)] = torch.cat(labels)
+        return actual
 
     def one_hot(self, outputs, targets, indices):
         classes = self.classes(outputs, targets, indices)
@@ -111,13 +111,13 @@ class Host(nn.Module):
 
 class FocalHost(Host):
     def loss_labels(self, outputs, targets, indices, num_boxes):
-        logits, wanted = outputs[self.logits], self.one_hot(outputs, targets, indices)
-        return {self.key: self.focal(logits, wanted).mean(1).sum() * logits.shape[1] / num_boxes}
+        logits, expected = outputs[self.logits], self.one_hot(outputs, targets, indices)
+        return {self.key: self.focal(logits, expected).mean(1).sum() * logits.shape[1] / num_boxes}
 
-    def focal(self, logits, wanted):
-        off = (logits.sigmoid() - wanted).abs()
-        weight = 0.25 * wanted + 0.75 * (1 - wanted)
-        entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    def focal(self, logits, expected):
+        off = (logits.sigmoid() - expected).abs()
+        weight = 0.25 * expected + 0.75 * (1 - expected)
+        entropy = F.binary_cross_entropy_with_logits(logits, expected, reduction="none")
         return weight * off**2 * entropy
 
 
@@ -154,10 +154,10 @@ class VarifocalHost(Host):
 
     def loss_labels_vfl(self, outputs, targets, indices, num_boxes):
         logits = outputs[self.logits]
-        wanted = self.one_hot(outputs, targets, indices)
-        scores = wanted * self.overlaps(outputs, targets, indices).to(logits).unsqueeze(-1)
+        expected = self.one_hot(outputs, targets, indices)
+        scores = expected * self.overlaps(outputs, targets, indices).to(logits).unsqueeze(-1)
         entropy = F.binary_cross_entropy_with_logits(logits, scores, reduction="none")
-        negative = 0.75 * logits.detach().sigmoid() ** 2 * (1 - wanted)
+        negative = 0.75 * logits.detach().sigmoid() ** 2 * (1 - expected)
         return {self.key: ((negative + scores) * entropy).sum() / num_boxes}
 
     def loss_labels(self, outputs, targets, indices, num_boxes):
@@ -165,10 +165,10 @@ class VarifocalHost(Host):
 
     def overlaps(self, outputs, targets, indices):
         boxes, known = self.aligned(outputs, targets, indices)
-        found = outputs["pred_boxes"].new_zeros(outputs[self.logits].shape[:2])
+        actual = outputs["pred_boxes"].new_zeros(outputs[self.logits].shape[:2])
         overlap = box_iou(cxcywh_to_xyxy(boxes.detach()), cxcywh_to_xyxy(known), eps=1e-12)
-        found[self.place(indices)] = overlap.to(found)
-        return found
+        actual[self.place(indices)] = overlap.to(actual)
+        return actual
 
 
 class EncoderHost(FocalHost):
