@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from reference.losses import as_matches
 
 from benchmarks.reference_criterion import ReferenceCriterion
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
@@ -19,15 +20,6 @@ objects = pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 @pytest.fixture
 def criterion() -> SetCriterion:
     return SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss())
-
-
-def as_matches(pairs, shape):
-    """Matches (S, B, N) as our matcher gives them."""
-    matches = torch.full(shape, -1)
-    for stage, images in enumerate(pairs):
-        for image, (queries, actual) in enumerate(images):
-            matches[stage, image, queries] = actual
-    return matches
 
 
 @objects

@@ -1,4 +1,4 @@
-"""The slow reference agrees with every recording, and so may judge the fast code elsewhere."""
+"""The reference implementations agree with every recording, so they may judge the package."""
 
 from pathlib import Path
 
@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 from reference import decoder as reference
-from reference import losses as reference_losses
+from reference.losses import as_matches, deformable_class_targets
+
+from benchmarks.reference_criterion import ReferenceCriterion
+from benchmarks.reference_decoder import ReferenceDecoder
+from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SetCriterion
 
 
 def decode(recording, parameters):
@@ -25,46 +30,65 @@ def xyxy(boxes_xyzr):
     )
 
 
-def relative_error(found, wanted):
-    return ((found - wanted).abs() / (1 + wanted.abs())).max().item()
+def relative_error(actual, expected):
+    return ((actual - expected).abs() / (1 + expected.abs())).max().item()
+
+
+def reference_criterion():
+    return ReferenceCriterion(SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()))
+
+
+def by_stage(losses):
+    """The losses of a criterion as (S, 3): class, L1, GIoU."""
+    return torch.stack(list(losses.values())).view(-1, 3)
 
 
 @pytest.mark.slow
 def test_outputs_targets_losses_and_gradients(recording):
     parameters = {name: p.requires_grad_() for name, p in recording.parameters().items()}
     logits, boxes_xyzr, contents = decode(recording, parameters)
-    for found, kind in ((logits, "logits"), (boxes_xyzr, "xyzr"), (contents, "content")):
-        assert relative_error(found, recording.stacked(f"out_f64/{{}}/{kind}")) < 1e-6, kind
+    for actual, kind in ((logits, "logits"), (boxes_xyzr, "xyzr"), (contents, "content")):
+        assert relative_error(actual, recording.stacked(f"out_f64/{{}}/{kind}")) < 1e-6, kind
     boxes, targets, sizes = xyxy(boxes_xyzr), recording.targets(), recording.image_sizes()
-    matches = reference_losses.match(logits, boxes, targets, sizes)
+    criterion = reference_criterion()
+    pairs = criterion.match(logits.detach(), boxes.detach(), targets, sizes)
+    matches = as_matches(pairs, logits.shape[:3])
     assert torch.equal(matches, recording.stacked("match/{}", torch.long))
-    labels = reference_losses.class_targets(boxes, matches, targets, logits.shape[-1])
+    labels = torch.stack(criterion.class_targets(boxes, pairs, targets, logits.shape[-1]))
     assert torch.equal(labels.long(), recording.stacked("target/{}", torch.long))
-    losses = reference_losses.losses(logits, boxes, matches, labels, targets, sizes)
+    losses = by_stage(criterion(logits, boxes, targets, sizes))
     if not any(len(target["labels"]) for target in targets):
         assert losses.isfinite().all()  # the published code divides by zero here
         return
     for column, kind in enumerate(("cls", "bbox", "iou")):
-        wanted = recording.stacked(f"loss_f64/{{}}/{kind}")
-        torch.testing.assert_close(losses[:, column], wanted, rtol=1e-6, atol=0)
+        expected = recording.stacked(f"loss_f64/{{}}/{kind}")
+        torch.testing.assert_close(losses[:, column], expected, rtol=1e-6, atol=0)
     losses.sum().backward()
     for key in recording.data:
         if key.startswith("grad/"):
-            wanted = recording.read(key)
-            found = parameters[key.removeprefix("grad/")].grad
-            error = (found - wanted).abs().max()  # that of stage 0's tau is rounding, about 1e-23
-            assert error <= 1e-6 * wanted.abs().max() + 1e-18, key
+            expected = recording.read(key)
+            actual = parameters[key.removeprefix("grad/")].grad
+            error = (actual - expected).abs().max()  # that of stage 0's tau is rounding, 1e-23
+            assert error <= 1e-6 * expected.abs().max() + 1e-18, key
 
 
-@pytest.mark.slow
+def test_the_decoder_of_the_benchmark(recording):
+    queries = recording.queries()(recording.image_sizes())
+    with torch.no_grad():
+        output = ReferenceDecoder(recording.decoder())(recording.features(), queries)
+    for actual, kind in ((output.logits, "logits"), (output.boxes, "boxes")):
+        assert relative_error(actual, recording.stacked(f"out_f64/{{}}/{kind}")) < 1e-6, kind
+
+
 def test_assigner_cases(assigner_case):
-    logits, boxes, targets, sizes, matched, class_targets, wanted = assigner_case
-    matches = reference_losses.match(logits, boxes, targets, sizes)
-    assert torch.equal(matches >= 0, matched)
-    labels = reference_losses.class_targets(boxes, matches, targets, logits.shape[-1])
-    assert torch.equal(labels, class_targets)
-    losses = reference_losses.losses(logits, boxes, matches, labels, targets, sizes)
-    torch.testing.assert_close(losses, wanted, rtol=5e-6, atol=0)
+    logits, boxes, targets, sizes, matched, class_targets, expected = assigner_case
+    criterion = reference_criterion()
+    pairs = criterion.match(logits, boxes, targets, sizes)
+    assert torch.equal(as_matches(pairs, logits.shape[:3]) >= 0, matched)
+    labels = criterion.class_targets(boxes, pairs, targets, logits.shape[-1])
+    assert torch.equal(torch.stack(labels), class_targets)
+    losses = by_stage(criterion(logits, boxes, targets, sizes))
+    torch.testing.assert_close(losses, expected, rtol=5e-6, atol=0)
 
 
 DEFORMABLE = np.load(Path(__file__).parent / "data" / "csla_deformable.npz")
@@ -77,11 +101,11 @@ def test_the_published_rule_for_deformable_detr(case):
         for name in ("box_cxcywh", "targets_cxcywh")
     )
     labels = torch.tensor(DEFORMABLE[f"{case}/labels"])
-    wanted = torch.tensor(DEFORMABLE[f"{case}/T"])
-    classes = wanted.shape[-1]
-    found = reference_losses.deformable_class_targets(boxes, labels, objects, classes)
-    assert torch.equal(found.long(), wanted.long())
+    expected = torch.tensor(DEFORMABLE[f"{case}/T"])
+    classes = expected.shape[-1]
+    actual = deformable_class_targets(boxes, labels, objects, classes)
+    assert torch.equal(actual.long(), expected.long())
     positives = int((labels[-1] < classes).sum())
     negatives = labels[-1].numel() - positives
-    average = max(positives + 0.1 * negatives, float(found.sum()), 1)
+    average = max(positives + 0.1 * negatives, float(actual.sum()), 1)
     assert average == pytest.approx(float(DEFORMABLE[f"{case}/avg"]))

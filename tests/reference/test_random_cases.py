@@ -1,10 +1,10 @@
-"""The package against the slow reference, on random sizes, parameters and objects."""
+"""The package against the reference implementations, on random sizes, parameters and objects."""
 
 import pytest
 import torch
 from reference import decoder as slow
-from reference import losses as slow_losses
 
+from benchmarks.reference_criterion import ReferenceCriterion
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.checkpoint import to_mmdet_state_dict
 from stageinteractor.criterion import FocalLoss, SetCriterion
@@ -60,12 +60,10 @@ def test_decoder_assigner_losses_and_gradients(sizes, counts):
 
     boxes = torch.stack([slow.corners(box) for box in boxes_xyzr.flatten(0, 2)])
     boxes = boxes.view_as(boxes_xyzr)
-    matches = slow_losses.match(logits, boxes, targets, image_sizes)
-    labels = slow_losses.class_targets(boxes, matches, targets, 4)
-    wanted = slow_losses.losses(logits, boxes, matches, labels, targets, image_sizes)
-    found = torch.stack(list(losses.values())).view(3, -1).T
-    torch.testing.assert_close(found, wanted)
-    wanted.sum().backward()
+    expected = ReferenceCriterion(criterion)(logits, boxes, targets, image_sizes)
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value)
+    sum(expected.values()).backward()
     for name, parameter in ours.items():
         gradient = leaves[name].grad
         if gradient is not None:
