@@ -50,7 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-queries", type=int, default=100, metavar="N", help="of the model")
     parser.add_argument("--all", action="store_true", help=f"list all, not {SHOWN} of a kind")
     parser.add_argument(
-        "--report", type=expanduser, metavar="FILE", help="write everything found as JSON"
+        "--report", type=expanduser, metavar="FILE", help="write all findings as JSON"
     )
     parser.add_argument(
         "--histograms",
@@ -137,7 +137,7 @@ def write_fixed(
     remaining: CheckedSet,
     limit: int | None,
 ) -> None:
-    """Say what was changed; write the repaired file unless it still has errors."""
+    """Print the changes and what is left; write the repaired file."""
     if not changes:
         print("\nnothing to repair")
         return
@@ -146,13 +146,12 @@ def write_fixed(
         lines = [change.line() for change in changes if change.action == action]
         print(f"{action}: {len(lines)}")
         show_lines(limited(lines, limit))
-    if remaining.num_errors:
-        print("\nnot written, because this is left:")
-        show_lines(details(remaining, limit))
-        return
-    new, told = write_repaired(json_file, content, changes)
+    new, log = write_repaired(json_file, content, changes)
     show(f"\n{new}: {summary(remaining)}")
-    show(f"written: {new}, and the changes as {told}")
+    if remaining.num_errors:
+        print("\nnot repaired, because only you can know what is meant:")
+        show_lines(details(remaining, limit))
+    show(f"written: {new}, and the changes as {log}")
 
 
 @command

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from omegaconf import OmegaConf
 
 from stageinteractor.data.checks import check_dataset
-from stageinteractor.data.distinct_names import distinct_names, repeated_names
+from stageinteractor.data.distinct_names import distinct_names
 from stageinteractor.data.registration import resolve_dataset
 
 Json = dict[str, Any]
@@ -32,11 +32,6 @@ pytestmark = pytest.mark.usefixtures("unregister")
 def test_repeated_names_are_told_apart_by_id(names: dict[int, Any], expected: list[str]):
     distinct = distinct_names(names)
     assert list(distinct) == list(names) and list(distinct.values()) == expected
-
-
-def test_repeated_names_are_listed_with_their_ids():
-    assert repeated_names({3: "car", 8: "bus", 7: "car"}) == {"car": [3, 7]}
-    assert repeated_names({3: "car", 8: "bus"}) == {}
 
 
 @pytest.fixture

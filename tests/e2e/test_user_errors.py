@@ -83,7 +83,7 @@ def broken_set(shapes_set, tmp_path):
 def test_a_category_that_is_not_listed(refused, small_run, broken_set):
     broken_set.content["annotations"][0]["category_id"] = 8
     line = refused(*small_run, *broken_set())
-    assert "annotation id 1 has category_id 8" in line and "train.json" in line
+    assert "annotation id 1" in line and "category_id 8" in line and "train.json" in line
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -105,13 +105,13 @@ def test_a_box_of_zero_width_is_left_out_and_reported(call, small_run, broken_se
     broken_set.content["annotations"][2]["bbox"][2] = 0
     call(*small_run, *broken_set(), "train.max_iter=1", "train.eval_period=0")
     told = capfd.readouterr().out
-    assert "1 without width or height (annotation id 3)" in told
+    assert "1 x box without width or height (annotation id 3)" in told
 
 
 def test_more_objects_than_queries_are_reported_and_trained_on(call, small_run, capfd):
     call(*small_run, "model.queries.num_queries=1", "train.max_iter=2", "train.eval_period=0")
     told = capfd.readouterr().out
-    assert "more objects than the model's 1 queries" in told and "image id" in told
+    assert "more objects than queries" in told and "image id" in told
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(refused, small_run, tmp_path):

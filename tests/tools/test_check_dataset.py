@@ -73,7 +73,7 @@ def test_a_table_and_some_lines_of_every_kind(run, small_set):
     assert code == 1
     rows = [line.split() for line in told.splitlines()]
     assert ["error", "box", "of", "negative", "size", "7"] in rows
-    assert ["warning", "box", "listed", "twice", "1"] in rows
+    assert ["warning", "duplicate", "box", "1"] in rows
     lines = [line for line in told.splitlines() if line.startswith("  annotation id")]
     assert len(lines) == 5 + 1
     assert lines[0] == (
@@ -107,17 +107,23 @@ def test_the_report_holds_everything(run, small_set, tmp_path):
     assert report["findings"][0]["file_name"] == "1.png"
 
 
-def test_fix_writes_a_file_beside_that_passes_and_is_accepted(run, small_set, tmp_path, tool):
-    break_boxes(small_set)
-    code, told, _ = run("--fix", "--report", f"{tmp_path}/report.json")
+def widen(content: Json) -> None:
+    """Seven boxes over the edge."""
+    for annotation in content["annotations"][:7]:
+        annotation["bbox"][2] = 90
+
+
+def test_fix_writes_a_file_beside_that_passes(run, small_set, tmp_path, tool):
+    widen(small_set)
+    code, output, _ = run("--fix", "--report", f"{tmp_path}/report.json")
     assert code == 0
     assert json.loads((tmp_path / "train.json").read_text()) == small_set
     fixed = tmp_path / "train.fixed.json"
     boxes = [annotation["bbox"] for annotation in read_coco(fixed).annotations]
-    assert len(boxes) == 12 and boxes[0] == [0, 1, 10, 8]
-    assert "8 changes" in told and "flipped: 7" in told and f"written: {fixed}" in told
-    assert len((tmp_path / "train.fixed.txt").read_text().splitlines()) == 8
-    assert len(json.loads((tmp_path / "report.json").read_text())["changes"]) == 8
+    assert len(boxes) == 12 and boxes[0] == [0, 1, 60, 8]
+    assert "7 changes" in output and "clipped: 7" in output and f"written: {fixed}" in output
+    assert len((tmp_path / "train.fixed.txt").read_text().splitlines()) == 7
+    assert len(json.loads((tmp_path / "report.json").read_text())["changes"]) == 7
     assert tool.main([str(fixed), f"{tmp_path}/train"]) == 0
 
 
@@ -126,11 +132,14 @@ def test_fix_of_a_good_set_writes_nothing(run, tmp_path):
     assert code == 0 and {path.name for path in tmp_path.iterdir()} == {"train", "train.json"}
 
 
-def test_fix_writes_nothing_when_nothing_would_be_left(run, small_set, tmp_path):
-    small_set["categories"] = []
-    code, told, _ = run("--fix")
-    assert code == 1 and "not written, because this is left:" in told
-    assert not (tmp_path / "train.fixed.json").exists()
+def test_fix_reports_what_it_cannot_repair(run, small_set, tmp_path):
+    widen(small_set)
+    small_set["annotations"][8]["bbox"] = [30, 5, -10, 8]
+    code, output, _ = run("--fix")
+    assert code == 1
+    left = output[output.index("not repaired") :]
+    assert "annotation id 9" in left and "annotation id 1," not in left
+    assert (tmp_path / "train.fixed.json").exists()
 
 
 def test_histograms_are_pictures(run, tmp_path):
@@ -178,7 +187,7 @@ def test_a_yolo_set_is_converted_and_checked(tool, tmp_path, capsys):
     code = tool.main(["--from", "yolo", f"{tmp_path}/data.yaml", "--to", str(target), "--fix"])
     told = capsys.readouterr().out
     assert code == 0 and f"written: {target}, for the images in {tmp_path}/images/train" in told
-    assert "box across the edge" in told
+    assert "box over the edge" in told
     fixed = read_coco(tmp_path / "train.fixed.json")
     assert [a["bbox"] for a in fixed.annotations] == [[15, 10, 30, 20], [42, 10, 18, 20]]
     assert fixed.class_names == ["cat", "dog"]
@@ -208,7 +217,7 @@ def test_a_report_into_a_device_leaves_the_device(run):
 
 
 def test_a_repaired_file_never_replaces_the_input(run, small_set, tmp_path):
-    break_boxes(small_set)
+    widen(small_set)
     (tmp_path / "train.fixed.json").symlink_to("train.json")
     code, _, error = run("--fix")
     assert code == 2 and "train.fixed.json" in error
@@ -255,11 +264,11 @@ ESCAPE = "\x1b]0;title\x07\x1b[31m\u202egnp"
 
 def test_what_a_terminal_obeys_is_shown_as_its_escape(run, small_set, tmp_path):
     (tmp_path / "train/4.png").rename(tmp_path / "train" / f"4{ESCAPE}")
-    small_set["images"][3] |= {"file_name": f"4{ESCAPE}", "width": 61}
+    small_set["images"][3] |= {"file_name": f"4{ESCAPE}", "width": 0}
     small_set["images"].append({"id": 5, "file_name": f"5{ESCAPE}", "width": 60, "height": 40})
     small_set["categories"].append({"id": 2, "name": f"dog{ESCAPE}"})
     code, told, errors = run("--fix", "--all", "--report", f"{tmp_path}/report.json")
-    assert code == 0
+    assert code == 1  # 5 is missing
     written = (tmp_path / "train.fixed.txt").read_text()
     for text in (told, errors, written, (tmp_path / "report.json").read_text()):
         assert not set("\x1b\x07\u202e") & set(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import set_class_names
 from ..errors import DataError
+from .checks.findings import TO_TRAIN_ON, Finding, Place
+from .checks.remarks import crowded_images, repeated_names
 from .coco_format import CocoSet, read_coco
-from .distinct_names import repeated_names
 from .values import is_windows_path
 
 Record = dict[str, Any]
@@ -49,10 +50,12 @@ def resolve_dataset(
             f"{train.json_file} and {val.json_file} list different categories: "
             f"{train.names_of_categories} and {val.names_of_categories}; make them equal"
         )
-    _warn_about_repeated_names(train)
+    _warn(train.json_file, "duplicate category names", repeated_names(train.categories))
     for split, coco_set in sets.items():
         if num_queries is not None:
-            _warn_about_crowded_images(coco_set, num_queries)
+            image_of = {image["id"]: image for image in coco_set.images}
+            crowded = crowded_images(coco_set.annotations, image_of, num_queries)
+            _warn(coco_set.json_file, "images with more objects than queries", crowded)
         _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
     dataset.num_classes = len(train.categories)
     set_class_names(dataset, train.class_names)
@@ -72,9 +75,8 @@ def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
     kept = [record for record in records if has_objects(record)] if filter_empty else records
     if not kept:
         raise DataError(
-            f"{dataset.train.json} (dataset.train.json): none of its images has a usable "
-            "box that is not a crowd, and training leaves such images out: annotate some, or set "
-            "dataloader.train.dataset.filter_empty=false"
+            f"{dataset.train.json} (dataset.train.json): no image has a usable box that is not a "
+            f"crowd: {TO_TRAIN_ON}"
         )
     return kept
 
@@ -94,7 +96,8 @@ def _read_split(dataset: DictConfig, split: str) -> CocoSet:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; set dataset.{split}.images to the image folder")
     if not coco_set.images:
-        raise DataError(f"{coco_set.json_file} ({key}) lists no images")
+        finding = Finding("no_images", "'images' is empty")
+        raise DataError(f"{coco_set.json_file} ({key}): {finding.line()}")
     _require_images(coco_set, root)
     return coco_set
 
@@ -111,48 +114,19 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
             missing.append((path, image))
     if missing:
         path, image = missing[0]
-        advice = _advice(image["file_name"])
+        kind = "backslashes" if is_windows_path(image["file_name"]) else "missing_image"
+        finding = Finding(kind, f"no such file: {path}", Place.of_image(image))
         raise DataError(
-            f"{path} (image id {image['id']} of {coco_set.json_file}): no such file; "
-            f"{len(missing)} of {len(coco_set.images)} images are missing{advice}"
+            f"{coco_set.json_file}: {len(missing)} of {len(coco_set.images)} images are missing: "
+            f"{finding.line()}"
         )
 
 
-def _advice(name: str) -> str:
-    """Return what to do about a file name of Windows."""
-    if not is_windows_path(name):
-        return ""
-    return "; write it relative to the image folder with /, as tools/check_dataset.py --fix does"
-
-
-def _warn_about_repeated_names(coco_set: CocoSet) -> None:
-    """Say which categories have one name: they stay classes of their own."""
-    names = {category["id"]: category["name"] for category in coco_set.categories}
-    for name, ids in repeated_names(names).items():
-        logger.warning(
-            "%s: categories %s are all called %r; they are trained and measured as classes of "
-            "their own, as %r, ...: rename them, or join them in the annotation files",
-            coco_set.json_file,
-            ", ".join(map(repr, ids)),
-            name,
-            coco_set.names_of_categories[ids[0]],
-        )
-
-
-def _warn_about_crowded_images(coco_set: CocoSet, num_queries: int) -> None:
-    counts = Counter(a["image_id"] for a in coco_set.annotations if not a["iscrowd"])
-    crowded = [image for image, count in counts.items() if count > num_queries]
-    if crowded:
-        image, most = counts.most_common(1)[0]
-        logger.warning(
-            "%s: %d images have more objects than the model's %d queries (image id %r has %d); "
-            "the objects in excess stay unmatched: raise model.queries.num_queries",
-            coco_set.json_file,
-            len(crowded),
-            num_queries,
-            image,
-            most,
-        )
+def _warn(json_file: str, kind: str, findings: Iterable[Finding]) -> None:
+    """Log one warning with the number of findings and the first of them."""
+    listed = list(findings)
+    if listed:
+        logger.warning("%s: %d %s: %s", json_file, len(listed), kind, listed[0].line())
 
 
 def _register(name: str, coco_set: CocoSet, image_root: str, max_images: int | None) -> None:

@@ -11,7 +11,7 @@ from stageinteractor.errors import DataError
 Json = dict[str, Any]
 
 
-def test_nothing_is_found_in_a_good_set(content, check):
+def test_a_good_set_has_no_findings(content, check):
     checked = check(content)
     assert checked.findings == []
     assert (checked.num_images, checked.num_annotations, checked.num_crowds) == (2, 3, 1)
@@ -27,7 +27,7 @@ def test_a_line_names_ids_file_problem_and_remedy(content, only):
     finding = only(content)
     assert finding.line() == (
         "annotation id 501, image id 11 (a.png): category_id 8 is not in 'categories': "
-        "add the category, or remove the object"
+        "add the category or remove the annotation"
     )
     assert finding.as_json() == {
         "severity": "error",
@@ -36,11 +36,11 @@ def test_a_line_names_ids_file_problem_and_remedy(content, only):
         "annotation_id": 501,
         "image_id": 11,
         "file_name": "a.png",
-        "advice": "add the category, or remove the object",
+        "advice": "add the category or remove the annotation",
     }
 
 
-def test_every_problem_is_reported_not_only_the_first(content, check):
+def test_every_problem_is_reported(content, check):
     for annotation in content["annotations"]:
         annotation["image_id"] = 99
     content["images"][0]["id"] = content["images"][1]["id"]
@@ -49,7 +49,7 @@ def test_every_problem_is_reported_not_only_the_first(content, check):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "told"),
+    ("name", "kind", "expected"),
     [
         ("images", "repeated_image_id", "image id 11: used 2 times (a.png, other.png)"),
         ("categories", "repeated_category_id", "category id 19: used 2 times (car, bus)"),
@@ -60,12 +60,12 @@ def test_every_problem_is_reported_not_only_the_first(content, check):
         ),
     ],
 )
-def test_an_id_used_twice_is_named_once(content, check, photos, name, kind, told):
+def test_a_duplicate_id_is_named_once(content, check, photos, name, kind, expected):
     (photos / "other.png").write_bytes((photos / "a.png").read_bytes())
     other = {"images": {"file_name": "other.png"}, "categories": {"name": "bus"}}
     content[name].append(content[name][0] | other.get(name, {"bbox": [1, 1, 5, 5]}))
-    found = [finding for finding in check(content).findings if finding.kind == kind]
-    assert [finding.line() for finding in found] == [f"{told}: {KINDS[kind].advice}"]
+    findings = [finding for finding in check(content).findings if finding.kind == kind]
+    assert [finding.line() for finding in findings] == [f"{expected}: {KINDS[kind].advice}"]
 
 
 @pytest.mark.parametrize("name", ["images", "categories", "annotations"])
@@ -75,23 +75,23 @@ def test_an_empty_list_is_an_error(content, check, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "told"),
+    ("name", "entry", "expected"),
     [
-        ("annotations", 3, "number 3 of 'annotations': no object but 3"),
+        ("annotations", 3, "number 3 of 'annotations': expected an object, got 3"),
         (
             "annotations",
             {"id": 9, "image_id": 11},
             "annotation id 9, image id 11 (a.png): no category_id, bbox",
         ),
         ("images", {"file_name": "c.png"}, "number 2 of 'images' (c.png): no id, width, height"),
-        ("images", {"id": 4, "file_name": 5, "width": 1, "height": 1}, "file_name is no text"),
+        ("images", {"id": 4, "file_name": 5, "width": 1, "height": 1}, "file_name is 5"),
         ("categories", {"name": "x"}, "number 3 of 'categories': no id"),
     ],
 )
-def test_incomplete_entries_are_named_by_id_or_position(content, only, name, entry, told):
+def test_incomplete_entries_are_named_by_id_or_position(content, only, name, entry, expected):
     content[name].append(entry)
     finding = only(content)
-    assert finding.kind == "malformed" and told in finding.line()
+    assert finding.kind == "malformed" and expected in finding.line()
 
 
 def test_a_category_without_name_can_still_have_objects(content, only):
@@ -156,12 +156,12 @@ def test_a_file_listed_twice_is_an_error(content, check):
     assert checked.num_empty_images == 1
 
 
-def test_categories_without_objects_or_with_one_name_are_warnings(content, check):
+def test_unused_and_like_named_categories_are_warnings(content, check):
     content["categories"].append({"id": 5, "name": "car"})
-    found = {finding.kind: finding for finding in check(content).findings}
-    assert set(found) == {"unused_category", "repeated_name"}
-    assert {finding.place.category_id for finding in found.values()} == {5}
-    assert all(finding.severity == "warning" for finding in found.values())
+    findings = {finding.kind: finding for finding in check(content).findings}
+    assert set(findings) == {"unused_category", "repeated_name"}
+    assert {finding.place.category_id for finding in findings.values()} == {5}
+    assert all(finding.severity == "warning" for finding in findings.values())
 
 
 def test_errors_come_first_and_kinds_stay_together(content, check):
@@ -174,7 +174,7 @@ def test_errors_come_first_and_kinds_stay_together(content, check):
     assert findings[0].kind == "unknown_image"
 
 
-def test_files_that_are_no_coco_json_are_refused(content, tmp_path, write_json, photos):
+def test_files_that_are_not_coco_json_are_refused(content, tmp_path, write_json, photos):
     with pytest.raises(DataError, match="no such file"):
         check_dataset(tmp_path / "nowhere.json", photos)
     (tmp_path / "text.json").write_text("{")
@@ -189,7 +189,7 @@ def test_files_that_are_no_coco_json_are_refused(content, tmp_path, write_json, 
 # What other tools write
 
 
-def test_whole_floats_are_ids_and_booleans_are_none(content, check):
+def test_whole_floats_are_ids_and_booleans_are_not(content, check):
     content["images"][0]["id"] = 11.0
     content["annotations"][0] |= {"id": 501.0, "image_id": 11.0, "category_id": 7.0}
     assert check(content).findings == []
@@ -207,7 +207,7 @@ def test_a_box_from_a_segmentation_is_a_warning(content, only):
     assert finding.line().startswith("annotation id 501, image id 11 (a.png): ")
 
 
-def test_a_malformed_segmentation_without_box_is_an_incomplete_entry(content, check):
+def test_a_malformed_segmentation_gives_no_box(content, check):
     del content["annotations"][0]["bbox"]
     content["annotations"][0]["segmentation"] = {"size": [40, 60], "counts": [1]}
     finding = check(content).findings[0]
@@ -215,6 +215,24 @@ def test_a_malformed_segmentation_without_box_is_an_incomplete_entry(content, ch
     assert "annotation id 501" in finding.line() and "bbox" in finding.line()
 
 
-def test_a_byte_order_mark_is_passed_over(content, tmp_path, photos):
+def test_a_byte_order_mark_is_ignored(content, tmp_path, photos):
     (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
     assert check_dataset(tmp_path / "a.json", photos, progress=False).findings == []
+
+
+# Something to train on
+
+
+@pytest.mark.parametrize(
+    ("iscrowd", "kinds"),
+    [([1, 1, 1], {"only_crowds"}), ([0, 1, 1], set()), ([], {"no_annotations"})],
+)
+def test_a_set_without_objects_to_train_on_is_an_error(content, check, iscrowd, kinds):
+    del content["annotations"][len(iscrowd) :]
+    for annotation, flag in zip(content["annotations"], iscrowd, strict=True):
+        annotation["iscrowd"] = flag
+    errors = [finding for finding in check(content).findings if finding.severity == "error"]
+    assert {finding.kind for finding in errors} == kinds
+    for finding in errors:
+        assert "annotations.json" in finding.line()  # the file
+        assert "dataloader.train.dataset.filter_empty" in finding.line()

@@ -5,10 +5,9 @@ for finding in checked.findings:
     print(finding.severity, finding.line())
 """
 
-from .changes import Change
 from .dataset import CheckedSet, check_content, check_dataset, read_set
 from .findings import ERROR, KINDS, WARNING, Finding, Kind, Place
-from .repair import repair, write_repaired
+from .repair import Change, repair, write_repaired
 
 __all__ = [
     "ERROR",

@@ -7,17 +7,14 @@ import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import DataError
-from ..box_checks import box_fault
-from ..coco_format import read_json_object
-from ..ids import with_whole_ids
-from .boxes import check_boxes, check_crowded, check_fields
-from .entries import SINGULAR, Entries, can_be_kept, check_entries, is_size
+from ..coco_json import read_coco_json
+from .annotations import box_kind, check_boxes, check_fields
+from .entries import Entries, check_entries, is_size, is_usable
 from .findings import ERROR, KINDS, SET, WARNING, Finding, Json, Place
 from .image_files import ImageFile, check_image_files, read_images_of
-from .trained_on import check_trained_on
+from .remarks import remarks
 
 
 @dataclass(frozen=True)
@@ -50,20 +47,6 @@ class CheckedSet:
         return len(self.findings) - self.num_errors
 
 
-def read_annotation_file(json_file: str | os.PathLike[str]) -> Json:
-    """Read a JSON file and see that it has COCO's three lists; ids such as 1.0 become integers.
-
-    Raises:
-        DataError: there is no such file, it is not JSON, or a list is missing.
-    """
-    content = read_json_object(Path(json_file), "JSON")
-    for name in SINGULAR:
-        if not isinstance(content.get(name), list):
-            raise DataError(f"{json_file}: no list {name!r}; is this COCO's detection format?")
-        content[name] = [with_whole_ids(entry) for entry in content[name]]
-    return content
-
-
 def read_set(
     json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], progress: bool = True
 ) -> tuple[Json, dict[Path, ImageFile]]:
@@ -76,10 +59,10 @@ def read_set(
         DataError: the annotation file cannot be used at all, or there is no such folder, or the
             machine cannot read a file now.
     """
-    content, root = read_annotation_file(json_file), Path(image_root)
+    content, root = read_coco_json(json_file, "JSON"), Path(image_root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that the file_names start from")
-    images = [image for image in content["images"] if can_be_kept("images", image)]
+    images = [image for image in content["images"] if is_usable("images", image)]
     return content, read_images_of([image["file_name"] for image in images], root, progress)
 
 
@@ -101,9 +84,8 @@ def check_content(
     entries, findings = check_entries(content)
     findings += check_boxes(entries)
     findings += check_fields(entries)
-    findings += check_crowded(entries, num_queries)
     findings += check_image_files(entries, root, files)
-    findings += check_trained_on(entries)
+    findings += remarks(entries, num_queries)
     if json_file is not None:
         place = Place(entry=os.fspath(json_file))
         findings = [replace(f, place=place) if f.place == SET else f for f in findings]
@@ -148,11 +130,7 @@ def _box_sizes(entries: Entries) -> list[tuple[float, float]]:
     sizes: list[tuple[float, float]] = []
     for annotation in entries.annotations:
         image, box = entries.image_of[annotation["image_id"]], annotation["bbox"]
-        width, height = _size(image)
-        if box_fault(box, width, height) is None:
+        size = (image["width"], image["height"]) if is_size(image) else (math.inf, math.inf)
+        if box_kind(box, *size) in (None, "box_across"):
             sizes.append((float(box[2]), float(box[3])))
     return sizes
-
-
-def _size(image: Json) -> tuple[Any, Any]:
-    return (image["width"], image["height"]) if is_size(image) else (math.inf, math.inf)

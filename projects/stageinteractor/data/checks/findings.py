@@ -1,7 +1,8 @@
-"""What a check can find: the kinds of problems, and one problem at one place.
+"""The rules of the COCO check: every kind of problem, and one problem at one place.
 
-A kind is an error where training refuses the set, or loses objects, or results would be wrong; what
-training copes with is a warning.
+`KINDS` is the one list of rules for training and for ``tools/check_dataset.py``. A kind is an error
+if training refuses the set or loses objects, or if results would be wrong; otherwise it is a
+warning.
 """
 
 from __future__ import annotations
@@ -17,87 +18,106 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of problem: what it is called, whether it is an error, and what to do about it."""
+    """A kind of problem.
+
+    Args:
+        name: what the summary calls it.
+        severity: `ERROR` or `WARNING`.
+        advice: what the user can do about it.
+        stops_training: whether training refuses a set that has it.
+    """
 
     name: str
     severity: str
     advice: str
+    stops_training: bool = False
+
+
+def _fatal(name: str, advice: str) -> Kind:
+    return Kind(name, ERROR, advice, stops_training=True)
 
 
 TO_TRAIN_ON = (
-    "training leaves images without objects out: annotate some, or set "
+    "training skips images without objects: annotate some, or set "
     "dataloader.train.dataset.filter_empty=false"
 )
 KINDS = {
-    # the file as a whole
-    "no_images": Kind("no images", ERROR, "list the images"),
-    "no_categories": Kind("no categories", ERROR, "list at least one class"),
-    "no_annotations": Kind("no annotations", ERROR, TO_TRAIN_ON),
-    "only_crowds": Kind("no objects but crowds", ERROR, TO_TRAIN_ON),
-    "looks_xyxy": Kind("looks like corners", ERROR, "write boxes as x, y, width, height"),
-    "looks_relative": Kind("looks relative", ERROR, "write boxes in pixels"),
-    # entries
-    "malformed": Kind("incomplete entry", ERROR, "complete or remove it"),
-    "odd_id": Kind("id that is no whole number", ERROR, "give it a whole number"),
-    "odd_name": Kind("name that cannot be written", ERROR, "rename it"),
-    "repeated_image_id": Kind("image id used twice", ERROR, "make it unique"),
-    "repeated_category_id": Kind("category id used twice", ERROR, "make it unique"),
-    "repeated_annotation_id": Kind("annotation id used twice", ERROR, "make it unique"),
-    "unknown_category": Kind("unknown category", ERROR, "add the category, or remove the object"),
-    "unknown_image": Kind("unknown image", ERROR, "add the image, or remove the object"),
-    "odd_iscrowd": Kind("iscrowd neither 0 nor 1", ERROR, "set it to 0 or 1"),
-    "odd_area": Kind("impossible area", ERROR, "set it to the object's pixels, or leave it out"),
-    # image files
-    "missing_image": Kind("image missing", ERROR, "restore the file, or remove the image"),
+    # training refuses the file
+    "no_images": _fatal("no images", "list the images"),
+    "no_categories": _fatal("no categories", "list at least one class"),
+    "malformed": _fatal("incomplete entry", "complete or remove it"),
+    "odd_id": _fatal("id that is not an integer", "use an integer"),
+    "odd_name": _fatal("name that cannot be encoded", "rename it"),
+    "repeated_image_id": _fatal("duplicate image id", "make it unique"),
+    "repeated_category_id": _fatal("duplicate category id", "make it unique"),
+    "repeated_annotation_id": _fatal("duplicate annotation id", "make it unique"),
+    "unknown_category": _fatal("unknown category", "add the category or remove the annotation"),
+    "unknown_image": _fatal("unknown image", "add the image or remove the annotation"),
+    "odd_iscrowd": _fatal("iscrowd is neither 0 nor 1", "set it to 0 or 1"),
+    "odd_area": _fatal("area is not a number", "set it in pixels or remove it"),
+    "odd_size": _fatal("invalid image size", "set width and height to those of the file"),
+    # training refuses the set when it looks for the images, or an image when it reads it
+    "missing_image": Kind("image missing", ERROR, "restore the file or remove the image"),
     "backslashes": Kind(
-        "file name of Windows", ERROR, "write it relative to the image folder, with /"
+        "Windows path",
+        ERROR,
+        "write it relative to the image folder, with forward slashes, as "
+        "tools/check_dataset.py --fix does",
     ),
-    "unreadable_image": Kind("image unreadable", ERROR, "repair the file, or remove the image"),
-    "odd_size": Kind("image size that is none", ERROR, "set width and height to the file's"),
-    "other_size": Kind("image size differs", ERROR, "set width and height to the file's"),
+    "unreadable_image": Kind("image unreadable", ERROR, "repair the file or remove the image"),
+    "other_size": Kind(
+        "image size differs", ERROR, "set width and height to those of the file; adapt the boxes"
+    ),
     "exif_size": Kind(
-        "image size before EXIF rotation", ERROR, "turn size and boxes as the image is turned"
+        "image size before EXIF rotation", ERROR, "rotate size and boxes as the image is rotated"
     ),
-    "repeated_file": Kind("image listed twice", ERROR, "join both entries"),
-    # boxes
-    "box_not_numbers": Kind("box that is not four numbers", ERROR, "correct or remove it"),
+    # there is nothing to train on, boxes are left out, or results would be wrong
+    "no_annotations": Kind("no annotations", ERROR, TO_TRAIN_ON),
+    "only_crowds": Kind("crowds only", ERROR, TO_TRAIN_ON),
+    "looks_xyxy": Kind("boxes look like corners", ERROR, "write boxes as x, y, width, height"),
+    "looks_relative": Kind("boxes look relative", ERROR, "write boxes in pixels"),
+    "box_not_numbers": Kind("box is not four finite numbers", ERROR, "correct or remove it"),
     "box_negative": Kind("box of negative size", ERROR, "its corners are swapped: swap them back"),
-    "box_empty": Kind("box without size", ERROR, "correct or remove it"),
+    "box_empty": Kind("box without width or height", ERROR, "correct or remove it"),
     "box_outside": Kind("box outside the image", ERROR, "correct or remove it"),
-    "box_across": Kind("box across the edge", WARNING, "clip it to the image"),
-    "same_box": Kind("box listed twice", WARNING, "remove one"),
-    # what training copes with
+    "zero_area": Kind("area is not positive", ERROR, "set it in pixels or remove it"),
+    "repeated_file": Kind("image listed twice", ERROR, "merge the entries"),
+    # training works
+    "box_across": Kind("box over the edge", WARNING, "clip it to the image"),
+    "same_box": Kind("duplicate box", WARNING, "remove one"),
     "crowded": Kind(
-        "more objects than queries", WARNING, "raise model.queries.num_queries, or cut the image up"
+        "more objects than queries",
+        WARNING,
+        "raise model.queries.num_queries, or cut the image into tiles",
     ),
     "exif": Kind(
-        "EXIF rotation", WARNING, "it is turned when it is read; the boxes must fit the turned one"
+        "EXIF rotation", WARNING, "the image is rotated on reading; the boxes must fit the result"
     ),
-    "no_id": Kind("annotation without id", WARNING, "one is made up for it"),
+    "no_id": Kind("annotation without id", WARNING, "training assigns one"),
     "id_0": Kind(
-        "annotation id 0", WARNING, "COCO's evaluation elsewhere calls it missed: number from 1"
+        "annotation id 0", WARNING, "pycocotools counts it as missed: start numbering at 1"
     ),
-    "no_box": Kind("no box", WARNING, "that of its segmentation is taken"),
-    "text_id": Kind(
-        "id that is a text", WARNING, "taken as it is; other tools may want a whole number"
-    ),
-    "no_area": Kind("no area", WARNING, "width times height is taken"),
+    "no_box": Kind("no box", WARNING, "the box of its segmentation is used"),
+    "text_id": Kind("text as id", WARNING, "it is used as it is; other tools may need an integer"),
+    "no_area": Kind("no area", WARNING, "width times height is used"),
     "large_area": Kind(
         "area larger than the box", WARNING, "AP by size would be wrong: correct it"
     ),
-    "unused_category": Kind("category without objects", WARNING, "remove it if it is not meant"),
-    "repeated_name": Kind("category name used twice", WARNING, "rename one, or join them"),
+    "unused_category": Kind("category without objects", WARNING, "remove it if it is not needed"),
+    "repeated_name": Kind(
+        "duplicate category name", WARNING, "they are separate classes: rename one or merge them"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something is: ids of entries (None: no such entry, or it has none).
+    """Where a problem is: ids of entries (None: no such entry, or it has none).
 
     Args:
         annotation_id, category_id, image_id: as in the file.
         file_name: of the image.
-        entry: how to find an entry without id, for instance "number 4 of 'images'".
+        entry: position of an entry without id, for instance "number 4 of 'images'".
     """
 
     annotation_id: Any = None
@@ -125,7 +145,7 @@ class Place:
         return cls(category_id=category.get("id"))
 
     @classmethod
-    def of_annotation(cls, annotation: Json, image: Json | None) -> Place:
+    def of_annotation(cls, annotation: Json, image: Json | None = None) -> Place:
         """Return the place of an annotation entry; of its image only the id, if it is not given."""
         image = image or {"id": annotation.get("image_id")}
         return cls(annotation.get("id"), None, image["id"], image.get("file_name"))
@@ -148,13 +168,13 @@ class Finding:
         return KINDS[self.kind].severity
 
     def line(self) -> str:
-        """Return place, problem and what to do: ``annotation id 7, image id 3 (a.png): ...``."""
+        """Return place, problem and advice: ``annotation id 7, image id 3 (a.png): ...``."""
         place = str(self.place)
-        told = f"{place + ': ' if place else ''}{self.problem}: {KINDS[self.kind].advice}"
-        return printable(told)
+        text = f"{place + ': ' if place else ''}{self.problem}: {KINDS[self.kind].advice}"
+        return printable(text)
 
     def as_json(self) -> Json:
-        """Return everything that is known, for a report file."""
-        known = {name: value for name, value in asdict(self.place).items() if value is not None}
-        told = {"severity": self.severity, "kind": self.kind, "problem": self.problem}
-        return told | known | {"advice": KINDS[self.kind].advice}
+        """Return all fields that are set, for a report file."""
+        place = {name: value for name, value in asdict(self.place).items() if value is not None}
+        text = {"severity": self.severity, "kind": self.kind, "problem": self.problem}
+        return text | place | {"advice": KINDS[self.kind].advice}

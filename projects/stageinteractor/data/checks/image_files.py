@@ -169,7 +169,7 @@ def names_without_backslashes(name: str) -> list[str]:
     return ["/".join(parts[first:]) for first in range(len(parts))]
 
 
-def name_in_use(name: str, root: Path, files: dict[Path, ImageFile]) -> str:
+def existing_name(name: str, root: Path, files: dict[Path, ImageFile]) -> str:
     """Return a file name, without backslashes if only so there is such a file."""
     if files[root / name].exists:
         return name
@@ -188,10 +188,7 @@ def check_image_files(
         files: what `read_image_files` gave, by path.
     """
     for image in entries.images:
-        if "width" in image and "height" in image and not is_size(image):
-            size = f"width {image['width']!r}, height {image['height']!r}"
-            yield Finding("odd_size", size, Place.of_image(image))
-        name = name_in_use(image["file_name"], root, files)
+        name = existing_name(image["file_name"], root, files)
         file = files[root / name]
         if name != image["file_name"]:
             yield Finding(

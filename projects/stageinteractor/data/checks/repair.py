@@ -1,64 +1,156 @@
-"""Repair an annotation file in the order that each step needs what the one before left.
+"""Repair what is safe to repair in an annotation file; everything else stays and is reported.
 
-`repair` changes a copy; `write_repaired` puts it beside the old file.
+Safe: Windows paths where the file exists, the size of an image whose boxes need not move, boxes
+over the edge, boxes from segmentations, missing or impossible areas, missing crowd flags, ids of
+annotations.
+`repair` changes a copy; `write_repaired` writes it beside the old file.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...files import atomic_write_text
-from .boxes import form_of
-from .changes import Change, ChangeLog
-from .entries import check_entries
-from .findings import Json
-from .image_files import ImageFile
-from .repair_boxes import repair_boxes, repair_fields, repair_form
-from .repair_entries import (
-    complete_boxes,
-    drop_strangers,
-    join_files,
-    keep_whole,
-    name_categories,
-    number_annotations,
-    settle_ids,
-)
-from .repair_images import correct_sizes, drop_unreadable, fill_sizes, rename_images
+from ...printable_text import printable
+from ..segmentation import with_box
+from ..values import is_number
+from .annotations import TOLERANCE, box_kind, is_area, is_box, is_large_area, show_box
+from .entries import check_entries, is_id_of, is_size, is_usable, key_of
+from .findings import Json, Place
+from .image_files import ImageFile, existing_name
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change: what was done ("clipped", "renumbered", ...), in which way, and where."""
+
+    action: str
+    detail: str
+    place: Place
+
+    def line(self) -> str:
+        """Return the change as one line: ``annotation id 7, image id 3 (a.png): ...``."""
+        return printable(f"{self.place}: {self.action}: {self.detail}")
 
 
 def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Json, list[Change]]:
     """Return a repaired copy of an annotation file, and every change.
 
-    Only what a check reports is changed. Warnings that are up to the user stay: more objects than
-    queries, EXIF rotation that the sizes take into account, unused or like-named categories.
-
     Args:
-        content: the parsed JSON; it stays as it is.
+        content: the parsed JSON; it is not changed.
         root: folder of the images.
-        files: what `read_image_files` gave, by path.
+        files: result of `read_images_of`, by path.
     """
-    log = ChangeLog()
-    form = form_of(check_entries(content)[0])
-    images = keep_whole("images", content["images"], log)
-    categories = keep_whole("categories", content["categories"], log)
-    annotations = keep_whole("annotations", complete_boxes(content["annotations"], log), log)
-    rename_images(images, root, files, log)
-    images, annotations = settle_ids("images", images, annotations, log)
-    categories, annotations = settle_ids("categories", categories, annotations, log)
-    name_categories(categories, log)
-    annotations = drop_strangers(images, categories, annotations, log)
-    images = join_files(images, annotations, log)
-    images, annotations = drop_unreadable(images, annotations, root, files, log)
-    fill_sizes(images, root, files, log)
-    repair_form(form, images, annotations, log)
-    correct_sizes(images, annotations, root, files, log)
-    annotations = repair_boxes(images, annotations, log)
-    repair_fields(annotations, log)
-    number_annotations(annotations, log)
-    lists = {"images": images, "annotations": annotations, "categories": categories}
-    return content | lists, log.changes
+    fixed = content | {
+        "images": [_copy(image) for image in content["images"]],
+        "annotations": [with_box(_copy(annotation)) for annotation in content["annotations"]],
+    }
+    entries = check_entries(fixed)[0]
+    boxes: dict[Any, list[Any]] = defaultdict(list)
+    for annotation in entries.annotations:
+        boxes[annotation["image_id"]].append(annotation["bbox"])
+    changes: list[Change] = []
+    for before, after in zip(content["annotations"], fixed["annotations"], strict=True):
+        if isinstance(after, dict) and after.get("bbox") is not before.get("bbox"):
+            detail = f"{show_box(after['bbox'])}, around its segmentation"
+            changes.append(Change("box set", detail, Place.of_annotation(after)))
+    for image in entries.images:
+        _repair_image(image, boxes[key_of(image["id"])], root, files, changes)
+    for annotation in entries.annotations:
+        _repair_annotation(annotation, entries.image_of[annotation["image_id"]], changes)
+    _number_annotations(fixed["annotations"], changes)
+    return fixed, changes
+
+
+def _copy(entry: Any) -> Any:
+    return dict(entry) if isinstance(entry, dict) else entry
+
+
+def _repair_image(
+    image: Json,
+    boxes: list[Any],
+    root: Path,
+    files: dict[Path, ImageFile],
+    changes: list[Change],
+) -> None:
+    """Correct the name of an image, and its size unless boxes may have to move with it."""
+    place = Place.of_image(image)
+    name = existing_name(image["file_name"], root, files)
+    if name != image["file_name"]:
+        image["file_name"] = name
+        changes.append(Change("renamed", f"file_name is now {name}", place))
+    file = files[root / name]
+    if file.fault is None and _size_alone_is_wrong(image, boxes, file):
+        image["width"], image["height"] = file.width, file.height
+        changes.append(Change("resized", f"size is now {file.width}x{file.height}", place))
+
+
+def _size_alone_is_wrong(image: Json, boxes: list[Any], file: ImageFile) -> bool:
+    """Return whether only the size of an image has to change, not its boxes."""
+    new = file.width, file.height
+    if not is_size(image):
+        return True
+    old = image["width"], image["height"]
+    if old == new:
+        return False
+    is_swapped = old == new[::-1] and old != file.stored_size
+    return not boxes or is_swapped or (_fit(boxes, new) and not _fit(boxes, old))
+
+
+def _fit(boxes: list[Any], size: tuple[float, float]) -> bool:
+    return all(
+        min(x, y) >= -TOLERANCE and x + w <= size[0] + TOLERANCE and y + h <= size[1] + TOLERANCE
+        for x, y, w, h in filter(is_box, boxes)
+    )
+
+
+def _repair_annotation(annotation: Json, image: Json, changes: list[Change]) -> None:
+    """Clip the box of an annotation, and set its area and crowd flag where they are impossible."""
+    place = Place.of_annotation(annotation, image)
+    box, area, flag = annotation["bbox"], annotation.get("area"), annotation.get("iscrowd", 0)
+    if is_size(image) and box_kind(box, image["width"], image["height"]) == "box_across":
+        clipped = _clip(box, image["width"], image["height"])
+        if min(clipped[2:]) > 0:
+            annotation["bbox"] = clipped
+            changes.append(Change("clipped", f"{show_box(box)} is now {show_box(clipped)}", place))
+    is_positive = is_box(annotation["bbox"]) and min(annotation["bbox"][2:]) > 0
+    if is_positive and (not is_area(area) or is_large_area(annotation)):
+        new = annotation["bbox"][2] * annotation["bbox"][3]
+        if is_number(new) and new > 0:
+            annotation["area"] = new
+            changes.append(Change("area set", f"{area!r} is now {new:.6g}", place))
+    if flag is None or flag in ("0", "1"):
+        annotation["iscrowd"] = int(flag or 0)
+        changes.append(Change("iscrowd set", f"{flag!r} is now {annotation['iscrowd']}", place))
+
+
+def _clip(box: Any, width: float, height: float) -> list[float]:
+    x1, y1 = max(box[0], 0), max(box[1], 0)
+    x2, y2 = min(box[0] + box[2], width), min(box[1] + box[3], height)
+    return [round(value, 4) for value in (x1, y1, x2 - x1, y2 - y1)]
+
+
+def _number_annotations(annotations: list[Any], changes: list[Change]) -> None:
+    """Give every annotation an id of its own, from 1; nothing else refers to these ids."""
+    taken = {key_of(entry.get("id")) for entry in annotations if isinstance(entry, dict)}
+    free = (number for number in itertools.count(1) if number not in taken)
+    seen = set()
+    for position, annotation in enumerate(annotations):
+        if not is_usable("annotations", annotation):
+            continue
+        old = annotation.get("id")
+        if is_id_of("annotations", old) and old != 0 and old not in seen:
+            seen.add(old)
+            continue
+        annotation["id"] = next(free)
+        place = Place(image_id=annotation["image_id"], entry=f"number {position} of 'annotations'")
+        changes.append(Change("renumbered", f"id {old!r} is now {annotation['id']}", place))
 
 
 def repaired_paths(json_file: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -73,9 +165,9 @@ def write_repaired(
     """Write ``NAME.fixed.json`` and the list of changes ``NAME.fixed.txt`` beside a file.
 
     Returns:
-        The two paths; the old file stays as it is.
+        The two paths; the old file is not changed.
     """
-    new, told = repaired_paths(json_file)
+    new, log = repaired_paths(json_file)
     atomic_write_text(new, json.dumps(content))
-    atomic_write_text(told, "".join(f"{change.line()}\n" for change in changes))
-    return new, told
+    atomic_write_text(log, "".join(f"{change.line()}\n" for change in changes))
+    return new, log

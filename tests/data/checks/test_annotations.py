@@ -1,11 +1,12 @@
-"""Boxes in the image a.png of 60x40 pixels, areas and crowds."""
+"""Boxes in the image a.png of 60x40 pixels, areas and crowd flags."""
 
 import math
 
 import numpy as np
 import pytest
 
-from stageinteractor.data.checks.boxes import guess_form
+from stageinteractor.data.checks.annotations import box_kind
+from stageinteractor.data.checks.remarks import guess_box_format
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from stageinteractor.data.checks.boxes import guess_form
         ([50, 2, 11.5, 5], "box_across"),
     ],
 )
-def test_boxes_that_are_wrong(content, only, box, kind):
+def test_unusable_boxes_are_named_with_their_image(content, only, box, kind):
     content["annotations"][0] |= {"bbox": box, "area": 1}
     finding = only(content)
     assert finding.kind == kind
@@ -34,37 +35,71 @@ def test_boxes_that_are_wrong(content, only, box, kind):
     assert "in an image of 60x40" in finding.line()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3", [3], 10**400])
+@pytest.mark.parametrize("position", range(4))
+def test_each_value_of_a_box_must_be_finite(value, position):
+    box = [1, 2, 3, 4]
+    box[position] = value
+    assert box_kind(box, 60, 40) == "box_not_numbers"
+
+
+@pytest.mark.parametrize("box", [5, "1234", {}, [], [1, 2, 3, 4, 5]])
+def test_a_box_is_a_list_of_four(box):
+    assert box_kind(box, 60, 40) == "box_not_numbers"
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"),
+    [
+        ((10.5, 5.25, 0.01, 0.01), None),
+        ([-5, -5, 6, 6], "box_across"),  # one pixel of it is inside
+        ([59, 39, 100, 100], "box_across"),
+        ([1, 2, 1e-200, 1e-200], "box_empty"),  # its area underflows
+        ([1, 40, 3, 4], "box_outside"),
+        ([-3, 2, 3, 4], "box_outside"),
+        ([1, -4, 3, 4], "box_outside"),
+    ],
+)
+def test_boxes_at_the_limits(box, kind):
+    assert box_kind(box, 60, 40) == kind
+
+
 @pytest.mark.parametrize("box", [[0, 0, 60, 40], [-0.5, 0, 61, 40.9], [59, 39, 1, 1]])
 def test_boxes_may_pass_the_edge_by_a_pixel(content, check, box):
     content["annotations"][0] |= {"bbox": box, "area": 1}
     assert check(content).findings == []
 
 
-def test_the_same_box_twice_is_a_warning_that_names_both(content, only):
+def test_a_duplicate_box_is_a_warning_that_names_both(content, only):
     content["annotations"].append(content["annotations"][0] | {"id": 504})
     finding = only(content)
     assert (finding.kind, finding.severity) == ("same_box", "warning")
     assert finding.place.annotation_id == 504 and "annotation id 501" in finding.problem
 
 
-def test_the_same_box_of_another_class_or_a_crowd_is_fine(content, check):
+def test_equal_boxes_of_other_classes_or_crowds_are_fine(content, check):
     first = content["annotations"][0]
     content["annotations"] += [first | {"id": 504, "category_id": 19}]
     content["annotations"] += [first | {"id": 505, "iscrowd": 1}]
     assert check(content).findings == []
 
 
-@pytest.mark.parametrize("area", ["200", None, math.nan, math.inf, -1, 0, True])
-def test_areas_that_cannot_be(content, only, area):
+@pytest.mark.parametrize(
+    ("area", "kind"),
+    [(value, "odd_area") for value in ("200", None, math.nan, math.inf, True)]
+    + [(value, "zero_area") for value in (-1, 0)],
+)
+def test_impossible_areas_are_errors(content, only, area, kind):
     content["annotations"][0]["area"] = area
-    assert (only(content).kind, only(content).severity) == ("odd_area", "error")
+    finding = only(content)
+    assert (finding.kind, finding.severity) == (kind, "error")
 
 
 def test_missing_and_too_large_areas_are_warnings(content, check):
     del content["annotations"][0]["area"]
     content["annotations"][1]["area"] = 60 * 40 * 2
-    found = {f.kind: (f.severity, f.place.annotation_id) for f in check(content).findings}
-    assert found == {"no_area": ("warning", 501), "large_area": ("warning", 502)}
+    findings = {f.kind: (f.severity, f.place.annotation_id) for f in check(content).findings}
+    assert findings == {"no_area": ("warning", 501), "large_area": ("warning", 502)}
 
 
 def test_the_area_of_an_outline_may_be_smaller_than_its_box(content, check):
@@ -80,7 +115,7 @@ def test_iscrowd_is_0_or_1(content, check, flag, fine):
     assert [f.kind for f in check(content).findings] == ([] if fine else ["odd_iscrowd"])
 
 
-def test_images_with_more_objects_than_queries_are_a_warning(content, only):
+def test_more_objects_than_queries_is_a_warning(content, only):
     finding = only(content, num_queries=1)
     assert (finding.kind, finding.severity) == ("crowded", "warning")
     assert finding.line().startswith("image id 11 (a.png): 2 objects, 1 queries: raise model.")
@@ -91,7 +126,7 @@ def test_crowds_need_no_query(content, check):
     assert check(content, num_queries=1).findings == []
 
 
-# The form of all boxes
+# The format of all boxes
 
 
 def random_boxes(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -102,33 +137,33 @@ def random_boxes(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
     return corners, corners + sizes
 
 
-def form_of(boxes: np.ndarray) -> str | None:
-    return guess_form((box, 640, 480) for box in boxes.tolist())
+def format_of(boxes: np.ndarray) -> str | None:
+    return guess_box_format((box, 640, 480) for box in boxes.tolist())
 
 
-def test_forms_of_boxes_are_told_apart():
+def test_box_formats_are_recognised():
     low, high = random_boxes()
     size = np.array([640, 480])
-    assert form_of(np.concatenate([low, high - low], 1)) is None
-    assert form_of(np.concatenate([low, high], 1)) == "xyxy"
-    assert form_of(np.concatenate([low / size, (high - low) / size], 1)) == "relative"
-    assert form_of(np.zeros((0, 4))) is None
+    assert format_of(np.concatenate([low, high - low], 1)) is None
+    assert format_of(np.concatenate([low, high], 1)) == "xyxy"
+    assert format_of(np.concatenate([low / size, (high - low) / size], 1)) == "relative"
+    assert format_of(np.zeros((0, 4))) is None
 
 
-def test_some_boxes_across_the_edge_are_no_corners():
+def test_some_boxes_over_the_edge_are_no_corners():
     low, high = random_boxes()
     boxes = np.concatenate([low, high - low], 1)
     boxes[::2, 2] += 400  # as wide as an annotator may draw a box that is cut off
-    assert form_of(boxes) is None
+    assert format_of(boxes) is None
 
 
-def test_boxes_in_the_first_pixel_are_no_shares_of_the_image():
-    assert form_of(np.tile([0, 0, 1, 1], (5, 1))) is None
-    assert form_of(np.tile([0, 0, 1, 0.5], (5, 1))) == "relative"
+def test_boxes_in_the_first_pixel_are_not_relative():
+    assert format_of(np.tile([0, 0, 1, 1], (5, 1))) is None
+    assert format_of(np.tile([0, 0, 1, 0.5], (5, 1))) == "relative"
 
 
 def test_whole_images_as_boxes_are_no_corners():
-    assert form_of(np.tile([0, 0, 640, 480], (50, 1))) is None
+    assert format_of(np.tile([0, 0, 640, 480], (50, 1))) is None
 
 
 def test_a_set_of_corners_is_one_error_before_the_boxes(content, check):

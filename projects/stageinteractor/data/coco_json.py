@@ -1,0 +1,56 @@
+"""Read an annotation file: a JSON object with COCO's three lists, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ..errors import DataError
+from ..regular_files import GIB
+from .text_files import read_text
+
+Json = dict[str, Any]
+MAX_BYTES = 8 * GIB  # of a JSON file: COCO's have 0.5 GB, Objects365's some 5 GB
+LISTS = ("images", "annotations", "categories")
+INTEGER_FIELDS = ("id", "image_id", "category_id", "iscrowd")
+
+
+def read_coco_json(json_file: str | os.PathLike[str], key: str) -> Json:
+    """Read a JSON file that has COCO's three lists; ids such as 1.0 become integers.
+
+    Args:
+        json_file: path of the file.
+        key: name of the config key or argument that the path came from, for messages.
+
+    Raises:
+        DataError: there is no such file, it cannot be read now, is no regular file, is not JSON in
+            UTF-8, or lacks a list.
+    """
+    name = f"{os.fspath(json_file)} ({key})"
+    missing = f"no such file; set {key} to a COCO-format JSON file"
+    try:
+        content = json.loads(read_text(json_file, MAX_BYTES, name, missing))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not readable as JSON: {error}") from error
+    except MemoryError:
+        raise DataError(f"{name}: there is not enough memory to read it") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{name}: expected an object with the lists {', '.join(LISTS)}")
+    for each in LISTS:
+        if not isinstance(content.get(each), list):
+            raise DataError(f"{name}: no list {each!r}; is this COCO's detection format?")
+        content[each] = [_with_integers(entry) for entry in content[each]]
+    return content
+
+
+def _with_integers(entry: Any) -> Any:
+    """Return an entry whose ids are integers where they are whole; some tools write 1.0."""
+    if not isinstance(entry, dict):
+        return entry
+    integers = {
+        field: int(entry[field])
+        for field in INTEGER_FIELDS
+        if isinstance(entry.get(field), float) and entry[field].is_integer()
+    }
+    return entry | integers if integers else entry
