@@ -59,24 +59,33 @@ def _text_ids(images: list[Json]) -> Iterator[Finding]:
 
 
 def _of_annotations(entries: Entries) -> Iterator[Finding]:
-    for position, annotation in enumerate(entries.listed):
-        if is_usable("annotations", annotation):
-            for kind, problem in _odd_fields(annotation):
-                place = place_of("annotations", position, annotation, entries.image_of)
+    for position, entry in enumerate(entries.listed):
+        if is_usable("annotations", entry):
+            for kind, problem in _odd_ids(entry):
+                place = place_of("annotations", position, entry, entries.image_of)
                 yield Finding(kind, problem, place)
+    for annotation in entries.annotations:
+        for kind, problem in _odd_areas(annotation):
+            image = entries.image_of[annotation["image_id"]]
+            yield Finding(kind, problem, Place.of_annotation(annotation, image))
     for annotation in entries.without_box:
-        place = Place.of_annotation(annotation, entries.image_of[annotation["image_id"]])
-        yield Finding("no_box", "it has a segmentation, but no bbox", place)
+        image = entries.image_of[annotation["image_id"]]
+        problem = "it has a segmentation, but no bbox"
+        yield Finding("no_box", problem, Place.of_annotation(annotation, image))
 
 
-def _odd_fields(annotation: Json) -> Iterator[tuple[str, str]]:
-    """Yield kind and text of what is odd about an annotation."""
+def _odd_ids(annotation: Json) -> Iterator[tuple[str, str]]:
+    """Yield kind and text of an id that training accepts, but other tools may not."""
     if "id" not in annotation:
         yield "no_id", "it has no id"
     elif isinstance(annotation["id"], str):
         yield "text_id", f"the id is the text {annotation['id']!r}"
     elif annotation["id"] == 0 and annotation["id"] is not False:
         yield "id_0", "the id is 0"
+
+
+def _odd_areas(annotation: Json) -> Iterator[tuple[str, str]]:
+    """Yield kind and text of an area that is missing or larger than the box."""
     if "area" not in annotation:
         yield "no_area", "it has no area"
     elif is_area(annotation["area"]) and is_large_area(annotation):
