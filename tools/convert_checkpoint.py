@@ -4,8 +4,9 @@
       --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py
   tools/convert_checkpoint.py output/r50_1x/model_final.pth published.pth --to-mmdet
 
-With a config, every tensor must fit its model. The result is evaluated by
-tools/train_net.py --eval-only --config-file ... train.init_checkpoint=converted.pth
+With a config, names and shapes must be those of its model. To evaluate the result:
+
+  tools/train_net.py --eval-only --config-file ... train.init_checkpoint=converted.pth
 """
 
 from __future__ import annotations
@@ -34,18 +35,23 @@ def main() -> int:
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", help="checkpoint to write")
     parser.add_argument(
-        "--config-file", type=expanduser, metavar="FILE", help="check names and shapes against it"
+        "--config-file",
+        type=expanduser,
+        metavar="FILE",
+        help="check names and shapes against its model",
     )
-    parser.add_argument("--to-mmdet", action="store_true", help="from our names to the published")
+    parser.add_argument(
+        "--to-mmdet", action="store_true", help="convert our names to the published ones"
+    )
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
     inputs = [args.source, *filter(None, [args.config_file])]
     refuse_overwriting_inputs([args.target], inputs)
-    content = convert(args)
+    checkpoint = convert(args)
     with atomic_path(args.target) as temporary:
-        torch.save(content, temporary)
-    print(f"{args.target}: written")
+        torch.save(checkpoint, temporary)
+    print(f"written: {args.target}")
     return 0
 
 
@@ -60,10 +66,10 @@ def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
         model = instantiate(cfg.model, "model")
     converted = convert_mmdet_state_dict(source, model)
     if not converted.state:
-        raise DataError(f"{args.source}: holds no tensors to convert")
-    print(f"{len(converted.state)} tensors converted, {len(converted.dropped)} without effect:")
+        raise DataError(f"{args.source}: no tensors to convert")
+    print(f"{len(converted.state)} tensors converted, {len(converted.dropped)} dropped:")
     for name in converted.dropped:
-        show(f"  dropped {printable(name)}")
+        show(f"  {printable(name)}")
     return {"model": converted.state}
 
 

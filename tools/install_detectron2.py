@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Install detectron2, which the package index does not carry under its own name.
+"""Install detectron2, which is not on PyPI under its own name.
 
-By default the wheel of `sal-detectron2` 0.7.2 is downloaded: somebody's re-upload of detectron2,
-tagged for CPython 3.10 because of one compiled file. Its sha256 is checked, a pure-Python wheel
-called `detectron2` is made of it (without the compiled file and without a stray top-level package
-`tools`), and that is installed. Nothing is compiled, and whatever was downloaded is removed again.
+By default the wheel of `sal-detectron2` 0.7.2 is downloaded, a re-upload of detectron2 which is
+tagged for CPython 3.10 because of one compiled file. Its sha256 is checked, and a pure-Python wheel
+called `detectron2` is built from it and installed, without the compiled file and an unrelated
+top-level package `tools`. Nothing is compiled, and the downloaded file is removed afterwards.
 `tools/compare_detectron2.py` shows how its Python files differ from upstream's.
 
 tools/install_detectron2.py                  # or, to build the official repository:
@@ -54,11 +54,11 @@ Tag: py3-none-any
 
 
 class InstallError(Exception):
-    """Something outside this program went wrong; the message is one line for the user."""
+    """The installation failed; the message is one line for the user."""
 
 
 def find_detectron2() -> str | None:
-    """Say where an importable detectron2 is, or return None. Nothing is imported."""
+    """Return version and folder of an importable detectron2, or None; nothing is imported."""
     importlib.invalidate_caches()
     spec = importlib.util.find_spec("detectron2")
     if spec is None or spec.origin is None:  # no origin: a folder of that name, not a package
@@ -71,7 +71,7 @@ def find_detectron2() -> str | None:
 
 
 def run_pip(arguments: Sequence[str], purpose: str, hint: str) -> None:
-    """Run this interpreter's pip; on failure raise InstallError with pip's reason and the hint."""
+    """Run this interpreter's pip; if it fails, raise InstallError with its error and the hint."""
     command = [sys.executable, "-m", "pip", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -88,10 +88,10 @@ def run_pip(arguments: Sequence[str], purpose: str, hint: str) -> None:
 
 
 def main_error(stderr: str) -> str:
-    """Return the line of pip's output that says most: the first error, else the last line."""
+    """Return the first error in pip's output, else its last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("error", "fatal"))]
-    line = (errors or lines[-1:] or ["pip failed and said nothing"])[0]
+    line = (errors or lines[-1:] or ["pip failed without a message"])[0]
     return line.removeprefix("ERROR:").strip()
 
 
@@ -101,7 +101,7 @@ def download(directory: Path) -> Path:
     run_pip(
         ["download", *options, "--dest", str(directory), REQUIREMENT],
         f"download {REQUIREMENT}",
-        "is there a network? --wheel FILE takes a copy that you have",
+        "is there a network? --wheel FILE installs a local copy",
     )
     wheels = list(directory.glob("*.whl"))
     if len(wheels) != 1:
@@ -112,18 +112,18 @@ def download(directory: Path) -> Path:
 def verify(wheel: Path, sha256: str = SHA256) -> None:
     """Raise InstallError unless the file ``wheel`` can be read and has that sha256."""
     try:
-        found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        actual = hashlib.sha256(wheel.read_bytes()).hexdigest()
     except OSError as error:
         raise InstallError(f"cannot read the wheel {wheel}: {error.strerror}") from error
-    if found != sha256:
+    if actual != sha256:
         raise InstallError(
-            f"{wheel.name} is not the file that was checked: its sha256 is {found}, expected "
-            f"{sha256}; nothing was installed, use --from-source instead"
+            f"{wheel.name}: expected the sha256 {sha256}, got {actual}; nothing was installed, use "
+            "--from-source instead"
         )
 
 
 def is_kept(name: str) -> bool:
-    """Tell whether a file of the original wheel goes into ours: detectron2's, not compiled."""
+    """Return whether a file of the original wheel is one of detectron2's that are not compiled."""
     compiled = name.endswith((".so", ".pyd", ".dylib"))
     return name.startswith("detectron2/") and not name.endswith("/") and not compiled
 
@@ -140,10 +140,10 @@ def record(contents: dict[str, bytes]) -> bytes:
 
 
 def repack(original: Path, directory: Path) -> Path:
-    """Write the pure-Python wheel `detectron2` made of ``original`` and return its path.
+    """Build the pure-Python wheel `detectron2` from ``original`` and return its path.
 
-    The original's requirements are left out: they forbid current numpy and omegaconf, and this
-    project's pyproject.toml lists what detectron2 imports.
+    The requirements are dropped: they exclude current numpy and omegaconf, and this project's
+    pyproject.toml lists the packages that detectron2 imports.
     """
     with zipfile.ZipFile(original) as source:
         contents = {name: source.read(name) for name in source.namelist() if is_kept(name)}
@@ -151,7 +151,7 @@ def repack(original: Path, directory: Path) -> Path:
             if name.endswith(".dist-info/LICENSE"):
                 contents[f"{DIST_INFO}/LICENSE"] = source.read(name)
     if "detectron2/__init__.py" not in contents:
-        raise InstallError(f"{original.name} holds no package detectron2; nothing was installed")
+        raise InstallError(f"{original.name} has no package detectron2; nothing was installed")
     contents[f"{DIST_INFO}/METADATA"] = METADATA.encode()
     contents[f"{DIST_INFO}/WHEEL"] = WHEEL.encode()
     contents[f"{DIST_INFO}/top_level.txt"] = b"detectron2\n"
@@ -206,17 +206,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--wheel",
         type=Path,
         metavar="FILE",
-        help=f"take this copy of the wheel of {REQUIREMENT} instead of downloading it",
+        help=f"local copy of the wheel of {REQUIREMENT}, which is then not downloaded",
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Install detectron2 where it is missing; return the exit status, 1 after a failure."""
+    """Install detectron2 unless it is importable; return 1 after a failure."""
     options = parse_arguments(arguments)
-    found = find_detectron2()
-    if found:
-        print(f"already importable: {found}")
+    installed = find_detectron2()
+    if installed:
+        print(f"already importable: {installed}")
         return 0
     try:
         if options.from_source:

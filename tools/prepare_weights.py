@@ -1,10 +1,10 @@
-"""Write ImageNet weights of a backbone to a file that a config can name.
+"""Write ImageNet weights of a backbone to a file for a config.
 
   tools/prepare_weights.py resnet50        # into datasets/weights/resnet50.pth
   tools/prepare_weights.py swin_s --from swin_small_patch4_window7_224.pth
 
-A file whose sha256 is not the one that was checked is refused. Of resnext101_32x4d and swin_s no
-sha256 is known: bring their file with --from; its sha256 is printed.
+A published file with another sha256 than the pinned one is refused. For resnext101_32x4d and swin_s
+none is known: give their file with --from; its sha256 is printed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> int:
         dest="file",
         type=expanduser,
         metavar="FILE",
-        help="take this copy of what their authors published (.pth or .safetensors)",
+        help="a copy of the published file (.pth or .safetensors), which is then not fetched",
     )
     args = parser.parse_args()
     path = args.output or f"datasets/weights/{args.name}.pth"
