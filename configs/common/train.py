@@ -15,6 +15,7 @@ train = dict(
     amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, bf16 on CPUs; not in evaluation
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
+    cpu_matmul="auto",  # oneDNN for float32 products where exact and faster; "onednn", "default"
     channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
     accumulate=1,  # micro-batches an optimiser step
     clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),

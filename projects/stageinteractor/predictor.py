@@ -11,6 +11,7 @@ evaluation; boxes are in pixels of the original image.
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -34,12 +35,14 @@ from .hub import CONFIG, WEIGHTS, pretrained_folder, push_to_hub, save_pretraine
 from .hub.client import require_write_access
 from .hub.pretrained import forget_initial_weights
 from .hub.run_facts import facts_of
+from .machine.matmul import set_cpu_matmul
 from .prediction.class_metadata import ClassMetadata, load_class_metadata
 from .prediction.inputs import PredictorInput, check_batch, to_image_source
 from .schema import check_config
 
 __all__ = ["Predictor", "find_checkpoint"]
 MAPPER = "dataloader.test.mapper"
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -116,8 +119,12 @@ class Predictor:
         load_all_weights(
             model, checkpoint, OmegaConf.select(cfg, "train.model_ema.enabled") or False
         )
+        device = find_device(device, "device")
+        if device == "cpu":
+            setting = OmegaConf.select(cfg, "train.cpu_matmul", default="auto")
+            logger.info("%s", set_cpu_matmul(setting))
         return cls(
-            model.to(find_device(device, "device")),
+            model.to(device),
             augmentations=augmentations,
             image_format=mapper.get("image_format", "RGB"),
             classes=classes,

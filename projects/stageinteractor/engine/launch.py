@@ -31,7 +31,7 @@ from detectron2.utils import comm
 
 from ..command_line import discard_unread_output
 from ..errors import ConfigError, StageInteractorError, one_line
-from ..memory import prefer_huge_pages
+from ..machine.memory import prefer_huge_pages
 from .failure import Failure, failure_message
 from .process_monitor import monitor_processes
 

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..data.registration import resolve_dataset, training_images
 from ..errors import ConfigError
 from ..files import write_errors_of
+from ..machine.matmul import set_cpu_matmul
+from ..machine.threads import describe_threads, set_threads
 from ..schema import check_config, require_keys
 from .config_checks import check_data_nodes, check_model_classes
 from .printable_logs import escape_log_messages
@@ -55,6 +57,7 @@ def prepare(cfg: DictConfig) -> None:
     fast = cfg.train.fast_dev_run.enabled
     _set_up_logging(cfg.train.output_dir)
     cfg.train.device = find_device(cfg.train.device)
+    _set_up_cpu(cfg.train)
     resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
     check_data_nodes(cfg)
     check_model_classes(cfg)
@@ -65,6 +68,14 @@ def prepare(cfg: DictConfig) -> None:
         cfg.train.eval_period = cfg.train.checkpointer.period = 2
         cfg.train.log_period = 1
     seed_all_rng(cfg.train.seed + comm.get_rank())
+
+
+def _set_up_cpu(train: DictConfig) -> None:
+    """Share the cores among the ranks of this machine; choose how a CPU multiplies float32."""
+    ranks = comm.get_local_size()
+    logger.info("%s", set_threads(ranks) if ranks > 1 else describe_threads())
+    if train.device == "cpu":
+        logger.info("%s", set_cpu_matmul(train.get("cpu_matmul", "auto")))
 
 
 def _set_up_logging(output_dir: str) -> None:

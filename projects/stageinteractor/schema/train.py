@@ -117,6 +117,7 @@ class Train(TypedDict, total=False):
     amp: Amp
     ddp: Ddp
     compile: bool
+    cpu_matmul: Literal["auto", "onednn", "default"]
     channels_last: bool
     accumulate: Count
     clip_grad: ClipGrad

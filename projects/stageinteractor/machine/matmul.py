@@ -1,0 +1,115 @@
+"""float32 products on CPUs: by oneDNN where that is faster and as exact as torch's default.
+
+torch multiplies float32 matrices with MKL, which on AMD processors does half of what the machine
+can; `torch.set_float32_matmul_precision("medium")` sends linear, matmul and bmm, forward and
+backward, to oneDNN. On some processors that keeps float32, on others (with AMX) it rounds to
+bfloat16. So one product is compared with float64, and timed, before the switch is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
+import torch
+
+from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
+SETTINGS = ("auto", "onednn", "default")
+ENVIRONMENT = "STAGEINTERACTOR_CPU_MATMUL"
+EXACT = 5e-6  # largest error over the largest value; float32 has 5e-7 here, bfloat16 2e-3
+FASTER = 1.2
+SHAPE = (128, 1024, 1024)  # rows, columns, inner size: 0.27 GFLOP
+REPEATS = 3
+
+
+class Trial(NamedTuple):
+    """oneDNN beside torch's default on this processor."""
+
+    error: float  # largest difference from float64 over the largest value
+    speedup: float  # time of the default over that of oneDNN
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result is float32."""
+        return self.error <= EXACT
+
+
+@contextmanager
+def onednn_products() -> Iterator[None]:
+    """Send float32 products on CPUs to oneDNN within the block."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+@torch.no_grad()
+def trial() -> Trial:
+    """Multiply two matrices both ways, once per process: some 30 ms."""
+    rows, columns, inner = SHAPE
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(rows, inner, generator=generator)
+    b = torch.randn(inner, columns, generator=generator)
+    exact = a[:8].double() @ b.double()  # (8, columns)
+    with onednn_products():
+        product = a @ b  # the first call also builds the kernel
+    error = (product[:8].double() - exact).abs().max() / exact.abs().max()
+    default = onednn = float("inf")
+    for _ in range(REPEATS):  # in turn, so that other processes disturb both
+        default = min(default, _seconds(a, b))
+        with onednn_products():
+            onednn = min(onednn, _seconds(a, b))
+    return Trial(float(error), default / onednn)
+
+
+def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+    start = time.perf_counter()
+    torch.mm(a, b)
+    return time.perf_counter() - start
+
+
+def set_cpu_matmul(setting: str = "auto") -> str:
+    """Choose how float32 matrices are multiplied on CPUs, for this process; return a log line.
+
+    Nothing changes where torch sees a GPU, because the same switch changes its products too, nor
+    where the user has already called `torch.set_float32_matmul_precision`.
+
+    Args:
+        setting: "auto" takes oneDNN if it is exact and faster; "onednn" takes it in any case;
+            "default" leaves torch as it is. The environment variable STAGEINTERACTOR_CPU_MATMUL
+            takes precedence.
+
+    Raises:
+        ConfigError: another setting.
+    """
+    setting = os.environ.get(ENVIRONMENT) or setting
+    if setting not in SETTINGS:
+        raise ConfigError(f"train.cpu_matmul is {setting!r}: choose from {', '.join(SETTINGS)}")
+    if setting == "default" or torch.cuda.is_available():
+        return "float32 products: torch's default"
+    if torch.get_float32_matmul_precision() != "highest":
+        return f"float32 products: precision {torch.get_float32_matmul_precision()!r}, as it was"
+    result = trial()
+    if setting == "auto" and not (result.exact and result.speedup >= FASTER):
+        reason = (
+            f"oneDNN is {result.speedup:.1f} times as fast"
+            if result.exact
+            else f"oneDNN rounds to bfloat16 here, error {result.error:.0e}"
+        )
+        return f"float32 products: torch's default ({reason})"
+    torch.set_float32_matmul_precision("medium")
+    if not result.exact:
+        logger.warning("oneDNN rounds float32 products to bfloat16 on this processor")
+    return (
+        f"float32 products: oneDNN ({result.speedup:.1f} times as fast, error {result.error:.0e})"
+    )
