@@ -41,8 +41,8 @@ def test_every_image_gets_detections(call, small_run, e2e_config, tmp_path):
     config = Path(e2e_config).with_name("digits_in_photos_asag.py")
     call(*small_run, "train.max_iter=1", "model.postprocessing.max_detections=12", config=config)
     (file,) = (tmp_path / "run").rglob("coco_instances_results.json")
-    found = json.loads(file.read_text())
-    counts = Counter(each["image_id"] for each in found)
+    actual = json.loads(file.read_text())
+    counts = Counter(each["image_id"] for each in actual)
     (truth,) = (x.split("=")[1] for x in small_run if x.startswith("dataset.val.json"))
     images = json.loads(Path(truth).read_text())["images"]
     assert counts == {image["id"]: 12 for image in images}

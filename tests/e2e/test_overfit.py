@@ -69,11 +69,11 @@ def test_two_images_are_learned_to_ap_95(two_images, model):
     model.eval()
     results = []
     for item, output in zip(batch, model(batch), strict=True):
-        found = output["instances"]
-        boxes = found.pred_boxes.tensor
+        actual = output["instances"]
+        boxes = actual.pred_boxes.tensor
         boxes[:, 2:] -= boxes[:, :2]
         for box, score, label in zip(
-            boxes.tolist(), found.scores.tolist(), found.pred_classes.tolist(), strict=True
+            boxes.tolist(), actual.scores.tolist(), actual.pred_classes.tolist(), strict=True
         ):
             results.append(
                 {"image_id": item["image_id"], "bbox": box, "score": score, "category_id": label}

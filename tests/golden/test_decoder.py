@@ -13,9 +13,9 @@ PRECISIONS = [(torch.float64, "f64", 1e-6), (torch.float32, "f32", 1e-3)]
 WITHIN = [0, 1, 2, 5]  # stages whose intermediate values are recorded
 
 
-def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference relative to 1 + |x|."""
-    return ((found - wanted).abs() / (1 + wanted.abs())).max().item()
+    return ((actual - expected).abs() / (1 + expected.abs())).max().item()
 
 
 def decode(recording, dtype=torch.float64, decoder=None):
@@ -38,9 +38,9 @@ def test_all_outputs_of_all_stages(recording, dtype, name, tolerance):
         "boxes": output.boxes,
         "content": output.content,
     }
-    for kind, found in pairs.items():
-        wanted = recording.stacked(f"out_{name}/{{}}/{kind}", dtype)
-        assert relative_error(found, wanted) < tolerance, kind
+    for kind, actual in pairs.items():
+        expected = recording.stacked(f"out_{name}/{{}}/{kind}", dtype)
+        assert relative_error(actual, expected) < tolerance, kind
 
 
 def test_values_within_the_stages(recording):
@@ -60,9 +60,9 @@ def test_values_within_the_stages(recording):
             )
     decode(recording, decoder=decoder)
     assert len(seen) == 3 * len(WITHIN)
-    for (stage, kind), found in seen.items():
-        wanted = recording.read(f"mid_f64/{stage}/{kind}")
-        assert relative_error(found, wanted) < 1e-6, (stage, kind)
+    for (stage, kind), actual in seen.items():
+        expected = recording.read(f"mid_f64/{stage}/{kind}")
+        assert relative_error(actual, expected) < 1e-6, (stage, kind)
 
 
 def test_matches_class_targets_and_box_targets(recording):
@@ -86,22 +86,22 @@ def losses_of(recording, output):
 
 
 def test_every_loss_term(recording_with_objects):
-    found = losses_of(recording_with_objects, decode(recording_with_objects))
+    actual = losses_of(recording_with_objects, decode(recording_with_objects))
     for stage in range(6):
         for ours, theirs in (("class", "cls"), ("bbox", "bbox"), ("giou", "iou")):
-            wanted = recording_with_objects.read(f"loss_f64/{stage}/{theirs}").item()
-            assert found[f"loss_{ours}_{stage}"].item() == pytest.approx(wanted, rel=1e-6)
+            expected = recording_with_objects.read(f"loss_f64/{stage}/{theirs}").item()
+            assert actual[f"loss_{ours}_{stage}"].item() == pytest.approx(expected, rel=1e-6)
     total = recording_with_objects.read("loss_f64/total").item()
-    assert sum(found.values()).item() == pytest.approx(total, rel=1e-6)
+    assert sum(actual.values()).item() == pytest.approx(total, rel=1e-6)
 
 
-def test_without_any_object_ours_is_finite_where_theirs_divides_by_zero(recording_without_objects):
-    found = losses_of(recording_without_objects, decode(recording_without_objects))
+def test_losses_without_objects_are_finite_unlike_published(recording_without_objects):
+    actual = losses_of(recording_without_objects, decode(recording_without_objects))
     for stage in range(6):
         theirs = recording_without_objects.read(f"loss_f64/{stage}/cls")
         assert theirs.isinf()
-        assert 0 < found[f"loss_class_{stage}"].item() < float("inf")
-        assert found[f"loss_bbox_{stage}"].item() == found[f"loss_giou_{stage}"].item() == 0.0
+        assert 0 < actual[f"loss_class_{stage}"].item() < float("inf")
+        assert actual[f"loss_bbox_{stage}"].item() == actual[f"loss_giou_{stage}"].item() == 0.0
 
 
 def gradients(recording):
@@ -109,33 +109,33 @@ def gradients(recording):
     decoder, queries = recording.decoder(), recording.queries()
     output = decoder(recording.features(), queries(recording.image_sizes()))
     sum(losses_of(recording, output).values()).backward()
-    found = {f"decoder.{name}": p.grad for name, p in decoder.named_parameters()}
-    return found | {"queries.content.weight": queries.content.weight.grad}
+    actual = {f"decoder.{name}": p.grad for name, p in decoder.named_parameters()}
+    return actual | {"queries.content.weight": queries.content.weight.grad}
 
 
 def test_the_gradient_of_every_parameter(recording_with_objects):
-    recording, found = recording_with_objects, gradients(recording_with_objects)
+    recording, actual = recording_with_objects, gradients(recording_with_objects)
     published = {key.removeprefix("gradnorm/") for key in recording.data if "gradnorm/" in key}
     dropped = set(convert_mmdet_state_dict(recording.parameters()).dropped)
-    assert {our_name(name) for name in published - dropped} == set(found)
-    largest = max(gradient.norm().item() for gradient in found.values())
+    assert {our_name(name) for name in published - dropped} == set(actual)
+    largest = max(gradient.norm().item() for gradient in actual.values())
     for name in published - dropped:
-        wanted = recording.read(f"gradnorm/{name}").item()
+        expected = recording.read(f"gradnorm/{name}").item()
         # below 1e-10 of the largest there is only rounding (all boxes of stage 0 are the same)
         tolerance = {"rel": 1e-6, "abs": 1e-10 * largest}
-        assert found[our_name(name)].norm().item() == pytest.approx(wanted, **tolerance), name
+        assert actual[our_name(name)].norm().item() == pytest.approx(expected, **tolerance), name
     for key in recording.data:
         if key.startswith("grad/"):
-            name, wanted = key.removeprefix("grad/"), recording.read(key)
-            error = (found[our_name(name)] - wanted).abs().max()
-            assert error <= 1e-6 * wanted.abs().max() + 1e-10 * largest, name
+            name, expected = key.removeprefix("grad/"), recording.read(key)
+            error = (actual[our_name(name)] - expected).abs().max()
+            assert error <= 1e-6 * expected.abs().max() + 1e-10 * largest, name
 
 
 def test_detections(recording):
     output = decode(recording)
     queries = output.logits.shape[2]
-    found = TopK(queries)(output.logits[-1], output.boxes[-1], recording.image_sizes())
-    for image, instances in enumerate(found):
+    actual = TopK(queries)(output.logits[-1], output.boxes[-1], recording.image_sizes())
+    for image, instances in enumerate(actual):
         boxes, scores, classes = recording.read(f"infer/{image}").split([4, 1, 1], dim=1)
         assert relative_error(instances.pred_boxes.tensor, boxes) < 1e-5  # recorded in float32
         assert relative_error(instances.scores, scores.squeeze(1)) < 1e-6

@@ -13,7 +13,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def test_matches_targets_and_losses_of_the_assigner_cases(assigner_case):
-    logits, boxes, targets, sizes, matched, class_targets, wanted = assigner_case
+    logits, boxes, targets, sizes, matched, class_targets, expected = assigner_case
     matcher, assigner = HungarianMatcher(), CrossStageAssigner()
     matches = matcher(logits, boxes, targets, sizes)
     assert torch.equal(matches >= 0, matched)
@@ -23,8 +23,8 @@ def test_matches_targets_and_losses_of_the_assigner_cases(assigner_case):
     arguments = logits.float(), boxes.float(), targets, sizes.float()
     losses = SetCriterion(matcher, assigner, FocalLoss())(*arguments)
     for column, name in enumerate(("class", "bbox", "giou")):
-        found = torch.stack([losses[f"loss_{name}_{stage}"] for stage in range(len(wanted))])
-        torch.testing.assert_close(found.double(), wanted[:, column], rtol=1e-6, atol=0)
+        actual = torch.stack([losses[f"loss_{name}_{stage}"] for stage in range(len(expected))])
+        torch.testing.assert_close(actual.double(), expected[:, column], rtol=1e-6, atol=0)
 
 
 def test_neck_equals_the_recording():
@@ -38,6 +38,6 @@ def test_neck_equals_the_recording():
     }
     neck.load_state_dict(state)
     maps = {f"res{i + 2}": torch.tensor(recorded[f"in/{i}"]).double() for i in range(4)}
-    for level, found in enumerate(neck(maps)):
-        wanted = torch.tensor(recorded[f"out/{level}"]).double()
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
+    for level, actual in enumerate(neck(maps)):
+        expected = torch.tensor(recorded[f"out/{level}"]).double()
+        torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-5)

@@ -30,12 +30,12 @@ def test_a_box_without_area_is_covered_by_nothing():
 
 def test_position_embedding_alternates_sine_and_cosine():
     # D = 16: four numbers for each coordinate, two frequencies: 1 and 1 / 10000^(2/4) = 1 / 100
-    found = position_embedding(torch.tensor([1000.0, -2000.0, 3.0, 0.0]), 16)
-    wanted = []
+    actual = position_embedding(torch.tensor([1000.0, -2000.0, 3.0, 0.0]), 16)
+    expected = []
     for value in (1.0, -2.0, 3.0, 0.0):
         for angle in (value, value / 100):
-            wanted += [math.sin(angle), math.cos(angle)]
-    torch.testing.assert_close(found, torch.tensor(wanted))
+            expected += [math.sin(angle), math.cos(angle)]
+    torch.testing.assert_close(actual, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
@@ -97,9 +97,9 @@ def test_overlap_counts_in_one_direction():
 def test_the_order_of_queries_and_images_does_not_matter(make_queries):
     attention = build()
     content, boxes = make_queries(width=16, dtype=torch.float64)
-    found, order = attention(content, boxes), torch.tensor([3, 0, 4, 1, 2])
+    actual, order = attention(content, boxes), torch.tensor([3, 0, 4, 1, 2])
     moved = attention(content[:, order].flip(0), boxes[:, order].flip(0))
-    torch.testing.assert_close(moved, found[:, order].flip(0))
+    torch.testing.assert_close(moved, actual[:, order].flip(0))
 
 
 def test_a_single_query_attends_to_itself(make_queries):
@@ -112,8 +112,8 @@ def test_a_single_query_attends_to_itself(make_queries):
 
 def test_identical_boxes_and_contents_give_identical_results(make_queries):
     content, boxes = (x[:, :1].expand(-1, 3, -1) for x in make_queries(width=16))
-    found = build().float()(content, boxes)
-    torch.testing.assert_close(found, found[:, :1].expand(-1, 3, -1))
+    actual = build().float()(content, boxes)
+    torch.testing.assert_close(actual, actual[:, :1].expand(-1, 3, -1))
 
 
 def test_boxes_get_no_gradient_and_tau_does(make_queries):
@@ -162,28 +162,28 @@ def test_padding_is_not_attended_to(make_queries):
     attention = build()
     content, boxes = make_queries(width=16, dtype=torch.float64)
     attn_mask = torch.tensor([[[True] * 3 + [False] * 2], [[True] * 5]])
-    found = attention(content, boxes, attn_mask)
+    actual = attention(content, boxes, attn_mask)
     alone = attention(content[:1, :3], boxes[:1, :3])
-    torch.testing.assert_close(found[:1, :3], alone)
-    torch.testing.assert_close(found[1], attention(content, boxes)[1])
-    assert (found[0, :3] - attention(content, boxes)[0, :3]).abs().max() > 1e-3
+    torch.testing.assert_close(actual[:1, :3], alone)
+    torch.testing.assert_close(actual[1], attention(content, boxes)[1])
+    assert (actual[0, :3] - attention(content, boxes)[0, :3]).abs().max() > 1e-3
 
 
 def test_an_image_of_padding_alone_stays_finite(make_queries):
     attention = build()
     content, boxes = make_queries(width=16, dtype=torch.float64)
     content.requires_grad_()
-    found = attention(content, boxes, torch.zeros(2, 1, 5, dtype=torch.bool))
-    found.sum().backward()
-    assert found.isfinite().all() and content.grad.isfinite().all()
+    actual = attention(content, boxes, torch.zeros(2, 1, 5, dtype=torch.bool))
+    actual.sum().backward()
+    assert actual.isfinite().all() and content.grad.isfinite().all()
 
 
 def test_a_mask_for_every_query_may_say_the_same_as_one_for_all(make_queries):
     attention, rows = build(), torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
     content, boxes = make_queries(width=16, dtype=torch.float64)
-    wanted = attention(content, boxes, rows.unsqueeze(1))
-    found = attention(content, boxes, rows.unsqueeze(1).expand(-1, 5, -1))
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    expected = attention(content, boxes, rows.unsqueeze(1))
+    actual = attention(content, boxes, rows.unsqueeze(1).expand(-1, 5, -1))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 def test_every_query_attends_to_those_of_its_own_row(make_queries):
@@ -191,12 +191,12 @@ def test_every_query_attends_to_those_of_its_own_row(make_queries):
     content, boxes = make_queries(width=16, dtype=torch.float64)
     seen = torch.ones(2, 5, 5, dtype=torch.bool)
     seen[0, 1] = torch.tensor([True, True, False, True, False])
-    found, plain = attention(content, boxes, seen), attention(content, boxes)
+    actual, plain = attention(content, boxes, seen), attention(content, boxes)
     alone = attention(content[:1, [0, 1, 3]], boxes[:1, [0, 1, 3]])
-    torch.testing.assert_close(found[0, 1], alone[0, 1])
-    assert (found[0, 1] - plain[0, 1]).abs().max() > 1e-3
+    torch.testing.assert_close(actual[0, 1], alone[0, 1])
+    assert (actual[0, 1] - plain[0, 1]).abs().max() > 1e-3
     for image, query in [(0, 0), (0, 2), (0, 3), (0, 4), (1, 1)]:
-        torch.testing.assert_close(found[image, query], plain[image, query])
+        torch.testing.assert_close(actual[image, query], plain[image, query])
 
 
 def test_a_query_that_may_see_nothing_stays_finite(make_queries):
@@ -205,7 +205,7 @@ def test_a_query_that_may_see_nothing_stays_finite(make_queries):
     content.requires_grad_()
     seen = torch.ones(2, 5, 5, dtype=torch.bool)
     seen[0, 1] = False
-    found = attention(content, boxes, seen)
-    found.sum().backward()
-    assert found.isfinite().all() and content.grad.isfinite().all()
-    torch.testing.assert_close(found[0, 0], attention(content, boxes)[0, 0])
+    actual = attention(content, boxes, seen)
+    actual.sum().backward()
+    assert actual.isfinite().all() and content.grad.isfinite().all()
+    torch.testing.assert_close(actual[0, 0], attention(content, boxes)[0, 0])

@@ -48,12 +48,12 @@ def test_maps_equal_those_of_timm():
     model = timm.create_model(SMALL, features_only=True, out_indices=(1, 2, 3, 4)).eval()
     model.load_state_dict(backbone.model.state_dict())
     images = torch.randn(1, 3, 64, 64)
-    for found, wanted in zip(backbone(images).values(), model(images), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    for actual, expected in zip(backbone(images).values(), model(images), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
-def test_fixed_statistics_stay_while_scale_and_shift_are_trained(name: str):
+def test_fixed_statistics_stay_while_scale_is_trained(name: str):
     backbone = build(name).train()
     assert backbone.training
     before = [norm.running_mean.clone() for norm in norms(backbone)]
@@ -70,8 +70,8 @@ def test_fixed_statistics_stay_while_scale_and_shift_are_trained(name: str):
 def test_fixed_statistics_treat_images_of_a_batch_alike():
     backbone, images = build().train(), torch.randn(2, 3, 64, 64)
     alone, both = backbone(images[:1]), backbone(images)
-    for name, found in alone.items():
-        torch.testing.assert_close(found, both[name][:1], rtol=1e-4, atol=1e-4)
+    for name, actual in alone.items():
+        torch.testing.assert_close(actual, both[name][:1], rtol=1e-4, atol=1e-4)
 
 
 def test_statistics_follow_the_images_if_asked():
@@ -101,10 +101,10 @@ def test_weights_are_read_from_a_file(tmp_path: Path):
     path = tmp_path / "weights.pth"
     torch.save(source.state_dict(), path)
     state = build(weights=str(path)).model.state_dict()
-    wanted = source.state_dict()
+    expected = source.state_dict()
     assert len(state) > 20
     for key, value in state.items():
-        assert torch.equal(value, wanted[key]), key
+        assert torch.equal(value, expected[key]), key
 
 
 def test_random_weights_differ_from_seed_to_seed():
@@ -147,10 +147,10 @@ def test_fixed_norm_uses_its_running_statistics_in_training():
         norm.bias.fill_(1.0)
     x = torch.tensor([2.0, 6.0]).view(2, 1, 1, 1)
     # (x - 2) / 2 * 3 + 1
-    found = norm(x)
-    assert found.flatten().tolist() == [1.0, 7.0]
+    actual = norm(x)
+    assert actual.flatten().tolist() == [1.0, 7.0]
     assert norm.running_mean.item() == 2.0
-    found.sum().backward()
+    actual.sum().backward()
     assert norm.weight.grad.item() == 2.0  # 0 / 2 + 4 / 2
     assert norm.bias.grad.item() == 2.0
 

@@ -43,8 +43,8 @@ def test_conversions_undo_each_other(shape: tuple[int, ...]):
 
 def test_refinement_moves_by_parts_of_the_box():
     # x: 10 + 0.5 * 4, y: 20 - 0.25 * 16, z: 3 + 1, r: 2 - 3
-    found = refine_boxes(BOX, torch.tensor([0.5, -0.25, 1.0, -3.0]))
-    assert found.tolist() == [12.0, 16.0, 4.0, -1.0]
+    actual = refine_boxes(BOX, torch.tensor([0.5, -0.25, 1.0, -3.0]))
+    assert actual.tolist() == [12.0, 16.0, 4.0, -1.0]
 
 
 def test_zero_deltas_change_nothing():
@@ -53,8 +53,8 @@ def test_zero_deltas_change_nothing():
 
 
 def test_nothing_is_clipped():
-    found = xyzr_to_xyxy(refine_boxes(BOX, torch.tensor([-10.0, 0.0, 0.0, 0.0])))
-    assert found.tolist() == [-32.0, 12.0, -28.0, 28.0]
+    actual = xyzr_to_xyxy(refine_boxes(BOX, torch.tensor([-10.0, 0.0, 0.0, 0.0])))
+    assert actual.tolist() == [-32.0, 12.0, -28.0, 28.0]
 
 
 @pytest.mark.parametrize("convert", [box_sizes, xyzr_to_xyxy])

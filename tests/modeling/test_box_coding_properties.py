@@ -93,11 +93,11 @@ def test_six_refinements_and_their_gradients_are_finite(boxes_xyzr: Tensor, delt
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=4))
-def test_first_boxes_are_the_whole_image_of_one_pixel_or_of_a_million(sizes: list[tuple[int, int]]):
+def test_initial_boxes_cover_images_of_any_size(sizes: list[tuple[int, int]]):
     image_sizes = torch.tensor(sizes, dtype=torch.float32)
     content, boxes, *_ = LearnedQueries(num_queries=2, embed_dim=4)(image_sizes)
     assert torch.isfinite(content).all()
-    wanted = torch.cat([torch.zeros_like(image_sizes), image_sizes.flip(-1)], dim=-1)
-    wanted = wanted.unsqueeze(1).expand(-1, 2, -1)
+    expected = torch.cat([torch.zeros_like(image_sizes), image_sizes.flip(-1)], dim=-1)
+    expected = expected.unsqueeze(1).expand(-1, 2, -1)
     error = 1e-4 * image_sizes.amax(dim=-1).view(-1, 1, 1)
-    assert ((xyzr_to_xyxy(boxes) - wanted).abs() <= error).all()
+    assert ((xyzr_to_xyxy(boxes) - expected).abs() <= error).all()

@@ -27,9 +27,9 @@ def decoder(request, make_decoder, randomise) -> CascadeDecoder:
 
 
 def checkpointed_copy(decoder):
-    found = copy.deepcopy(decoder)
-    getattr(found, "decoder", found).checkpoint_stages = True
-    return found
+    actual = copy.deepcopy(decoder)
+    getattr(actual, "decoder", actual).checkpoint_stages = True
+    return actual
 
 
 def step(decoder: CascadeDecoder, maps: list[Tensor], content: Tensor, boxes: Tensor):
@@ -52,9 +52,9 @@ def step(decoder: CascadeDecoder, maps: list[Tensor], content: Tensor, boxes: Te
 
 def test_values_and_gradients_are_the_same_and_less_is_kept(decoder, make_maps, make_queries):
     checkpointed = checkpointed_copy(decoder)
-    wanted, wanted_grads, whole = step(decoder, make_maps(), *make_queries())
-    found, grads, part = step(checkpointed, make_maps(), *make_queries())
-    torch.testing.assert_close(found, wanted)
+    expected, wanted_grads, whole = step(decoder, make_maps(), *make_queries())
+    actual, grads, part = step(checkpointed, make_maps(), *make_queries())
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(grads, wanted_grads)
     assert part < 0.6 * whole
 
@@ -62,9 +62,9 @@ def test_values_and_gradients_are_the_same_and_less_is_kept(decoder, make_maps, 
 def test_under_autocast_stages_run_again_as_they_ran(decoder, make_maps, make_queries):
     checkpointed = checkpointed_copy(decoder)
     with torch.autocast("cpu", torch.bfloat16):
-        wanted, wanted_grads, _ = step(decoder, make_maps(), *make_queries())
-        found, grads, _ = step(checkpointed, make_maps(), *make_queries())
-    torch.testing.assert_close(found, wanted)
+        expected, wanted_grads, _ = step(decoder, make_maps(), *make_queries())
+        actual, grads, _ = step(checkpointed, make_maps(), *make_queries())
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(grads, wanted_grads)
 
 

@@ -116,10 +116,10 @@ def tensors(output: DecoderOutput) -> list[Tensor]:
     return [field for field in output if field is not None]
 
 
-def distance(found: list[Tensor], wanted: list[Tensor]) -> float:
+def distance(actual: list[Tensor], expected: list[Tensor]) -> float:
     """How far gradients are from what they should be, as a share of these."""
-    difference = sum((a - b).square().sum() for a, b in zip(found, wanted, strict=True))
-    return (difference / sum(b.square().sum() for b in wanted)).sqrt().item()
+    difference = sum((a - b).square().sum() for a, b in zip(actual, expected, strict=True))
+    return (difference / sum(b.square().sum() for b in expected)).sqrt().item()
 
 
 @torch.no_grad()
@@ -129,13 +129,13 @@ def infer(model: StageInteractor, size: tuple[int, int], count: int = 2) -> Deco
 
 
 @pytest.mark.parametrize("adamixer", [False, True])
-def test_one_graph_for_training_and_one_for_inference_serve_all_sizes(adamixer: bool, make_pair):
+def test_one_training_and_one_inference_graph_serve_all_sizes(adamixer: bool, make_pair):
     decoder = AdaMixerDecoder(num_stages=2, points=4, out_points=8, **ADAMIXER)
     plain, compiled, counter = make_pair(decoder=decoder if adamixer else None)
     for size in SIZES:
-        wanted, wanted_grads = train(plain, size)
-        found, grads = train(compiled, size)
-        torch.testing.assert_close(found, wanted)
+        expected, wanted_grads = train(plain, size)
+        actual, grads = train(compiled, size)
+        torch.testing.assert_close(actual, expected)
         torch.testing.assert_close(grads, wanted_grads)
     assert counter.frame_count == 1
     for size in SIZES:
@@ -146,8 +146,8 @@ def test_one_graph_for_training_and_one_for_inference_serve_all_sizes(adamixer: 
 def test_batches_of_other_sizes_compile_once_more(make_pair):
     plain, compiled, counter = make_pair(num_stages=1)
     for count in (3, 2, 4, 5):
-        found, wanted = infer(compiled, SIZES[0], count), infer(plain, SIZES[0], count)
-        torch.testing.assert_close(found, wanted)
+        actual, expected = infer(compiled, SIZES[0], count), infer(plain, SIZES[0], count)
+        torch.testing.assert_close(actual, expected)
     assert counter.frame_count == 2  # for three images, then for any number
 
 
@@ -157,9 +157,9 @@ def test_queries_may_be_as_many_as_are_found_in_the_images(make_pair):
     plain, compiled, counter = make_pair(decoder=decoder, queries=FoundQueries())
     sizes = [*SIZES[:2], *SIZES[:2]]
     for size in sizes:
-        wanted, wanted_grads = train(plain, size)
-        found, grads = train(compiled, size)
-        torch.testing.assert_close(found, wanted)
+        expected, wanted_grads = train(plain, size)
+        actual, grads = train(compiled, size)
+        torch.testing.assert_close(actual, expected)
         torch.testing.assert_close(grads, wanted_grads)
     assert counter.frame_count == 2  # with padding and without
     for size in sizes:
@@ -167,7 +167,7 @@ def test_queries_may_be_as_many_as_are_found_in_the_images(make_pair):
     assert counter.frame_count == 4
 
 
-def test_gradients_through_the_traced_backward_pass_are_the_same(make_pair):
+def test_traced_backward_pass_has_the_same_gradients(make_pair):
     plain, compiled, _ = make_pair("aot_eager", num_stages=3, first_reuse_stage=2)
     for size in SIZES[:2]:
         torch.testing.assert_close(train(compiled, size), train(plain, size))
@@ -176,10 +176,10 @@ def test_gradients_through_the_traced_backward_pass_are_the_same(make_pair):
 def test_mixed_precision_is_compiled_too(make_pair):
     plain, compiled, counter = make_pair(dtype=torch.float32)
     for size in SIZES[:2]:
-        found, wanted = train(compiled, size, enabled=True), train(plain, size, enabled=True)
-        assert found[0].logits.dtype == torch.bfloat16
-        torch.testing.assert_close(found[0], wanted[0])
-        assert distance(found[1], wanted[1]) < 0.02  # maps get their gradients in another order
+        actual, expected = train(compiled, size, enabled=True), train(plain, size, enabled=True)
+        assert actual[0].logits.dtype == torch.bfloat16
+        torch.testing.assert_close(actual[0], expected[0])
+        assert distance(actual[1], expected[1]) < 0.02  # maps get their gradients in another order
     assert counter.frame_count == 1
 
 
@@ -205,11 +205,11 @@ def test_generated_code_is_as_exact(bf16: bool, make_pair):
     plain, compiled, _ = make_pair("inductor", dtype=torch.float32)
     for size in SIZES[:2]:
         exact, exact_grads = train(plain, size)
-        (wanted, wanted_grads), (found, grads) = (
+        (expected, wanted_grads), (actual, grads) = (
             train(model, size, enabled=bf16) for model in (plain, compiled)
         )
-        rounding = distance(tensors(wanted), tensors(exact)), distance(wanted_grads, exact_grads)
+        rounding = distance(tensors(expected), tensors(exact)), distance(wanted_grads, exact_grads)
         assert max(rounding) < (0.5 if bf16 else 1e-9)
-        assert distance(tensors(found), tensors(exact)) < 1.5 * rounding[0] + 1e-4
+        assert distance(tensors(actual), tensors(exact)) < 1.5 * rounding[0] + 1e-4
         assert distance(grads, exact_grads) < 1.5 * rounding[1] + 1e-4
     assert distance(tensors(infer(compiled, SIZES[2])), tensors(infer(plain, SIZES[2]))) < 1e-4

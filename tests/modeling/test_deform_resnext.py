@@ -36,13 +36,13 @@ def test_an_offset_of_one_pixel_down_reads_the_row_below(block):
     block.conv2_offset.bias.data[0::2] = 1.0
     y = torch.rand(1, 8, 6, 6)
     moved = torch.cat([y[:, :, 1:], torch.zeros(1, 8, 1, 6)], 2)
-    wanted = torch.nn.functional.conv2d(moved, block.conv2.weight, stride=2, padding=1, groups=4)
+    expected = torch.nn.functional.conv2d(moved, block.conv2.weight, stride=2, padding=1, groups=4)
     block.conv1, block.shortcut = torch.nn.Identity(), torch.nn.Conv2d(8, 32, 1, stride=2)
     seen = []
     block.conv2.norm.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     block(y)
     # rows whose window touches the border differ: there zeros are read at another place
-    torch.testing.assert_close(seen[0][:, :, 1:-1], wanted[:, :, 1:-1])
+    torch.testing.assert_close(seen[0][:, :, 1:-1], expected[:, :, 1:-1])
 
 
 def test_offsets_get_gradients(block):
@@ -52,17 +52,17 @@ def test_offsets_get_gradients(block):
 
 def test_parameters_are_those_of_the_published_resnext():
     body = TorchvisionResNet(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
-    wanted = {
+    expected = {
         from_torchvision(name): value.shape
         for name, value in body.state_dict().items()
         if not name.startswith("fc.")
     }
     stem = BasicStem(norm=FixedStatsBatchNorm2d)
     ours = ResNet(stem, resnext_stages(norm=FixedStatsBatchNorm2d))
-    found = {name: value.shape for name, value in ours.state_dict().items()}
-    offsets = {name for name in found if "conv2_offset" in name}
+    actual = {name: value.shape for name, value in ours.state_dict().items()}
+    offsets = {name for name in actual if "conv2_offset" in name}
     assert len(offsets) == 2 * (4 + 23 + 3)
-    assert {name: shape for name, shape in found.items() if name not in offsets} == wanted
+    assert {name: shape for name, shape in actual.items() if name not in offsets} == expected
 
 
 def test_a_depth_that_does_not_exist_is_refused():

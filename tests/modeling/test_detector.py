@@ -118,11 +118,11 @@ def detections(model: StageInteractor, batch: list[dict[str, Any]]) -> list[Inst
     return [result["instances"] for result in model.eval()(batch)]
 
 
-def assert_same(found: Instances, wanted: Instances) -> None:
-    assert found.image_size == wanted.image_size
-    assert torch.equal(found.pred_classes, wanted.pred_classes)
-    torch.testing.assert_close(found.scores, wanted.scores)
-    torch.testing.assert_close(found.pred_boxes.tensor, wanted.pred_boxes.tensor)
+def assert_same(actual: Instances, expected: Instances) -> None:
+    assert actual.image_size == expected.image_size
+    assert torch.equal(actual.pred_classes, expected.pred_classes)
+    torch.testing.assert_close(actual.scores, expected.scores)
+    torch.testing.assert_close(actual.pred_boxes.tensor, expected.pred_boxes.tensor)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
@@ -133,8 +133,8 @@ def test_detections_do_not_depend_on_the_batch(order: tuple[int, ...], make_dete
     alone = [detections(model, [item])[0] for item in inputs]
     assert not torch.equal(alone[0].scores, alone[3].scores)
     together = detections(model, [inputs[index] for index in order])
-    for index, found in zip(order, together, strict=True):
-        assert_same(found, alone[index])
+    for index, actual in zip(order, together, strict=True):
+        assert_same(actual, alone[index])
 
 
 def test_images_of_equal_padded_size_share_a_pass(make_detector):
@@ -150,17 +150,17 @@ def test_training_images_are_padded_to_the_largest(make_detector):
 
 
 def test_detections_are_sorted_and_limited(make_detector):
-    (found,) = detections(make_detector(), [{"image": image(40, 50)}])
-    assert len(found) == 6
-    assert found.image_size == (40, 50)
-    assert (found.scores.diff() <= 0).all()
-    assert found.scores.max() <= 1
-    assert found.pred_classes.max() < 3
+    (actual,) = detections(make_detector(), [{"image": image(40, 50)}])
+    assert len(actual) == 6
+    assert actual.image_size == (40, 50)
+    assert (actual.scores.diff() <= 0).all()
+    assert actual.scores.max() <= 1
+    assert actual.pred_classes.max() < 3
 
 
 def test_fewer_pairs_than_detections_are_all_kept(make_detector):
-    (found,) = detections(make_detector(num_queries=1), [{"image": image(40, 50)}])
-    assert sorted(found.pred_classes.tolist()) == [0, 1, 2]
+    (actual,) = detections(make_detector(num_queries=1), [{"image": image(40, 50)}])
+    assert sorted(actual.pred_classes.tolist()) == [0, 1, 2]
 
 
 def test_boxes_are_those_of_the_last_stage(make_detector):
@@ -169,10 +169,10 @@ def test_boxes_are_those_of_the_last_stage(make_detector):
     with torch.no_grad():
         output, sizes = model.decode(model.pad(pixels), pixels)
     assert sizes.tolist() == [[40.0, 50.0]]
-    (found,) = detections(model, [{"image": image(40, 50)}])
+    (actual,) = detections(model, [{"image": image(40, 50)}])
     best = output.logits[-1, 0].amax(dim=-1).argmax()
-    torch.testing.assert_close(found.pred_boxes.tensor[0], output.boxes[-1, 0, best])
-    torch.testing.assert_close(found.scores[0], output.logits[-1, 0].max().sigmoid())
+    torch.testing.assert_close(actual.pred_boxes.tensor[0], output.boxes[-1, 0, best])
+    torch.testing.assert_close(actual.scores[0], output.logits[-1, 0].max().sigmoid())
 
 
 def test_detections_are_rescaled_to_height_and_width(make_detector):
@@ -186,9 +186,9 @@ def test_detections_are_rescaled_to_height_and_width(make_detector):
 
 
 def test_inference_leaves_no_graph(make_detector):
-    (found,) = detections(make_detector(), [{"image": image(40, 50)}])
-    assert not found.scores.requires_grad
-    assert not found.pred_boxes.tensor.requires_grad
+    (actual,) = detections(make_detector(), [{"image": image(40, 50)}])
+    assert not actual.scores.requires_grad
+    assert not actual.pred_boxes.tensor.requires_grad
 
 
 def test_an_empty_batch_has_no_detections(make_detector):
@@ -198,9 +198,9 @@ def test_an_empty_batch_has_no_detections(make_detector):
 def test_pixels_are_normalised_channel_by_channel(make_detector):
     model = make_detector()
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    found = model.normalize(torch.full((3, 1, 1), 200, dtype=torch.uint8))
-    wanted = [(200 - m) / s for m, s in zip(mean, std, strict=True)]
-    torch.testing.assert_close(found.flatten(), torch.tensor(wanted))
+    actual = model.normalize(torch.full((3, 1, 1), 200, dtype=torch.uint8))
+    expected = [(200 - m) / s for m, s in zip(mean, std, strict=True)]
+    torch.testing.assert_close(actual.flatten(), torch.tensor(expected))
 
 
 def test_padding_adds_zeros_at_the_bottom_and_on_the_right(make_detector):
@@ -213,12 +213,12 @@ def test_padding_adds_zeros_at_the_bottom_and_on_the_right(make_detector):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "wanted"),
+    ("sizes", "expected"),
     [([(32, 64)], (32, 64)), ([(33, 64)], (64, 64)), ([(1, 100), (65, 1)], (96, 128))],
 )
-def test_padded_size_is_the_next_multiple(sizes, wanted, make_detector):
+def test_padded_size_is_the_next_multiple(sizes, expected, make_detector):
     images = [torch.zeros(3, *size) for size in sizes]
-    assert make_detector().padded_size(images) == wanted
+    assert make_detector().padded_size(images) == expected
 
 
 def test_pixel_statistics_are_no_part_of_the_state(make_detector):

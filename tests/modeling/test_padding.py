@@ -1,4 +1,4 @@
-"""Padded queries: they are not attended to, not matched, not learnt from and not detected."""
+"""Padded queries: they are not attended to, not matched, not supervised and not detected."""
 
 import pytest
 import torch
@@ -50,12 +50,12 @@ def predictions() -> tuple[Tensor, Tensor]:
 
 def targets(*counts: int) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(1)
-    found = []
+    actual = []
     for count in counts:
         low = torch.rand(count, 2, generator=generator) * 30
         boxes = torch.cat([low, low + 25], dim=-1)
-        found.append({"boxes": boxes, "labels": torch.arange(count) % 3})
-    return found
+        actual.append({"boxes": boxes, "labels": torch.arange(count) % 3})
+    return actual
 
 
 @pytest.mark.parametrize("kind", ["cascade", "adamixer"])
@@ -64,13 +64,13 @@ def test_a_decoder_gives_what_it_gives_without_padding(
 ):
     decoder = randomise(make_decoder() if kind == "cascade" else small_adamixer()).double()
     maps, (content, boxes) = make_maps(dtype=DOUBLE), make_queries(dtype=DOUBLE)
-    found = decoder(maps, Queries(content, boxes, VALID))
-    assert found.query_mask is VALID
+    actual = decoder(maps, Queries(content, boxes, VALID))
+    assert actual.query_mask is VALID
     real = Queries(content[:1, VALID[0]], boxes[:1, VALID[0]])
     alone = decoder([x[:1] for x in maps], real)
     assert alone.query_mask is None
-    for padded, wanted in zip(found[:4], alone[:4], strict=True):
-        torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
+    for padded, expected in zip(actual[:4], alone[:4], strict=True):
+        torch.testing.assert_close(padded[:, :1, VALID[0]], expected)
 
 
 @pytest.mark.parametrize("kind", ["cascade", "adamixer", "parallel", "checkpointed"])
@@ -88,14 +88,14 @@ def test_queries_that_others_do_not_see_change_nothing_of_them(
     valid = torch.tensor([[True, True, False, True, True], [True, False, True, True, True]])
     visible = valid.unsqueeze(1).repeat(1, 5, 1)
     visible[:, :3, 3:] = False
-    found = decoder(maps, Queries(content, boxes, valid, attn_mask=visible))
-    assert found.query_mask is valid
+    actual = decoder(maps, Queries(content, boxes, valid, attn_mask=visible))
+    assert actual.query_mask is valid
     alone = decoder(maps, Queries(content[:, :3], boxes[:, :3], valid[:, :3]))
-    for both, wanted in zip(found[:4], alone[:4], strict=True):
-        torch.testing.assert_close(both[:, :, :3], wanted)
+    for both, expected in zip(actual[:4], alone[:4], strict=True):
+        torch.testing.assert_close(both[:, :, :3], expected)
     plain = decoder(maps, Queries(content, boxes, valid))
-    torch.testing.assert_close(found.logits[0, :, 3:], plain.logits[0, :, 3:])  # they see all
-    assert (found.logits[0, :, :3] - plain.logits[0, :, :3]).abs().max() > 1e-3
+    torch.testing.assert_close(actual.logits[0, :, 3:], plain.logits[0, :, 3:])  # they see all
+    assert (actual.logits[0, :, :3] - plain.logits[0, :, :3]).abs().max() > 1e-3
 
 
 def test_parallel_stages_see_the_same_queries(make_maps, make_queries, randomise):
@@ -104,21 +104,21 @@ def test_parallel_stages_see_the_same_queries(make_maps, make_queries, randomise
     with torch.no_grad():
         decoder.embeddings.zero_()
     maps, (content, boxes) = [x.requires_grad_() for x in make_maps()], make_queries()
-    found = decoder(maps, Queries(content, boxes.requires_grad_(), VALID))
-    assert found.logits.shape == (3, 2, 5, 3)
-    found.boxes.sum().backward()
+    actual = decoder(maps, Queries(content, boxes.requires_grad_(), VALID))
+    assert actual.logits.shape == (3, 2, 5, 3)
+    actual.boxes.sum().backward()
     assert boxes.grad is None
     gradients = [x.grad.clone() for x in maps]
     for index in range(3):
         one = CascadeDecoder([stages[2 - index]])  # the first stage comes last
         alone = one(maps, Queries(content, boxes.detach(), VALID))
-        torch.testing.assert_close(found.logits[index], alone.logits[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(actual.logits[index], alone.logits[0], rtol=1e-4, atol=1e-4)
         (-alone.boxes).sum().backward()
     for gradient, rest in zip(gradients, maps, strict=True):  # nothing is left of their sum
         assert rest.grad.abs().max() < 1e-4 * gradient.abs().max()
     used = decoder.eval()(maps, Queries(content, boxes, VALID))
     assert used.logits.shape[0] == 1
-    torch.testing.assert_close(used.logits[0], found.logits[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(used.logits[0], actual.logits[2], rtol=1e-4, atol=1e-4)
 
 
 def test_every_parallel_stage_has_its_own_embedding(make_maps, make_queries, randomise):
@@ -133,19 +133,19 @@ def test_every_parallel_stage_has_its_own_embedding(make_maps, make_queries, ran
 def test_matches_are_those_without_padding(matcher: HungarianMatcher, counts: tuple[int, int]):
     logits, boxes = predictions()
     objects = targets(*counts)
-    found = matcher(logits, boxes, objects, SIZES, VALID)
+    actual = matcher(logits, boxes, objects, SIZES, VALID)
     for image in range(2):
         own, rows = slice(image, image + 1), VALID[image]
         arguments = logits[:, own, rows], boxes[:, own, rows], objects[own], SIZES[own]
-        assert torch.equal(found[:, own, rows], matcher(*arguments))
-        assert (found[:, image, ~rows] == -1).all()
+        assert torch.equal(actual[:, own, rows], matcher(*arguments))
+        assert (actual[:, image, ~rows] == -1).all()
 
 
 def test_padding_may_hold_anything():
     logits, boxes = predictions()
     boxes[:, 0, 2] = torch.nan
-    found = HungarianMatcher()(logits, boxes, targets(3, 2), SIZES, VALID)
-    assert (found[:, 0] >= 0).sum() == 6
+    actual = HungarianMatcher()(logits, boxes, targets(3, 2), SIZES, VALID)
+    assert (actual[:, 0] >= 0).sum() == 6
     with pytest.raises(FloatingPointError):
         HungarianMatcher()(logits, boxes, targets(3, 2), SIZES)
 
@@ -176,8 +176,8 @@ def test_padding_gets_no_gradient():
 def test_padding_is_not_detected(postprocessing: TopK):
     logits, boxes = (x[-1] for x in predictions())
     sizes = [(64, 96)] * 2
-    found = postprocessing(logits, boxes, sizes, VALID)
-    assert [len(item) for item in found] == [9, 15]
+    actual = postprocessing(logits, boxes, sizes, VALID)
+    assert [len(item) for item in actual] == [9, 15]
     (alone,) = postprocessing(logits[:1, VALID[0]], boxes[:1, VALID[0]], sizes[:1])
-    torch.testing.assert_close(found[0].scores, alone.scores)
-    torch.testing.assert_close(found[0].pred_boxes.tensor, alone.pred_boxes.tensor)
+    torch.testing.assert_close(actual[0].scores, alone.scores)
+    torch.testing.assert_close(actual[0].pred_boxes.tensor, alone.pred_boxes.tensor)

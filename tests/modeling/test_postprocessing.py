@@ -12,27 +12,27 @@ SIZES = torch.tensor([[30.0, 40.0]])
 
 
 def test_best_pairs_of_query_and_class_by_hand():
-    (found,) = TopK(max_detections=4)(LOGITS, BOXES, SIZES)
-    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.8, 0.7, 0.3]))
-    assert found.pred_classes.tolist() == [0, 2, 1, 2]
+    (actual,) = TopK(max_detections=4)(LOGITS, BOXES, SIZES)
+    torch.testing.assert_close(actual.scores, torch.tensor([0.9, 0.8, 0.7, 0.3]))
+    assert actual.pred_classes.tolist() == [0, 2, 1, 2]
     first, second = BOXES[0].tolist()
-    assert found.pred_boxes.tensor.tolist() == [first, first, second, second]
-    assert found.image_size == (30, 40)
+    assert actual.pred_boxes.tensor.tolist() == [first, first, second, second]
+    assert actual.image_size == (30, 40)
 
 
 @pytest.mark.parametrize("postprocessing", [TopK(4), TopKNms(4, iou_threshold=0.01)])
 def test_selected_tensors_are_those_of_the_instances(postprocessing: TopK):
     (selected,) = postprocessing.select(LOGITS, BOXES)
-    (found,) = postprocessing(LOGITS, BOXES, SIZES)
-    assert 0 < len(found) == len(selected.scores)
-    assert torch.equal(selected.boxes, found.pred_boxes.tensor)
-    assert torch.equal(selected.scores, found.scores)
-    assert torch.equal(selected.labels, found.pred_classes)
+    (actual,) = postprocessing(LOGITS, BOXES, SIZES)
+    assert 0 < len(actual) == len(selected.scores)
+    assert torch.equal(selected.boxes, actual.pred_boxes.tensor)
+    assert torch.equal(selected.scores, actual.scores)
+    assert torch.equal(selected.labels, actual.pred_classes)
 
 
 def test_all_pairs_are_kept_where_there_are_fewer():
-    (found,) = TopK(max_detections=100)(LOGITS, BOXES, SIZES)
-    torch.testing.assert_close(found.scores, SCORES.flatten().sort(descending=True).values)
+    (actual,) = TopK(max_detections=100)(LOGITS, BOXES, SIZES)
+    torch.testing.assert_close(actual.scores, SCORES.flatten().sort(descending=True).values)
 
 
 def test_images_are_kept_apart():
@@ -47,21 +47,21 @@ def test_images_are_kept_apart():
 
 def test_boxes_are_not_clipped():
     outside = torch.tensor([[[-7.0, -8, 500, 600]]])
-    (found,) = TopK()(torch.zeros(1, 1, 1), outside, SIZES)
-    assert found.pred_boxes.tensor.tolist() == outside[0].tolist()
+    (actual,) = TopK()(torch.zeros(1, 1, 1), outside, SIZES)
+    assert actual.pred_boxes.tensor.tolist() == outside[0].tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_detections_are_float32(dtype: torch.dtype):
-    (found,) = TopK(max_detections=3)(LOGITS.to(dtype), BOXES.to(dtype), SIZES)
-    assert found.scores.dtype == found.pred_boxes.tensor.dtype == torch.float32
-    assert found.pred_classes.tolist() == [0, 2, 1]
+    (actual,) = TopK(max_detections=3)(LOGITS.to(dtype), BOXES.to(dtype), SIZES)
+    assert actual.scores.dtype == actual.pred_boxes.tensor.dtype == torch.float32
+    assert actual.pred_classes.tolist() == [0, 2, 1]
 
 
 @pytest.mark.parametrize("postprocessing", [TopK(), TopKNms()])
 def test_no_queries_and_no_images_have_no_detections(postprocessing: TopK):
-    (found,) = postprocessing(torch.zeros(1, 0, 3), torch.zeros(1, 0, 4), SIZES)
-    assert len(found) == 0
+    (actual,) = postprocessing(torch.zeros(1, 0, 3), torch.zeros(1, 0, 4), SIZES)
+    assert len(actual) == 0
     assert postprocessing(torch.zeros(0, 2, 3), torch.zeros(0, 2, 4), torch.zeros(0, 2)) == []
 
 
@@ -71,14 +71,14 @@ def test_no_detections_at_all_cannot_be_asked_for(number: int):
         TopK(max_detections=number)
 
 
-def test_suppression_drops_the_weaker_of_two_like_boxes_of_a_class():
+def test_nms_drops_the_weaker_of_two_like_boxes_of_a_class():
     # IoU of 0 and 1: 90 / 100; of 0 and 2: 50 / 100
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 5]]])
     logits = torch.logit(torch.tensor([[[0.6, 0.1], [0.9, 0.3], [0.5, 0.2]]]))
-    (found,) = TopKNms(max_detections=6)(logits, boxes, SIZES)
+    (actual,) = TopKNms(max_detections=6)(logits, boxes, SIZES)
     # class 0 keeps queries 1 and 2, class 1 keeps queries 1 and 2
-    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.5, 0.3, 0.2]))
-    assert found.pred_classes.tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(actual.scores, torch.tensor([0.9, 0.5, 0.3, 0.2]))
+    assert actual.pred_classes.tolist() == [0, 0, 1, 1]
     (all_kept,) = TopKNms(max_detections=6, iou_threshold=0.95)(logits, boxes, SIZES)
     assert len(all_kept) == 6
     (few,) = TopKNms(max_detections=6, iou_threshold=0.4)(logits, boxes, SIZES)
@@ -87,23 +87,23 @@ def test_suppression_drops_the_weaker_of_two_like_boxes_of_a_class():
 
 def test_identical_boxes_of_a_class_become_one():
     boxes = torch.tensor([1.0, 1, 5, 5]).expand(1, 3, 4)
-    (found,) = TopKNms()(torch.tensor([[[0.0], [1.0], [2.0]]]), boxes, SIZES)
-    assert found.scores.tolist() == [torch.tensor(2.0).sigmoid().item()]
+    (actual,) = TopKNms()(torch.tensor([[[0.0], [1.0], [2.0]]]), boxes, SIZES)
+    assert actual.scores.tolist() == [torch.tensor(2.0).sigmoid().item()]
 
 
 def instances() -> Instances:
-    found = Instances((30, 40))
-    found.pred_boxes = Boxes(torch.tensor([[4.0, 3, 8, 9]]))
-    found.scores = torch.tensor([0.5])
-    return found
+    actual = Instances((30, 40))
+    actual.pred_boxes = Boxes(torch.tensor([[4.0, 3, 8, 9]]))
+    actual.scores = torch.tensor([0.5])
+    return actual
 
 
 def test_rescaling_by_hand():
     # x times 80 / 40, y times 10 / 30
-    found = rescale(instances(), 10, 80)
-    assert found.image_size == (10, 80)
-    torch.testing.assert_close(found.pred_boxes.tensor, torch.tensor([[8.0, 1, 16, 3]]))
-    assert found.scores.tolist() == [0.5]
+    actual = rescale(instances(), 10, 80)
+    assert actual.image_size == (10, 80)
+    torch.testing.assert_close(actual.pred_boxes.tensor, torch.tensor([[8.0, 1, 16, 3]]))
+    assert actual.scores.tolist() == [0.5]
 
 
 def test_rescaling_leaves_its_input():

@@ -50,7 +50,7 @@ def detector(model, **options):
     )
 
 
-def picture(height, width, boxes=((4.0, 6.0, 12.0, 10.0),)):
+def sample_image(height, width, boxes=((4.0, 6.0, 12.0, 10.0),)):
     instances = Instances((height, width))
     instances.gt_boxes = Boxes(torch.tensor(boxes).view(-1, 4))
     instances.gt_classes = torch.ones(len(boxes), dtype=torch.long)
@@ -59,7 +59,7 @@ def picture(height, width, boxes=((4.0, 6.0, 12.0, 10.0),)):
 
 def test_boxes_are_normalised_by_the_size_of_the_image():
     model = Recorder()
-    losses = detector(model)([picture(20, 40), picture(64, 30, boxes=())])
+    losses = detector(model)([sample_image(20, 40), sample_image(64, 30, boxes=())])
     assert {name: float(value) for name, value in losses.items()} == {"loss": 6.0}
     first, second = model.seen["labels"]
     torch.testing.assert_close(first["boxes"], torch.tensor([[8 / 40, 8 / 20, 8 / 40, 4 / 20]]))
@@ -73,7 +73,7 @@ def test_boxes_are_normalised_by_the_size_of_the_image():
 @pytest.mark.parametrize("model_type", ["rt_detr", "rt_detr_v2", "d_fine"])
 def test_without_a_mask_boxes_are_normalised_by_the_padded_size(model_type):
     model = Recorder(model_type)
-    detector(model)([picture(20, 40), picture(64, 30)])
+    detector(model)([sample_image(20, 40), sample_image(64, 30)])
     torch.testing.assert_close(
         model.seen["labels"][0]["boxes"], torch.tensor([[8.0, 8, 8, 4]]) / 64
     )
@@ -82,24 +82,24 @@ def test_without_a_mask_boxes_are_normalised_by_the_padded_size(model_type):
 @pytest.mark.parametrize("columns", [3, 4])
 def test_detections_are_in_pixels_of_the_original_image(columns):
     model = detector(Recorder(columns=columns)).eval()
-    item = picture(20, 40) | {"height": 40, "width": 80}
-    (found,) = model([item])
-    instances = found["instances"]
+    item = sample_image(20, 40) | {"height": 40, "width": 80}
+    (actual,) = model([item])
+    instances = actual["instances"]
     assert instances.image_size == (40, 80)
     torch.testing.assert_close(instances.pred_boxes.tensor, torch.tensor([[20.0, 15, 60, 25]]))
     assert instances.pred_classes.tolist() == [1]
     logits = torch.tensor([-9.0, 2.0, -9.0, -9.0][:columns])
-    wanted = logits.softmax(0)[1] if columns == 4 else logits[1].sigmoid()
-    torch.testing.assert_close(instances.scores, wanted.view(1))
+    expected = logits.softmax(0)[1] if columns == 4 else logits[1].sigmoid()
+    torch.testing.assert_close(instances.scores, expected.view(1))
 
 
 def test_terms_are_logged_when_asked():
     model = detector(Recorder(), log_statistics=True)
     with EventStorage(0) as storage:
-        model([picture(20, 40)])
+        model([sample_image(20, 40)])
         assert storage.latest()["terms/loss_ce"] == (4.0, 0)
     with EventStorage(1) as storage:
-        model([picture(20, 40)])
+        model([sample_image(20, 40)])
         assert not storage.latest()
 
 
@@ -141,14 +141,14 @@ def tiny_model():
 def test_the_assigner_and_another_backbone_are_put_in():
     model = detector(tiny_model(), assigner=CrossStageAssigner(), backbone=Maps())
     assert isinstance(model.model.loss_function, CrossStageLoss)
-    losses = model([picture(60, 50), picture(40, 64)])
+    losses = model([sample_image(60, 50), sample_image(40, 64)])
     losses["loss"].backward()
     assert not any("conv" in name for name, _ in model.model.model.backbone.named_parameters())
 
 
 def test_a_result_does_not_depend_on_the_rest_of_the_batch():
     model = detector(tiny_model()).eval()
-    first, second = picture(60, 50), picture(100, 120)
+    first, second = sample_image(60, 50), sample_image(100, 120)
     alone = model([first])[0]["instances"]
     together = model([first, second])[0]["instances"]
     torch.testing.assert_close(together.pred_boxes.tensor, alone.pred_boxes.tensor)
@@ -159,14 +159,14 @@ def test_class_loss_and_matcher_reach_the_criterion():
     model = hf_models.deformable_detr()
     matcher = PositionModulatedHostMatcher(1.0, 5.0, 2.0)
     class_loss = instantiate(get_config("common/class_loss.py").position_supervised)
-    found = detector(
+    actual = detector(
         model,
         assigner=OneToOneAtLastStage(CrossStageAssigner()),
         class_loss=class_loss,
         matcher=matcher,
         normalizer="host",
     ).train()
-    loss = found([picture(64, 64), picture(64, 40)])["loss"]
+    loss = actual([sample_image(64, 64), sample_image(64, 40)])["loss"]
     loss.backward()
     assert loss.isfinite()
     criterion = model.loss_function.criterion

@@ -73,19 +73,19 @@ def soft_targets(
     taus = ([None] * stages + list(rule.taus))[-stages:]
     for i in range(stages):
         for b, target in enumerate(targets):
-            found = entries_of(rule, boxes[:, b], matches[:, b], target, i)
+            actual = entries_of(rule, boxes[:, b], matches[:, b], target, i)
             fits = [
                 [iou(boxes[i, b, q], box).item() for q in range(queries)] for box in target["boxes"]
             ]
-            for entry in found:
-                same = [e for e in found if rule.per == "image" or e.target == entry.target]
+            for entry in actual:
+                same = [e for e in actual if rule.per == "image" or e.target == entry.target]
                 largest = max(e.iou**rule.exponent for e in same)
                 value = entry.iou**rule.exponent
                 if rule.per is not None:
                     rows = fits if rule.per == "image" else [fits[entry.target]]
                     goal = 1.0 if rule.to == "one" else max(max(row) for row in rows)
                     value *= max(1.0, goal / (largest + 1e-8))
-                rivals = [e for e in found if e.target == entry.target]
+                rivals = [e for e in actual if e.target == entry.target]
                 last = i == stages - 1
                 rivals.sort(key=lambda e: (-(2.0 if last and e.own else e.iou), e.query))  # noqa: B023
                 rank = rivals.index(entry)

@@ -17,7 +17,7 @@ from ..nms import grouped_nms
 
 
 class Detections(NamedTuple):
-    """What was found in one image, best first: `Instances` without detectron2."""
+    """Detections of one image, best first: `Instances` without detectron2."""
 
     boxes: Tensor  # (K, 4), xyxy pixels
     scores: Tensor  # (K,)
@@ -66,12 +66,17 @@ class TopK:
         """
         if query_mask is not None:
             logits = logits.float().masked_fill(~query_mask.unsqueeze(-1), -torch.inf)
-        found = self.select(logits, boxes)
+        detections = self.select(logits, boxes)
         if query_mask is not None:
-            found = [_scored(item) for item in found]
+            detections = [_subset(each, each.scores > 0) for each in detections]  # no padding
         return [
-            _instances(item, int(height), int(width))
-            for item, (height, width) in zip(found, image_sizes, strict=True)
+            Instances(
+                (int(height), int(width)),
+                pred_boxes=Boxes(each.boxes),
+                scores=each.scores,
+                pred_classes=each.labels,
+            )
+            for each, (height, width) in zip(detections, image_sizes, strict=True)
         ]
 
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
@@ -86,7 +91,7 @@ class TopK:
 
 
 class TopKNms(TopK):
-    """Top-k, then non-maximum suppression within each class.
+    """Top-k, then NMS within each class.
 
     Args:
         max_detections: the most detections an image can have.
@@ -98,27 +103,14 @@ class TopKNms(TopK):
         self.iou_threshold = iou_threshold
 
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
-        """Return what is left of the best pairs, from logits (B, N, C) and boxes (B, N, 4)."""
-        return [self._suppress(found) for found in super().select(logits, boxes)]
-
-    def _suppress(self, found: Detections) -> Detections:
-        kept = grouped_nms(*found, self.iou_threshold)
-        return Detections(*(field[kept] for field in found))
+        """Return the top-k after NMS, from logits (B, N, C) and boxes (B, N, 4)."""
+        top_k = super().select(logits, boxes)
+        return [_subset(each, grouped_nms(*each, self.iou_threshold)) for each in top_k]
 
 
-def _scored(found: Detections) -> Detections:
-    """Leave out detections without any score: those of padding."""
-    kept = found.scores > 0
-    return Detections(*(field[kept] for field in found))
-
-
-def _instances(found: Detections, height: int, width: int) -> Instances:
-    return Instances(
-        (height, width),
-        pred_boxes=Boxes(found.boxes),
-        scores=found.scores,
-        pred_classes=found.labels,
-    )
+def _subset(detections: Detections, kept: Tensor) -> Detections:
+    """Return the detections that a mask or an index picks."""
+    return Detections(*(field[kept] for field in detections))
 
 
 def rescale(instances: Instances, height: int, width: int) -> Instances:

@@ -19,11 +19,11 @@ def some(scores: list[float], images: list[int]) -> Anchors:
 
 def test_anchors_of_quarters_lie_in_their_quarters():
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.0, 1.0, 0.25, 0.5]]).expand(8, 2, 4)
-    found = anchors_of(torch.zeros(8, 2), boxes, quarters(SIZES), SIZES)
-    assert found.images.tolist() == [0] * 8 + [1] * 8
+    actual = anchors_of(torch.zeros(8, 2), boxes, quarters(SIZES), SIZES)
+    assert actual.images.tolist() == [0] * 8 + [1] * 8
     # top right of 80 x 40: centre (60, 10) and size (20, 10); centre (40, 20) and size (10, 10)
-    assert found.boxes[2:4].tolist() == [[50, 5, 70, 15], [35, 15, 45, 25]]
-    assert (found.scores == 0.5).all()
+    assert actual.boxes[2:4].tolist() == [[50, 5, 70, 15], [35, 15, 45, 25]]
+    assert (actual.scores == 0.5).all()
 
 
 def test_tiny_anchors_and_centres_outside_have_no_score():
@@ -38,16 +38,16 @@ def test_tiny_anchors_and_centres_outside_have_no_score():
             [0.4, 0.5, 0.5, 0.09],  # 2.88 high
         ]
     )
-    found = anchors_of(torch.zeros(1, 5), boxes[None], crop, SIZES)
-    assert found.scores.tolist() == [0.5, 0, 0, 0, 0]
-    torch.testing.assert_close(found.boxes[3, 2] - found.boxes[3, 0], torch.tensor(3.0))
+    actual = anchors_of(torch.zeros(1, 5), boxes[None], crop, SIZES)
+    assert actual.scores.tolist() == [0.5, 0, 0, 0, 0]
+    torch.testing.assert_close(actual.boxes[3, 2] - actual.boxes[3, 0], torch.tensor(3.0))
 
 
 def test_anchors_have_no_gradient():
     logits = torch.zeros(8, 1, requires_grad=True)
     boxes = torch.full((8, 1, 4), 0.5, requires_grad=True)
-    found = anchors_of(logits, boxes, quarters(SIZES), SIZES)
-    assert not found.boxes.requires_grad and not found.scores.requires_grad
+    actual = anchors_of(logits, boxes, quarters(SIZES), SIZES)
+    assert not actual.boxes.requires_grad and not actual.scores.requires_grad
 
 
 def test_ranks_are_counted_in_every_image_by_itself():

@@ -47,8 +47,8 @@ def test_squares_are_those_cut_out_of_the_reduced_map():
     features = torch.randn(2, 6, 5, 7, dtype=torch.double)
     images = torch.tensor([0, 1, 1])
     corners = torch.tensor([[0, 0], [4, 2], [2, 1]])  # two at the edges of the map
-    found = compress.crops(features, images, corners, 3)
-    torch.testing.assert_close(found, cut_crops(compress(features), images, corners, 3))
+    actual = compress.crops(features, images, corners, 3)
+    torch.testing.assert_close(actual, cut_crops(compress(features), images, corners, 3))
     assert compress.crops(features, images[:0], corners[:0], 3).shape == (0, 2, 3, 3)
 
 
@@ -66,8 +66,8 @@ def test_every_cell_has_its_own_scale_and_position():
         embedding.norm.weight.copy_(torch.tensor([[1.0], [2], [3], [4]]))
         embedding.position.copy_(torch.tensor([[10.0], [20], [30], [40]]))
     patch = torch.tensor([[[[-1.0, 1.0], [1.0, -1.0]]]])  # row by row
-    wanted = torch.tensor([[9.0, 22, 33, 36]])
-    torch.testing.assert_close(embedding(patch), wanted, atol=1e-4, rtol=0)
+    expected = torch.tensor([[9.0, 22, 33, 36]])
+    torch.testing.assert_close(embedding(patch), expected, atol=1e-4, rtol=0)
 
 
 def test_five_numbers_are_centre_size_and_logit():
@@ -87,10 +87,10 @@ def test_the_coarse_level_sees_every_other_cell_after_the_relu():
         coarse[1].weight.fill_(1.0)
         coarse[1].bias.zero_()
     x = torch.randn(1, 1, 6, 6)
-    found = coarse(x)
+    actual = coarse(x)
     # cells -2, 0 and 2 around the first, and padding is zero
-    torch.testing.assert_close(found[0, 0, 0, 0], F.relu(x[0, 0, :4:2, :4:2]).sum())
-    torch.testing.assert_close(found[0, 0, 2, 2], F.relu(x[0, 0, 2::2, 2::2]).sum())
+    torch.testing.assert_close(actual[0, 0, 0, 0], F.relu(x[0, 0, :4:2, :4:2]).sum())
+    torch.testing.assert_close(actual[0, 0, 2, 2], F.relu(x[0, 0, 2::2, 2::2]).sum())
 
 
 def test_weights_are_xaviers():

@@ -1,4 +1,4 @@
-"""The generator as a whole: what is looked at, what is replaced, what is learnt from."""
+"""The whole generator: where it crops, which anchors it replaces, what supervises it."""
 
 from collections.abc import Sequence
 
@@ -30,25 +30,25 @@ def maps(images: int = 2, seed: int = 1) -> list[Tensor]:
     return [torch.randn(images, 8, 128 // s, 128 // s, generator=generator) for s in (4, 8, 16, 32)]
 
 
-class Told(nn.Module):
+class FixedHead(nn.Module):
     """A head that predicts the same anchors whatever it sees: (score, cx, cy, w, h) of each."""
 
     def __init__(self, *patches: Sequence[Sequence[float]]) -> None:
         super().__init__()
-        self.found = torch.tensor(patches)
+        self.outputs = torch.tensor(patches)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.found.expand(len(vectors), -1, -1)
-        return found[..., 0].logit(), found[..., 1:]
+        anchors = self.outputs.expand(len(vectors), -1, -1)
+        return anchors[..., 0].logit(), anchors[..., 1:]
 
 
 NOTHING = [0.01, 0.5, 0.5, 0.5, 0.5]
 
 
-def small_objects_in_image_0() -> Told:
+def small_objects_in_image_0() -> FixedHead:
     """Three unsure, small anchors in the first quarter of image 0, one sure anchor in image 1."""
     unsure = [[0.5 + 0.1 * i, 0.2 + 0.05 * i, 0.3, 0.2, 0.2] for i in (-1, 0, 1)]
-    return Told(
+    return FixedHead(
         [*unsure, NOTHING],  # of 48 x 64 pixels: anchors of 9.6 x 12.8
         *[[NOTHING] * 4] * 3,
         *[[NOTHING] * 4] * 4,
@@ -58,21 +58,21 @@ def small_objects_in_image_0() -> Told:
 
 
 def test_published_number_of_parameters():
-    found = sum(x.numel() for x in AnchorGenerator().parameters())
+    actual = sum(x.numel() for x in AnchorGenerator().parameters())
     heads = 2 * 2_802_000 + 1001 * (250 + 100)
-    assert found == heads + 3 * (42_120 + 5_400) + 584  # 6.1 M
+    assert actual == heads + 3 * (42_120 + 5_400) + 584  # 6.1 M
 
 
 def test_training_looks_at_every_kind_of_patch():
     generator = build().train()
     result = generator(maps(), SIZES, TARGETS)
-    found = result.predictions
-    assert found.num_objects == 2
-    assert found.quarters.logits.shape == (8, FIXED) and found.whole.boxes.shape == (8, FIXED, 4)
-    assert found.crops.logits.shape[1:] == (SQUARE,)
-    assert len(found.crops.logits) >= 2 * 2 * 4  # two levels, two images, four patches
-    assert found.quarters.objects.counts[4:] == found.whole.objects.counts[4:] == [0] * 4
-    assert sum(found.quarters.objects.counts) == 2 and found.whole.objects.counts[:4] == [2] * 4
+    actual = result.predictions
+    assert actual.num_objects == 2
+    assert actual.quarters.logits.shape == (8, FIXED) and actual.whole.boxes.shape == (8, FIXED, 4)
+    assert actual.crops.logits.shape[1:] == (SQUARE,)
+    assert len(actual.crops.logits) >= 2 * 2 * 4  # two levels, two images, four patches
+    assert actual.quarters.objects.counts[4:] == actual.whole.objects.counts[4:] == [0] * 4
+    assert sum(actual.quarters.objects.counts) == 2 and actual.whole.objects.counts[:4] == [2] * 4
     counts = torch.bincount(result.anchors.images, minlength=2)
     assert (counts >= 5).all() and (counts <= 200).all()
     assert not result.anchors.boxes.requires_grad
@@ -80,10 +80,10 @@ def test_training_looks_at_every_kind_of_patch():
 
 def test_everything_learns():
     generator = build().train()
-    found = generator(maps(), SIZES, TARGETS).predictions
-    for part in (found.quarters, found.whole, found.crops):
+    actual = generator(maps(), SIZES, TARGETS).predictions
+    for part in (actual.quarters, actual.whole, actual.crops):
         assert ((part.boxes >= -1) & (part.boxes <= 2)).all()
-    values = [(p.logits.square().sum() + p.boxes.square().sum()) for p in found[:3]]
+    values = [(p.logits.square().sum() + p.boxes.square().sum()) for p in actual[:3]]
     sum(values).backward()
     assert all(x.grad is not None and x.grad.any() for x in generator.parameters())
 
@@ -102,9 +102,9 @@ def test_an_image_without_small_objects_stops_early():
 
 def test_fewer_than_three_are_kept_and_nothing_is_looked_at():
     generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
-    told = small_objects_in_image_0()
-    told.found[0, 2] = torch.tensor(NOTHING)
-    generator.head = told
+    head = small_objects_in_image_0()
+    head.outputs[0, 2] = torch.tensor(NOTHING)
+    generator.head = head
     result = generator(maps(), SIZES)
     assert not result.num_crops(2).any()
     scores = result.anchors.scores[result.anchors.images == 0]
@@ -114,7 +114,7 @@ def test_fewer_than_three_are_kept_and_nothing_is_looked_at():
 def test_unsure_anchors_are_replaced_by_those_of_squares():
     generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
     generator.head = small_objects_in_image_0()
-    generator.finer_head = Told(
+    generator.finer_head = FixedHead(
         [[0.8, 0.5, 0.25, 0.5, 0.5], [0.01] * 5, [0.05, 0.5, 0.5, 0.5, 0.5]]
     )
     result = generator(maps(), SIZES)
@@ -132,27 +132,29 @@ def test_probing_goes_on_where_small_anchors_stay_unsure():
     generator = build(Probing(patch_size=SIDE, min_anchors=1)).eval()
     generator.head = small_objects_in_image_0()
     # of 80 pixels: 12 x 12, at 16 and at 64, so that P3 has two crops of 40
-    generator.finer_head = Told([[0.5, 0.2, 0.2, 0.15, 0.15]] * 2 + [[0.4, 0.8, 0.8, 0.15, 0.15]])
+    generator.finer_head = FixedHead(
+        [[0.5, 0.2, 0.2, 0.15, 0.15]] * 2 + [[0.4, 0.8, 0.8, 0.15, 0.15]]
+    )
     result = generator(maps(), SIZES)
     assert result.num_crops(2).tolist() == [[1, 2], [0, 0]]
     # what P3 finds is put out, sure or not: three of each crop; and one of the fixed patches
     assert (result.anchors.images == 0).sum() == 1 + 2 * 3
 
 
-@pytest.mark.parametrize(("levels", "wanted"), [("P5-P6", 0), ("P4-P6", 1), ("P3-P6", 2)])
-def test_probing_can_be_stopped_by_hand(levels: str, wanted: int):
+@pytest.mark.parametrize(("levels", "expected"), [("P5-P6", 0), ("P4-P6", 1), ("P3-P6", 2)])
+def test_probing_can_be_stopped_by_hand(levels: str, expected: int):
     generator = build(Probing(patch_size=SIDE, min_anchors=1), probing_levels=levels).eval()
     generator.head = small_objects_in_image_0()
-    generator.finer_head = Told([[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(3)])
+    generator.finer_head = FixedHead([[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(3)])
     patches = generator(maps(), SIZES).num_crops(2)
-    assert (patches[0] > 0).sum() == wanted
-    generator.train().head = Told([[0.5, 0.2, 0.3, 0.2, 0.2]] * 4)
+    assert (patches[0] > 0).sum() == expected
+    generator.train().head = FixedHead([[0.5, 0.2, 0.3, 0.2, 0.2]] * 4)
     assert (generator(maps(), SIZES, TARGETS).num_crops(2) > 0).all()  # training uses all of them
 
 
-def test_in_the_first_epoch_objects_say_where_to_look_and_nothing_is_replaced():
+def test_warmup_crops_around_objects_and_replaces_nothing():
     generator = build(Probing(patch_size=SIDE, min_anchors=1), warmup_steps=2).train()
-    generator.head = Told(*[[[0.5, 0.2 + 0.1 * i, 0.3, 0.2, 0.2] for i in range(4)]] * 16)
+    generator.head = FixedHead(*[[[0.5, 0.2 + 0.1 * i, 0.3, 0.2, 0.2] for i in range(4)]] * 16)
     for step in range(2):
         assert generator.steps == step
         result = generator(maps(), SIZES, TARGETS)
@@ -236,14 +238,16 @@ def test_squares_are_read_from_the_map_of_their_stride(monkeypatch):
     generator = build().train()
     seen = looked_at(generator, monkeypatch)
     generator(maps(), SIZES, TARGETS)
-    found = [(level, features.shape[-1], cells.tolist()) for level, features, _, cells in seen]
-    assert found == [(0, 8, [[8, 6], [4, 8]]), (1, 16, [[16, 12], [8, 16]])]
+    actual = [(level, features.shape[-1], cells.tolist()) for level, features, _, cells in seen]
+    assert actual == [(0, 8, [[8, 6], [4, 8]]), (1, 16, [[16, 12], [8, 16]])]
 
 
 def test_in_training_one_unsure_anchor_is_replaced():
     generator = build().train()
-    generator.head = Told(*[[[0.5, 0.2, 0.3, 0.2, 0.2], *[NOTHING] * 3]], *[[NOTHING] * 4] * 15)
-    generator.finer_head = Told([NOTHING] * 3)
+    generator.head = FixedHead(
+        *[[[0.5, 0.2, 0.3, 0.2, 0.2], *[NOTHING] * 3]], *[[NOTHING] * 4] * 15
+    )
+    generator.finer_head = FixedHead([NOTHING] * 3)
     assert generator(maps(), SIZES, TARGETS).num_crops(2).tolist() == [[1, 0], [0, 0]]
 
 
@@ -270,14 +274,14 @@ def test_all_object_patches_are_used_in_the_first_epoch():
 
 def test_afterwards_four_of_them_are_learnt_from():
     generator = build().train()
-    generator.head = Told(*[[NOTHING] * 4] * 16)
-    generator.finer_head = Told([NOTHING] * 3)
+    generator.head = FixedHead(*[[NOTHING] * 4] * 16)
+    generator.finer_head = FixedHead([NOTHING] * 3)
     result = generator(maps(), SIZES, far_apart())
     assert not result.num_crops(2).any()
     assert len(result.predictions.crops.logits) == 2 * 2 * 4  # levels, images
 
 
-def test_in_the_first_epoch_no_object_patch_is_learnt_from_twice(monkeypatch):
+def test_warmup_uses_no_object_patch_twice(monkeypatch):
     generator = build(warmup_steps=1).train()
     seen = looked_at(generator, monkeypatch)
     generator(maps(), SIZES, TARGETS)
@@ -286,35 +290,35 @@ def test_in_the_first_epoch_no_object_patch_is_learnt_from_twice(monkeypatch):
     assert len(corners) == 4 and corners[0] not in corners[1:]
 
 
-@pytest.mark.parametrize(("overlap", "wanted"), [(0.25, 1), (0.9, 2)])
-def test_objects_share_a_patch_as_anchors_do(overlap: float, wanted: int):
+@pytest.mark.parametrize(("overlap", "expected"), [(0.25, 1), (0.9, 2)])
+def test_objects_share_a_patch_as_anchors_do(overlap: float, expected: int):
     generator = build(Probing(patch_size=SIDE, overlap=overlap), warmup_steps=1).train()
     # 10 pixels apart: crops of 40 have an IoU of 30 / 50
     near = torch.tensor([[30.0, 30, 34, 34], [40, 30, 44, 34]])
     targets = [{"boxes": near, "labels": torch.zeros(2).long()}, TARGETS[1]]
-    assert generator(maps(), SIZES, targets).num_crops(2)[0, 1] == wanted
+    assert generator(maps(), SIZES, targets).num_crops(2)[0, 1] == expected
 
 
-def test_large_objects_are_targets_of_whole_images_and_not_of_squares():
+def test_large_objects_are_targets_of_whole_images_not_crops():
     generator = build().train()
     whole = torch.tensor([[0.0, 0, 96, 128]])
-    found = generator(
+    actual = generator(
         maps(), SIZES, [{"boxes": whole, "labels": torch.zeros(1).long()}, TARGETS[1]]
     ).predictions
-    assert found.whole.objects.counts == [1] * 4 + [0] * 4
-    assert sum(found.quarters.objects.counts) == 1
-    assert sum(found.crops.objects.counts) == 0
+    assert actual.whole.objects.counts == [1] * 4 + [0] * 4
+    assert sum(actual.quarters.objects.counts) == 1
+    assert sum(actual.crops.objects.counts) == 0
 
 
 def test_what_lies_beyond_an_image_is_not_read():
     generator = build(Probing(patch_size=SIDE, max_crops=99, low=0.0, high=1.0)).eval()
     unsure = [[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(4)]
-    generator.head = Told(*[unsure] * 10)
+    generator.head = FixedHead(*[unsure] * 10)
     sizes = torch.tensor([[40.0, 128.0], [128.0, 40.0]])
     features, changed = maps(), maps()
     for x, stride in zip(changed, (4, 8, 16, 32), strict=True):
         end = -(-40 // stride) + 1  # the second convolution sees one cell more
         x[0, :, end:], x[1, :, :, end:] = 9.0, 9.0
-    found = generator(features, sizes)
-    assert found.num_crops(2)[:, 0].all()
-    torch.testing.assert_close(generator(changed, sizes).anchors, found.anchors)
+    actual = generator(features, sizes)
+    assert actual.num_crops(2)[:, 0].all()
+    torch.testing.assert_close(generator(changed, sizes).anchors, actual.anchors)

@@ -18,26 +18,26 @@ def objects(*images: list[list[float]]):
 def test_every_object_is_a_target_of_one_quarter():
     # centres (20, 10), on the line between left and right, and exactly in the middle
     boxes = [[0.0, 0, 40, 20], [30, 0, 50, 10], [20, 10, 60, 30]]
-    found = patch_targets(quarters(SIZES), objects(boxes, []), fit=False)
-    assert found.counts == [1, 1, 0, 1, 0, 0, 0, 0]
-    assert found.boxes.shape == (8, 1, 4)
-    assert found.boxes[0, 0].tolist() == [0, 0, 1, 1]
+    actual = patch_targets(quarters(SIZES), objects(boxes, []), fit=False)
+    assert actual.counts == [1, 1, 0, 1, 0, 0, 0, 0]
+    assert actual.boxes.shape == (8, 1, 4)
+    assert actual.boxes[0, 0].tolist() == [0, 0, 1, 1]
     # the right quarter begins at 40 and is 40 x 20: the left half of the box is cut off
-    assert found.boxes[1, 0].tolist() == [0, 0, 0.25, 0.5]
-    assert found.boxes[3, 0].tolist() == [0, 0, 0.5, 0.5]
-    assert not found.labels.any()
+    assert actual.boxes[1, 0].tolist() == [0, 0, 0.25, 0.5]
+    assert actual.boxes[3, 0].tolist() == [0, 0, 0.5, 0.5]
+    assert not actual.labels.any()
 
 
 def test_every_object_is_a_target_of_all_flips_of_its_image():
     boxes = [[8.0, 4, 16, 20], [0, 0, 80, 40]]
-    found = patch_targets(whole_images(SIZES, flips=True), objects(boxes, []), fit=False)
-    assert found.counts == [2] * 4 + [0] * 4
+    actual = patch_targets(whole_images(SIZES, flips=True), objects(boxes, []), fit=False)
+    assert actual.counts == [2] * 4 + [0] * 4
     # cxcywh (0.15, 0.3, 0.1, 0.4); flipped (0.85, 0.3), (0.15, 0.7), (0.85, 0.7)
-    wanted = torch.tensor(
+    expected = torch.tensor(
         [[0.1, 0.1, 0.2, 0.5], [0.8, 0.1, 0.9, 0.5], [0.1, 0.5, 0.2, 0.9], [0.8, 0.5, 0.9, 0.9]]
     )
-    torch.testing.assert_close(found.boxes[:4, 0], wanted)
-    torch.testing.assert_close(found.boxes[:4, 1], torch.tensor([0.0, 0, 1, 1]).expand(4, 4))
+    torch.testing.assert_close(actual.boxes[:4, 0], expected)
+    torch.testing.assert_close(actual.boxes[:4, 1], torch.tensor([0.0, 0, 1, 1]).expand(4, 4))
 
 
 def test_a_square_has_the_objects_whose_centre_it_shows():
@@ -51,19 +51,19 @@ def test_a_square_has_the_objects_whose_centre_it_shows():
         [8, 0, 33, 24],  # wider than the patch
         [8, 0, 32, 25],  # higher than the patch
     ]
-    found = patch_targets(crop, objects(boxes, []), fit=True)
-    assert found.counts == [2]
-    wanted = torch.tensor([[0.0, 0, 1 / 3, 1 / 3], [0, 0, 1, 1]])
-    torch.testing.assert_close(found.boxes[0], wanted)
+    actual = patch_targets(crop, objects(boxes, []), fit=True)
+    assert actual.counts == [2]
+    expected = torch.tensor([[0.0, 0, 1 / 3, 1 / 3], [0, 0, 1, 1]])
+    torch.testing.assert_close(actual.boxes[0], expected)
     assert patch_targets(crop, objects(boxes, []), fit=False).counts == [4]
 
 
 def test_no_objects_and_no_patches_have_no_targets():
-    found = patch_targets(quarters(SIZES), objects([], []), fit=True)
-    assert found.counts == [0] * 8
-    assert found.boxes.shape == (8, 0, 4)
+    actual = patch_targets(quarters(SIZES), objects([], []), fit=True)
+    assert actual.counts == [0] * 8
+    assert actual.boxes.shape == (8, 0, 4)
     none = torch.zeros(0, dtype=torch.long)
     crop = crop_patches(none, none.view(0, 2), size=3, stride=8)
-    found = patch_targets(crop, objects([[0.0, 0, 8, 8]]), fit=True)
-    assert found.counts == []
-    assert found.boxes.shape == (0, 0, 4)
+    actual = patch_targets(crop, objects([[0.0, 0, 8, 8]]), fit=True)
+    assert actual.counts == []
+    assert actual.boxes.shape == (0, 0, 4)

@@ -42,8 +42,8 @@ def released(boxes: Tensor, flips: Tensor) -> Tensor:
 
 def check_flips(formula) -> None:
     for flip in FLIPS:
-        found = formula(BOX, torch.tensor(flip))
-        torch.testing.assert_close(found, torch.tensor(FLIPPED[flip]))
+        actual = formula(BOX, torch.tensor(flip))
+        torch.testing.assert_close(actual, torch.tensor(FLIPPED[flip]))
 
 
 def test_flips_move_the_centre_and_keep_the_size():
@@ -69,19 +69,19 @@ def test_a_flipped_box_still_lies_on_its_object(formula, fits: bool):
     on_object = []
     for item, flip in zip(flipped(features), FLIPS, strict=True):
         cx, cy, w, h = formula(box, torch.tensor(flip)).mul(10).round().int().tolist()
-        wanted = torch.zeros(10, 10)
-        wanted[max(cy - h // 2, 0) : cy + h // 2, max(cx - w // 2, 0) : cx + w // 2] = 1.0
-        on_object.append(torch.equal(item[0], wanted))
+        expected = torch.zeros(10, 10)
+        expected[max(cy - h // 2, 0) : cy + h // 2, max(cx - w // 2, 0) : cx + w // 2] = 1.0
+        on_object.append(torch.equal(item[0], expected))
     assert on_object == [True] + [fits] * 3
 
 
 def test_quarters_of_features_are_those_of_the_image():
     x = torch.arange(16.0).view(1, 1, 4, 4)
-    found = cut_quarters(torch.cat([x, x + 100]))
-    assert found.shape == (8, 1, 2, 2)
-    assert found[1, 0].tolist() == [[2, 3], [6, 7]]  # top right
-    assert found[2, 0].tolist() == [[8, 9], [12, 13]]  # bottom left
-    assert found[4, 0, 0, 0] == 100
+    actual = cut_quarters(torch.cat([x, x + 100]))
+    assert actual.shape == (8, 1, 2, 2)
+    assert actual[1, 0].tolist() == [[2, 3], [6, 7]]  # top right
+    assert actual[2, 0].tolist() == [[8, 9], [12, 13]]  # bottom left
+    assert actual[4, 0, 0, 0] == 100
     patches = quarters(SIZES)
     assert patches.images.tolist() == [0] * 4 + [1] * 4
     assert patches.offsets[:4].tolist() == [[0, 0], [40, 0], [0, 20], [40, 20]]
@@ -104,12 +104,12 @@ def test_anchors_in_a_patch_have_their_place_in_the_image():
     anchor = torch.tensor([[[0.5, 0.25, 0.1, 0.4]]])
     # the bottom right quarter of 80 x 40: 40 + 0.5 * 40, 20 + 0.25 * 20, 0.1 * 40, 0.4 * 20
     patches = quarters(SIZES[:1])
-    found = to_image(anchor.expand(4, 1, 4), patches)
-    torch.testing.assert_close(found[3, 0], torch.tensor([60.0, 25, 4, 8]))
+    actual = to_image(anchor.expand(4, 1, 4), patches)
+    torch.testing.assert_close(actual[3, 0], torch.tensor([60.0, 25, 4, 8]))
     # 15 cells of 8 pixels, from column 2 and row 1 on
     crop = crop_patches(torch.tensor([0]), torch.tensor([[2, 1]]), size=15, stride=8)
-    found = to_image(anchor, crop)
-    torch.testing.assert_close(found[0, 0], torch.tensor([16.0 + 60, 8 + 30, 12, 48]))
+    actual = to_image(anchor, crop)
+    torch.testing.assert_close(actual[0, 0], torch.tensor([16.0 + 60, 8 + 30, 12, 48]))
 
 
 def test_patch_and_image_are_inverse_for_every_flip():
@@ -139,16 +139,16 @@ def test_padding_is_neither_resized_nor_cut_out():
 def test_squares_are_zero_outside_of_the_map():
     features = torch.arange(6.0).view(1, 1, 2, 3)
     corners = torch.tensor([[-1, -1], [2, 1], [0, 0]])
-    found = cut_crops(features, torch.zeros(3, dtype=torch.long), corners, 2)
-    assert found[:, 0].tolist() == [[[0, 0], [0, 0]], [[5, 0], [0, 0]], [[0, 1], [3, 4]]]
+    actual = cut_crops(features, torch.zeros(3, dtype=torch.long), corners, 2)
+    assert actual[:, 0].tolist() == [[[0, 0], [0, 0]], [[5, 0], [0, 0]], [[0, 1], [3, 4]]]
 
 
 def test_squares_are_pushed_back_into_the_image():
     cells = torch.tensor([[6, 9], [3, 20]])
     corners = torch.tensor([[-2, 1], [7, 5], [18, 2]])
-    found = push_back(corners, torch.tensor([0, 0, 1]), 4, cells)
+    actual = push_back(corners, torch.tensor([0, 0, 1]), 4, cells)
     # 9 columns: at most 5; 6 rows: at most 2; 3 rows are fewer than 4
-    assert found.tolist() == [[0, 1], [5, 2], [16, 0]]
+    assert actual.tolist() == [[0, 1], [5, 2], [16, 0]]
 
 
 def test_squares_pass_gradients_to_their_cells_only():
@@ -161,7 +161,7 @@ def test_squares_pass_gradients_to_their_cells_only():
 def test_nothing_is_cut_where_nothing_is_asked_for():
     none = torch.zeros(0, dtype=torch.long)
     corners = none.view(0, 2)
-    found = cut_crops(torch.zeros(1, 3, 4, 4), none, corners, 2)
-    assert found.shape == (0, 3, 2, 2)
+    actual = cut_crops(torch.zeros(1, 3, 4, 4), none, corners, 2)
+    assert actual.shape == (0, 3, 2, 2)
     patches = crop_patches(none, corners, size=2, stride=8)
     assert to_image(torch.zeros(0, 5, 4), patches).shape == (0, 5, 4)

@@ -31,7 +31,7 @@ def test_anchors_are_chosen_below_half_a_patch(stride: int, limit: int):
     assert chosen.tolist() == [True, False, False]
 
 
-def test_an_image_with_fewer_than_three_stops_and_the_others_go_on():
+def test_image_with_fewer_than_three_stops_alone():
     scores, images = [0.5] * 6 + [0.9], [0, 0, 1, 1, 1, 2, 2]
     anchors = around([[50.0, 50]] * 7, scores, images)
     chosen = Probing().select(anchors, stride=16, num_images=4, min_replaced=3)
@@ -48,25 +48,25 @@ def test_patches_begin_half_a_patch_before_the_centre():
     assert Probing().crops(corner, 16, cells).corners.tolist() == [[0, 0]]
 
 
-def test_of_patches_that_overlap_by_more_than_a_quarter_the_better_stays():
+def test_better_of_two_overlapping_crops_stays():
     # crops of 240: shifted by 144 the IoU is 96 / 384 = 1 / 4, by 143 a little more
     exact = around([[200.0, 200], [344, 200]], [0.4, 0.5])
     closer = around([[200.0, 200], [343, 200]], [0.4, 0.5])
     other_image = around([[200.0, 200], [343, 200]], [0.4, 0.5], images=[0, 1])
     cells = torch.tensor([[100, 100], [100, 100]])
     assert len(Probing().crops(exact, 16, cells).images) == 2
-    found = Probing().crops(closer, 16, cells)
-    assert found.corners.tolist() == [[13, 5]]  # floor(343 / 16 - 7.5), of the score 0.5
-    found = Probing().crops(other_image, 16, cells)
-    assert sorted(found.images.tolist()) == [0, 1]
+    actual = Probing().crops(closer, 16, cells)
+    assert actual.corners.tolist() == [[13, 5]]  # floor(343 / 16 - 7.5), of the score 0.5
+    actual = Probing().crops(other_image, 16, cells)
+    assert sorted(actual.images.tolist()) == [0, 1]
 
 
 def test_an_image_has_no_more_patches_than_allowed_and_the_best():
     centers = [[300.0 * i, 300.0] for i in range(1, 21)]
     anchors = around(centers * 2, [0.2 + 0.01 * i for i in range(20)] * 2, [0] * 20 + [1] * 20)
-    found = Probing().crops(anchors, 16, torch.tensor([[500, 500]] * 2))
-    assert found.images.bincount().tolist() == [15, 15]
-    columns = found.corners[found.images == 0, 0].sort().values
+    actual = Probing().crops(anchors, 16, torch.tensor([[500, 500]] * 2))
+    assert actual.images.bincount().tolist() == [15, 15]
+    columns = actual.corners[actual.images == 0, 0].sort().values
     assert columns[0] == int(300 * 6 / 16 - 7.5)  # the five weakest are left out
 
 
@@ -77,31 +77,31 @@ def test_replaced_anchors_are_not_put_out():
     assert Probing(keep=0.05).output(anchors, replaced).tolist() == [True, False, True]
 
 
-def test_an_image_with_too_few_has_the_best_ones_the_replaced_last():
+def test_too_few_anchors_keep_the_best_replaced_ones_last():
     # image 0 keeps two of five, image 1 all of three
     anchors = around([[0.0, 0]] * 8, [0.9, 0.6, 0.05, 0.01, 0.5, 0.8, 0.7, 0.6], [0] * 5 + [1] * 3)
     kept = torch.tensor([True, False, False, False, True, True, True, True])
     replaced = torch.tensor([False, True] + [False] * 6)
     probing = Probing(min_anchors=3)
-    found = probing.at_least(anchors, kept, replaced, 2)
-    assert found.tolist() == [True, False, True, False, True, True, True, True]
-    found = Probing(min_anchors=5).at_least(anchors, kept, replaced, 2)
-    assert found.all()
+    actual = probing.at_least(anchors, kept, replaced, 2)
+    assert actual.tolist() == [True, False, True, False, True, True, True, True]
+    actual = Probing(min_anchors=5).at_least(anchors, kept, replaced, 2)
+    assert actual.all()
     assert torch.equal(Probing(min_anchors=2).at_least(anchors, kept, replaced, 2), kept)
 
 
 def test_an_image_with_too_many_has_the_best_ones():
     anchors = around([[0.0, 0]] * 5, [0.5, 0.9, 0.8, 0.2, 0.7], [0, 0, 0, 1, 0])
-    found = Probing(min_anchors=1, max_anchors=2).at_most(anchors)
-    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.8, 0.2]))
+    actual = Probing(min_anchors=1, max_anchors=2).at_most(anchors)
+    torch.testing.assert_close(actual.scores, torch.tensor([0.9, 0.8, 0.2]))
 
 
 def test_nothing_comes_of_nothing():
     none = around([], [], size=1.0)._replace(images=torch.zeros(0).long())
     probing = Probing()
     assert probing.select(none, 16, 2, 3).shape == (0,)
-    found = probing.crops(none, 16, torch.tensor([[9, 9], [9, 9]]))
-    assert found.corners.shape == (0, 2)
+    actual = probing.crops(none, 16, torch.tensor([[9, 9], [9, 9]]))
+    assert actual.corners.shape == (0, 2)
     assert probing.at_most(none).boxes.shape == (0, 4)
     assert crop_nms(none.boxes[:, :2], none.scores, none.images, 9.0, 0.5).tolist() == []
 

@@ -36,20 +36,20 @@ def test_levels_are_those_of_torchvision(make_maps):
     levels = BoxFeatures().levels(boxes)
     moved = boxes - (2.0 * 2**levels).unsqueeze(-1)
     named = {str(level): x for level, x in enumerate(maps)}
-    wanted = theirs(named, list(moved), [(512, 512)] * 2)
-    found = BoxFeatures(size=3)(maps, boxes)
+    expected = theirs(named, list(moved), [(512, 512)] * 2)
+    actual = BoxFeatures(size=3)(maps, boxes)
     same = (BoxFeatures().levels(moved) == levels).flatten()
-    torch.testing.assert_close(found.flatten(0, 1)[same], wanted[same], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual.flatten(0, 1)[same], expected[same], rtol=1e-4, atol=1e-4)
 
 
-def test_a_constant_gradient_of_the_image_is_read_at_the_right_places():
+def test_linear_features_are_read_at_the_right_places():
     # a map of the value x of its cells' centres, in pixels
     x = (torch.arange(32.0) + 0.5) * 4
     features = [x.expand(1, 1, 16, 32), *(torch.zeros(1, 1, 16 // s, 32 // s) for s in (2, 4, 8))]
     boxes = torch.tensor([[[8.0, 8, 48, 40]]])
-    found = BoxFeatures(size=4)(features, boxes)
+    actual = BoxFeatures(size=4)(features, boxes)
     # four columns of 10 pixels, from 8 on
-    torch.testing.assert_close(found[0, 0, 0, 0], torch.tensor([13.0, 23, 33, 43]))
+    torch.testing.assert_close(actual[0, 0, 0, 0], torch.tensor([13.0, 23, 33, 43]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -57,17 +57,17 @@ def test_boxes_keep_their_places_in_half_precision(dtype: torch.dtype):
     x = (torch.arange(32.0) + 0.5) * 4
     features = [x.expand(1, 1, 16, 32), *(torch.zeros(1, 1, 16 // s, 32 // s) for s in (2, 4, 8))]
     boxes = torch.tensor([[[8.3, 8, 48.3, 40]]])
-    found = BoxFeatures(size=4)([x.to(dtype) for x in features], boxes)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found[0, 0, 0, 0], torch.tensor([13.3, 23.3, 33.3, 43.3]))
+    actual = BoxFeatures(size=4)([x.to(dtype) for x in features], boxes)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual[0, 0, 0, 0], torch.tensor([13.3, 23.3, 33.3, 43.3]))
 
 
 def test_shapes_and_initial_values(make_maps):
     block = build()
-    found = block(make_maps(), BOXES)
-    assert found.logits.shape == (2, 3, 3)
-    assert found.content.shape == (2, 3, 32)
-    torch.testing.assert_close(xyzr_to_xyxy(found.boxes_xyzr), BOXES, rtol=0, atol=1e-4)
+    actual = block(make_maps(), BOXES)
+    assert actual.logits.shape == (2, 3, 3)
+    assert actual.content.shape == (2, 3, 32)
+    torch.testing.assert_close(xyzr_to_xyxy(actual.boxes_xyzr), BOXES, rtol=0, atol=1e-4)
     names = [name for name, _ in block.box_head.named_parameters()]
     assert names == ["0.weight", "1.weight", "1.bias", "3.weight", "4.weight", "4.bias"] + [
         "6.weight", "7.weight", "7.bias", "9.weight", "9.bias",
@@ -80,12 +80,12 @@ def test_boxes_move_by_their_scale(make_maps):
     block = build()
     with torch.no_grad():
         block.box_head[-1].bias.copy_(torch.tensor([0.5, -0.25, 1.0, 0.0]))
-    found = block(make_maps(), BOXES).boxes_xyzr
+    actual = block(make_maps(), BOXES).boxes_xyzr
     before = xyxy_to_xyzr(BOXES)
     scale = torch.exp2(before[..., 2])
-    torch.testing.assert_close(found[..., 0], before[..., 0] + 0.5 * scale)
-    torch.testing.assert_close(found[..., 1], before[..., 1] - 0.25 * scale)
-    torch.testing.assert_close(found[..., 2:], before[..., 2:] + torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(actual[..., 0], before[..., 0] + 0.5 * scale)
+    torch.testing.assert_close(actual[..., 1], before[..., 1] - 0.25 * scale)
+    torch.testing.assert_close(actual[..., 2:], before[..., 2:] + torch.tensor([1.0, 0.0]))
 
 
 def test_padding_changes_nothing(make_maps, randomise):
@@ -93,8 +93,8 @@ def test_padding_changes_nothing(make_maps, randomise):
     maps = make_maps()
     padding = torch.tensor([0.0, 0, 96, 64]).expand(2, 2, 4)
     attn_mask = torch.tensor([[[True] * 3 + [False] * 2]]).expand(2, -1, -1)
-    found = block(maps, torch.cat([BOXES, padding], dim=1), attn_mask)
-    for padded, alone in zip(found, block(maps, BOXES), strict=True):
+    actual = block(maps, torch.cat([BOXES, padding], dim=1), attn_mask)
+    for padded, alone in zip(actual, block(maps, BOXES), strict=True):
         torch.testing.assert_close(padded[:, :3], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -102,8 +102,8 @@ def test_everything_learns(make_maps, randomise):
     block = randomise(build())
     maps = [x.requires_grad_() for x in make_maps(size=(512, 512))]
     large = torch.tensor([[[0.0, 0, 120, 130], [0, 0, 250, 250], [0, 0, 500, 500], [0, 0, 9, 9]]])
-    found = block(maps, large.expand(2, -1, -1))
-    sum(x.square().sum() for x in found).backward()
+    actual = block(maps, large.expand(2, -1, -1))
+    sum(x.square().sum() for x in actual).backward()
     assert all(x.grad.any() for x in [*block.parameters(), *maps])
 
 

@@ -40,29 +40,29 @@ def test_patches_stay_inside_of_the_image():
 
 def test_objects_of_half_a_patch_have_none():
     boxes = [[0.0, 0, 120, 20], [300, 300, 320, 419], [600, 0, 620, 120]]
-    found = around_objects(objects([], boxes), 15, 16, CELLS)
-    assert found.images.tolist() == [1]
+    actual = around_objects(objects([], boxes), 15, 16, CELLS)
+    assert actual.images.tolist() == [1]
     assert around_objects(objects([], boxes), 15, 8, CELLS).images.tolist() == []
 
 
-def test_objects_near_each_other_share_the_patch_of_the_one_in_the_middle():
+def test_near_objects_share_the_patch_of_the_middle_one():
     torch.manual_seed(0)
     # centres 110, 210 and 310: crops of 240, shifted by 100: IoU 140 / 340 = 0.41
     boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
-    found = around_objects(objects(boxes, boxes[:1]), 15, 16, CELLS)
-    assert sorted(found.images.tolist()) == [0, 1]
-    column = found.corners[found.images == 0][0, 0] * 16
+    actual = around_objects(objects(boxes, boxes[:1]), 15, 16, CELLS)
+    assert sorted(actual.images.tolist()) == [0, 1]
+    column = actual.corners[actual.images == 0][0, 0] * 16
     assert column <= 200 and column + 240 >= 220
     # the outer two are 200 apart: 40 / 440
-    found = around_objects(objects([boxes[0], boxes[2]]), 15, 16, CELLS)
-    assert found.images.tolist() == [0, 0]
+    actual = around_objects(objects([boxes[0], boxes[2]]), 15, 16, CELLS)
+    assert actual.images.tolist() == [0, 0]
 
 
 def test_objects_of_other_images_do_not_matter():
     # as above, beside an image of ten: were padding an object, the first of three would be taken
     boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
-    found = around_objects(objects(boxes, boxes[:1] * 10), 15, 16, CELLS)
-    assert found.images.tolist().count(0) == 1
+    actual = around_objects(objects(boxes, boxes[:1] * 10), 15, 16, CELLS)
+    assert actual.images.tolist().count(0) == 1
 
 
 def test_all_objects_have_a_chance():
@@ -78,9 +78,9 @@ def test_all_objects_have_a_chance():
 def test_random_patches_lie_anywhere_inside():
     torch.manual_seed(0)
     cells = torch.tensor([[18, 15], [10, 17]])
-    found = anywhere(torch.tensor([200, 100]), 15, cells)
-    assert found.images.bincount().tolist() == [200, 100]
-    first, second = (found.corners[found.images == image] for image in (0, 1))
+    actual = anywhere(torch.tensor([200, 100]), 15, cells)
+    assert actual.images.bincount().tolist() == [200, 100]
+    first, second = (actual.corners[actual.images == image] for image in (0, 1))
     assert first.unique(dim=0).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
     assert second.unique(dim=0).tolist() == [[0, 0], [1, 0], [2, 0]]
     assert anywhere(torch.tensor([0, 0]), 15, cells).corners.shape == (0, 2)
@@ -90,7 +90,7 @@ def test_every_image_is_filled_up_by_itself():
     # image 0 has three and is given one of two, image 1 five and none, image 2 none and all it has
     first = crops([0, 1, 0, 1, 1, 0, 1, 1])
     more = crops([2, 0, 1, 0, 2], first=100)
-    found = filled(first, more, 4, 3)
-    assert found.images.tolist() == [*first.images.tolist(), 2, 0, 2]
-    assert found.corners[8:, 0].tolist() == [100, 101, 104]
+    actual = filled(first, more, 4, 3)
+    assert actual.images.tolist() == [*first.images.tolist(), 2, 0, 2]
+    assert actual.corners[8:, 0].tolist() == [100, 101, 104]
     assert filled(crops([]), crops([]), 4, 2).images.tolist() == []

@@ -40,8 +40,8 @@ def test_centres_move_by_the_scale_by_hand():
 def test_sampling_equals_a_loop_over_points(maps, boxes):
     sampler = randomised(PlainSampler(embed_dim=8, num_groups=2, points=3))
     content = torch.randn(1, 2, 8).double()
-    found = sampler(maps, content, boxes)[0]
-    assert found.shape == (1, 2, 2, 3, 4)
+    actual = sampler(maps, content, boxes)[0]
+    assert actual.shape == (1, 2, 2, 3, 4)
     for query in range(2):
         x, y, z, r = boxes[0, query]
         offsets = sampler.offsets(content[0, query]).view(2, 3, 3)
@@ -58,13 +58,13 @@ def test_sampling_equals_a_loop_over_points(maps, boxes):
                     at = torch.stack([2 * px / (width * stride), 2 * py / (height * stride)]) - 1
                     value = F.grid_sample(part, at.view(1, 1, 1, 2), align_corners=False)
                     total = total + weights[level] * value.flatten()
-                torch.testing.assert_close(found[0, query, group, point], total)
+                torch.testing.assert_close(actual[0, query, group, point], total)
 
 
 def test_mixing_equals_a_loop_over_queries_and_groups():
     mixing = randomised(PlainMixing(embed_dim=8, num_groups=2, points=3, out_points=5))
     sampled, content = torch.randn(1, 2, 2, 3, 4).double(), torch.randn(1, 2, 8).double()
-    found, bank = mixing(sampled, content, EMPTY_BANK)
+    actual, bank = mixing(sampled, content, EMPTY_BANK)
     assert bank == EMPTY_BANK
     for query in range(2):
         filters = mixing.filters(content[0, query]).view(2, -1)
@@ -73,7 +73,7 @@ def test_mixing_equals_a_loop_over_queries_and_groups():
             channel, spatial = filters[group, :16].view(4, 4), filters[group, 16:].view(5, 3)
             h = F.relu(F.layer_norm(sampled[0, query, group] @ channel, (3, 4)))
             rows.append(F.relu(F.layer_norm(spatial @ h, (5, 4))).flatten())
-        torch.testing.assert_close(found[0, query], mixing.out_proj(torch.cat(rows)))
+        torch.testing.assert_close(actual[0, query], mixing.out_proj(torch.cat(rows)))
 
 
 def test_points_start_on_a_grid_if_their_number_is_a_square():

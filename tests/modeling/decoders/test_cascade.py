@@ -25,22 +25,22 @@ def gradient_size(parameters: Iterable[nn.Parameter]) -> float:
 
 @pytest.mark.parametrize("num_stages", [1, 2, 4])
 def test_shapes(num_stages: int, make_decoder, make_maps, make_queries):
-    found = make_decoder(num_stages=num_stages)(make_maps(), Queries(*make_queries()))
-    assert found.logits.shape == (num_stages, 2, 5, 3)
-    assert found.boxes.shape == (num_stages, 2, 5, 4)
-    assert found.boxes_xyzr.shape == (num_stages, 2, 5, 4)
-    assert found.content.shape == (num_stages, 2, 5, 32)
+    actual = make_decoder(num_stages=num_stages)(make_maps(), Queries(*make_queries()))
+    assert actual.logits.shape == (num_stages, 2, 5, 3)
+    assert actual.boxes.shape == (num_stages, 2, 5, 4)
+    assert actual.boxes_xyzr.shape == (num_stages, 2, 5, 4)
+    assert actual.content.shape == (num_stages, 2, 5, 32)
 
 
 def test_boxes_of_both_forms_are_the_same(make_decoder, make_maps, make_queries, randomise):
-    found = randomise(make_decoder())(make_maps(), Queries(*make_queries()))
-    assert torch.equal(found.boxes, xyzr_to_xyxy(found.boxes_xyzr))
+    actual = randomise(make_decoder())(make_maps(), Queries(*make_queries()))
+    assert torch.equal(actual.boxes, xyzr_to_xyxy(actual.boxes_xyzr))
 
 
 def test_a_fresh_decoder_leaves_the_boxes(make_decoder, make_maps, make_queries):
     content, boxes = make_queries()
-    found = make_decoder()(make_maps(), Queries(content, boxes))
-    assert torch.equal(found.boxes_xyzr, boxes.expand(4, -1, -1, -1))
+    actual = make_decoder()(make_maps(), Queries(content, boxes))
+    assert torch.equal(actual.boxes_xyzr, boxes.expand(4, -1, -1, -1))
 
 
 def test_every_stage_starts_from_the_last_ones_result(
@@ -48,17 +48,17 @@ def test_every_stage_starts_from_the_last_ones_result(
 ):
     decoder, maps = randomise(make_decoder(num_stages=2)), make_maps()
     queries = Queries(*make_queries())
-    found = decoder(maps, queries)
+    actual = decoder(maps, queries)
     shorter = randomise(make_decoder(num_stages=1))
     shorter.load_state_dict(
         {key: value for key, value in decoder.state_dict().items() if key.startswith("stages.0.")}
     )
     first = shorter(maps, queries)
     for name in ("logits", "boxes_xyzr", "content"):
-        assert torch.equal(getattr(first, name)[0], getattr(found, name)[0])
-    second, _ = decoder.stages[1](StageState(maps, found.content[0], found.boxes_xyzr[0]))
-    torch.testing.assert_close(second.logits, found.logits[1])
-    torch.testing.assert_close(second.boxes_xyzr, found.boxes_xyzr[1])
+        assert torch.equal(getattr(first, name)[0], getattr(actual, name)[0])
+    second, _ = decoder.stages[1](StageState(maps, actual.content[0], actual.boxes_xyzr[0]))
+    torch.testing.assert_close(second.logits, actual.logits[1])
+    torch.testing.assert_close(second.boxes_xyzr, actual.boxes_xyzr[1])
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,17 @@ def test_every_stage_starts_from_the_last_ones_result(
 )
 def test_first_reuse_stage_sets_who_reuses_how_many(first_reuse_stage, reused, make_decoder):
     decoder = make_decoder(num_stages=5, first_reuse_stage=first_reuse_stage)
-    found = [
+    actual = [
         stage.mixing.channel_reuse.num_reused if stage.mixing.channel_reuse is not None else 0
         for stage in decoder.stages
     ]
-    assert found == reused
+    assert actual == reused
     assert [stage.mixing.spatial_reuse is not None for stage in decoder.stages] == [
         number > 0 for number in reused
     ]
 
 
-def test_stages_reuse_the_filters_from_the_one_before_the_first_reuse(
+def test_reuse_begins_with_filters_of_the_stage_before(
     make_decoder, make_maps, make_queries, randomise
 ):
     decoder = randomise(make_decoder(num_stages=5))
@@ -103,12 +103,12 @@ def test_first_stage_samples_its_own_number_of_points(make_decoder):
     assert [stage.mixing.filter_shape for stage in decoder.stages] == [(8, 12), (8, 4), (4, 4)]
 
 
-def test_boxes_of_a_stage_have_no_gradient_through_the_boxes_before(
+def test_no_gradient_through_boxes_of_earlier_stages(
     make_decoder, make_maps, make_queries, randomise
 ):
     decoder = randomise(make_decoder(num_stages=3))
-    found = decoder(make_maps(), Queries(*make_queries()))
-    (found.boxes[2].square().mean() + found.logits[2].square().mean()).backward()
+    actual = decoder(make_maps(), Queries(*make_queries()))
+    (actual.boxes[2].square().mean() + actual.logits[2].square().mean()).backward()
     for earlier in decoder.stages[:2]:
         assert gradient_size(earlier.box_head.parameters()) == 0
         assert gradient_size(earlier.class_head.parameters()) == 0
@@ -120,8 +120,8 @@ def test_content_and_filters_have_a_gradient_through_the_stages(
 ):
     decoder = randomise(make_decoder(num_stages=3))
     content, boxes = make_queries()
-    found = decoder(make_maps(), Queries(content.requires_grad_(), boxes.requires_grad_()))
-    found.logits[2].square().mean().backward()
+    actual = decoder(make_maps(), Queries(content.requires_grad_(), boxes.requires_grad_()))
+    actual.logits[2].square().mean().backward()
     assert content.grad.abs().sum() > 0
     for stage in decoder.stages:
         for part in (stage.attention, stage.sampler, stage.mixing, stage.ffn):
@@ -146,8 +146,8 @@ def test_every_parameter_takes_part(
     first_reuse_stage, make_decoder, make_maps, make_queries, randomise
 ):
     decoder = randomise(make_decoder(first_reuse_stage=first_reuse_stage))
-    found = decoder(make_maps(), Queries(*make_queries()))
-    (found.logits.square().mean() + found.boxes.square().mean()).backward()
+    actual = decoder(make_maps(), Queries(*make_queries()))
+    (actual.logits.square().mean() + actual.boxes.square().mean()).backward()
     unused = [name for name, p in decoder.named_parameters() if p.grad is None]
     assert unused == []
     zero = [name for name, p in decoder.named_parameters() if not p.grad.any()]
@@ -161,18 +161,18 @@ def test_images_of_a_batch_do_not_mix(make_decoder, make_maps, make_queries, ran
     for image in range(2):
         part = slice(image, image + 1)
         one = decoder([x[part] for x in maps], Queries(*(x[part] for x in queries)))
-        for found, wanted in zip(one[:4], both[:4], strict=True):
-            torch.testing.assert_close(found, wanted[:, part])
+        for actual, expected in zip(one[:4], both[:4], strict=True):
+            torch.testing.assert_close(actual, expected[:, part])
 
 
 def test_the_order_of_queries_does_not_matter(make_decoder, make_maps, make_queries, randomise):
     decoder, maps = randomise(make_decoder()).double(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)
     order = torch.tensor([4, 1, 3, 0, 2])
-    found = decoder(maps, Queries(content[:, order], boxes[:, order]))
+    actual = decoder(maps, Queries(content[:, order], boxes[:, order]))
     before = decoder(maps, Queries(content, boxes))
-    for moved, wanted in zip(found[:4], before[:4], strict=True):
-        torch.testing.assert_close(moved, wanted[:, :, order])
+    for moved, expected in zip(actual[:4], before[:4], strict=True):
+        torch.testing.assert_close(moved, expected[:, :, order])
 
 
 def test_numerical_gradient_of_one_stage(make_decoder, make_maps, make_queries, randomise):
@@ -196,9 +196,9 @@ def test_autocast_has_finite_losses_and_gradients(
 ):
     decoder = make_decoder()
     with torch.autocast("cpu", dtype=dtype):
-        found = decoder(make_maps(), Queries(*make_queries()))
-        losses = criterion()(found.logits, found.boxes, objects(*counts), SIZES)
-    assert found.boxes.dtype == torch.float32
+        actual = decoder(make_maps(), Queries(*make_queries()))
+        losses = criterion()(actual.logits, actual.boxes, objects(*counts), SIZES)
+    assert actual.boxes.dtype == torch.float32
     assert len(losses) == 3 * 4
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
@@ -212,12 +212,12 @@ def test_autocast_has_finite_losses_and_gradients(
 def test_autocast_losses_are_near_those_of_float32(dtype, make_decoder, make_maps, make_queries):
     decoder = make_decoder()
     full = decoder(make_maps(), Queries(*make_queries()))
-    wanted = criterion()(full.logits, full.boxes, objects(3, 1), SIZES)
+    expected = criterion()(full.logits, full.boxes, objects(3, 1), SIZES)
     with torch.autocast("cpu", dtype=dtype):
         half = decoder(make_maps(), Queries(*make_queries()))
-        found = criterion()(half.logits, half.boxes, objects(3, 1), SIZES)
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=0.05, atol=0.05)
+        actual = criterion()(half.logits, half.boxes, objects(3, 1), SIZES)
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("num_stages", [1, 3])
@@ -225,8 +225,8 @@ def test_more_objects_than_queries_can_be_trained(
     num_stages, make_decoder, make_maps, make_queries
 ):
     decoder = make_decoder(num_stages=num_stages)
-    found = decoder(make_maps(), Queries(*make_queries(queries=2)))
-    losses = criterion()(found.logits, found.boxes, objects(3, 3), SIZES)
+    actual = decoder(make_maps(), Queries(*make_queries(queries=2)))
+    losses = criterion()(actual.logits, actual.boxes, objects(3, 3), SIZES)
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert gradient_size(decoder.stages[-1].box_head.parameters()) > 0

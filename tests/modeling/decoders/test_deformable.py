@@ -104,9 +104,9 @@ def read_at_the_reference(attention: nn.Module) -> list[Tensor]:
             layer.bias.zero_()
             if layer.out_features == layer.in_features and name.endswith("proj"):
                 nn.init.eye_(layer.weight)
-    found: list[Tensor] = []
-    attention.register_forward_hook(lambda module, args, output: found.append(output[0]))
-    return found
+    actual: list[Tensor] = []
+    attention.register_forward_hook(lambda module, args, output: actual.append(output[0]))
+    return actual
 
 
 def test_encoder_gives_four_maps_of_one_width():
@@ -114,31 +114,33 @@ def test_encoder_gives_four_maps_of_one_width():
     assert shapes == [(2, 32, 8, 12), (2, 32, 4, 6), (2, 32, 2, 3), (2, 32, 1, 2)]
 
 
-def test_every_map_of_the_encoder_sees_every_map_of_the_backbone(randomise):
+def test_every_encoder_map_sees_every_backbone_map(randomise):
     neck, maps = randomise(build_neck()), backbone_maps()
-    found = neck(maps)
+    actual = neck(maps)
     for name in maps:
         changed = neck({**maps, name: torch.randn_like(maps[name])})
-        assert all((new != old).any() for new, old in zip(changed, found, strict=True))
+        assert all((new != old).any() for new, old in zip(changed, actual, strict=True))
 
 
-def test_cells_of_the_encoder_read_their_own_place_in_all_levels():
+def test_encoder_cells_read_their_own_place_in_all_levels():
     """P6 has 3 x 3 cells of 64 pixels for 160 x 160: they must not be squeezed into the image."""
     neck = build_neck(num_layers=1)
     shapes = [(20, 20), (10, 10), (5, 5), (3, 3)]
     for index, ramp in enumerate(ramps(shapes, width=32)):
         neck.projections[index] = Constant(ramp)
     (layer,) = neck.encoder.layers
-    found = read_at_the_reference(layer.self_attn)
+    actual = read_at_the_reference(layer.self_attn)
     neck(backbone_maps(160, 160))
-    first, second, *_ = found[0].mT.split([size[0] * size[1] for size in shapes], dim=-1)
+    first, second, *_ = actual[0].mT.split([size[0] * size[1] for size in shapes], dim=-1)
     for maps, side, stride in ((first, 20, 8), (second, 10, 16)):
         across = maps[0, 0].view(side, side)
         down = maps[0, 1].view(side, side)
-        wanted = (torch.arange(side) + 0.5) * stride
-        inner = (wanted > 32) & (wanted < 128)  # all levels have cells on both sides
-        torch.testing.assert_close(across[inner][:, inner], wanted[inner].expand(inner.sum(), -1))
-        torch.testing.assert_close(down[inner][:, inner], wanted[inner].expand(inner.sum(), -1).mT)
+        expected = (torch.arange(side) + 0.5) * stride
+        inner = (expected > 32) & (expected < 128)  # all levels have cells on both sides
+        torch.testing.assert_close(across[inner][:, inner], expected[inner].expand(inner.sum(), -1))
+        torch.testing.assert_close(
+            down[inner][:, inner], expected[inner].expand(inner.sum(), -1).mT
+        )
 
 
 class Constant(nn.Module):
@@ -158,24 +160,24 @@ def test_maps_are_laid_out_cell_after_cell():
     assert flat.values.flatten().tolist() == [0, 1, 2, 3, 4, 5, 10, 11]
     assert flat.shapes == ((2, 3), (1, 2))
     assert flat.sizes.tolist() == [[24, 16], [32, 16]]
-    for found, wanted in zip(unflattened(flat.values, flat.shapes), maps, strict=True):
-        assert torch.equal(found, wanted)
+    for actual, expected in zip(unflattened(flat.values, flat.shapes), maps, strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_references_are_parts_of_what_a_map_covers():
     box = torch.tensor([[[24.0, 32.0, 4.0, 2.0]]])  # 8 wide, 32 high about (24, 32)
-    found = reference_boxes(box, torch.tensor([[96, 64], [128, 64]]))
-    wanted = torch.tensor([[24 / 96, 32 / 64, 8 / 96, 0.5], [24 / 128, 0.5, 8 / 128, 0.5]])
-    torch.testing.assert_close(found, wanted[None, None])
+    actual = reference_boxes(box, torch.tensor([[96, 64], [128, 64]]))
+    expected = torch.tensor([[24 / 96, 32 / 64, 8 / 96, 0.5], [24 / 128, 0.5, 8 / 128, 0.5]])
+    torch.testing.assert_close(actual, expected[None, None])
 
 
 def test_queries_read_where_their_box_lies_in_all_levels():
     stage = DeformableStage(embed_dim=8, num_classes=3, **SIZES)
-    found = read_at_the_reference(stage.layer.encoder_attn)
+    actual = read_at_the_reference(stage.layer.encoder_attn)
     maps = ramps([(20, 20), (10, 10), (5, 5), (3, 3)], width=8)
     boxes = torch.tensor([[[100.0, 70.0, 5.0, 0.0], [64.0, 90.0, 3.0, 1.0]]])
     stage(StageState(flattened(maps, STRIDES), torch.randn(1, 2, 8), boxes))
-    torch.testing.assert_close(found[0][..., :2], boxes[..., :2])
+    torch.testing.assert_close(actual[0][..., :2], boxes[..., :2])
 
 
 def test_points_begin_on_a_ring_in_the_box():
@@ -183,17 +185,17 @@ def test_points_begin_on_a_ring_in_the_box():
     assert not layer.encoder_attn.sampling_offsets.weight.any()
     assert not layer.encoder_attn.attention_weights.weight.any()
     offsets = layer.encoder_attn.sampling_offsets.bias.view(4, 4, 2, 2)  # heads, levels, points
-    wanted = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    expected = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
     for point in range(2):
         for level in range(4):
-            found = offsets[:, level, point]
-            torch.testing.assert_close(found, (point + 1) * wanted, rtol=0, atol=1e-6)
+            actual = offsets[:, level, point]
+            torch.testing.assert_close(actual, (point + 1) * expected, rtol=0, atol=1e-6)
 
 
 def test_boxes_stay_and_foreground_is_rare_in_the_beginning():
     queries = make_queries()
-    found = build_decoder().double()(make_maps(), queries)
-    assert torch.equal(found.boxes_xyzr, queries.boxes.expand(3, -1, -1, -1))
+    actual = build_decoder().double()(make_maps(), queries)
+    assert torch.equal(actual.boxes_xyzr, queries.boxes.expand(3, -1, -1, -1))
     head = build_decoder().stages[0].class_head
     torch.testing.assert_close(head[-1].bias.sigmoid(), torch.full((3,), 0.01))
 
@@ -206,9 +208,9 @@ def test_gradients_reach_all_parameters(randomise, parallel: bool):
         decoder = ParallelDecoder(stages=stages, embed_dim=32)
     maps = {name: x.requires_grad_() for name, x in backbone_maps().items()}
     content, boxes = (x.float() for x in make_queries()[:2])
-    found = decoder.train()(neck(maps), Queries(content.requires_grad_(), boxes))
-    assert found.logits.shape == (3, 2, 5, 3)
-    (found.logits.square().sum() + found.boxes_xyzr.square().mean()).backward()
+    actual = decoder.train()(neck(maps), Queries(content.requires_grad_(), boxes))
+    assert actual.logits.shape == (3, 2, 5, 3)
+    (actual.logits.square().sum() + actual.boxes_xyzr.square().mean()).backward()
     for name, parameter in [*neck.named_parameters(), *decoder.named_parameters()]:
         assert parameter.grad.isfinite().all()
         assert parameter.grad.any() or name.endswith(WITHOUT_EFFECT), name
@@ -218,13 +220,13 @@ def test_gradients_reach_all_parameters(randomise, parallel: bool):
 def test_a_decoder_gives_what_it_gives_without_padding(randomise):
     decoder = randomise(build_decoder().double())
     maps, queries = make_maps(), make_queries()
-    found = decoder(maps, queries._replace(query_mask=VALID))
+    actual = decoder(maps, queries._replace(query_mask=VALID))
     real = Queries(queries.content[:1, VALID[0]], queries.boxes[:1, VALID[0]])
     alone = decoder([x[:1] for x in maps], real)
     together = decoder(maps, queries)
-    assert found.query_mask is VALID
-    for padded, wanted, without_mask in zip(found[:4], alone[:4], together[:4], strict=True):
-        torch.testing.assert_close(padded[:, :1, VALID[0]], wanted)
+    assert actual.query_mask is VALID
+    for padded, expected, without_mask in zip(actual[:4], alone[:4], together[:4], strict=True):
+        torch.testing.assert_close(padded[:, :1, VALID[0]], expected)
         assert (padded[:, :1, VALID[0]] - without_mask[:, :1, VALID[0]]).abs().max() > 1e-3
 
 
@@ -233,18 +235,18 @@ def test_what_a_query_sees_can_be_told_pair_by_pair(randomise):
     (content, boxes, *_), flat = make_queries(), flattened(make_maps(), STRIDES)
     visible = torch.ones(2, 5, 5, dtype=torch.bool)
     visible[:, :3, 3:] = False  # the first three do not see the last two
-    found, _ = stage(StageState(flat, content, boxes, visible))
+    actual, _ = stage(StageState(flat, content, boxes, visible))
     first, _ = stage(StageState(flat, content[:, :3], boxes[:, :3]))
     everyone, _ = stage(StageState(flat, content, boxes))
-    torch.testing.assert_close(found.content[:, :3], first.content)
-    torch.testing.assert_close(found.content[:, 3:], everyone.content[:, 3:])
+    torch.testing.assert_close(actual.content[:, :3], first.content)
+    torch.testing.assert_close(actual.content[:, 3:], everyone.content[:, 3:])
 
 
-def test_queries_of_an_image_that_has_padding_only_see_each_other(randomise):
+def test_queries_of_an_image_of_padding_see_each_other(randomise):
     decoder = randomise(build_decoder().double())
     maps, queries = make_maps(), make_queries()
-    found = decoder(maps, queries._replace(query_mask=torch.zeros(2, 5).bool()))
-    torch.testing.assert_close(found.logits, decoder(maps, queries).logits)
+    actual = decoder(maps, queries._replace(query_mask=torch.zeros(2, 5).bool()))
+    torch.testing.assert_close(actual.logits, decoder(maps, queries).logits)
 
 
 def test_stages_do_not_depend_on_the_size_of_the_padding(randomise):
@@ -255,9 +257,9 @@ def test_stages_do_not_depend_on_the_size_of_the_padding(randomise):
     larger = [
         nn.functional.pad(x, (0, 128 // s, 0, 64 // s)) for x, s in zip(maps, STRIDES, strict=True)
     ]
-    found, wanted = decoder(larger, queries), decoder(maps, queries)
-    torch.testing.assert_close(found.logits, wanted.logits)
-    torch.testing.assert_close(found.boxes, wanted.boxes)
+    actual, expected = decoder(larger, queries), decoder(maps, queries)
+    torch.testing.assert_close(actual.logits, expected.logits)
+    torch.testing.assert_close(actual.boxes, expected.boxes)
 
 
 def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):
@@ -266,11 +268,11 @@ def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):
         decoder = randomise(build_decoder(checkpoint_stages=again).double()).train()
         decoder(make_maps(), make_queries()).logits.square().sum().backward()
         gradients.append([x.grad for x in decoder.parameters()])
-    for found, wanted in zip(*gradients, strict=True):
-        assert torch.equal(found, wanted) if found is not None else wanted is None
+    for actual, expected in zip(*gradients, strict=True):
+        assert torch.equal(actual, expected) if actual is not None else expected is None
 
 
-def test_half_precision_leaves_boxes_and_positions_in_full_precision(randomise):
+def test_autocast_leaves_boxes_and_positions_in_float32(randomise):
     neck, decoder = randomise(build_neck()), build_decoder()
     content, boxes = (x.float() for x in make_queries()[:2])
     seen: list[Tensor] = []
@@ -280,10 +282,10 @@ def test_half_precision_leaves_boxes_and_positions_in_full_precision(randomise):
     )
     neck(backbone_maps())
     with torch.autocast("cpu", torch.bfloat16):
-        found = decoder(neck(backbone_maps()), Queries(content, boxes))
+        actual = decoder(neck(backbone_maps()), Queries(content, boxes))
     assert torch.equal(seen[1], seen[0])
-    assert torch.equal(found.boxes_xyzr, boxes.expand(3, -1, -1, -1))
-    assert found.logits.isfinite().all()
+    assert torch.equal(actual.boxes_xyzr, boxes.expand(3, -1, -1, -1))
+    assert actual.logits.isfinite().all()
 
 
 def test_names_and_channels_must_agree():
@@ -298,7 +300,7 @@ def test_without_transformers_it_says_what_to_install(monkeypatch, build):
         build()
 
 
-def test_transformers_is_imported_by_those_that_build_its_layers_only():
+def test_transformers_is_imported_only_to_build_its_layers():
     code = (
         "import sys, stageinteractor.modeling, stageinteractor.modeling.decoders.deformable\n"
         "from stageinteractor.config import load_config\n"
@@ -370,9 +372,9 @@ def test_detections_do_not_depend_on_the_batch(randomise):
         alone = [model.detect([image])[0] for image in images]
     assert output.query_mask is not None  # otherwise nothing is tested
     assert len(output.logits) == 2  # proposals and the first stage
-    for found, wanted in zip(together, alone, strict=True):
-        assert len(found) > 0
-        torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-3, atol=1e-5)
+    for actual, expected in zip(together, alone, strict=True):
+        assert len(actual) > 0
+        torch.testing.assert_close(actual.scores, expected.scores, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(
-            found.pred_boxes.tensor, wanted.pred_boxes.tensor, rtol=1e-3, atol=1e-2
+            actual.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=1e-3, atol=1e-2
         )

@@ -56,12 +56,12 @@ def test_parts_follow_each_other_with_residuals_and_norms(randomise, make_querie
     stage = stub_stage(randomise)
     content, boxes = make_queries(width=8, dtype=torch.float64)
     scale = torch.tensor(3.0, dtype=torch.float64)
-    found, after = stage(StageState([scale], content, boxes, bank=BANK))
+    actual, after = stage(StageState([scale], content, boxes, bank=BANK))
     attended = layer_norm(2 * content + boxes[..., :1], stage.attention_norm)
     mixed = layer_norm(attended + (3 * attended - attended), stage.mixing_norm)
     hidden = stage.ffn[0](mixed).clamp(min=0)
-    wanted = layer_norm(mixed + stage.ffn[2](hidden), stage.ffn_norm)
-    torch.testing.assert_close(found.content, wanted)
+    expected = layer_norm(mixed + stage.ffn[2](hidden), stage.ffn_norm)
+    torch.testing.assert_close(actual.content, expected)
     torch.testing.assert_close(after.bank.channel[1], attended)
     torch.testing.assert_close(after.bank.spatial, 3 * attended)
     assert after.bank.channel[0] is BANK.channel[0]
@@ -70,25 +70,25 @@ def test_parts_follow_each_other_with_residuals_and_norms(randomise, make_querie
 def test_heads_read_the_new_content(randomise, make_queries):
     stage = stub_stage(randomise)
     content, boxes = make_queries(width=8, dtype=torch.float64)
-    found, _ = stage(StageState([torch.ones(1).double()], content, boxes, bank=BANK))
+    actual, _ = stage(StageState([torch.ones(1).double()], content, boxes, bank=BANK))
 
     def head(layers: nn.Sequential) -> Tensor:
-        hidden = layer_norm(layers[0](found.content), layers[1]).clamp(min=0)
+        hidden = layer_norm(layers[0](actual.content), layers[1]).clamp(min=0)
         return hidden @ layers[3].weight.T + layers[3].bias
 
-    torch.testing.assert_close(found.logits, head(stage.class_head))
+    torch.testing.assert_close(actual.logits, head(stage.class_head))
     deltas = head(stage.box_head)
     size = torch.exp2(boxes[..., 2:3] + boxes[..., 3:] * torch.tensor([-0.5, 0.5]))
-    wanted = boxes + torch.cat([deltas[..., :2] * size, deltas[..., 2:]], dim=-1)
-    torch.testing.assert_close(found.boxes_xyzr, wanted)
+    expected = boxes + torch.cat([deltas[..., :2] * size, deltas[..., 2:]], dim=-1)
+    torch.testing.assert_close(actual.boxes_xyzr, expected)
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])
 def test_shapes(num_classes: int, make_maps, make_queries):
-    found, after = build(num_classes)(StageState(make_maps(), *make_queries()))
-    assert found.logits.shape == (2, 5, num_classes)
-    assert found.boxes_xyzr.shape == (2, 5, 4)
-    assert found.content.shape == (2, 5, 32)
+    actual, after = build(num_classes)(StageState(make_maps(), *make_queries()))
+    assert actual.logits.shape == (2, 5, num_classes)
+    assert actual.boxes_xyzr.shape == (2, 5, 4)
+    assert actual.content.shape == (2, 5, 32)
     assert len(after.bank.channel) == 1
 
 
@@ -134,11 +134,11 @@ def test_gradient_is_the_numerical_one(randomise, make_queries):
 def test_boxes_stay_float32_under_autocast(dtype, randomise, make_maps, make_queries):
     stage = randomise(build())
     with torch.autocast("cpu", dtype=dtype):
-        found, _ = stage(StageState(make_maps(), *make_queries()))
-    assert found.logits.dtype == dtype
-    assert found.boxes_xyzr.dtype == torch.float32
-    wanted = stage(StageState(make_maps(), *make_queries()))[0].boxes_xyzr
-    torch.testing.assert_close(found.boxes_xyzr, wanted, rtol=0.05, atol=0.5)
+        actual, _ = stage(StageState(make_maps(), *make_queries()))
+    assert actual.logits.dtype == dtype
+    assert actual.boxes_xyzr.dtype == torch.float32
+    expected = stage(StageState(make_maps(), *make_queries()))[0].boxes_xyzr
+    torch.testing.assert_close(actual.boxes_xyzr, expected, rtol=0.05, atol=0.5)
 
 
 def test_content_of_another_width_is_refused(make_maps, make_queries):

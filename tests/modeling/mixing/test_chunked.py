@@ -46,16 +46,16 @@ def case(request):
 
 def test_values_and_gradients_are_those_of_the_function(case):
     function, operands = case
-    wanted, found = function(*operands), chunked_apply(function, *operands)
-    torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
-    above = torch.randn_like(wanted)
+    expected, actual = function(*operands), chunked_apply(function, *operands)
+    torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-13)
+    above = torch.randn_like(expected)
     pairs = zip(
-        torch.autograd.grad(found, operands, above),
-        torch.autograd.grad(wanted, operands, above),
+        torch.autograd.grad(actual, operands, above),
+        torch.autograd.grad(expected, operands, above),
         strict=True,
     )
-    for found, wanted in pairs:
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    for actual, expected in pairs:
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_gradient_is_the_numerical_one(case):
@@ -97,9 +97,9 @@ def test_operands_that_need_no_gradient_get_none():
 
 def test_no_planes_at_all():
     operands = [noise(0, *shape, seed=1) for shape in [(P, D), (D, D), (1, D)]]
-    found = chunked_apply(mix_channels, *operands)
-    assert found.shape == (0, P, D)
-    found.sum().backward()
+    actual = chunked_apply(mix_channels, *operands)
+    assert actual.shape == (0, P, D)
+    actual.sum().backward()
     assert operands[1].grad.shape == (0, D, D)
 
 
@@ -113,7 +113,7 @@ def test_filters_may_be_slices_of_a_larger_tensor():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_under_autocast_values_gradients_and_types_are_those_of_the_function(dtype, case):
+def test_autocast_values_gradients_and_types_are_equal(dtype, case):
     function, operands = case
     results = []
     for call in (function, lambda *x: chunked_apply(function, *x)):
@@ -122,6 +122,6 @@ def test_under_autocast_values_gradients_and_types_are_those_of_the_function(dty
             result = call(*leaves)
         gradients = torch.autograd.grad(result.float().square().sum(), leaves)
         results.append([result, *gradients])
-    for found, wanted in zip(*results[::-1], strict=True):
-        assert found.dtype == wanted.dtype
-        torch.testing.assert_close(found, wanted, rtol=2e-2, atol=2e-2)
+    for actual, expected in zip(*results[::-1], strict=True):
+        assert actual.dtype == expected.dtype
+        torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)

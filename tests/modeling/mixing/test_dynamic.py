@@ -38,15 +38,15 @@ def plane_norm(x: Tensor) -> Tensor:
 def test_plane_norm_by_hand():
     # 1, 3, 5, 7 have mean 4 and variance 5; what lies below the mean becomes 0
     x = torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])
-    wanted = torch.tensor([[[0.0, 0.0], [1.0, 3.0]]]) / (5 + 1e-5) ** 0.5
-    torch.testing.assert_close(joint_norm_relu(x), wanted)
+    expected = torch.tensor([[[0.0, 0.0], [1.0, 3.0]]]) / (5 + 1e-5) ** 0.5
+    torch.testing.assert_close(joint_norm_relu(x), expected)
 
 
 def test_planes_are_normalised_one_by_one():
     x = inputs()[0].view(-1, 6, 4)[:3]
-    found = joint_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
+    actual = joint_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
     for index in range(3):
-        torch.testing.assert_close(found[index], plane_norm(x[index]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(actual[index], plane_norm(x[index]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_reused", [0, 1, 3])
@@ -61,7 +61,7 @@ def test_shapes(num_reused: int):
 def test_mixing_without_reuse_equals_plain_loops(randomise):
     mixing = randomise(build())
     sampled, content = inputs()
-    found, bank = mixing(sampled, content, EMPTY_BANK)
+    actual, bank = mixing(sampled, content, EMPTY_BANK)
     generated = mixing.filters(content).view(2, 3, 2, 4 * 4 + 10 * 6)
     biases = mixing.biases(content).view(2, 3, 2, 4 + 10)
     for image in range(2):
@@ -77,14 +77,14 @@ def test_mixing_without_reuse_equals_plain_loops(randomise):
                 row = (image * 3 + query) * 2 + group
                 torch.testing.assert_close(bank.channel[0][row], channel)
                 torch.testing.assert_close(bank.spatial[row], spatial)
-            wanted = mixing.out_proj(torch.cat(flat))
-            torch.testing.assert_close(found[image, query], wanted)
+            expected = mixing.out_proj(torch.cat(flat))
+            torch.testing.assert_close(actual[image, query], expected)
 
 
 def test_mixing_with_reuse_puts_the_reuse_between_its_steps(randomise):
     mixing, bank = randomise(build(2)), filters_of(2)
     sampled, content = inputs()
-    found, after = mixing(sampled, content, bank)
+    actual, after = mixing(sampled, content, bank)
     generated = mixing.filters(content).view(ROWS, 4 * 4 + 5 * 6)
     channel = generated[:, :16].view(ROWS, 4, 4)
     spatial = generated[:, 16:].view(ROWS, 5, 6)
@@ -93,8 +93,8 @@ def test_mixing_with_reuse_puts_the_reuse_between_its_steps(randomise):
     h = torch.stack([plane_norm(plane) for plane in x @ channel + biases[..., :4]])
     h = mixing.channel_reuse(x, h, content, channel, bank.channel)
     y = mixing.spatial_reuse(h, content, spatial, bank.spatial, biases[..., 4:].transpose(1, 2))
-    wanted = mixing.out_proj(y.view(2, 3, -1))
-    torch.testing.assert_close(found, wanted)
+    expected = mixing.out_proj(y.view(2, 3, -1))
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(after.spatial, spatial)
 
 
@@ -129,7 +129,7 @@ def test_empty_bank_is_empty():
     assert EMPTY_BANK.spatial is None
 
 
-def test_half_of_the_rows_are_generated_where_filters_are_reused():
+def test_reusing_stages_generate_half_of_the_rows():
     # G (Dc^2 + O P) and G (Dc^2 + O P / 2)
     assert build(0).filters.out_features == 2 * (16 + 60)
     assert build(1).filters.out_features == 2 * (16 + 30)

@@ -77,15 +77,15 @@ def test_static_mixing_adds_both_branches():
 
 def test_static_mixing_equals_plain_loops(randomise):
     mixing, h = randomise(static()), noise(2, 6, 4)
-    wanted = torch.zeros_like(h)
+    expected = torch.zeros_like(h)
     for row in range(2):
         for k in range(3):  # within the points 2k, 2k + 1
             group = slice(2 * k, 2 * k + 2)
-            wanted[row, group] += mixing.within_group(h[row, group].flatten()).view(2, 4)
+            expected[row, group] += mixing.within_group(h[row, group].flatten()).view(2, 4)
         for j in range(2):  # across the points j, 2 + j, 4 + j
             across = slice(j, 6, 2)
-            wanted[row, across] += mixing.across_groups(h[row, across].flatten()).view(3, 4)
-    torch.testing.assert_close(mixing(h), wanted)
+            expected[row, across] += mixing.across_groups(h[row, across].flatten()).view(3, 4)
+    torch.testing.assert_close(mixing(h), expected)
 
 
 def test_static_mixing_has_the_numerical_gradient(randomise):
@@ -97,8 +97,8 @@ def test_static_mixing_has_the_numerical_gradient(randomise):
 def test_channel_reuse_equals_plain_loops(num_reused: int, randomise):
     reuse = randomise(channel_reuse(num_reused))
     x, h, content, own, reused = channel_inputs(num_reused)
-    found = reuse(x, h, content, own, reused)
-    assert found.shape == (4, 6, 4)
+    actual = reuse(x, h, content, own, reused)
+    assert actual.shape == (4, 6, 4)
     gates = reuse.gates(content).view(4, 4, 2, num_reused).sigmoid()
     biases = reuse.biases(content).view(4, num_reused, 4)
     for row in range(4):
@@ -111,19 +111,19 @@ def test_channel_reuse_equals_plain_loops(num_reused: int, randomise):
                     gate = gates[row, a, 1, step] * gates[row, c, 0, step]
                     mixed[a, c] = (1 - gate) * own[row, a, c] + gate * reused[step][row, a, c]
             features = plane_norm(stream @ mixed + biases[row, step])
-        torch.testing.assert_close(found[row], features)
+        torch.testing.assert_close(actual[row], features)
 
 
 def test_channel_reuse_begins_with_a_quarter_of_the_last_filter():
     # gates 1/2 * 1/2 and no static mixing: neither h nor the earlier filters count
     reuse = channel_reuse(2)
     x, h, content, own, reused = channel_inputs(2)
-    found = reuse(x, h, content, own, reused)
+    actual = reuse(x, h, content, own, reused)
     biases = reuse.biases.bias.view(2, 2, 4)[:, 1].repeat(2, 1)  # of step 1, for B N G rows
     planes = x @ (0.75 * own + 0.25 * reused[1]) + biases[:, None]
-    torch.testing.assert_close(found, torch.stack([plane_norm(plane) for plane in planes]))
+    torch.testing.assert_close(actual, torch.stack([plane_norm(plane) for plane in planes]))
     other = reuse(x, h + 1, content, own, [reused[0] + 1, reused[1]])
-    assert torch.equal(other, found)
+    assert torch.equal(other, actual)
 
 
 def test_channel_reuse_has_the_numerical_gradient(randomise):
@@ -154,11 +154,11 @@ def planes_of(filters: Tensor, h: Tensor, bias: Tensor) -> Tensor:
     return torch.stack([plane_norm(plane) for plane in filters @ h + bias])
 
 
-def test_spatial_reuse_begins_with_a_quarter_of_the_previous_rows():
+def test_spatial_reuse_starts_with_a_quarter_of_earlier_rows():
     h, content, own, previous, bias = spatial_inputs()
-    found = spatial_reuse()(h, content, own, previous, bias)
-    wanted = torch.cat([own, 0.75 * own + 0.25 * previous[:, :3]], dim=1)
-    torch.testing.assert_close(found, planes_of(wanted, h, bias))
+    actual = spatial_reuse()(h, content, own, previous, bias)
+    expected = torch.cat([own, 0.75 * own + 0.25 * previous[:, :3]], dim=1)
+    torch.testing.assert_close(actual, planes_of(expected, h, bias))
 
 
 def test_spatial_reuse_equals_plain_loops(randomise):
@@ -171,8 +171,8 @@ def test_spatial_reuse_equals_plain_loops(randomise):
         gate = row_gates[index, o] * column_gates[index, p]
         blended = (1 - gate) * own[index, o, p] + gate * previous[index, o, p]
         filters[index, 3 + o, p] = blended
-    found = reuse(h, content, own, previous, bias)
-    torch.testing.assert_close(found, planes_of(filters, h, bias))
+    actual = reuse(h, content, own, previous, bias)
+    torch.testing.assert_close(actual, planes_of(filters, h, bias))
 
 
 def test_spatial_reuse_reads_the_first_rows_only():

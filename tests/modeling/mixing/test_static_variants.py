@@ -29,16 +29,18 @@ def randomised(module):
 
 def test_channels_are_mixed_point_by_point():
     mixing, h = randomised(ChannelStaticMixing(**SIZES)), torch.randn(2, 6, 4).double()
-    wanted = torch.stack([torch.stack([mixing.channels(point) for point in plane]) for plane in h])
-    torch.testing.assert_close(mixing(h), wanted)
+    expected = torch.stack(
+        [torch.stack([mixing.channels(point) for point in plane]) for plane in h]
+    )
+    torch.testing.assert_close(mixing(h), expected)
 
 
 def test_points_are_mixed_channel_by_channel():
     mixing, h = randomised(SpatialStaticMixing(**SIZES)), torch.randn(2, 6, 4).double()
-    wanted = torch.stack(
+    expected = torch.stack(
         [torch.stack([mixing.points(plane[:, c]) for c in range(4)], 1) for plane in h]
     )
-    torch.testing.assert_close(mixing(h), wanted)
+    torch.testing.assert_close(mixing(h), expected)
 
 
 def test_nothing_is_added_without_static_mixing():
@@ -50,14 +52,14 @@ def test_static_cascade_mixes_with_its_own_filter():
     cascade = randomised(StaticCascade(**sizes, num_reused=2, static_mixing=StaticMixing))
     content = torch.randn(1, 3, 8).double()  # 3 queries x 2 groups = 6 planes
     x, h, own = (torch.randn(6, *shape).double() for shape in ((6, 4), (6, 4), (4, 4)))
-    found = cascade(x, h, content, own, ())
+    actual = cascade(x, h, content, own, ())
     biases = cascade.biases(content).view(6, 2, 4)
     for plane in range(6):
         z, now = x[plane], h[plane]
         for step in range(2):
             z = z + cascade.static[step](now[None])[0]
             now = F.relu(F.layer_norm(z @ own[plane] + biases[plane, step], (6, 4)))
-        torch.testing.assert_close(found[plane], now)
+        torch.testing.assert_close(actual[plane], now)
 
 
 def test_vanilla_sampling_is_adamixers_with_k_times_j_points():

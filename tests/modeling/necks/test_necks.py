@@ -29,18 +29,18 @@ def test_values_worked_out_by_hand():
         neck.convs[0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
         neck.norm.weight.copy_(torch.tensor([1.0, 2.0]))
         neck.norm.bias.copy_(torch.tensor([0.0, 10.0]))
-    (found,) = neck({"a": torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)})
+    (actual,) = neck({"a": torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)})
     # 1, 3, -1, -3 have mean 0 and variance 5; the second channel is doubled and raised by 10
-    wanted = torch.tensor([1.0, 3, -1, -3]).view(1, 2, 1, 2) / 5**0.5
-    wanted[:, 1] = 2 * wanted[:, 1] + 10
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    expected = torch.tensor([1.0, 3, -1, -3]).view(1, 2, 1, 2) / 5**0.5
+    expected[:, 1] = 2 * expected[:, 1] + 10
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_every_group_is_normalised_within_its_image_and_level():
-    for found in build()(features()):
-        if found[0, 0].numel() < 4:
+    for actual in build()(features()):
+        if actual[0, 0].numel() < 4:
             continue
-        groups = found.unflatten(1, (4, 2)).flatten(2)
+        groups = actual.unflatten(1, (4, 2)).flatten(2)
         torch.testing.assert_close(groups.mean(-1), torch.zeros(2, 4), rtol=0, atol=1e-5)
         variance = groups.var(-1, correction=0)
         torch.testing.assert_close(variance, torch.ones(2, 4), rtol=0, atol=1e-2)
@@ -51,8 +51,8 @@ def test_all_levels_share_one_norm():
     with torch.no_grad():
         neck.norm.weight.zero_()
         neck.norm.bias.fill_(3.0)
-    for found in neck(features()):
-        assert (found == 3).all()
+    for actual in neck(features()):
+        assert (actual == 3).all()
     assert sum(p.numel() for p in neck.norm.parameters()) == 2 * 8
 
 
@@ -72,10 +72,10 @@ def test_images_of_a_batch_do_not_mix():
 
 def test_maps_come_in_the_order_of_the_names():
     neck, maps = build(), features()
-    wanted = neck(maps)
+    expected = neck(maps)
     shuffled = {name: maps[name] for name in reversed(NAMES)} | {"stem": torch.zeros(1)}
-    for found, same in zip(neck(shuffled), wanted, strict=True):
-        assert torch.equal(found, same)
+    for actual, same in zip(neck(shuffled), expected, strict=True):
+        assert torch.equal(actual, same)
 
 
 def test_gradient_is_the_numerical_one():
@@ -101,19 +101,19 @@ def test_groups_must_divide_the_width():
         build(num_groups=3)
 
 
-def test_a_feature_pyramid_has_one_width_and_hands_coarse_maps_down():
+def test_feature_pyramid_has_one_width_and_a_top_down_path():
     torch.manual_seed(0)
     neck = FeaturePyramid(in_channels=(3, 4, 5, 6), out_channels=8)
     maps = features()
-    found = neck(maps)
-    assert [tuple(x.shape) for x in found] == [
+    actual = neck(maps)
+    assert [tuple(x.shape) for x in actual] == [
         (2, 8, 8, 12),
         (2, 8, 4, 6),
         (2, 8, 2, 3),
         (2, 8, 1, 2),
     ]
     maps["res5"] = maps["res5"] + 1.0
-    assert all((new != old).any() for new, old in zip(neck(maps), found, strict=True))
+    assert all((new != old).any() for new, old in zip(neck(maps), actual, strict=True))
     maps["res2"] = maps["res2"] + 1.0
     assert torch.equal(neck(maps)[1], neck(dict(maps, res2=features()["res2"]))[1])
 

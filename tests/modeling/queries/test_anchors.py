@@ -88,10 +88,10 @@ NOTHING = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
 def test_anchors_are_padded_with_boxes_of_the_whole_image():
     boxes = torch.tensor([[0.0, 0, 5, 5], [1, 1, 2, 2], [0, 0, 9, 9], [3, 3, 4, 4]])
     anchors = Anchors(boxes, torch.tensor([0.2, 0.5, 0.9, 0.1]), torch.tensor([0, 1, 0, 0]))
-    found, valid = padded(anchors, SIZES)
+    actual, valid = padded(anchors, SIZES)
     whole = [0.0, 0, 40, 50]
-    wanted = [boxes[[2, 0, 3]].tolist(), [boxes[1].tolist(), whole, whole]]
-    assert found.tolist() == wanted
+    expected = [boxes[[2, 0, 3]].tolist(), [boxes[1].tolist(), whole, whole]]
+    assert actual.tolist() == expected
     assert valid.tolist() == [[True] * 3, [True, False, False]]
     _, valid = padded(anchors.where(torch.tensor([0, 1])), SIZES)
     assert valid is None
@@ -99,13 +99,13 @@ def test_anchors_are_padded_with_boxes_of_the_whole_image():
 
 def test_boxes_are_the_proposals_without_gradient(make_maps, randomise):
     queries = randomise(build_queries()).train()
-    found = queries(SIZES, make_maps(), OBJECTS)
-    assert torch.equal(found.boxes, found.proposals.boxes_xyzr[0])
-    assert not found.boxes.requires_grad and found.proposals.boxes.requires_grad
-    assert torch.equal(found.content, found.proposals.content[0])
-    assert found.content.requires_grad
-    torch.testing.assert_close(found.proposals.boxes[0], xyzr_to_xyxy(found.boxes))
-    assert sorted(found.losses) == ["loss_anchor_bbox", "loss_anchor_class", "loss_anchor_giou"]
+    actual = queries(SIZES, make_maps(), OBJECTS)
+    assert torch.equal(actual.boxes, actual.proposals.boxes_xyzr[0])
+    assert not actual.boxes.requires_grad and actual.proposals.boxes.requires_grad
+    assert torch.equal(actual.content, actual.proposals.content[0])
+    assert actual.content.requires_grad
+    torch.testing.assert_close(actual.proposals.boxes[0], xyzr_to_xyxy(actual.boxes))
+    assert sorted(actual.losses) == ["loss_anchor_bbox", "loss_anchor_class", "loss_anchor_giou"]
     assert queries.eval()(SIZES, make_maps()).losses is None
 
 
@@ -157,12 +157,12 @@ def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
         output, _ = model.decode(model.pad(images), images)
     assert output.query_mask is not None  # otherwise nothing is tested
     assert len(output.logits) == (2 if parallel else 3)
-    for image, found in zip(images, together, strict=True):
+    for image, actual in zip(images, together, strict=True):
         with torch.no_grad():
             (alone,) = model.detect([image])
-        torch.testing.assert_close(found.scores, alone.scores, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(actual.scores, alone.scores, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(
-            found.pred_boxes.tensor, alone.pred_boxes.tensor, rtol=1e-3, atol=1e-2
+            actual.pred_boxes.tensor, alone.pred_boxes.tensor, rtol=1e-3, atol=1e-2
         )
 
 
@@ -170,29 +170,29 @@ def test_denoising_queries_come_behind_the_anchors_in_training(make_maps, random
     queries = randomise(build_queries(DenoisingQueries(num_queries=5))).train().double()
     maps = make_maps(dtype=torch.float64)
     torch.manual_seed(0)
-    found = queries(SIZES, maps, OBJECTS)
-    assert found.dn_gt_indices.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
+    actual = queries(SIZES, maps, OBJECTS)
+    assert actual.dn_gt_indices.tolist() == [[0, 1, 0, 1, -1], [0] * 5]
     torch.manual_seed(0)
     queries.denoising = None
     alone = queries(SIZES, maps, OBJECTS)
     assert alone.dn_gt_indices is alone.attn_mask is None
     count = alone.boxes.shape[1]
-    assert found.boxes.shape == (2, count + 5, 4)
-    assert found.content.shape == (2, count + 5, 32)
-    assert found.proposals.logits.shape == (1, 2, count + 5, 3)
-    assert found.attn_mask.shape == (2, count + 5, count + 5)
-    assert found.query_mask[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
+    assert actual.boxes.shape == (2, count + 5, 4)
+    assert actual.content.shape == (2, count + 5, 32)
+    assert actual.proposals.logits.shape == (1, 2, count + 5, 3)
+    assert actual.attn_mask.shape == (2, count + 5, count + 5)
+    assert actual.query_mask[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
     valid = torch.ones(2, count).bool() if alone.query_mask is None else alone.query_mask
-    assert torch.equal(found.query_mask[:, :count], valid)
+    assert torch.equal(actual.query_mask[:, :count], valid)
     # anchors, and what becomes of them, are the same
-    torch.testing.assert_close(found.content[:, :count], alone.content)
-    torch.testing.assert_close(found.boxes[:, :count], alone.boxes)
+    torch.testing.assert_close(actual.content[:, :count], alone.content)
+    torch.testing.assert_close(actual.boxes[:, :count], alone.boxes)
 
 
 def test_there_are_no_denoising_queries_at_inference(make_maps, randomise, make_detector):
     queries = randomise(build_queries(DenoisingQueries())).eval()
-    found = queries(SIZES, make_maps(), OBJECTS)
-    assert found.dn_gt_indices is found.attn_mask is None
+    actual = queries(SIZES, make_maps(), OBJECTS)
+    assert actual.dn_gt_indices is actual.attn_mask is None
     model = make_detector(True, DenoisingQueries()).eval()
     state = model.state_dict()
     with torch.no_grad():
@@ -211,9 +211,9 @@ def test_anchors_learn_the_same_beside_denoising_queries(make_detector, parallel
         model.queries.denoising = denoising
         model.zero_grad()
         torch.manual_seed(1)
-        found = model.losses([x.double() for x in IMAGES], OBJECTS)
-        losses.append(found)
-        sum(loss for name, loss in found.items() if "_dn_" not in name).backward()
+        actual = model.losses([x.double() for x in IMAGES], OBJECTS)
+        losses.append(actual)
+        sum(loss for name, loss in actual.items() if "_dn_" not in name).backward()
         gradients.append({name: x.grad for name, x in model.named_parameters()})
     names = {f"loss_{k}_dn_{s}" for k in ("class", "bbox", "giou") for s in range(3)}
     assert set(losses[0]) - set(losses[1]) == names
@@ -225,7 +225,7 @@ def test_anchors_learn_the_same_beside_denoising_queries(make_detector, parallel
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_everything_but_the_generator_learns_from_denoising_queries(make_detector, parallel: bool):
+def test_all_but_the_generator_learns_from_denoising_queries(make_detector, parallel: bool):
     model = make_detector(parallel, DenoisingQueries(num_queries=6)).train()
     losses = model.losses(IMAGES, OBJECTS)
     sum(loss for name, loss in losses.items() if "_dn_" in name).backward()

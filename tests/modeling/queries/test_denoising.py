@@ -1,4 +1,4 @@
-"""Noised copies of objects: how many, where, and who sees them."""
+"""Noisy copies of ground-truth boxes: how many, where, and which queries see them."""
 
 import pytest
 import torch
@@ -27,24 +27,24 @@ def seeded():
 
 
 def test_as_many_groups_as_fit():
-    found = DenoisingQueries(num_queries=7)(objects([ONE, TWO], [TWO]), SIZES)
+    actual = DenoisingQueries(num_queries=7)(objects([ONE, TWO], [TWO]), SIZES)
     # 7 // 2 = 3 groups of 2; 7 of the second image's one object
-    assert found.boxes.shape == (2, 7, 4)
-    assert found.gt_indices.tolist() == [[0, 1, 0, 1, 0, 1, -1], [0] * 7]
-    assert found.groups.tolist() == [[0, 0, 1, 1, 2, 2, 3], list(range(7))]
+    assert actual.boxes.shape == (2, 7, 4)
+    assert actual.gt_indices.tolist() == [[0, 1, 0, 1, 0, 1, -1], [0] * 7]
+    assert actual.groups.tolist() == [[0, 0, 1, 1, 2, 2, 3], list(range(7))]
 
 
-def test_there_is_one_group_if_there_are_more_objects_than_queries():
-    found = DenoisingQueries(num_queries=2)(objects([ONE, TWO, ONE], []), SIZES)
-    assert found.gt_indices.tolist() == [[0, 1, 2], [-1, -1, -1]]
-    assert found.groups[0].tolist() == [0, 0, 0]
+def test_more_objects_than_queries_form_one_group():
+    actual = DenoisingQueries(num_queries=2)(objects([ONE, TWO, ONE], []), SIZES)
+    assert actual.gt_indices.tolist() == [[0, 1, 2], [-1, -1, -1]]
+    assert actual.groups[0].tolist() == [0, 0, 0]
 
 
 def test_without_noise_copies_are_the_objects():
-    found = DenoisingQueries(num_queries=4, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
-    assert found.boxes.tolist() == [[ONE, TWO] * 2, [TWO] * 4]
-    found = DenoisingQueries(num_queries=3, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
-    assert found.boxes[0].tolist() == [ONE, TWO, [0.0, 0, 400, 200]]  # padding
+    actual = DenoisingQueries(num_queries=4, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
+    assert actual.boxes.tolist() == [[ONE, TWO] * 2, [TWO] * 4]
+    actual = DenoisingQueries(num_queries=3, box_noise=0.0)(objects([ONE, TWO], [TWO]), SIZES)
+    assert actual.boxes[0].tolist() == [ONE, TWO, [0.0, 0, 400, 200]]  # padding
 
 
 def test_noise_is_uniform_within_its_bounds():
@@ -64,40 +64,40 @@ def test_noise_is_uniform_within_its_bounds():
 
 def test_copies_stay_inside_of_the_image():
     edge = [[0.0, 0, 400, 200], [380.0, 190, 400, 200], [0.0, 0, 20, 2]]
-    found = DenoisingQueries(num_queries=300, box_noise=1.0)(objects(edge), SIZES[:1])
-    assert found.boxes.min() >= 0
-    assert (found.boxes[..., 2:] <= torch.tensor([400.0, 200.0])).all()
-    assert (found.boxes[..., 2:] - found.boxes[..., :2] >= 3 - 1e-4).all()
+    actual = DenoisingQueries(num_queries=300, box_noise=1.0)(objects(edge), SIZES[:1])
+    assert actual.boxes.min() >= 0
+    assert (actual.boxes[..., 2:] <= torch.tensor([400.0, 200.0])).all()
+    assert (actual.boxes[..., 2:] - actual.boxes[..., :2] >= 3 - 1e-4).all()
 
 
 def test_clipping_by_hand():
     boxes = torch.tensor(
         [[[-5.0, 10, 50, 220], [398, 100, 402, 101], [390, 0, 399, 1], [0, 0, 400, 200]]]
     )
-    wanted = [[0.0, 10, 50, 200], [397, 99, 400, 102], [390, 0, 399, 3], [0, 0, 400, 200]]
-    assert inside(boxes, torch.tensor([[[400.0, 200.0]]])).tolist() == [wanted]
+    expected = [[0.0, 10, 50, 200], [397, 99, 400, 102], [390, 0, 399, 3], [0, 0, 400, 200]]
+    assert inside(boxes, torch.tensor([[[400.0, 200.0]]])).tolist() == [expected]
 
 
 def test_an_object_without_extent_has_copies():
-    found = DenoisingQueries(num_queries=3)(objects([[50.0, 50, 50, 50]]), SIZES[1:])
-    assert found.boxes.tolist() == [[[48.5, 48.5, 51.5, 51.5]] * 3]
+    actual = DenoisingQueries(num_queries=3)(objects([[50.0, 50, 50, 50]]), SIZES[1:])
+    assert actual.boxes.tolist() == [[[48.5, 48.5, 51.5, 51.5]] * 3]
 
 
 def test_a_batch_without_objects_has_padding_alone():
-    found = DenoisingQueries(num_queries=3)(objects([], []), SIZES)
-    assert found.gt_indices.tolist() == [[-1]] * 2
-    assert found.boxes.tolist() == [[[0.0, 0, 400, 200]], [[0.0, 0, 100, 100]]]
+    actual = DenoisingQueries(num_queries=3)(objects([], []), SIZES)
+    assert actual.gt_indices.tolist() == [[-1]] * 2
+    assert actual.boxes.tolist() == [[[0.0, 0, 400, 200]], [[0.0, 0, 100, 100]]]
 
 
 def test_every_group_sees_itself_and_the_others_see_no_copy():
     known = torch.tensor([[0, 1, 0, 1], [0, -1, 0, -1]])
     copies = DenoisingBoxes(torch.zeros(2, 4, 4), known, torch.tensor([[0, 0, 1, 1]] * 2))
-    found = copies.attn_mask(torch.tensor([[True, True], [True, False]]))
+    actual = copies.attn_mask(torch.tensor([[True, True], [True, False]]))
     rows = ["110000", "110000", "111100", "111100", "110011", "110011"]
-    assert found[0].tolist() == [[x == "1" for x in row] for row in rows]
+    assert actual[0].tolist() == [[x == "1" for x in row] for row in rows]
     # query 1 and copies 1 and 3 are padding, which nothing sees
     rows = ["100000", "100000", "101000", "101000", "100010", "100010"]
-    assert found[1].tolist() == [[x == "1" for x in row] for row in rows]
+    assert actual[1].tolist() == [[x == "1" for x in row] for row in rows]
 
 
 @pytest.mark.parametrize("wrong", [dict(num_queries=0), dict(box_noise=-0.1), dict(box_noise=1.5)])

@@ -31,8 +31,8 @@ def test_content_is_the_normalised_table_for_every_image():
     content = queries(SIZES).content
     table = queries.content.weight
     centred = table - table.mean(dim=1, keepdim=True)
-    wanted = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
-    torch.testing.assert_close(content[0], wanted)
+    expected = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(content[0], expected)
     assert torch.equal(content[0], content[1])
 
 

@@ -30,7 +30,7 @@ def test_points_worked_out_by_hand():
     assert points[0, 0, 0].tolist() == [[12.0, 24.0, 4.0], [14.0, 8.0, 6.0]]
 
 
-def test_points_are_ordered_by_group_then_first_then_second_level():
+def test_points_are_ordered_by_group_first_and_second_level():
     sampler = build()
     first = [[10.0 * (3 * group + k), 0.0, 0.0] for group in range(2) for k in range(3)]
     set_offsets(sampler, first, [[0.0, 0, 0], [1.0, 0, 0]])
@@ -50,7 +50,7 @@ def test_offsets_follow_the_content():
     assert points[0, :, 0, 0].tolist() == [[0.0, 0, 0], [2.0, 0, 0]]
 
 
-def test_initial_points_lie_in_the_box_and_the_first_of_a_group_amid_it():
+def test_initial_points_lie_in_the_box_first_ones_centred():
     sampler = build(point_groups=64, points_per_group=32)
     first = sampler.first_offsets.bias.view(-1, 3)
     second = sampler.second_offsets.bias.view(-1, 3)
@@ -66,18 +66,18 @@ def test_initial_points_lie_in_the_box_and_the_first_of_a_group_amid_it():
 def test_a_scale_of_three_lies_on_the_first_level():
     # distances 0, 1, 2, 3: softmax of 0, -1/2, -2, -9/2
     terms = [math.exp(-(d**2) / 2) for d in range(4)]
-    found = level_weights(torch.tensor([3.0]), 4)
-    torch.testing.assert_close(found, torch.tensor([[t / sum(terms) for t in terms]]))
+    actual = level_weights(torch.tensor([3.0]), 4)
+    torch.testing.assert_close(actual, torch.tensor([[t / sum(terms) for t in terms]]))
 
 
 def test_level_weights_sum_to_one_and_are_symmetric():
     scales = torch.tensor([[4.5, -20.0], [30.0, 5.2]])
-    found = level_weights(scales, 4)
-    assert found.shape == (2, 2, 4)
-    torch.testing.assert_close(found.sum(-1), torch.ones(2, 2))
-    torch.testing.assert_close(found[0, 0], found[0, 0].flip(-1))  # 4.5 lies amid 3, 4, 5, 6
-    assert found[0, 1].argmax() == 0
-    assert found[1, 0].argmax() == 3
+    actual = level_weights(scales, 4)
+    assert actual.shape == (2, 2, 4)
+    torch.testing.assert_close(actual.sum(-1), torch.ones(2, 2))
+    torch.testing.assert_close(actual[0, 0], actual[0, 0].flip(-1))  # 4.5 lies amid 3, 4, 5, 6
+    assert actual[0, 1].argmax() == 0
+    assert actual[1, 0].argmax() == 3
 
 
 def test_bilinear_values_worked_out_by_hand():
@@ -85,24 +85,24 @@ def test_bilinear_values_worked_out_by_hand():
     # stride 4: cell centres at 2 and 6 pixels
     pixels = [[2.0, 2.0], [6.0, 2.0], [4.0, 4.0], [2.0, 3.0], [0.0, 0.0], [-2.0, 2.0], [99.0, 4.0]]
     positions = torch.tensor(pixels).view(1, 1, 1, 7, 2)
-    found = sample_levels(maps, positions, torch.ones(1, 1, 1, 7, 1), (4,))
+    actual = sample_levels(maps, positions, torch.ones(1, 1, 1, 7, 1), (4,))
     # a quarter of the way from row 1 to row 2: 1.5; at the corner three of four cells are outside
-    wanted = [1.0, 2.0, 2.5, 1.5, 0.25, 0.0, 0.0]
-    torch.testing.assert_close(found.flatten(), torch.tensor(wanted))
+    expected = [1.0, 2.0, 2.5, 1.5, 0.25, 0.0, 0.0]
+    torch.testing.assert_close(actual.flatten(), torch.tensor(expected))
 
 
 def test_levels_are_added_by_weight():
     maps = [torch.full((1, 1, 4, 4), 1.0), torch.full((1, 1, 2, 2), 10.0)]
     positions = torch.full((1, 1, 1, 2, 2), 8.0)
     weights = torch.tensor([[0.25, 0.75], [1.0, 0.0]]).view(1, 1, 1, 2, 2)
-    found = sample_levels(maps, positions, weights, (4, 8))
-    assert found.flatten().tolist() == [0.25 + 7.5, 1.0]
+    actual = sample_levels(maps, positions, weights, (4, 8))
+    assert actual.flatten().tolist() == [0.25 + 7.5, 1.0]
 
 
 def sample_with_loops(maps, positions, weights, strides) -> torch.Tensor:
     images, queries, groups, points, _ = positions.shape
     width = maps[0].shape[1] // groups
-    found = torch.zeros(images, queries, groups, points, width, dtype=positions.dtype)
+    actual = torch.zeros(images, queries, groups, points, width, dtype=positions.dtype)
     for image, query, group, point in torch.cartesian_prod(
         *(torch.arange(n) for n in (images, queries, groups, points))
     ).tolist():
@@ -115,8 +115,8 @@ def sample_with_loops(maps, positions, weights, strides) -> torch.Tensor:
                     share = (1 - abs(x - column)) * (1 - abs(y - row)) * weights[(*place, level)]
                     if inside:
                         channels = slice(group * width, (group + 1) * width)
-                        found[place] += share * feature[image, channels, row, column]
-    return found
+                        actual[place] += share * feature[image, channels, row, column]
+    return actual
 
 
 def test_sampling_equals_plain_loops(make_maps, make_queries):
@@ -126,10 +126,10 @@ def test_sampling_equals_plain_loops(make_maps, make_queries):
     boxes[:, 1, 0] = -3.0  # a box across the left edge
     points = sampler.points(content, boxes)
     weights = level_weights(points[..., 2], 4)
-    found = sampler(maps, content, boxes)[0]
-    assert found.shape == (2, 5, 2, 6, 16)  # (B, N, G, P, Dc)
-    wanted = sample_with_loops(maps, points[..., :2], weights, (4, 8, 16, 32))
-    torch.testing.assert_close(found, wanted)
+    actual = sampler(maps, content, boxes)[0]
+    assert actual.shape == (2, 5, 2, 6, 16)  # (B, N, G, P, Dc)
+    expected = sample_with_loops(maps, points[..., :2], weights, (4, 8, 16, 32))
+    torch.testing.assert_close(actual, expected)
 
 
 def test_a_group_sees_its_own_channels_only(make_maps, make_queries):
@@ -150,8 +150,8 @@ def test_padding_beyond_the_image_does_not_move_the_points():
     torch.manual_seed(0)
     positions = torch.rand(1, 1, 1, 20, 2) * 10 + 3  # between the outermost cell centres
     weights = torch.ones(1, 1, 1, 20, 1)
-    found = sample_levels([large], positions, weights, (4,))
-    torch.testing.assert_close(found, sample_levels([small], positions, weights, (4,)))
+    actual = sample_levels([large], positions, weights, (4,))
+    torch.testing.assert_close(actual, sample_levels([small], positions, weights, (4,)))
 
 
 def test_gradient_is_the_numerical_one():
@@ -177,24 +177,24 @@ def test_content_gets_a_gradient_through_positions_and_levels(make_maps, make_qu
         assert per_axis.min() > 0
 
 
-def test_half_precision_maps_are_sampled_in_the_type_of_the_boxes(make_maps, make_queries):
+def test_half_precision_maps_are_sampled_in_the_boxes_type(make_maps, make_queries):
     sampler, (content, boxes) = build(embed_dim=32), make_queries()
     maps = [x.bfloat16() for x in make_maps()]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = sampler(maps, content, boxes)[0]
+        actual = sampler(maps, content, boxes)[0]
         points = sampler.points(content, boxes)
-    assert found.dtype == points.dtype == torch.float32
-    wanted, _ = sampler([x.float() for x in maps], content, boxes)
-    torch.testing.assert_close(found, wanted, rtol=0.1, atol=0.1)
+    assert actual.dtype == points.dtype == torch.float32
+    expected, _ = sampler([x.float() for x in maps], content, boxes)
+    torch.testing.assert_close(actual, expected, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_maps_of_another_type_than_the_positions_are_sampled(dtype: torch.dtype):
     maps = [torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=dtype).view(1, 1, 2, 2)]
     positions, weights = torch.full((1, 1, 1, 1, 2), 4.0), torch.ones(1, 1, 1, 1, 1)
-    found = sample_levels(maps, positions, weights, (4,))
-    assert found.dtype == torch.float32
-    assert found.item() == 2.5
+    actual = sample_levels(maps, positions, weights, (4,))
+    assert actual.dtype == torch.float32
+    assert actual.item() == 2.5
 
 
 def test_offsets_do_not_overflow_in_half_precision():

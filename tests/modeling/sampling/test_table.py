@@ -69,17 +69,17 @@ def test_taps_of_images_and_groups_follow_each_other():
 
 def test_values_and_gradients_are_those_of_the_plain_sampling():
     maps, points = build_maps(), build_points()
-    found, _ = sample_flattened(flatten_maps(maps, torch.float64), *points, STRIDES)
-    wanted = sample_levels(maps, *points, STRIDES)
-    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
-    above = torch.randn_like(wanted)
+    actual, _ = sample_flattened(flatten_maps(maps, torch.float64), *points, STRIDES)
+    expected = sample_levels(maps, *points, STRIDES)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    above = torch.randn_like(expected)
     pairs = zip(
-        torch.autograd.grad(found, [*maps, *points], above),
-        torch.autograd.grad(wanted, [*maps, *points], above),
+        torch.autograd.grad(actual, [*maps, *points], above),
+        torch.autograd.grad(expected, [*maps, *points], above),
         strict=True,
     )
-    for found, wanted in pairs:
-        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+    for actual, expected in pairs:
+        torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_gradient_is_the_numerical_one():
@@ -103,19 +103,19 @@ def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, mon
         sampled, features = sample(features, *points, STRIDES)
         total = total + (stage + 1) * sampled.square().sum()
     plain = sample_levels(maps, *points, STRIDES)
-    wanted = torch.autograd.grad((6 * plain.square()).sum(), [*maps, *points])
+    expected = torch.autograd.grad((6 * plain.square()).sum(), [*maps, *points])
     for _ in range(2):  # a second pass over the same graph finds no rest of the first
-        found = torch.autograd.grad(total, [*maps, *points], retain_graph=True)
-        for one, other in zip(found, wanted, strict=True):
+        actual = torch.autograd.grad(total, [*maps, *points], retain_graph=True)
+        for one, other in zip(actual, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
-def test_a_table_sampled_twice_side_by_side_has_the_right_gradient():
+def test_features_sampled_twice_have_the_right_gradient():
     maps, points = build_maps(), build_points()
     table = flatten_maps(maps, torch.float64)
     total = sum(sample(table, *points, STRIDES)[0].sum() * factor for factor in (1.0, 2.0))
-    wanted = torch.autograd.grad(3 * sample_levels(maps, *points, STRIDES).sum(), maps)
-    for one, other in zip(torch.autograd.grad(total, maps), wanted, strict=True):
+    expected = torch.autograd.grad(3 * sample_levels(maps, *points, STRIDES).sum(), maps)
+    for one, other in zip(torch.autograd.grad(total, maps), expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -123,17 +123,17 @@ def test_a_sampling_whose_result_is_not_used_does_no_harm():
     maps, points = build_maps(), build_points()
     _, table = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
     sampled, _ = sample(table, *points, STRIDES)
-    wanted = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), maps)
-    for one, other in zip(torch.autograd.grad(sampled.sum(), maps), wanted, strict=True):
+    expected = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), maps)
+    for one, other in zip(torch.autograd.grad(sampled.sum(), maps), expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_maps_without_gradient():
     maps, points = [x.detach() for x in build_maps()], build_points()
     sampled, _ = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
-    found = torch.autograd.grad(sampled.sum(), points)
-    wanted = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), points)
-    for one, other in zip(found, wanted, strict=True):
+    actual = torch.autograd.grad(sampled.sum(), points)
+    expected = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), points)
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -146,7 +146,7 @@ def test_no_queries():
     assert not maps[0].grad.any()
 
 
-def test_positions_that_are_not_finite_read_nothing_outside_the_map():
+def test_non_finite_positions_read_nothing_outside_the_map():
     maps, (positions, weights) = build_maps(), build_points()
     broken = positions.detach().clone()
     broken[0, 0, 0] = torch.tensor([float("inf"), float("nan")])
@@ -159,14 +159,14 @@ def test_positions_that_are_not_finite_read_nothing_outside_the_map():
     assert sampled[sound].isfinite().all()
 
 
-def test_half_precision_maps_are_sampled_in_the_type_of_the_boxes():
+def test_half_precision_maps_are_sampled_in_the_boxes_type():
     maps = [x.detach().to(torch.bfloat16) for x in build_maps()]
     points = [x.detach().float() for x in build_points()]
     table = prepare_features(maps, torch.float32)
     assert table.rows.dtype == torch.float32
-    found, _ = sample_flattened(table, *points, STRIDES)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, sample_levels(maps, *points, STRIDES), rtol=1e-4, atol=1e-4)
+    actual, _ = sample_flattened(table, *points, STRIDES)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, sample_levels(maps, *points, STRIDES), rtol=1e-4, atol=1e-4)
 
 
 def test_backend_of_cpus_of_other_devices_and_of_graphs():
@@ -184,7 +184,7 @@ def test_gradients_of_the_maps_are_laid_out_as_the_maps_are(layout):
     above = torch.randn_like(rows)
     plain = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
     assert torch.equal(rows, plain)
-    found, wanted = (torch.autograd.grad(x, maps, above) for x in (rows, plain))
-    for one, other, feature in zip(found, wanted, maps, strict=True):
+    actual, expected = (torch.autograd.grad(x, maps, above) for x in (rows, plain))
+    for one, other, feature in zip(actual, expected, maps, strict=True):
         assert torch.equal(one, other)
         assert one.stride()[1:] == feature.stride()[1:]

@@ -24,8 +24,8 @@ def why_not() -> str:
     """Say why the kernels cannot run; "" where they must: torch brings Triton along on Linux."""
     if not sys.platform.startswith("linux"):
         return "torch brings Triton along on Linux only"
-    oldest, found = triton_sampling.OLDEST_TRITON, version("triton")
-    return f"needs Triton >= {oldest}, found {found}" if Version(found) < Version(oldest) else ""
+    oldest, actual = triton_sampling.OLDEST_TRITON, version("triton")
+    return f"needs Triton >= {oldest}, got {actual}" if Version(actual) < Version(oldest) else ""
 
 
 needs_triton = pytest.mark.skipif(bool(why_not()), reason=why_not())

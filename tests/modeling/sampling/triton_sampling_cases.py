@@ -89,8 +89,8 @@ def run_reference(case: Case) -> Found:
 
 
 def assert_agree(case: Case) -> None:
-    found, wanted = run_kernels(case), run_reference(case)
-    for name, value, expected in zip(Found._fields, found, wanted, strict=True):
+    actual, reference = run_kernels(case), run_reference(case)
+    for name, value, expected in zip(Found._fields, actual, reference, strict=True):
         tolerance = TOLERANCE[case.positions.dtype]
         torch.testing.assert_close(
             value, expected, **tolerance, msg=lambda text, name=name: f"{name}: {text}"
@@ -142,21 +142,21 @@ def test_points_on_the_border_and_far_outside_agree():
 def test_infinitely_far_away_is_outside_and_nan_stays_nan():
     case = make_case(images=1, queries=1, groups=1, points=4)
     case.positions[0, 0, 0, :, 0] = torch.tensor([torch.inf, -torch.inf, torch.nan, 20.0])
-    found = run_kernels(case)
-    assert not found.sampled[0, 0, 0, :2].any()
-    assert not found.positions_grad[0, 0, 0, :2].any()
-    assert found.sampled[0, 0, 0, 2].isnan().all()
-    assert not found.sampled[0, 0, 0, 3].isnan().any()
+    actual = run_kernels(case)
+    assert not actual.sampled[0, 0, 0, :2].any()
+    assert not actual.positions_grad[0, 0, 0, :2].any()
+    assert actual.sampled[0, 0, 0, 2].isnan().all()
+    assert not actual.sampled[0, 0, 0, 3].isnan().any()
 
 
 @pytest.mark.parametrize("changes", [dict(queries=0), dict(images=0), dict(points=0)], ids=str)
 def test_nothing_to_sample_gives_empty_results(changes: dict[str, int]):
     case = make_case(**changes)
-    found = run_kernels(case)
-    assert found.sampled.shape == case.grad.shape
-    assert found.positions_grad.shape == case.positions.shape
-    assert found.weights_grad.shape == case.weights.shape
-    assert not found.table_grad.any()
+    actual = run_kernels(case)
+    assert actual.sampled.shape == case.grad.shape
+    assert actual.positions_grad.shape == case.positions.shape
+    assert actual.weights_grad.shape == case.weights.shape
+    assert not actual.table_grad.any()
 
 
 def test_the_gradient_is_added_to_what_the_buffer_holds():
@@ -166,8 +166,8 @@ def test_the_gradient_is_added_to_what_the_buffer_holds():
     buffer = before.clone()
     for _ in range(2):
         sample_backward(case.grad, table, case.positions, case.weights, levels, buffer)
-    wanted = before + 2 * run_reference(case).table_grad
-    torch.testing.assert_close(buffer, wanted, **TOLERANCE[torch.float64])
+    reference = before + 2 * run_reference(case).table_grad
+    torch.testing.assert_close(buffer, reference, **TOLERANCE[torch.float64])
 
 
 def test_many_points_in_one_cell_add_up():
@@ -177,19 +177,19 @@ def test_many_points_in_one_cell_add_up():
 
 
 def test_without_a_buffer_the_other_gradients_are_the_same():
-    case, wanted = make_case(), run_kernels(make_case())
+    case, reference = make_case(), run_kernels(make_case())
     table, levels = table_of(case.maps, case.strides)
     grads = sample_backward(case.grad, table, case.positions, case.weights, levels, None)
-    assert torch.equal(grads[0], wanted.positions_grad)
-    assert torch.equal(grads[1], wanted.weights_grad)
+    assert torch.equal(grads[0], reference.positions_grad)
+    assert torch.equal(grads[1], reference.weights_grad)
 
 
 def test_strided_inputs_are_taken_as_they_read():
-    case, wanted = make_case(), run_kernels(make_case())
+    case, reference = make_case(), run_kernels(make_case())
     points = torch.cat([case.positions, case.positions[..., :1]], -1)
     weights = case.weights.transpose(1, 2).contiguous().transpose(1, 2)
     strided = case._replace(positions=points[..., :2], weights=weights)
-    assert torch.equal(run_kernels(strided).sampled, wanted.sampled)
+    assert torch.equal(run_kernels(strided).sampled, reference.sampled)
     ones = torch.ones_like(case.grad)
     expanded = case._replace(grad=ones[:1, :1, :1, :1, :1].expand_as(ones))
     for value, same in zip(

@@ -1,6 +1,6 @@
-"""Anchors of all images in one list: boxes that the generator found, with their scores.
+"""Anchors of all images in one list: predicted boxes with their scores.
 
-Images have different numbers of anchors, so that every anchor carries the index of its image.
+Images have different numbers of anchors, so every anchor carries the index of its image.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def join(parts: Sequence[Anchors]) -> Anchors:
 
 @torch.no_grad()
 def anchors_of(logits: Tensor, boxes: Tensor, patches: Patches, image_sizes: Tensor) -> Anchors:
-    """Return what was predicted in patches as anchors of the images.
+    """Convert predictions in patches to anchors of the images.
 
-    Anchors that are less than 3 pixels wide or high, or whose centre lies outside of the image,
-    have the score 0; no anchor is smaller.
+    Anchors less than 3 pixels wide or high, or with their centre outside of the image, get the
+    score 0; smaller sides become 3 pixels.
 
     Args:
         logits: (n, A).
@@ -54,7 +54,11 @@ def anchors_of(logits: Tensor, boxes: Tensor, patches: Patches, image_sizes: Ten
     images = patches.images[:, None].expand_as(logits)
     scores = torch.where(real, logits.sigmoid(), 0.0)
     boxes = torch.cat([center, size.clamp(min=MIN_SIZE)], dim=-1)
-    return Anchors(cxcywh_to_xyxy(boxes).flatten(0, 1), scores.flatten(), images.flatten())
+    return Anchors(
+        boxes=cxcywh_to_xyxy(boxes).flatten(0, 1),  # (n*A, 4)
+        scores=scores.flatten(),
+        images=images.flatten(),
+    )
 
 
 def rank_in_image(anchors: Anchors) -> Tensor:

@@ -35,7 +35,7 @@ class Compress(nn.Module):
         return reduced
 
     def crops(self, features: Tensor, images: Tensor, corners: Tensor, patch_size: int) -> Tensor:
-        """Return crops (n, c, P, P) of the reduced maps, computing no more than these.
+        """Return crops (n, c, P, P) of the reduced maps; only these are computed.
 
         Args:
             features: (B, D, H, W).
@@ -43,14 +43,12 @@ class Compress(nn.Module):
             corners: (n, 2) long, column and row of the first cell.
             patch_size: cells.
         """
-        corners, patch_size = (
-            corners - 1,
-            patch_size + 2,
-        )  # the second convolution sees the neighbours
+        # the second convolution reads the neighbours, zeros around the map
+        corners, patch_size = corners - 1, patch_size + 2
         hidden = F.gelu(self.reduce(cut_crops(features, images, corners, patch_size)))
         size = corners.new_tensor([features.shape[-2:]])
-        hidden = hidden * within(corners, patch_size, size).unsqueeze(1)  # and zeros around the map
-        return F.conv2d(hidden, self.conv.weight, self.conv.bias)
+        hidden = hidden * within(corners, patch_size, size).unsqueeze(1)  # (n, D/2, P + 2, P + 2)
+        return F.conv2d(hidden, self.conv.weight, self.conv.bias)  # (n, c, P, P)
 
 
 class WholeImage(nn.Sequential):
@@ -67,9 +65,9 @@ class WholeImage(nn.Sequential):
 
 
 class PatchEmbedding(nn.Module):
-    """Make one vector (n, P P c) of every patch (n, c, P, P).
+    """Embed every patch (n, c, P, P) as a vector (n, P P c).
 
-    All its numbers are normalised together, then every cell gets a learned position embedding.
+    A joint LayerNorm over the patch; then every cell gets a learned position embedding.
 
     Args:
         patch_size: P.
@@ -112,9 +110,6 @@ class AnchorHead(nn.Module):
         xavier_init_(self)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (n, A) of an object's being there, and boxes (n, A, 4).
-
-        The boxes are cxcywh in parts of the patch, between 0 and 1.
-        """
-        found = self.layers(vectors).unflatten(-1, (self.num_anchors, 5))
-        return found[..., 4], found[..., :4].sigmoid()
+        """Return objectness logits (n, A), and boxes (n, A, 4), cxcywh in parts of the patch."""
+        anchors = self.layers(vectors).unflatten(-1, (self.num_anchors, 5))  # (n, A, 5)
+        return anchors[..., 4], anchors[..., :4].sigmoid()

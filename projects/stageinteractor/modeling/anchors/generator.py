@@ -1,10 +1,10 @@
-"""The anchor generator: predicts from the image the boxes that are worth a query.
+"""The anchor generator: predicts from the image the boxes that become queries.
 
 In: feature maps and image sizes, in training also the ground-truth boxes. Out: anchors of every
-image, without gradient, and in training the predictions in every patch, for `AnchorLoss`. The
-quarters and the whole of every image are always predicted from; where small anchors are uncertain,
-crops of P4 and then of P3 are, too: the predictions of a level decide where the next one is
-cropped. Paper: ASAG (Fu et al., ICCV 2023), sections 3.2 to 3.4.
+image, without gradient, and in training the predictions in every patch, for `AnchorLoss`. Anchors
+are always predicted in the quarters and the whole of every image; where small anchors are
+uncertain, also in crops of P4 and then of P3: the predictions of a level decide where the next one
+is cropped. Paper: ASAG (Fu et al., ICCV 2023), sections 3.2 to 3.4.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class AnchorGenerator(nn.Module):
         hidden_dim: of the predictors; published: 125 c.
         global_anchors: of every quarter, and of the whole image.
         crop_anchors: of every crop.
-        probing: which anchors are replaced, and which are put out.
+        probing: decides which anchors are replaced, and which are returned.
         probing_levels: at inference, one of `LEVELS`, named after the published strides.
         training_patches: crops of every image and level in training, at least.
-        warmup_steps: batches of the first epoch, in which the anchors decide nothing: crops are
-            those around small objects, and no anchor is replaced.
-        strides: of the three maps that are searched, the finest first: P3, P4 and P5.
-        feature_strides: of all maps that the neck gives.
+        warmup_steps: batches of the first epoch, in which crops are those around small objects
+            and no anchor is replaced.
+        strides: of the three maps that anchors are predicted from, P3, P4 and P5.
+        feature_strides: of all maps of the neck, the finest first.
     """
 
     steps: Tensor
@@ -121,15 +121,15 @@ class AnchorGenerator(nn.Module):
             targets: in training, B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
         """
         if self.training and targets is None:
-            raise ValueError("anchors are generated in training: the objects are needed")
+            raise ValueError("anchors are generated in training: targets are needed")
         with torch.autocast(features[-1].device.type, enabled=False):
             chosen = [features[self.feature_strides.index(stride)] for stride in self.strides]
             maps = [x if x.element_size() >= 4 else x.float() for x in chosen]
-            search = _Search(self, maps, image_sizes, targets if self.training else None)
-            result = search.run()
+            gt = targets if self.training else None
+            generated = _Search(self, maps, image_sizes, gt).run()
         if self.training:
             self.steps += 1
-        return result
+        return generated
 
     def predict_global_patches(
         self, features: Tensor, image_sizes: Tensor
@@ -165,9 +165,9 @@ class AnchorGenerator(nn.Module):
             cells: (B, 2) long, rows and columns of the images in the map.
         """
         places = crops.images, crops.corners, self.patch_size
-        shown = within(crops.corners, self.patch_size, cells[crops.images]).unsqueeze(1)
-        cut = cast(Compress, self.finer_compress[level]).crops(features, *places) * shown
-        logits, boxes = self.finer_head(self.finer_embedding[level](cut))
+        inside = within(crops.corners, self.patch_size, cells[crops.images])  # (n, P, P)
+        cut = cast(Compress, self.finer_compress[level]).crops(features, *places)  # (n, c, P, P)
+        logits, boxes = self.finer_head(self.finer_embedding[level](cut * inside.unsqueeze(1)))
         return PatchAnchors(logits, boxes, crop_patches(*places, self.strides[1 - level]))
 
 
@@ -178,7 +178,7 @@ class _Search:
         generator: the network and its settings.
         maps: of the generator's strides, the finest first.
         image_sizes: (B, 2), (height, width) without padding.
-        targets: the objects, in training.
+        targets: the ground truth, in training.
     """
 
     def __init__(
@@ -194,40 +194,39 @@ class _Search:
         self.finer_strides = generator.strides[1::-1]
         self.image_sizes = image_sizes
         self.num_images = len(image_sizes)
-        self.objects = None if targets is None else pad_targets(targets, like=maps[0])
-        self.first_epoch = (
-            self.objects is not None and int(generator.steps) < generator.warmup_steps
-        )
-        self.levels = 2 if self.objects is not None else LEVELS.index(generator.probing_levels)
+        self.gt = None if targets is None else pad_targets(targets, like=maps[0])
+        self.warmup = self.gt is not None and int(generator.steps) < generator.warmup_steps
+        self.levels = 2 if self.gt is not None else LEVELS.index(generator.probing_levels)
 
     def run(self) -> GeneratedAnchors:
-        """Look at the fixed patches, then at crops of P4, then at crops of P3."""
+        """Predict in the global patches, then in crops of P4, then in crops of P3."""
         parts, whole = self.generator.predict_global_patches(self.maps[-1], self.image_sizes)
-        current = join([self._anchors(parts), self._anchors(_unflipped(whole))])
-        put_out: list[Anchors] = []
-        looked: list[PatchAnchors] = []
+        unflipped = whole.where(~whole.patches.flips.any(dim=-1))
+        current = join([self._anchors(parts), self._anchors(unflipped)])
+        kept: list[Anchors] = []
+        predicted: list[PatchAnchors] = []
         crops: list[Patches] = []
         for level in range(self.levels):
             replaced = self._replaced(current, self.finer_strides[level])
-            put_out.append(current.where(self._kept(current, replaced, first=level == 0)))
-            found, used = self._look(level, current.where(replaced))
-            looked.append(found)
-            found = found.where(used)
-            crops.append(found.patches)
-            current = self._anchors(found)
+            kept.append(current.where(self._kept(current, replaced, first=level == 0)))
+            in_crops, used = self._predict_finer(level, current.where(replaced))
+            predicted.append(in_crops)
+            in_crops = in_crops.where(used)
+            crops.append(in_crops.patches)
+            current = self._anchors(in_crops)
         none = torch.zeros_like(current.images, dtype=torch.bool)
-        put_out.append(current.where(self._kept(current, none, first=self.levels == 0)))
-        anchors = self.probing.at_most(join(put_out))
-        return GeneratedAnchors(anchors, tuple(crops), self._predictions(parts, whole, looked))
+        kept.append(current.where(self._kept(current, none, first=self.levels == 0)))
+        anchors = self.probing.at_most(join(kept))
+        return GeneratedAnchors(anchors, tuple(crops), self._supervised(parts, whole, predicted))
 
-    def _anchors(self, found: PatchAnchors) -> Anchors:
-        return anchors_of(found.logits, found.boxes, found.patches, self.image_sizes)
+    def _anchors(self, patches: PatchAnchors) -> Anchors:
+        return anchors_of(patches.logits, patches.boxes, patches.patches, self.image_sizes)
 
     def _replaced(self, anchors: Anchors, stride: int) -> Tensor:
-        """Return (m,) bool; images stop early at inference only."""
-        if self.first_epoch:
+        """Return (m,) bool: the anchors to replace; images stop early at inference only."""
+        if self.warmup:
             return torch.zeros_like(anchors.images, dtype=torch.bool)
-        min_replaced = self.probing.min_replaced if self.objects is None else 1
+        min_replaced = self.probing.min_replaced if self.gt is None else 1
         return self.probing.select(anchors, stride, self.num_images, min_replaced)
 
     def _kept(self, anchors: Anchors, replaced: Tensor, first: bool) -> Tensor:
@@ -236,55 +235,53 @@ class _Search:
             return kept
         return self.probing.at_least(anchors, kept, replaced, self.num_images)
 
-    def _look(self, level: int, replaced: Anchors) -> tuple[PatchAnchors, Tensor]:
-        """Return what is found in crops, and (n,) bool: whose anchors are used."""
+    def _predict_finer(self, level: int, replaced: Anchors) -> tuple[PatchAnchors, Tensor]:
+        """Return the predictions in n crops, and (n,) bool: those that yield anchors."""
         stride, features = self.finer_strides[level], self.maps[-2 - level]
         cells = covered_cells(self.image_sizes, stride)
         crops = self.probing.crops(replaced, stride, cells)
         used = len(crops.images)
-        if self.objects is not None:
-            crops, used = self._more(crops, self.objects, stride, cells)
-        found = self.generator.predict_crops(level, features, crops, cells)
-        return found, torch.arange(len(crops.images), device=features.device) < used
+        if self.gt is not None:
+            crops, used = self._training_crops(crops, self.gt, stride, cells)
+        in_crops = self.generator.predict_crops(level, features, crops, cells)
+        return in_crops, torch.arange(len(crops.images), device=features.device) < used
 
-    def _more(
-        self, crops: Crops, objects: PaddedTargets, stride: int, cells: Tensor
+    def _training_crops(
+        self, crops: Crops, gt: PaddedTargets, stride: int, cells: Tensor
     ) -> tuple[Crops, int]:
-        """Return enough crops to learn from, and how many, of the first, are looked at."""
+        """Return enough crops for training; the first ones, so many, also yield anchors."""
         generator = self.generator
-        shown = around_objects(objects, generator.patch_size, stride, cells, self.probing.overlap)
-        if self.first_epoch:  # as if they had been generated
-            nothing = Crops(shown.images[:0], shown.corners[:0])
-            crops = filled(nothing, shown, self.probing.max_crops, self.num_images)
-            shown = nothing
+        around_gt = around_objects(gt, generator.patch_size, stride, cells, self.probing.overlap)
+        if self.warmup:  # as if they had been generated
+            nothing = Crops(around_gt.images[:0], around_gt.corners[:0])
+            crops = filled(nothing, around_gt, self.probing.max_crops, self.num_images)
+            around_gt = nothing
         min_crops = generator.training_patches
-        all_of_them = filled(crops, shown, min_crops, self.num_images)
-        counts = torch.bincount(all_of_them.images, minlength=self.num_images)
-        rest = anywhere((min_crops - counts).clamp(min=0), generator.patch_size, cells)
-        return joined(all_of_them, rest), len(crops.images)
+        with_gt = filled(crops, around_gt, min_crops, self.num_images)
+        counts = torch.bincount(with_gt.images, minlength=self.num_images)
+        missing = (min_crops - counts).clamp(min=0)
+        return joined(with_gt, anywhere(missing, generator.patch_size, cells)), len(crops.images)
 
-    def _predictions(
-        self, parts: PatchAnchors, whole: PatchAnchors, looked: list[PatchAnchors]
+    def _supervised(
+        self, parts: PatchAnchors, whole: PatchAnchors, in_crops: list[PatchAnchors]
     ) -> AnchorPredictions | None:
-        if self.objects is None:
+        """Return all predictions with their targets, in training."""
+        if self.gt is None:
             return None
+        logits, boxes, patches = zip(*in_crops, strict=True)
         crops = PatchAnchors(
-            torch.cat([found.logits for found in looked]),
-            torch.cat([found.boxes for found in looked]),
-            Patches(*(torch.cat(x) for x in zip(*(f.patches for f in looked), strict=True))),
+            torch.cat(logits),
+            torch.cat(boxes),
+            Patches(*(torch.cat(fields) for fields in zip(*patches, strict=True))),
         )
         return AnchorPredictions(
-            quarters=_with_targets(parts, self.objects, fit=False),
-            whole=_with_targets(whole, self.objects, fit=False),
-            crops=_with_targets(crops, self.objects, fit=True),
-            num_objects=sum(self.objects.counts),
+            quarters=_with_targets(parts, self.gt, fit=False),
+            whole=_with_targets(whole, self.gt, fit=False),
+            crops=_with_targets(crops, self.gt, fit=True),
+            num_objects=sum(self.gt.counts),
         )
 
 
-def _with_targets(found: PatchAnchors, objects: PaddedTargets, fit: bool) -> PatchPredictions:
-    wanted = patch_targets(found.patches, objects, fit)
-    return PatchPredictions(found.logits, cxcywh_to_xyxy(found.boxes), wanted)
-
-
-def _unflipped(whole: PatchAnchors) -> PatchAnchors:
-    return whole.where(~whole.patches.flips.any(dim=-1))
+def _with_targets(predicted: PatchAnchors, gt: PaddedTargets, fit: bool) -> PatchPredictions:
+    targets = patch_targets(predicted.patches, gt, fit)
+    return PatchPredictions(predicted.logits, cxcywh_to_xyxy(predicted.boxes), targets)

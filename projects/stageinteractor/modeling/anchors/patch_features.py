@@ -28,11 +28,11 @@ def covered_cells(image_sizes: Tensor, stride: int) -> Tensor:
 
 
 def resize_valid(features: Tensor, cells: Sequence[tuple[int, int]], size: int) -> Tensor:
-    """Resize the part of every image that is no padding to (B, c, size, size), bilinearly.
+    """Resize every image without its padding to (B, c, size, size), bilinearly.
 
     Args:
         features: (B, c, H, W).
-        cells: (rows, columns) of every image that are no padding.
+        cells: (rows, columns) of every image without padding.
         size: size of the result; the aspect ratio is not kept.
     """
     resized = [
@@ -71,8 +71,8 @@ def cut_crops(features: Tensor, images: Tensor, corners: Tensor, size: int) -> T
     columns, rows = _cells(corners, size)
     inside = within(corners, size, features.new_tensor([[height, width]]))
     rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
-    found = features[images[:, None, None], :, rows, columns]  # (n, size, size, c)
-    return torch.where(inside.unsqueeze(-1), found, 0.0).movedim(-1, 1)
+    cells = features[images[:, None, None], :, rows, columns]  # (n, size, size, c)
+    return torch.where(inside.unsqueeze(-1), cells, 0.0).movedim(-1, 1)
 
 
 def within(corners: Tensor, size: int, cells: Tensor) -> Tensor:
@@ -106,5 +106,5 @@ def push_back(corners: Tensor, images: Tensor, size: int, cells: Tensor) -> Tens
         size: cells.
         cells: (B, 2) long, rows and columns of the images without padding.
     """
-    most = (cells[images].flip(-1) - size).clamp(min=0)
-    return torch.minimum(corners, most).clamp(min=0)
+    last = (cells[images].flip(-1) - size).clamp(min=0)  # (n, 2) column, row
+    return torch.minimum(corners, last).clamp(min=0)

@@ -1,7 +1,7 @@
-"""What the anchors of a patch learn: the objects whose centre lies in it, as far as it shows them.
+"""Targets of the anchors of a patch: the ground-truth boxes whose centre lies in it, clipped to it.
 
-Every object is a target of one quarter of its image, of all versions of the whole image, and of any
-crop that shows its centre and is not smaller than it. Paper: ASAG, section 3.4.
+Every box is a target of one quarter of its image, of all versions of the whole image, and of any
+crop that holds its centre and is not smaller than it. Paper: ASAG, section 3.4.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from .patches import Patches, to_patch
 
 
 @torch.no_grad()
-def patch_targets(patches: Patches, objects: PaddedTargets, fit: bool) -> PaddedTargets:
-    """Return the objects of n patches, as if every patch were an image.
+def patch_targets(patches: Patches, gt: PaddedTargets, fit: bool) -> PaddedTargets:
+    """Return the ground truth of n patches, as if every patch were an image.
 
     Args:
         patches: where the patches lie.
-        objects: of the B images, xyxy pixels.
-        fit: leave out objects that are wider or higher than the patch.
+        gt: of the B images, xyxy pixels.
+        fit: leave out boxes that are wider or higher than the patch.
 
     Returns:
         Boxes (n, T, 4), xyxy in parts of their patch and clipped to it; all labels are 0.
     """
-    boxes = xyxy_to_cxcywh(objects.boxes)[patches.images]  # (n, T, 4)
-    counts = torch.tensor(objects.counts).to(boxes.device, non_blocking=True)[patches.images]
+    boxes = xyxy_to_cxcywh(gt.boxes)[patches.images]  # (n, T, 4)
+    counts = torch.tensor(gt.counts).to(boxes.device, non_blocking=True)[patches.images]
     real = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
     low, high = patches.offsets[:, None], (patches.offsets + patches.extents)[:, None]
     # in pixels, where a quarter ends at the very number at which the next one begins
     shown = real & ((boxes[..., :2] >= low) & (boxes[..., :2] < high)).all(dim=-1)
     if fit:
         shown &= (boxes[..., 2:] <= patches.extents[:, None]).all(dim=-1)
-    found = cxcywh_to_xyxy(to_patch(boxes, patches)).clamp(0.0, 1.0)
-    return _compact(found, shown)
+    clipped = cxcywh_to_xyxy(to_patch(boxes, patches)).clamp(0.0, 1.0)  # (n, T, 4)
+    return _compact(clipped, shown)
 
 
 def _compact(boxes: Tensor, shown: Tensor) -> PaddedTargets:

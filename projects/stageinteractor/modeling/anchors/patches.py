@@ -40,9 +40,9 @@ def whole_images(image_sizes: Tensor, flips: bool) -> Patches:
     """Return every image as one patch, or as it is and with its three flips, image by image."""
     kinds = FLIPS if flips else FLIPS[:1]
     extents = image_sizes.flip(-1).repeat_interleave(len(kinds), dim=0)
-    found = _patches(torch.zeros_like(extents), extents, len(kinds))
-    flags = torch.tensor(kinds, device=image_sizes.device)
-    return found._replace(flips=flags.repeat(len(image_sizes), 1))
+    patches = _patches(torch.zeros_like(extents), extents, len(kinds))
+    flips_of_image = torch.tensor(kinds, device=image_sizes.device)
+    return patches._replace(flips=flips_of_image.repeat(len(image_sizes), 1))
 
 
 def crop_patches(images: Tensor, corners: Tensor, size: int, stride: int) -> Patches:
@@ -59,10 +59,10 @@ def crop_patches(images: Tensor, corners: Tensor, size: int, stride: int) -> Pat
     return Patches(images, offsets, torch.full_like(offsets, size * stride), flips)
 
 
-def _patches(offsets: Tensor, extents: Tensor, of_an_image: int = len(QUARTERS)) -> Patches:
-    images = torch.arange(len(offsets) // of_an_image, device=offsets.device)
+def _patches(offsets: Tensor, extents: Tensor, per_image: int = len(QUARTERS)) -> Patches:
+    images = torch.arange(len(offsets) // per_image, device=offsets.device)
     flips = torch.zeros_like(offsets, dtype=torch.bool)
-    return Patches(images.repeat_interleave(of_an_image), offsets, extents, flips)
+    return Patches(images.repeat_interleave(per_image), offsets, extents, flips)
 
 
 def flip_boxes(boxes_cxcywh: Tensor, flips: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the anchor generator predicts: anchors of a batch, and in training what its loss needs."""
+"""Results of the anchor generator: anchors of a batch, and in training the input of its loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .patches import Patches
 
 
 class PatchPredictions(NamedTuple):
-    """What was predicted in n patches, and what they show."""
+    """Predictions in n patches, and their targets."""
 
     logits: Tensor  # (n, A)
     boxes: Tensor  # (n, A, 4), xyxy in parts of the patch
@@ -21,7 +21,7 @@ class PatchPredictions(NamedTuple):
 
 
 class AnchorPredictions(NamedTuple):
-    """What `AnchorLoss` learns from."""
+    """Input of `AnchorLoss`."""
 
     quarters: PatchPredictions
     whole: PatchPredictions
@@ -37,7 +37,7 @@ class GeneratedAnchors(NamedTuple):
     predictions: AnchorPredictions | None  # in training
 
     def num_crops(self, num_images: int) -> Tensor:
-        """Return (B, 2) long: how many crops of P4 and of P3 were looked at."""
+        """Return (B, 2) long: how many crops of P4 and of P3 were predicted from."""
         counts = self.anchors.images.new_zeros(num_images, 2)
         for level, crops in enumerate(self.crops):
             counts[:, level] = torch.bincount(crops.images, minlength=num_images)

@@ -1,9 +1,9 @@
-"""Adaptive probing: where to look again, at a finer level, and which anchors to keep.
+"""Adaptive probing: where to predict again at a finer level, and which anchors to keep.
 
-Small anchors that the generator is neither sure of nor sure against are replaced: crops are cut
-out of the next finer map around them, and what is predicted there comes in their place. Paper:
-ASAG, section 3.3; an image with few such anchors stops by itself, whatever else is in its batch
-(the released code stops the whole batch, and when there are many).
+Small anchors with a medium score are replaced: crops are cut out of the next finer map around them,
+and the anchors predicted there take their place. Paper: ASAG, section 3.3; an image with few such
+anchors stops by itself, whatever else is in its batch (the released code stops the whole batch, and
+when there are many).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Probing:
 
     Args:
         patch_size: of a patch, cells.
-        low, high: anchors with a score in between are replaced, if they are small enough to be seen
-            as a whole: at most half a patch wide and high.
-        keep: least score of an anchor that is put out, exclusive.
+        low, high: anchors with a score in between are replaced if they are at most half a patch
+            wide and high.
+        keep: minimum score of a returned anchor, exclusive.
         overlap: of two patches of an image with a larger IoU, that of the weaker anchor is dropped.
         min_replaced: an image with fewer anchors to replace keeps them, and stops.
         max_crops: of an image at one level.
@@ -101,7 +101,7 @@ class Probing:
         return Crops(images, push_back(corners, images, self.patch_size, cells))
 
     def output(self, anchors: Anchors, replaced: Tensor) -> Tensor:
-        """Return (m,) bool: the anchors that are put out now."""
+        """Return (m,) bool: the anchors of this level that are returned."""
         return (anchors.scores > self.keep) & ~replaced
 
     def at_least(self, anchors: Anchors, kept: Tensor, replaced: Tensor, num_images: int) -> Tensor:
@@ -111,7 +111,7 @@ class Probing:
 
         Args:
             anchors: those of the levels that every image has.
-            kept: those of them that are put out.
+            kept: those of them that are returned.
             replaced: those that finer levels replace.
             num_images: B.
         """

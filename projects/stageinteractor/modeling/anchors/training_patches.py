@@ -1,7 +1,7 @@
-"""Patches that training adds, so that every level learns from enough of them in every image.
+"""Crops added in training, so that every level has enough of them in every image.
 
-Those that probing generates come first, then patches around small objects, then random ones. Paper:
-ASAG, section 3.4 and appendix.
+Crops from probing come first, then crops around small objects, then random ones. Paper: ASAG,
+section 3.4 and appendix.
 """
 
 from __future__ import annotations
