@@ -51,14 +51,14 @@ class FoundQueries(nn.Module):
     def forward(self, image_sizes: Tensor, features: Any, targets: Any) -> Queries:
         count = 4 + self.calls % 5
         content, boxes = (x[:, :count].contiguous() for x in self.learned(image_sizes)[:2])
-        valid = None
+        query_mask = None
         if self.calls % 2:
-            valid = content.new_ones(content.shape[:2], dtype=torch.bool)
-            valid[:, -1] = False
+            query_mask = content.new_ones(content.shape[:2], dtype=torch.bool)
+            query_mask[:, -1] = False
         self.calls += 1
         logits = content[None, ..., :3]
         proposals = DecoderOutput(logits, xyzr_to_xyxy(boxes[None]), boxes[None], content[None])
-        return Queries(content, boxes, valid, proposals)
+        return Queries(content, boxes, query_mask, proposals)
 
 
 def detector(decoder: nn.Module, queries: nn.Module | None = None) -> StageInteractor:
@@ -151,7 +151,7 @@ def test_batches_of_other_sizes_compile_once_more(make_pair):
     assert counter.frame_count == 2  # for three images, then for any number
 
 
-def test_queries_may_be_as_many_as_are_found_in_the_images(make_pair):
+def test_compiled_number_of_queries_may_vary(make_pair):
     stages = [AdaMixerStage(points=4, out_points=8, **ADAMIXER)]
     decoder = ParallelDecoder(stages=stages, embed_dim=32)
     plain, compiled, counter = make_pair(decoder=decoder, queries=FoundQueries())

@@ -67,7 +67,7 @@ def test_no_queries_and_no_images_have_no_detections(postprocessing: TopK):
 
 @pytest.mark.parametrize("number", [0, -3])
 def test_no_detections_at_all_cannot_be_asked_for(number: int):
-    with pytest.raises(ValueError, match=f"max_detections must be at least 1, got {number}"):
+    with pytest.raises(ValueError, match="max_detections"):
         TopK(max_detections=number)
 
 
@@ -113,5 +113,5 @@ def test_rescaling_leaves_its_input():
     assert before.pred_boxes.tensor.tolist() == [[4.0, 3, 8, 9]]
 
 
-def test_nothing_is_rescaled_to_nothing():
+def test_no_detections_can_be_rescaled():
     assert len(rescale(instances()[:0], 10, 80)) == 0

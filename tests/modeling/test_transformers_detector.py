@@ -138,7 +138,7 @@ def tiny_model():
     return transformers.DeformableDetrForObjectDetection(config)
 
 
-def test_the_assigner_and_another_backbone_are_put_in():
+def test_assigner_and_backbone_replace_those_of_the_model():
     model = detector(tiny_model(), assigner=CrossStageAssigner(), backbone=Maps())
     assert isinstance(model.model.loss_function, CrossStageLoss)
     losses = model([sample_image(60, 50), sample_image(40, 64)])

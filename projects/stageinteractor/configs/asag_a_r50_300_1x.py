@@ -1,4 +1,4 @@
-"""ASAG-A, R50, about 300 anchors, 12 epochs; with suppression, as the published results have it."""
+"""ASAG-A, R50, about 300 anchors, 12 epochs; with NMS, as in the published results."""
 
 from detectron2.config import LazyCall as L
 

@@ -1,8 +1,8 @@
 """Self-attention among the queries of an image, biased towards queries whose box overlaps.
 
 In: content (B, N, D) and boxes (B, N, 4) xyzr; out: content (B, N, D). The bias of head h is
-tau_h ln(IoF + 1e-7), IoF being the share of the query's box that the key's box covers. The position
-embedding of the box is part of query, key, value and residual alike. Paper: section 3.3; after
+tau_h ln(IoF + 1e-7); IoF is the fraction of the query's box that the key's box covers. The input of
+query, key, value and residual includes the position embedding of the box. Paper: section 3.3; after
 AdaMixer's position-aware attention.
 """
 
@@ -62,18 +62,18 @@ class IoFBiasedSelfAttention(nn.Module):
         Args:
             content: (B, N, D).
             boxes_xyzr: (B, N, 4).
-            attn_mask: (B, N or 1, N) bool: whether a query (row) sees a query (column); None: all.
+            attn_mask: (B, N or 1, N) bool: row sees column; None: all queries see each other.
         """
         images, queries, width = content.shape
-        x = content + position_embedding(boxes_xyzr, width)
+        x = content + position_embedding(boxes_xyzr, width)  # (B, N, D)
         projected = self.in_proj(x).view(images, queries, 3, self.num_heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
-        overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()
+        overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()  # (B, N, N)
         bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
         if attn_mask is not None:
             bias = bias.masked_fill(~attended_to(attn_mask).unsqueeze(1), -torch.inf)
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
-        # a copy: the kernels lay their output out differently, and an exported view would fix one
+        # a copy: the layout of the output depends on the kernel, and an exported view would fix one
         heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         out: Tensor = x + self.out_proj(heads.view(images, queries, width))
         return out
@@ -89,7 +89,7 @@ def attended_to(attn_mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pairwise_iof(boxes_xyxy: Tensor) -> Tensor:
-    """Return (B, N, N): the share of box n (row) that box m (column) covers, in [0, 1]."""
+    """Return (B, N, N): the fraction of box n (row) that box m (column) covers, in [0, 1]."""
     rows, columns = boxes_xyxy.unsqueeze(2), boxes_xyxy.unsqueeze(1)
     return box_intersection(rows, columns) / box_area(rows).clamp(min=1e-6)
 

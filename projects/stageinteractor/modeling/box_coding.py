@@ -1,7 +1,7 @@
 """Boxes as (x, y, z, r): centre in pixels, z = log2 sqrt(w h), r = log2 (h / w).
 
-The decoder works in this form: z is the scale that points are sampled at, and a refinement moves
-the centre by parts of the box's own width and height. Paper: section 3.3 and code 2; after AdaMixer
+The decoder works in this form: z is the scale at which points are sampled, and a refinement moves
+the centre by fractions of the box's width and height. Paper: section 3.3 and code 2; after AdaMixer
 (Gao et al., CVPR 2022, section 3.1). Nothing is clipped to the image.
 """
 
@@ -46,7 +46,7 @@ def refine_boxes(boxes_xyzr: Tensor, deltas: Tensor) -> Tensor:
 def refine_boxes_by_scale(boxes_xyzr: Tensor, deltas: Tensor) -> Tensor:
     """Move boxes (..., 4) by deltas (..., 4): centre in units of the scale 2^z, z and r added.
 
-    AdaMixer's rule (Gao et al., CVPR 2022): x and y move by the same unit, whatever the ratio.
+    AdaMixer's rule (Gao et al., CVPR 2022): x and y move in the same unit for any aspect ratio.
     """
     center = boxes_xyzr[..., :2] + deltas[..., :2] * torch.exp2(boxes_xyzr[..., 2:3])
     return torch.cat([center, boxes_xyzr[..., 2:] + deltas[..., 2:]], dim=-1)

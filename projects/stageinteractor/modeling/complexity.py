@@ -1,8 +1,8 @@
-"""How large and how costly a model is, module by module.
+"""Parameters, FLOPs and activations of a model, module by module.
 
-FLOPs are those of matrix products and convolutions, two for a multiplication with its addition, as
-torch's own counter has them; additions, norms and samplings are not counted. Activations are the
-numbers that those products and convolutions put out.
+FLOPs are those of matrix products and convolutions, two for a multiply-add, as in torch's counter;
+additions, norms and sampling are not counted. Activations are the outputs of those products and
+convolutions, in elements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torchvision.ops import deform_conv2d  # noqa: F401 - importing it registers
 
 
 class Cost(NamedTuple):
-    """Parameters and floating-point operations of one module, with all that is in it."""
+    """Cost of one module, its submodules included."""
 
     name: str  # "" for the whole model
     parameters: int
@@ -56,10 +56,10 @@ def flop_counter() -> FlopCounterMode:
 
 
 class ActivationCounter(TorchDispatchMode):
-    """Count what products and convolutions put out, for every module that is at work.
+    """Count the output elements of products and convolutions, for every running module.
 
     Args:
-        modules: knows which modules are at work.
+        modules: tracks the running modules.
         operators: those whose outputs count, as torch's FLOP counter names them.
     """
 
@@ -72,7 +72,7 @@ class ActivationCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run an operator and look at what came out."""
+        """Run an operator and count its output."""
         out = function(*args, **(kwargs or {}))
         if function.overloadpacket in self.operators:
             first = out[0] if isinstance(out, tuple | list) else out
@@ -82,7 +82,7 @@ class ActivationCounter(TorchDispatchMode):
 
 
 def training_bytes(model: nn.Module, batched_inputs: list[dict[str, Any]]) -> int:
-    """Return how many bytes one training step keeps for its backward pass, parameters aside.
+    """Return the bytes that one training step keeps for its backward pass, without parameters.
 
     Args:
         model: a detector; put into training mode.
@@ -97,7 +97,7 @@ def training_bytes(model: nn.Module, batched_inputs: list[dict[str, Any]]) -> in
 
 
 def kept_for_backward(forward: Callable[[], Any], known: Sequence[Tensor]) -> int:
-    """Return how many bytes a forward pass keeps for its backward pass, known tensors aside."""
+    """Return the bytes that a forward pass keeps for its backward pass, without known tensors."""
     addresses = {tensor.untyped_storage().data_ptr() for tensor in known}
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no address is used twice
@@ -122,8 +122,8 @@ def model_cost(
 
     Args:
         model: a detector; put into evaluation mode.
-        batched_inputs: what its forward takes.
-        depth: how far to go down into modules of modules.
+        batched_inputs: argument of its forward.
+        depth: levels of submodules to list.
     """
     model.eval()
     with torch.no_grad(), flop_counter() as counter:

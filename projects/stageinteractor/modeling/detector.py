@@ -69,7 +69,7 @@ class StageInteractor(MetaArchitecture):
         """Load the model of a pretrained folder or of a repository of the Hugging Face Hub.
 
         Args:
-            name, revision, token, device: as of `stageinteractor.Predictor.from_pretrained`.
+            name, revision, token, device: as in `stageinteractor.Predictor.from_pretrained`.
 
         Raises:
             ConfigError: as `stageinteractor.Predictor.from_pretrained`.
@@ -116,16 +116,16 @@ class StageInteractor(MetaArchitecture):
         if self.sizes_are_dynamic:
             _mark_dynamic(features, queries)
         output = self.decoder(features, queries)
-        if queries.proposals is not None:  # they are stages before the first
+        if queries.proposals is not None:  # they count as the first stages
             output = chained(queries.proposals, output)
         return queries, output, image_sizes
 
     def compile_decoder(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Let `torch.compile` make one graph of the decoder, for feature maps of any size.
+        """Compile the decoder in place, into one graph for feature maps of any size.
 
-        In place: names of parameters stay. A copy of the model made later is not compiled. The
-        first training step and the first inference compile, which takes minutes; so does a first
-        image whose coarsest map is one cell wide or high.
+        Names of parameters stay. A later copy of the model is not compiled. The first training step
+        and the first inference compile, which takes minutes; so does a first image whose coarsest
+        map is one cell wide or high.
 
         Args:
             backend: of `torch.compile`.

@@ -1,4 +1,4 @@
-"""torch's GroupNorm, also where a group is a single value."""
+"""GroupNorm that also accepts groups of a single value."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 class GroupNorm(nn.GroupNorm):
-    """`nn.GroupNorm` without its refusal of groups of one value, which become the bias.
+    """`nn.GroupNorm` without its error for groups of one value, which become the bias.
 
-    That is what the coarsest map of a 32 x 32 image has with as many groups as channels. To refuse
-    it torch compares the map's size with 1, which no graph for images of every size can hold.
+    The coarsest map of a 32 x 32 image has such groups if there are as many groups as channels.
+    torch's check compares the size of the map with 1, which an exported graph for images of every
+    size cannot contain.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every stage ends with: a feed-forward network, and heads for class and box.
+"""Feed-forward network, and heads for class and box: the end of every stage.
 
 In: content (B, N, D). Out: content again, logits (B, N, C) and refinements (B, N, 4).
 """
@@ -20,7 +20,7 @@ def feed_forward(embed_dim: int, hidden_dim: int) -> nn.Sequential:
 
 
 def prediction_head(embed_dim: int, out_features: int, layers: int) -> nn.Sequential:
-    """Return hidden layers without bias but with LayerNorm, and a linear layer that predicts."""
+    """Return hidden layers (linear without bias, LayerNorm, ReLU) and a linear output layer."""
     hidden: list[nn.Module] = []
     for _ in range(layers):
         hidden += [

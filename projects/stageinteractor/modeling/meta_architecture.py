@@ -1,8 +1,8 @@
-"""What detectors do around their network: images as detectron2 hands them, losses or detections.
+"""The common part of detectors: from detectron2's inputs to losses or detections.
 
 In training images are padded to the largest of the batch, as the published model was trained; at
-inference every image is padded by itself, so that what else is in the batch cannot change its
-result (normalisation layers and attention see the padding).
+inference every image is padded by itself, so that the rest of the batch cannot change its result
+(normalisation layers and attention see the padding).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MetaArchitecture(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Return the weighted losses of images (3, H, W), with objects in xyxy pixels."""
+        """Return the weighted losses of images (3, H, W), with ground truth in xyxy pixels."""
 
     @abstractmethod
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
@@ -91,7 +91,7 @@ class MetaArchitecture(nn.Module, ABC):
         return (image - self.pixel_mean) / self.pixel_std
 
     def padded_size(self, images: Sequence[Tensor]) -> tuple[int, int]:
-        """Return the (height, width) that holds all images and is divisible as asked."""
+        """Return the smallest divisible (height, width) that holds all images."""
         step = self.size_divisibility
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
         return -(-height // step) * step, -(-width // step) * step
@@ -110,11 +110,11 @@ class MetaArchitecture(nn.Module, ABC):
 
     @staticmethod
     def host_sizes(images: Sequence[Tensor]) -> list[tuple[int, int]]:
-        """Return the (height, width) of images without padding, for what works on the host."""
+        """Return the (height, width) of images without padding, as numbers on the host."""
         return [(image.shape[-2], image.shape[-1]) for image in images]
 
     def target(self, instances: Instances) -> dict[str, Tensor]:
-        """Return the objects, {"boxes": (T, 4) xyxy pixels, "labels": (T,)}, on the device."""
+        """Return the ground truth, {"boxes": (T, 4) xyxy pixels, "labels": (T,)}, on the device."""
         device = self.pixel_mean.device
         return {
             "boxes": instances.gt_boxes.tensor.to(device, non_blocking=True),

@@ -19,8 +19,8 @@ from ..integrations.transformers import require_transformers, use_cross_stage
 from .meta_architecture import MetaArchitecture
 from .postprocessing import Postprocessing
 
-# These look at a whole batch as one picture and have no mask of the padding, so their boxes are
-# normalised by the padded size; the others' by the size of the image itself.
+# These models take no mask of the padding, so their boxes are normalised by the padded size; those
+# of other models by the size of the image itself.
 WITHOUT_MASK = ("rt_detr", "rt_detr_v2", "d_fine")
 
 
@@ -31,12 +31,12 @@ class TransformersDetector(MetaArchitecture):
         model: the model of transformers; its ``config.num_labels`` is the number of classes.
         postprocessing: logits, boxes, image sizes -> detections.
         assigner: if given, the model's loss gets cross-stage class targets.
-        class_loss, matcher: if given too, take the place of the model's (`CrossStageCriterion`).
+        class_loss, matcher: if given too, replace the model's (`CrossStageCriterion`).
         normalizer: "max" or "host", of the class loss with an assigner.
-        backbone: if given, takes the place of the model's: images -> dict of maps, of which the
-            last ones are used. transformers freezes the batch norms of its own.
-        log_statistics: write the model's loss terms and what the assigner did to the metrics.
-        pixel_mean, pixel_std, size_divisibility: as of `MetaArchitecture`.
+        backbone: if given, replaces the model's: images -> dict of maps, of which the last ones
+            are used. transformers freezes the batch norms of its own.
+        log_statistics: write the model's loss terms and statistics of the assigner to the metrics.
+        pixel_mean, pixel_std, size_divisibility: as in `MetaArchitecture`.
 
     Raises:
         MissingDependencyError: transformers is not installed.
@@ -101,7 +101,7 @@ class TransformersDetector(MetaArchitecture):
         return self.postprocessing(logits, boxes, self.host_sizes(images))
 
     def box_scale(self, images: Sequence[Tensor]) -> Tensor:
-        """Return (B, 4), the w, h, w, h in pixels that the model's boxes are normalised by."""
+        """Return (B, 4), w, h, w, h in pixels, by which the model's boxes are normalised."""
         sizes = self.image_sizes(images)
         if not self.with_mask:
             sizes = sizes.new_tensor(self.padded_size(images)).expand_as(sizes)
@@ -116,7 +116,7 @@ class TransformersDetector(MetaArchitecture):
 
 
 class _Maps(nn.Module):
-    """A backbone of ours in the place of one of transformers'."""
+    """A backbone of ours with the interface of one of transformers."""
 
     def __init__(self, backbone: nn.Module, count: int) -> None:
         super().__init__()

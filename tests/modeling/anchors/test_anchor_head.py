@@ -42,7 +42,7 @@ def test_shapes():
     assert boxes.shape == (0, 7, 4)
 
 
-def test_squares_are_those_cut_out_of_the_reduced_map():
+def test_crops_equal_those_cut_out_of_the_reduced_map():
     compress = Compress(embed_dim=6, channels=2).double()
     features = torch.randn(2, 6, 5, 7, dtype=torch.double)
     images = torch.tensor([0, 1, 1])

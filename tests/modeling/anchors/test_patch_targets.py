@@ -40,7 +40,7 @@ def test_every_object_is_a_target_of_all_flips_of_its_image():
     torch.testing.assert_close(actual.boxes[:4, 1], torch.tensor([0.0, 0, 1, 1]).expand(4, 4))
 
 
-def test_a_square_has_the_objects_whose_centre_it_shows():
+def test_a_crop_has_the_objects_whose_centre_it_holds():
     crop = crop_patches(torch.tensor([0]), torch.tensor([[1, 0]]), size=3, stride=8)
     # x from 8 to 32 and y from 0 to 24
     boxes = [

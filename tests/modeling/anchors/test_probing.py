@@ -70,7 +70,7 @@ def test_an_image_has_no_more_patches_than_allowed_and_the_best():
     assert columns[0] == int(300 * 6 / 16 - 7.5)  # the five weakest are left out
 
 
-def test_replaced_anchors_are_not_put_out():
+def test_replaced_anchors_are_not_returned():
     anchors = around([[50.0, 50]] * 3, [0.1, 0.2, 0.8])
     replaced = torch.tensor([False, True, False])
     assert Probing().output(anchors, replaced).tolist() == [False, False, True]
@@ -96,7 +96,7 @@ def test_an_image_with_too_many_has_the_best_ones():
     torch.testing.assert_close(actual.scores, torch.tensor([0.9, 0.8, 0.2]))
 
 
-def test_nothing_comes_of_nothing():
+def test_empty_operands_give_an_empty_result():
     none = around([], [], size=1.0)._replace(images=torch.zeros(0).long())
     probing = Probing()
     assert probing.select(none, 16, 2, 3).shape == (0,)

@@ -107,7 +107,7 @@ def test_everything_learns(make_maps, randomise):
     assert all(x.grad.any() for x in [*block.parameters(), *maps])
 
 
-def test_boxes_alone_teach_the_content(make_maps, randomise):
+def test_box_losses_give_the_content_a_gradient(make_maps, randomise):
     block = randomise(build())
     block(make_maps(), BOXES).boxes_xyzr.sum().backward()
     assert block.project.weight.grad.any()

@@ -234,23 +234,23 @@ def test_more_objects_than_queries_can_be_trained(
 
 @pytest.mark.parametrize("first_reuse_stage", [-1, 0, 1])
 def test_reuse_before_stage_two_is_refused(first_reuse_stage: int, make_decoder):
-    with pytest.raises(ValueError, match=f"must be at least 2, got {first_reuse_stage}"):
+    with pytest.raises(ValueError, match="first_reuse_stage"):
         make_decoder(first_reuse_stage=first_reuse_stage)
 
 
 def test_reuse_at_the_only_stage_is_refused(make_decoder):
-    with pytest.raises(ValueError, match="must be at least 2, got 0"):
+    with pytest.raises(ValueError, match="first_reuse_stage"):
         make_decoder(num_stages=1, first_reuse_stage=0)
 
 
 @pytest.mark.parametrize("changes", [dict(num_groups=3), dict(out_points=7)])
 def test_sizes_that_do_not_divide_are_refused(changes: dict[str, int], make_decoder):
-    with pytest.raises(ValueError, match=r"must be a multiple of num_groups.*must be even"):
+    with pytest.raises(ValueError, match="num_groups"):
         make_decoder(**changes)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(make_decoder):
-    with pytest.raises(ValueError, match="of num_heads 5"):
+    with pytest.raises(ValueError, match="num_heads"):
         make_decoder(num_heads=5)
 
 

@@ -39,7 +39,7 @@ from stageinteractor.modeling.queries import Probing
 CONFIG = Path(stageinteractor.__file__).parent / "configs/asag_d_r50_crop_3x.py"
 STRIDES = (8, 16, 32, 64)
 SIZES = dict(num_heads=4, feedforward_dim=48, points=2)
-VALID = torch.tensor([[True, True, False, True, False], [True] * 5])
+QUERY_MASK = torch.tensor([[True, True, False, True, False], [True] * 5])
 DOUBLE = torch.float64
 WITHOUT_EFFECT = "self_attn.k_proj.bias"  # adds the same to all keys of a query
 
@@ -220,22 +220,24 @@ def test_gradients_reach_all_parameters(randomise, parallel: bool):
 def test_a_decoder_gives_what_it_gives_without_padding(randomise):
     decoder = randomise(build_decoder().double())
     maps, queries = make_maps(), make_queries()
-    actual = decoder(maps, queries._replace(query_mask=VALID))
-    real = Queries(queries.content[:1, VALID[0]], queries.boxes[:1, VALID[0]])
+    actual = decoder(maps, queries._replace(query_mask=QUERY_MASK))
+    real = Queries(queries.content[:1, QUERY_MASK[0]], queries.boxes[:1, QUERY_MASK[0]])
     alone = decoder([x[:1] for x in maps], real)
     together = decoder(maps, queries)
-    assert actual.query_mask is VALID
+    assert actual.query_mask is QUERY_MASK
     for padded, expected, without_mask in zip(actual[:4], alone[:4], together[:4], strict=True):
-        torch.testing.assert_close(padded[:, :1, VALID[0]], expected)
-        assert (padded[:, :1, VALID[0]] - without_mask[:, :1, VALID[0]]).abs().max() > 1e-3
+        torch.testing.assert_close(padded[:, :1, QUERY_MASK[0]], expected)
+        assert (
+            padded[:, :1, QUERY_MASK[0]] - without_mask[:, :1, QUERY_MASK[0]]
+        ).abs().max() > 1e-3
 
 
-def test_what_a_query_sees_can_be_told_pair_by_pair(randomise):
+def test_attention_can_be_masked_pair_by_pair(randomise):
     (stage,) = (randomise(stage.double()) for stage in build_stages(1))
     (content, boxes, *_), flat = make_queries(), flattened(make_maps(), STRIDES)
-    visible = torch.ones(2, 5, 5, dtype=torch.bool)
-    visible[:, :3, 3:] = False  # the first three do not see the last two
-    actual, _ = stage(StageState(flat, content, boxes, visible))
+    attn_mask = torch.ones(2, 5, 5, dtype=torch.bool)
+    attn_mask[:, :3, 3:] = False  # the first three do not see the last two
+    actual, _ = stage(StageState(flat, content, boxes, attn_mask))
     first, _ = stage(StageState(flat, content[:, :3], boxes[:, :3]))
     everyone, _ = stage(StageState(flat, content, boxes))
     torch.testing.assert_close(actual.content[:, :3], first.content)
@@ -289,12 +291,12 @@ def test_autocast_leaves_boxes_and_positions_in_float32(randomise):
 
 
 def test_names_and_channels_must_agree():
-    with pytest.raises(ValueError, match="must have the same length"):
+    with pytest.raises(ValueError, match="in_features"):
         build_neck(in_channels=(8, 8))
 
 
 @pytest.mark.parametrize("build", [build_neck, build_decoder])
-def test_without_transformers_it_says_what_to_install(monkeypatch, build):
+def test_error_without_transformers_names_the_extra(monkeypatch, build):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError, match=r"stageinteractor\[transformers\]"):
         build()
@@ -348,7 +350,7 @@ def pixels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(3, height, width, generator=generator) * 4 - 2
 
 
-def test_a_detector_with_it_learns_everything(randomise):
+def test_every_weight_of_an_asag_d_detector_gets_a_gradient(randomise):
     model = randomise(build_detector()).train()
     objects = [
         {"boxes": torch.tensor([[8.0, 8, 20, 16], [0, 0, 90, 60]]), "labels": torch.tensor([0, 2])},

@@ -69,24 +69,24 @@ def test_shapes_and_initial_scores(make_maps, make_queries):
 def test_padding_changes_nothing(make_maps, make_queries):
     head, maps = build(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)
-    valid = torch.tensor([[True, True, False, True, False], [True] * 5])
-    actual, _ = head(StageState(maps, content, boxes, valid.unsqueeze(1)))
+    query_mask = torch.tensor([[True, True, False, True, False], [True] * 5])
+    actual, _ = head(StageState(maps, content, boxes, query_mask.unsqueeze(1)))
     one = [x[:1] for x in maps]
-    alone, _ = head(StageState(one, content[:1, valid[0]], boxes[:1, valid[0]]))
+    alone, _ = head(StageState(one, content[:1, query_mask[0]], boxes[:1, query_mask[0]]))
     for padded, expected in zip(actual, alone, strict=True):
-        torch.testing.assert_close(padded[:1, valid[0]], expected)
+        torch.testing.assert_close(padded[:1, query_mask[0]], expected)
 
 
 def test_queries_see_those_of_their_own_row(make_maps, make_queries):
     head, maps = build(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)
-    valid = torch.tensor([[True, True, False, True, False], [True] * 5])
-    seen = valid.unsqueeze(1).repeat(1, 5, 1)
-    expected, _ = head(StageState(maps, content, boxes, valid.unsqueeze(1)))
-    actual, _ = head(StageState(maps, content, boxes, seen))
+    query_mask = torch.tensor([[True, True, False, True, False], [True] * 5])
+    attn_mask = query_mask.unsqueeze(1).repeat(1, 5, 1)
+    expected, _ = head(StageState(maps, content, boxes, query_mask.unsqueeze(1)))
+    actual, _ = head(StageState(maps, content, boxes, attn_mask))
     torch.testing.assert_close(actual.content, expected.content)
-    seen[1, 2] = torch.tensor([True, False, True, False, False])
-    actual, _ = head(StageState(maps, content, boxes, seen))
+    attn_mask[1, 2] = torch.tensor([True, False, True, False, False])
+    actual, _ = head(StageState(maps, content, boxes, attn_mask))
     one, few = [x[1:] for x in maps], [0, 2]
     alone, _ = head(StageState(one, content[1:, few], boxes[1:, few]))
     torch.testing.assert_close(actual.content[1, 2], alone.content[0, 1])

@@ -63,7 +63,7 @@ def test_gradient_is_the_numerical_one(case):
     assert torch.autograd.gradcheck(lambda *x: chunked_apply(function, *x), operands)
 
 
-def test_the_function_sees_no_more_planes_than_fit():
+def test_the_function_sees_no_more_matrices_than_fit():
     seen = []
 
     def doubled(x: Tensor, other: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def test_the_function_sees_no_more_planes_than_fit():
     assert seen == [(3, 3), (3, 3), (1, 1)]
 
 
-def test_a_plane_larger_than_a_block_is_a_block():
+def test_a_matrix_larger_than_a_chunk_is_a_chunk():
     operand = noise(3, 2 * P * Q, seed=0)
     assert torch.equal(chunked_apply(torch.neg, operand), -operand)
 
@@ -95,7 +95,7 @@ def test_operands_that_need_no_gradient_get_none():
     assert x.grad is None
 
 
-def test_no_planes_at_all():
+def test_no_matrices():
     operands = [noise(0, *shape, seed=1) for shape in [(P, D), (D, D), (1, D)]]
     actual = chunked_apply(mix_channels, *operands)
     assert actual.shape == (0, P, D)

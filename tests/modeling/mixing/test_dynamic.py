@@ -31,22 +31,22 @@ def filters_of(count: int, seed: int = 2) -> FilterBank:
     return FilterBank(tuple(channel), torch.randn(ROWS, 10, 6, dtype=torch.float64))
 
 
-def plane_norm(x: Tensor) -> Tensor:
+def joint_norm(x: Tensor) -> Tensor:
     return ((x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt()).clamp(min=0)
 
 
-def test_plane_norm_by_hand():
+def test_joint_norm_by_hand():
     # 1, 3, 5, 7 have mean 4 and variance 5; what lies below the mean becomes 0
     x = torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])
     expected = torch.tensor([[[0.0, 0.0], [1.0, 3.0]]]) / (5 + 1e-5) ** 0.5
     torch.testing.assert_close(joint_norm_relu(x), expected)
 
 
-def test_planes_are_normalised_one_by_one():
+def test_matrices_are_normalised_one_by_one():
     x = inputs()[0].view(-1, 6, 4)[:3]
     actual = joint_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
     for index in range(3):
-        torch.testing.assert_close(actual[index], plane_norm(x[index]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(actual[index], joint_norm(x[index]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_reused", [0, 1, 3])
@@ -71,8 +71,8 @@ def test_mixing_without_reuse_equals_plain_loops(randomise):
                 place = image, query, group
                 channel = generated[place][:16].view(4, 4)
                 spatial = generated[place][16:].view(10, 6)
-                h = plane_norm(sampled[place] @ channel + biases[place][:4])
-                y = plane_norm(spatial @ h + biases[place][4:, None])
+                h = joint_norm(sampled[place] @ channel + biases[place][:4])
+                y = joint_norm(spatial @ h + biases[place][4:, None])
                 flat += [y[point] for point in range(10)]
                 row = (image * 3 + query) * 2 + group
                 torch.testing.assert_close(bank.channel[0][row], channel)
@@ -90,7 +90,7 @@ def test_mixing_with_reuse_puts_the_reuse_between_its_steps(randomise):
     spatial = generated[:, 16:].view(ROWS, 5, 6)
     biases = mixing.biases(content).view(ROWS, 1, 14)
     x = sampled.view(ROWS, 6, 4)
-    h = torch.stack([plane_norm(plane) for plane in x @ channel + biases[..., :4]])
+    h = torch.stack([joint_norm(matrix) for matrix in x @ channel + biases[..., :4]])
     h = mixing.channel_reuse(x, h, content, channel, bank.channel)
     y = mixing.spatial_reuse(h, content, spatial, bank.spatial, biases[..., 4:].transpose(1, 2))
     expected = mixing.out_proj(y.view(2, 3, -1))

@@ -38,7 +38,7 @@ def channel_inputs(num_reused: int) -> tuple[Tensor, Tensor, Tensor, Tensor, lis
     return x, h, noise(1, 2, 8, seed=4), noise(4, 4, 4, seed=6), reused
 
 
-def plane_norm(x: Tensor) -> Tensor:
+def joint_norm(x: Tensor) -> Tensor:
     return ((x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt()).clamp(min=0)
 
 
@@ -61,7 +61,7 @@ def test_blend_has_the_numerical_gradient():
     assert torch.autograd.gradcheck(blend_filters, [x.requires_grad_() for x in inputs])
 
 
-def test_static_mixing_begins_as_nothing():
+def test_static_mixing_starts_at_zero():
     assert torch.equal(static()(noise(5, 6, 4)), torch.zeros(5, 6, 4).double())
 
 
@@ -110,7 +110,7 @@ def test_channel_reuse_equals_plain_loops(num_reused: int, randomise):
                 for c in range(4):
                     gate = gates[row, a, 1, step] * gates[row, c, 0, step]
                     mixed[a, c] = (1 - gate) * own[row, a, c] + gate * reused[step][row, a, c]
-            features = plane_norm(stream @ mixed + biases[row, step])
+            features = joint_norm(stream @ mixed + biases[row, step])
         torch.testing.assert_close(actual[row], features)
 
 
@@ -120,8 +120,8 @@ def test_channel_reuse_begins_with_a_quarter_of_the_last_filter():
     x, h, content, own, reused = channel_inputs(2)
     actual = reuse(x, h, content, own, reused)
     biases = reuse.biases.bias.view(2, 2, 4)[:, 1].repeat(2, 1)  # of step 1, for B N G rows
-    planes = x @ (0.75 * own + 0.25 * reused[1]) + biases[:, None]
-    torch.testing.assert_close(actual, torch.stack([plane_norm(plane) for plane in planes]))
+    matrices = x @ (0.75 * own + 0.25 * reused[1]) + biases[:, None]
+    torch.testing.assert_close(actual, torch.stack([joint_norm(matrix) for matrix in matrices]))
     other = reuse(x, h + 1, content, own, [reused[0] + 1, reused[1]])
     assert torch.equal(other, actual)
 
@@ -151,7 +151,7 @@ def spatial_inputs(rows: int = 4) -> tuple[Tensor, ...]:
 
 
 def planes_of(filters: Tensor, h: Tensor, bias: Tensor) -> Tensor:
-    return torch.stack([plane_norm(plane) for plane in filters @ h + bias])
+    return torch.stack([joint_norm(matrix) for matrix in filters @ h + bias])
 
 
 def test_spatial_reuse_starts_with_a_quarter_of_earlier_rows():

@@ -30,7 +30,7 @@ def randomised(module):
 def test_channels_are_mixed_point_by_point():
     mixing, h = randomised(ChannelStaticMixing(**SIZES)), torch.randn(2, 6, 4).double()
     expected = torch.stack(
-        [torch.stack([mixing.channels(point) for point in plane]) for plane in h]
+        [torch.stack([mixing.channels(point) for point in matrix]) for matrix in h]
     )
     torch.testing.assert_close(mixing(h), expected)
 
@@ -38,7 +38,7 @@ def test_channels_are_mixed_point_by_point():
 def test_points_are_mixed_channel_by_channel():
     mixing, h = randomised(SpatialStaticMixing(**SIZES)), torch.randn(2, 6, 4).double()
     expected = torch.stack(
-        [torch.stack([mixing.points(plane[:, c]) for c in range(4)], 1) for plane in h]
+        [torch.stack([mixing.points(matrix[:, c]) for c in range(4)], 1) for matrix in h]
     )
     torch.testing.assert_close(mixing(h), expected)
 
@@ -50,16 +50,16 @@ def test_nothing_is_added_without_static_mixing():
 def test_static_cascade_mixes_with_its_own_filter():
     sizes = dict(embed_dim=8, num_groups=2, point_groups=2, points_per_group=3)
     cascade = randomised(StaticCascade(**sizes, num_reused=2, static_mixing=StaticMixing))
-    content = torch.randn(1, 3, 8).double()  # 3 queries x 2 groups = 6 planes
+    content = torch.randn(1, 3, 8).double()  # 3 queries x 2 groups = 6 matrices
     x, h, own = (torch.randn(6, *shape).double() for shape in ((6, 4), (6, 4), (4, 4)))
     actual = cascade(x, h, content, own, ())
     biases = cascade.biases(content).view(6, 2, 4)
-    for plane in range(6):
-        z, now = x[plane], h[plane]
+    for matrix in range(6):
+        z, now = x[matrix], h[matrix]
         for step in range(2):
             z = z + cascade.static[step](now[None])[0]
-            now = F.relu(F.layer_norm(z @ own[plane] + biases[plane, step], (6, 4)))
-        torch.testing.assert_close(actual[plane], now)
+            now = F.relu(F.layer_norm(z @ own[matrix] + biases[matrix, step], (6, 4)))
+        torch.testing.assert_close(actual[matrix], now)
 
 
 def test_vanilla_sampling_is_adamixers_with_k_times_j_points():

@@ -119,5 +119,5 @@ def test_feature_pyramid_has_one_width_and_a_top_down_path():
 
 
 def test_names_and_channels_of_a_feature_pyramid_must_agree():
-    with pytest.raises(ValueError, match="must have the same length"):
+    with pytest.raises(ValueError, match="in_features"):
         FeaturePyramid(in_channels=(3, 4, 5))

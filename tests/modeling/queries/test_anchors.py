@@ -88,13 +88,13 @@ NOTHING = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
 def test_anchors_are_padded_with_boxes_of_the_whole_image():
     boxes = torch.tensor([[0.0, 0, 5, 5], [1, 1, 2, 2], [0, 0, 9, 9], [3, 3, 4, 4]])
     anchors = Anchors(boxes, torch.tensor([0.2, 0.5, 0.9, 0.1]), torch.tensor([0, 1, 0, 0]))
-    actual, valid = padded(anchors, SIZES)
+    actual, query_mask = padded(anchors, SIZES)
     whole = [0.0, 0, 40, 50]
     expected = [boxes[[2, 0, 3]].tolist(), [boxes[1].tolist(), whole, whole]]
     assert actual.tolist() == expected
-    assert valid.tolist() == [[True] * 3, [True, False, False]]
-    _, valid = padded(anchors.where(torch.tensor([0, 1])), SIZES)
-    assert valid is None
+    assert query_mask.tolist() == [[True] * 3, [True, False, False]]
+    _, query_mask = padded(anchors.where(torch.tensor([0, 1])), SIZES)
+    assert query_mask is None
 
 
 def test_boxes_are_the_proposals_without_gradient(make_maps, randomise):
@@ -166,7 +166,7 @@ def test_detections_do_not_depend_on_the_batch(make_detector, parallel: bool):
         )
 
 
-def test_denoising_queries_come_behind_the_anchors_in_training(make_maps, randomise):
+def test_denoising_queries_follow_the_anchors_in_training(make_maps, randomise):
     queries = randomise(build_queries(DenoisingQueries(num_queries=5))).train().double()
     maps = make_maps(dtype=torch.float64)
     torch.manual_seed(0)
@@ -182,8 +182,8 @@ def test_denoising_queries_come_behind_the_anchors_in_training(make_maps, random
     assert actual.proposals.logits.shape == (1, 2, count + 5, 3)
     assert actual.attn_mask.shape == (2, count + 5, count + 5)
     assert actual.query_mask[:, count:].tolist() == [[True] * 4 + [False], [True] * 5]
-    valid = torch.ones(2, count).bool() if alone.query_mask is None else alone.query_mask
-    assert torch.equal(actual.query_mask[:, :count], valid)
+    query_mask = torch.ones(2, count).bool() if alone.query_mask is None else alone.query_mask
+    assert torch.equal(actual.query_mask[:, :count], query_mask)
     # anchors, and what becomes of them, are the same
     torch.testing.assert_close(actual.content[:, :count], alone.content)
     torch.testing.assert_close(actual.boxes[:, :count], alone.boxes)

@@ -102,5 +102,5 @@ def test_every_group_sees_itself_and_the_others_see_no_copy():
 
 @pytest.mark.parametrize("wrong", [dict(num_queries=0), dict(box_noise=-0.1), dict(box_noise=1.5)])
 def test_wrong_settings_are_refused(wrong: dict[str, float]):
-    with pytest.raises(ValueError, match="num_queries must be at least 1"):
+    with pytest.raises(ValueError, match="num_queries"):
         DenoisingQueries(**wrong)

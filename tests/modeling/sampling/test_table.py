@@ -52,7 +52,7 @@ def test_a_table_of_other_levels_than_strides_is_refused():
         flatten_maps(build_maps(), torch.float64).levels((4, 8, 16))
 
 
-def test_taps_by_hand():
+def test_bilinear_corners_by_hand():
     levels = (Level(10, 2, 3, 4),)
     # x = 7: between cells 1 and 2, a quarter of the way; y = 0: half outside above row 0
     positions = torch.tensor([7.0, 0.0]).view(1, 1, 1, 1, 2)
@@ -61,7 +61,7 @@ def test_taps_by_hand():
     assert cells[0, 2:].tolist() == [11, 12]
 
 
-def test_taps_of_images_and_groups_follow_each_other():
+def test_corners_of_images_and_groups_follow_each_other():
     positions = torch.full((2, 1, 3, 1, 2), 2.0)  # cell (0, 0) of the level
     cells, _ = bilinear_corners(positions, torch.ones(2, 1, 3, 1, 1), (Level(0, 2, 2, 4),), 4)
     assert cells[:, 0].tolist() == [0, 1, 2, 12, 13, 14]  # 4 cells of 3 groups an image

@@ -27,11 +27,10 @@ def patch_targets(patches: Patches, gt: PaddedTargets, fit: bool) -> PaddedTarge
         Boxes (n, T, 4), xyxy in parts of their patch and clipped to it; all labels are 0.
     """
     boxes = xyxy_to_cxcywh(gt.boxes)[patches.images]  # (n, T, 4)
-    counts = torch.tensor(gt.counts).to(boxes.device, non_blocking=True)[patches.images]
-    real = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
-    low, high = patches.offsets[:, None], (patches.offsets + patches.extents)[:, None]
+    low, high = patches.offsets[:, None], (patches.offsets + patches.extents)[:, None]  # (n, 1, 2)
     # in pixels, where a quarter ends at the very number at which the next one begins
-    shown = real & ((boxes[..., :2] >= low) & (boxes[..., :2] < high)).all(dim=-1)
+    inside = ((boxes[..., :2] >= low) & (boxes[..., :2] < high)).all(dim=-1)
+    shown = gt.mask[patches.images] & inside  # (n, T)
     if fit:
         shown &= (boxes[..., 2:] <= patches.extents[:, None]).all(dim=-1)
     clipped = cxcywh_to_xyxy(to_patch(boxes, patches)).clamp(0.0, 1.0)  # (n, T, 4)

@@ -17,28 +17,27 @@ from .probing import Crops, crop_nms
 
 @torch.no_grad()
 def around_objects(
-    objects: PaddedTargets, size: int, stride: int, cells: Tensor, overlap: float = 0.25
+    gt: PaddedTargets, size: int, stride: int, cells: Tensor, overlap: float = 0.25
 ) -> Crops:
-    """Return patches at random places around objects that are less than half a patch wide and high.
+    """Return crops at random places around boxes that are less than half a crop wide and high.
 
-    Objects near each other share a patch: of crops around objects that overlap, that of the
-    object nearest to all others (least sum of squared distances) is taken. It stays inside. The
-    patches come in random order, so that all have a chance where there are too many.
+    Of crops that overlap, the one around the box nearest to all others (smallest sum of squared
+    distances) is kept and moved inside the image. The order is random, so that all have a chance
+    where there are too many.
 
     Args:
-        objects: of all images.
-        size: of a patch, cells.
+        gt: ground truth of all images.
+        size: of a crop, cells.
         stride: of the map, pixels.
         cells: (B, 2) long, rows and columns of the images in it.
-        overlap: the IoU of crops from which on objects share a patch, exclusive.
+        overlap: IoU above which crops count as one.
     """
-    boxes = objects.boxes
-    extent = boxes[..., 2:] - boxes[..., :2]
-    real = _real(objects)
-    small = real & (extent < size * stride / 2).all(dim=-1)
+    boxes, mask = gt.boxes, gt.mask
+    extent = boxes[..., 2:] - boxes[..., :2]  # (B, T, 2)
+    small = mask & (extent < size * stride / 2).all(dim=-1)  # (B, T)
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     distance = (center[:, :, None] - center[:, None]).square().sum(dim=-1)  # (B, T, T)
-    score = -distance.masked_fill(~real[:, None], 0.0).sum(dim=-1)
+    score = -distance.masked_fill(~mask[:, None], 0.0).sum(dim=-1)  # (B, T)
     images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(small)
     boxes, score, images = boxes[small], score[small], images[small]
     kept = crop_nms(center[small], score, images, size * stride, overlap)
@@ -49,11 +48,11 @@ def around_objects(
 
 @torch.no_grad()
 def anywhere(counts: Tensor, size: int, cells: Tensor) -> Crops:
-    """Return patches at random places.
+    """Return crops at random places.
 
     Args:
         counts: (B,) long, how many of every image.
-        size: of a patch, cells.
+        size: of a crop, cells.
         cells: (B, 2) long, rows and columns of the images in the map.
     """
     images = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
@@ -63,16 +62,16 @@ def anywhere(counts: Tensor, size: int, cells: Tensor) -> Crops:
 
 
 def filled(first: Crops, more: Crops, min_crops: int, num_images: int) -> Crops:
-    """Return the first crops, and as many more of every image as it lacks to have ``min_crops``."""
+    """Return the first crops, filled up with others to ``min_crops`` of every image."""
     counts = torch.bincount(first.images, minlength=num_images)
     taken = F.one_hot(more.images, num_images).cumsum(dim=0)  # (n, B)
-    number = taken.gather(1, more.images[:, None])[:, 0]  # 1 for the first more of an image
+    number = taken.gather(1, more.images[:, None])[:, 0]  # (n,): 1 for the first one of an image
     used = number <= (min_crops - counts)[more.images]
     return joined(first, Crops(more.images[used], more.corners[used]))
 
 
 def joined(first: Crops, second: Crops) -> Crops:
-    """Return the patches of both."""
+    """Return the crops of both."""
     return Crops(
         torch.cat([first.images, second.images]), torch.cat([first.corners, second.corners])
     )
@@ -83,8 +82,3 @@ def _corners_around(boxes: Tensor, size: int, stride: int) -> Tensor:
     first = (boxes[:, 2:] / stride).ceil() - size
     last = (boxes[:, :2] / stride).floor()
     return torch.minimum((first + torch.rand_like(first) * (last - first + 1)).floor(), last).long()
-
-
-def _real(objects: PaddedTargets) -> Tensor:
-    counts = torch.tensor(objects.counts).to(objects.boxes.device, non_blocking=True)
-    return torch.arange(objects.boxes.shape[1], device=objects.boxes.device) < counts[:, None]

@@ -1,7 +1,7 @@
-"""AdaMixer, the baseline: this decoder without what the paper adds to it.
+"""AdaMixer, the baseline: the decoder without the contributions of the paper.
 
-Against StageInteractor a stage has no reuse, no static mixing and no dynamic biases; it places its
-points by one level of offsets, and moves box centres by the scale 2^z in x and y alike. The parts
+Unlike StageInteractor, a stage has no reuse, no static mixing and no dynamic biases; it places its
+points by one level of offsets, and moves box centres in units of the scale 2^z. The parts
 follow the published code. Source: Gao et al., "AdaMixer", CVPR 2022, sections 3.1 to 3.3.
 """
 
@@ -48,7 +48,7 @@ class PlainSampler(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Zero weights; points spread over the box, on a grid if P is a square; z one level up."""
+        """Initialise points spread over the box, on a grid if P is a square, one level finer."""
         nn.init.zeros_(self.offsets.weight)
         bias = self.offsets.bias.data.view(self.shape)
         nn.init.uniform_(bias, -0.5, 0.5)
@@ -62,13 +62,13 @@ class PlainSampler(nn.Module):
     def forward(
         self, features: Features, content: Tensor, boxes_xyzr: Tensor
     ) -> tuple[Tensor, Features]:
-        """Return sampled features (B, N, G, P, Dc), and the maps to sample from next."""
+        """Return sampled features (B, N, G, P, Dc), and the features to sample next."""
         offsets = self.offsets(content).unflatten(-1, self.shape).to(boxes_xyzr.dtype)
-        box = boxes_xyzr[:, :, None, None]
-        positions = box[..., :2] + box_sizes(box) * offsets[..., :2]
-        # here a point of scale 2 ** 2, not 2 ** 3, lies on the level of stride 4
+        box = boxes_xyzr[:, :, None, None]  # (B, N, 1, 1, 4)
+        positions = box[..., :2] + box_sizes(box) * offsets[..., :2]  # (B, N, G, P, 2)
+        # in AdaMixer a point of scale 2 ** 2, not 2 ** 3, lies on the level of stride 4
         scales = box[..., 2] + offsets[..., 2] + (FIRST_LEVEL_SCALE - 2.0)
-        weights = level_weights(scales, len(self.strides))
+        weights = level_weights(scales, len(self.strides))  # (B, N, G, P, L)
         return sample(features, positions, weights, self.strides)
 
 
@@ -98,10 +98,10 @@ class VanillaSampler(PlainSampler):
 
 
 class GroupInitialisedSampler(VanillaSampler):
-    """The same with initial points in K groups of J, as the two-level sampler has them."""
+    """`VanillaSampler` with the initial points of the two-level sampler (an ablation)."""
 
     def reset_parameters(self) -> None:
-        """Begin as VanillaSampler, but at the two-level sampler's initial points."""
+        """Initialise as `VanillaSampler`, with the points of `GroupedSampler`."""
         super().reset_parameters()
         num_groups, points, _ = self.shape
         two_levels = GroupedSampler(
@@ -146,12 +146,12 @@ class PlainMixing(nn.Module):
         self, sampled: Tensor, content: Tensor, bank: FilterBank
     ) -> tuple[Tensor, FilterBank]:
         """Return the mixed features (B, N, D) of (B, N, G, P, Dc), and an empty bank."""
-        x = sampled.flatten(0, 2)  # (B N G, P, Dc)
+        x = sampled.flatten(0, 2)  # (B*N*G, P, Dc)
         filters = self.filters(content).view(len(x), -1)
         area = self.width * self.width
-        channel = filters[:, :area].unflatten(1, (self.width, self.width))
-        spatial = filters[:, area:].unflatten(1, self.filter_shape)
-        y = joint_norm_relu(spatial @ joint_norm_relu(x @ channel))
+        channel = filters[:, :area].unflatten(1, (self.width, self.width))  # (B*N*G, Dc, Dc)
+        spatial = filters[:, area:].unflatten(1, self.filter_shape)  # (B*N*G, O, P)
+        y = joint_norm_relu(spatial @ joint_norm_relu(x @ channel))  # (B*N*G, O, Dc)
         return self.out_proj(y.view(*content.shape[:2], -1)), EMPTY_BANK
 
 

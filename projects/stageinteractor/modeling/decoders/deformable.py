@@ -29,7 +29,7 @@ from .stage import StageState
 class DeformableStage(nn.Module):
     """Refine queries once.
 
-    Nothing is dropped out. Neither the points that a query reads nor the embedding of its box
+    There is no dropout. Neither the points that a query reads nor the embedding of its box
     depend on the size that the image is padded to.
 
     Args:
@@ -88,7 +88,7 @@ class DeformableStage(nn.Module):
         boxes, mask, features = state.boxes_xyzr, state.attn_mask, state.features
         content = self.layer(
             state.content,
-            attention_mask=None if mask is None else attended_to(mask).unsqueeze(1),  # of all heads
+            attention_mask=None if mask is None else attended_to(mask).unsqueeze(1),  # all heads
             object_queries_position_embeddings=self.position(
                 position_embedding(boxes, state.content.shape[-1])
             ),

@@ -65,9 +65,9 @@ class DynamicConv(nn.Module):
     def forward(self, features: Tensor, content: Tensor) -> Tensor:
         """Return (B, N, D) of features (B, N, cells, D) and content (B, N, D)."""
         first, second = self.filters(content).chunk(2, dim=-1)
-        x = features @ first.unflatten(-1, self.shape)
-        x = F.relu(self.first_norm(x)) @ second.unflatten(-1, self.shape[::-1])
-        x = self.project(F.relu(self.second_norm(x)).flatten(2))
+        x = features @ first.unflatten(-1, self.shape)  # (B, N, cells, d)
+        x = F.relu(self.first_norm(x)) @ second.unflatten(-1, self.shape[::-1])  # (B, N, cells, D)
+        x = self.project(F.relu(self.second_norm(x)).flatten(2))  # (B, N, D)
         return F.relu(self.project_norm(x))
 
 
@@ -139,6 +139,6 @@ class DynamicHead(nn.Module):
         return prediction, state.after(prediction)
 
     def _hidden(self, attn_mask: Tensor, queries: int) -> Tensor:
-        """Return (B heads, N, N) bool: what torch's attention leaves out of a row."""
+        """Return (B*heads, N, N) bool, True where torch's attention must not look."""
         hidden = ~attended_to(attn_mask).expand(-1, queries, -1)
         return hidden.repeat_interleave(self.attention.num_heads, dim=0)

@@ -1,7 +1,7 @@
 """StageInteractor's decoder: AdaMixer-like stages that reuse the filters of earlier stages.
 
-Paper: section 3; `mixing.reuse` has the adapters, `mixing.dynamic` the filter bank that the stages
-hand on.
+Paper: section 3; `mixing.reuse` has the adapters, `mixing.dynamic` the filter bank that a stage
+passes to the next one.
 """
 
 from __future__ import annotations

@@ -58,11 +58,11 @@ class _ChunkedApply(torch.autograd.Function):
             ]
             with torch.enable_grad(), torch.autocast("cpu", dtype, enabled=enabled):
                 result = ctx.function(*leaves)
-            wanted = [leaf for leaf in leaves if leaf.requires_grad]
-            found = iter(torch.autograd.grad(result, wanted, above))
+            inputs = [leaf for leaf in leaves if leaf.requires_grad]
+            chunk_grads = iter(torch.autograd.grad(result, inputs, above))
             for rows, need in zip(grads, needed, strict=True):
                 if need:
-                    rows.append(next(found))
+                    rows.append(next(chunk_grads))
         return None, *(
             rows.tensor if need else None for rows, need in zip(grads, needed, strict=True)
         )

@@ -21,8 +21,8 @@ from .reuse import CascadeType, ChannelReuse, SpatialReuse, StaticMixing, Static
 class FilterBank(NamedTuple):
     """Filters that later stages may reuse; a value handed from stage to stage."""
 
-    channel: tuple[Tensor, ...]  # generated channel filters (B N G, Dc, Dc), oldest first
-    spatial: Tensor | None  # spatial filter rows of the last stage (B N G, O', P)
+    channel: tuple[Tensor, ...]  # generated channel filters (B*N*G, Dc, Dc), oldest first
+    spatial: Tensor | None  # spatial filter rows of the last stage (B*N*G, O', P)
 
 
 EMPTY_BANK = FilterBank(channel=(), spatial=None)
@@ -98,7 +98,7 @@ class DynamicMixing(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Zero weights; generated filters and biases start as the layers' default biases."""
+        """Initialise weights to zero: generated filters and biases equal the layers' biases."""
         for layer in (self.filters, self.biases, self.out_proj):
             nn.init.zeros_(layer.weight)
 
@@ -106,14 +106,14 @@ class DynamicMixing(nn.Module):
         self, sampled: Tensor, content: Tensor, bank: FilterBank
     ) -> tuple[Tensor, FilterBank]:
         """Return the mixed features (B, N, D) and the bank that the next stage gets."""
-        x = sampled.flatten(0, 2)  # (B N G, P, Dc)
+        x = sampled.flatten(0, 2)  # (M, P, Dc), M = B*N*G
         channel, spatial = self._generate(content)
-        biases = self.biases(content).view(len(x), -1)
+        biases = self.biases(content).view(len(x), -1)  # (M, Dc + O)
         channel_bias, spatial_bias = biases.split([self.width, self.out_points], dim=-1)
-        h = chunked_apply(mix_channels, x, channel, channel_bias.unsqueeze(1))
+        h = chunked_apply(mix_channels, x, channel, channel_bias.unsqueeze(1))  # (M, P, Dc)
         if self.channel_reuse is not None:
             h = self.channel_reuse(x, h, content, channel, bank.channel)
-        bias = spatial_bias.unsqueeze(2)
+        bias = spatial_bias.unsqueeze(2)  # (M, O, 1)
         if self.spatial_reuse is not None and bank.spatial is not None:
             y = self.spatial_reuse(h, content, spatial, bank.spatial, bias)
         else:
@@ -123,7 +123,7 @@ class DynamicMixing(nn.Module):
         return mixed, FilterBank(channel=(*kept, channel), spatial=spatial)
 
     def _generate(self, content: Tensor) -> tuple[Tensor, Tensor]:
-        """Return channel filters (B N G, Dc, Dc) and spatial filters (B N G, O', P)."""
+        """Return channel filters (B*N*G, Dc, Dc) and spatial filters (B*N*G, O', P)."""
         shapes = (self.width, self.width), self.filter_shape
         filters = self.filters(content).view(-1, self.filters.out_features // self.num_groups)
         channel, spatial = filters.split([math.prod(shape) for shape in shapes], dim=1)

@@ -38,12 +38,16 @@ def blend_filters(own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Te
     return torch.lerp(own, reused, row_gate * column_gate)
 
 
-def mix_channels_blended(x: Tensor, bias: Tensor, *filters_and_gates: Tensor) -> Tensor:
-    """`mix_channels` by what `blend_filters` makes of the filters (M, Dc, Dc) and their gates."""
-    return mix_channels(x, blend_filters(*filters_and_gates), bias)
+def mix_channels_blended(
+    x: Tensor, bias: Tensor, own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Tensor
+) -> Tensor:
+    """`mix_channels` by a stage's own filters (M, Dc, Dc) blended with reused ones."""
+    return mix_channels(x, blend_filters(own, reused, row_gate, column_gate), bias)
 
 
-def mix_points_blended(x: Tensor, bias: Tensor, own: Tensor, *reused_and_gates: Tensor) -> Tensor:
+def mix_points_blended(
+    x: Tensor, bias: Tensor, own: Tensor, reused: Tensor, row_gate: Tensor, column_gate: Tensor
+) -> Tensor:
     """`mix_points` by a stage's own rows (M, O', P), then by these blended with reused ones."""
-    blended = blend_filters(own, *reused_and_gates)
-    return mix_points(x, torch.cat([own, blended], dim=1), bias)
+    blended = blend_filters(own, reused, row_gate, column_gate)
+    return mix_points(x, torch.cat([own, blended], dim=1), bias)  # (M, 2 O', Dc)

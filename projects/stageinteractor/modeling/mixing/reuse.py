@@ -1,9 +1,9 @@
 """Reuse of filters that earlier stages generated, through light adapters.
 
-An adapter blends a stage's own filter with a reused one, entry by entry: the share of the reused
-filter is the product of a gate for the row and a gate for the column, both sigmoids of the query's
-content. Between two channel mixings, static mixing (two plain linear layers) adds what is common to
-all queries. Paper: section 3.3 and code 1; the adapter is the one of the published code.
+An adapter blends a stage's own filter with a reused one, entry by entry: the weight of the reused
+filter is the product of a row gate and a column gate, both sigmoids of linear layers of the query's
+content. Between two channel mixings, static mixing (two linear layers, shared by all queries) is
+added. Paper: section 3.3 and code 1; the adapter is the one of the published code.
 """
 
 from __future__ import annotations
@@ -123,15 +123,20 @@ class ChannelReuse(nn.Module):
         """
         if len(reused) != self.num_reused:
             raise ValueError(f"expected {self.num_reused} reused filters, got {len(reused)}")
-        gates = self.gates(content).view(-1, self.width, 2, self.num_reused).sigmoid()
+        gates = (
+            self.gates(content).view(-1, self.width, 2, self.num_reused).sigmoid()
+        )  # (M, Dc, 2, n)
         column, row = gates.unbind(2)  # each (M, Dc, n)
-        biases = self.biases(content).view(-1, self.num_reused, self.width)
+        biases = self.biases(content).view(-1, self.num_reused, self.width)  # (M, n, Dc)
         z = x
         for step, (static, earlier) in enumerate(zip(self.static, reused, strict=True)):
             z = z + static(h)
-            gate_pair = row[:, :, step, None], column[:, None, :, step]
-            bias = biases[:, step, None]
-            h = chunked_apply(mix_channels_blended, z, bias, own, earlier, *gate_pair)
+            gates_of_step = (
+                row[:, :, step, None],
+                column[:, None, :, step],
+            )  # (M, Dc, 1), (M, 1, Dc)
+            bias = biases[:, step, None]  # (M, 1, Dc)
+            h = chunked_apply(mix_channels_blended, z, bias, own, earlier, *gates_of_step)
         return h
 
 
@@ -167,7 +172,7 @@ class SpatialReuse(nn.Module):
             previous: (M, >= O', P), those of the stage before; the first O' are reused.
             bias: (M, 2 O', 1).
         """
-        row = self.row_gates(content).view(-1, self.rows, 1).sigmoid()
-        column = self.column_gates(content).view(-1, 1, self.points).sigmoid()
-        reused = previous[:, : self.rows]
+        row = self.row_gates(content).view(-1, self.rows, 1).sigmoid()  # (M, O', 1)
+        column = self.column_gates(content).view(-1, 1, self.points).sigmoid()  # (M, 1, P)
+        reused = previous[:, : self.rows]  # (M, O', P)
         return chunked_apply(mix_points_blended, h, bias, own, reused, row, column)

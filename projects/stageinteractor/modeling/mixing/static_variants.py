@@ -84,7 +84,7 @@ class StaticCascade(nn.Module):
     def forward(
         self, x: Tensor, h: Tensor, content: Tensor, own: Tensor, reused: Sequence[Tensor]
     ) -> Tensor:
-        """Return the features (M, P, Dc) after n more mixings; ``reused`` is not looked at."""
+        """Return the features (M, P, Dc) after n more mixings; ``reused`` is unused."""
         biases = self.biases(content).view(-1, self.num_reused, self.width)
         z = x
         for step, static in enumerate(self.static):

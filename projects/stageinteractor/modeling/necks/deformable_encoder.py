@@ -1,7 +1,7 @@
-"""The encoder of Deformable DETR as a neck, made of the layers of Hugging Face transformers.
+"""The encoder of Deformable DETR as a neck, built from layers of Hugging Face transformers.
 
-In: backbone maps of strides 8, 16 and 32. Out: P3 to P6, every cell of which has read all of them
-around itself. Padding is taken for image, as the other necks take it. Source: Zhu et al.,
+In: backbone maps of strides 8, 16 and 32. Out: P3 to P6, every cell of which has read a few points
+around itself in all levels. Padding counts as image, as in the other necks. Source: Zhu et al.,
 "Deformable DETR", ICLR 2021, section 4; ASAG-D (Fu et al., ICCV 2023) has it before its decoder.
 """
 
@@ -32,7 +32,7 @@ class FlatMaps(NamedTuple):
 class DeformableEncoder(nn.Module):
     """Map backbone features of strides 8, 16, 32 to P3 to P6, strides 8 to 64.
 
-    Nothing is dropped out.
+    There is no dropout.
 
     Args:
         in_channels: channels of the backbone maps, finest level first.
@@ -92,22 +92,22 @@ class DeformableEncoder(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """Return L maps (B, D, H_l, W_l) of the backbone's maps (B, C_l, H_l, W_l)."""
         sources = [features[name] for name in self.in_features]
-        sources.append(sources[-1])  # P6 is made of the coarsest map
+        sources.append(sources[-1])  # P6 is computed from the coarsest map
         maps = [layer(x) for layer, x in zip(self.projections, sources, strict=True)]
         flat = flattened(maps, self.strides)
         positions = [
             self._positions(x) + level for x, level in zip(maps, self.level_embeddings, strict=True)
         ]
-        # the coarsest map may have half a cell more than the image has
-        shown = flat.sizes[0] / flat.sizes
-        found = self.encoder(
+        # the coarsest map may cover half a cell more than the image
+        valid_ratios = flat.sizes[0] / flat.sizes  # (L, 2)
+        encoded = self.encoder(
             inputs_embeds=flat.values,
-            spatial_position_embeddings=torch.cat(positions, dim=1),
+            spatial_position_embeddings=torch.cat(positions, dim=1),  # (1, sum of H_l W_l, D)
             spatial_shapes=flat.cells,
             spatial_shapes_list=flat.shapes,
-            valid_ratios=shown.expand(len(flat.values), -1, -1),
+            valid_ratios=valid_ratios.expand(len(flat.values), -1, -1),  # (B, L, 2)
         )
-        return unflattened(found.last_hidden_state, flat.shapes)
+        return unflattened(encoded.last_hidden_state, flat.shapes)
 
     def _positions(self, features: Tensor) -> Tensor:
         """Return (1, H W, D), never in half precision: rows would share their position."""
@@ -125,7 +125,7 @@ def deformable_config(
     num_levels: int,
     num_layers: int,
 ) -> Any:
-    """Return a DeformableDetrConfig of encoders and decoders without dropout."""
+    """Return a DeformableDetrConfig for encoders and decoders without dropout."""
     from transformers import DeformableDetrConfig
 
     return DeformableDetrConfig(
@@ -145,22 +145,22 @@ def deformable_config(
 
 
 def deformable_xavier_init_(module: nn.Module) -> None:
-    """Give the matrices of deformable layers Xavier weights, as Deformable DETR begins with."""
+    """Initialise the matrices of deformable layers as Deformable DETR does."""
     for name, parameter in module.named_parameters():
         if parameter.dim() > 1 and not name.endswith(FIXED_AT_FIRST):
             nn.init.xavier_uniform_(parameter)
 
 
 def flattened(features: Sequence[Tensor], strides: Sequence[int]) -> FlatMaps:
-    """Return maps (B, D, H_l, W_l) of these strides, cell after cell."""
+    """Flatten maps (B, D, H_l, W_l) of these strides, cell after cell."""
     shapes = tuple((x.shape[-2], x.shape[-1]) for x in features)
-    values = torch.cat([x.flatten(2).mT for x in features], dim=1)
-    cells = torch.tensor(shapes, device=values.device)
-    sizes = cells.flip(-1) * torch.tensor(strides, device=values.device)[:, None]
+    values = torch.cat([x.flatten(2).mT for x in features], dim=1)  # (B, sum of H_l W_l, D)
+    cells = torch.tensor(shapes, device=values.device)  # (L, 2) rows, columns
+    sizes = cells.flip(-1) * torch.tensor(strides, device=values.device)[:, None]  # (L, 2) w, h
     return FlatMaps(values, shapes, cells, sizes)
 
 
 def unflattened(values: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Return maps (B, D, H_l, W_l) of (B, sum of H_l W_l, D)."""
+    """Return maps (B, D, H_l, W_l) of values (B, sum of H_l W_l, D)."""
     parts = values.split([height * width for height, width in shapes], dim=1)
     return [part.mT.unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -1,4 +1,4 @@
-"""ASAG's queries: anchors predicted from the image, read and refined once.
+"""Anchor queries (ASAG): anchors predicted from the image, with content read in them.
 
 Images have different numbers of anchors; images with fewer are padded with boxes of the whole
 image, which the query mask leaves out. Paper: ASAG (Fu et al., ICCV 2023).
@@ -6,7 +6,8 @@ image, which the query mask leaves out. Paper: ASAG (Fu et al., ICCV 2023).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +15,34 @@ from torch import Tensor, nn
 from ...assigner.targets import Target
 from ..anchors.anchor_boxes import Anchors, rank_in_image
 from ..anchors.generator import AnchorGenerator
+from ..anchors.predictions import PatchPredictions
 from ..anchors.relation_block import RelationBlock
 from ..box_coding import whole_image_boxes
 from ..interface import Queries, stacked, stage_attn_mask
 from .denoising import DenoisingBoxes, DenoisingQueries
 
 
+class AnchorCriterion(Protocol):
+    """Computes the losses of the anchors, as `stageinteractor.criterion.AnchorLoss` does."""
+
+    def __call__(
+        self,
+        quarters: PatchPredictions,
+        whole: PatchPredictions,
+        crops: PatchPredictions,
+        num_objects: int,
+    ) -> dict[str, Tensor]:
+        """Return weighted losses of the fields of `AnchorPredictions`."""
+
+
 class AnchorQueries(nn.Module):
-    """Give every image queries of its own.
+    """Predict the queries of every image.
 
     Args:
-        generator: maps, image sizes and objects -> anchors, and what to learn from.
+        generator: maps, image sizes and ground truth -> anchors, and the input of their loss.
         relation: maps, anchors and mask -> proposals.
         loss: of the anchors, as `stageinteractor.criterion.AnchorLoss`.
-        denoising: makes denoising queries, behind the anchors, in training.
+        denoising: makes denoising queries, which follow the anchors, in training.
     """
 
     def __init__(
@@ -35,7 +50,7 @@ class AnchorQueries(nn.Module):
         *,
         generator: AnchorGenerator,
         relation: RelationBlock,
-        loss: Callable[..., dict[str, Tensor]],
+        loss: AnchorCriterion,
         denoising: DenoisingQueries | None = None,
     ) -> None:
         super().__init__()
@@ -50,7 +65,7 @@ class AnchorQueries(nn.Module):
         features: Sequence[Tensor],
         targets: Sequence[Target] | None = None,
     ) -> Queries:
-        """Return the queries, the proposals they come from, and in training the anchors' losses.
+        """Return the queries with their proposals, and in training the anchors' losses.
 
         Args:
             image_sizes: (B, 2), (height, width) without padding.
@@ -96,7 +111,7 @@ def append_denoising(
 
 
 def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return boxes (B, N, 4), xyxy pixels, best first, and the mask (B, N) of those not padded.
+    """Return boxes (B, N, 4), xyxy pixels, best first, and the query mask (B, N).
 
     The mask is None where all images have as many anchors.
 
@@ -105,11 +120,13 @@ def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None
         image_sizes: (B, 2), (height, width); boxes of padding are as large.
     """
     counts = torch.bincount(anchors.images, minlength=len(image_sizes)).tolist()
-    most = max(counts, default=0)
+    max_anchors = max(counts, default=0)
     whole = whole_image_boxes(image_sizes)
     place = anchors.images, rank_in_image(anchors)
-    boxes = whole.to(anchors.boxes)[:, None].repeat(1, most, 1).index_put(place, anchors.boxes)
-    if min(counts, default=0) == most:
+    boxes = (
+        whole.to(anchors.boxes)[:, None].repeat(1, max_anchors, 1).index_put(place, anchors.boxes)
+    )
+    if min(counts, default=0) == max_anchors:
         return boxes, None
     query_mask = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
     return boxes, query_mask.index_put(place, torch.ones_like(anchors.images, dtype=torch.bool))

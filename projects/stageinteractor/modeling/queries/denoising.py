@@ -1,8 +1,8 @@
 """Denoising queries: noisy copies of ground-truth boxes as more queries in training.
 
-In: the ground-truth boxes. Out: boxes near them, which go behind the other queries, and what every
-query sees: the other queries see no copy; a copy sees the other queries and its own group, which
-has every box of the image once. Source: Li et al., "DN-DETR", CVPR 2022, section 4; with ASAG's
+In: the ground-truth boxes. Out: boxes near them, which follow the other queries, and an attention
+mask: the other queries see no copy; a copy sees the other queries and its own group, which has
+every box of the image once. Source: Li et al., "DN-DETR", CVPR 2022, section 4; with ASAG's
 settings (Fu et al., ICCV 2023, table A-1). Classes get no noise: content is read in the boxes, not
 embedded.
 """
@@ -36,20 +36,19 @@ class DenoisingBoxes(NamedTuple):
         """
         others, copies = query_mask.shape[1], self.groups.shape[1]
         together = query_mask.new_zeros(len(query_mask), others + copies, others + copies)
-        together[:, :, :others] = True
+        together[:, :, :others] = True  # every row sees the other queries
         together[:, others:, others:] = self.groups.unsqueeze(2) == self.groups.unsqueeze(1)
         return together & torch.cat([query_mask, self.gt_indices >= 0], dim=1).unsqueeze(1)
 
 
 class DenoisingQueries:
-    """Copy all objects of an image as often as they fit, and move the copies.
+    """Copy the ground-truth boxes of an image as often as they fit, and add noise to the copies.
 
     Centres move by up to ``box_noise`` times half the width and height, and these change by up to
     ``box_noise`` times themselves, all uniformly.
 
     Args:
-        num_queries: of an image; there are as many groups of all its objects as fit in, and one at
-            least.
+        num_queries: of an image; as many groups of all its boxes as fit in, at least one.
         box_noise: between 0 and 1.
     """
 
@@ -66,7 +65,7 @@ class DenoisingQueries:
     def __call__(self, targets: Sequence[Target], image_sizes: Tensor) -> DenoisingBoxes:
         """Return noisy copies, inside the images and at least 3 pixels wide and high.
 
-        Boxes of padding are as large as the image. A batch without any object has padding alone.
+        Boxes of padding are as large as the image. A batch without ground truth has padding only.
 
         Args:
             targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
@@ -83,12 +82,12 @@ class DenoisingQueries:
         )
 
     def _groups(self, padded: PaddedTargets) -> tuple[Tensor, Tensor]:
-        """Return the objects (B, M) of all copies, -1 for padding, and their groups (B, M)."""
+        """Return the box indices (B, M) of all copies, -1 for padding, and their groups (B, M)."""
         counts = torch.tensor(padded.counts).unsqueeze(1)
         copies = counts * (self.num_queries // counts.clamp(min=1)).clamp(min=1)
         place = torch.arange(max(int(copies.max()), 1))
-        groups, objects = place // counts.clamp(min=1), place % counts.clamp(min=1)
-        gt_indices = objects.masked_fill(place >= copies, -1)
+        groups, boxes = place // counts.clamp(min=1), place % counts.clamp(min=1)  # (B, M)
+        gt_indices = boxes.masked_fill(place >= copies, -1)
         device = padded.labels.device
         return gt_indices.to(device, non_blocking=True), groups.to(device, non_blocking=True)
 
@@ -103,7 +102,7 @@ class DenoisingQueries:
 def inside(boxes: Tensor, ends: Tensor) -> Tensor:
     """Clip boxes (B, M, 4) xyxy to images of (width, height) (B, 1, 2), but to 3 pixels at least.
 
-    The smallest ones lie about their clipped centre, inside of any image that has room for them.
+    Boxes that would be smaller are centred at their clipped centre, inside any image of 3 pixels.
     """
     clipped = torch.minimum(boxes.clamp(min=0.0), ends.repeat(1, 1, 2))
     center, size = xyxy_to_cxcywh(clipped).split(2, dim=-1)

@@ -1,4 +1,4 @@
-"""Grouped 3D sampling: every query reads the feature maps at points that it places itself.
+"""Grouped 3D sampling: every query reads the feature maps at points predicted from its content.
 
 In: maps of all levels, content after attention (B, N, D), boxes (B, N, 4) xyzr. Out: features
 (B, N, G, P, Dc). A point has a position and a scale; first-level offsets place K groups of points
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..box_coding import box_sizes
 from .dispatch import Features, Sampler, sample
 
-LEVEL_TEMPERATURE = 2.0  # softness of the choice among levels
+LEVEL_TEMPERATURE = 2.0  # of the softmax over levels
 FIRST_LEVEL_SCALE = 3.0  # a point of scale 2 ** 3 lies on the first level
 
 
@@ -77,7 +77,7 @@ class GroupedSampler(nn.Module):
     def forward(
         self, features: Features, content: Tensor, boxes_xyzr: Tensor
     ) -> tuple[Tensor, Features]:
-        """Return sampled features (B, N, G, P, Dc), and the maps to sample from next."""
+        """Return sampled features (B, N, G, P, Dc), and the features to sample next."""
         points = self.points(content, boxes_xyzr)
         weights = level_weights(points[..., 2], len(self.strides))
         return sample(features, points[..., :2], weights, self.strides)
@@ -90,9 +90,11 @@ class GroupedSampler(nn.Module):
         second = self.second_offsets(content).view(images, queries, 1, 1, -1, 3)
         first, second = first.to(boxes_xyzr.dtype), second.to(boxes_xyzr.dtype)
         box = boxes_xyzr.view(images, queries, 1, 1, 1, 4)
-        offsets = first[..., :2] + torch.exp2(first[..., 2:]) * second[..., :2]
+        offsets = (
+            first[..., :2] + torch.exp2(first[..., 2:]) * second[..., :2]
+        )  # (B, N, G, K, J, 2)
         position = box[..., :2] + box_sizes(box) * offsets
-        scale = box[..., 2:3] + first[..., 2:] + second[..., 2:]
+        scale = box[..., 2:3] + first[..., 2:] + second[..., 2:]  # (B, N, G, K, J, 1)
         return torch.cat([position, scale], dim=-1).flatten(3, 4)
 
 

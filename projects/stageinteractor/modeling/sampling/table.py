@@ -1,8 +1,8 @@
 """Sampling of flattened features on CPUs: all levels in one pass, with a gradient added in place.
 
-Computes what `reference.sample_levels` does. A point reads four cells of every level; the weight of
-each, bilinear weight times level weight, is worked out first, then one weighted sum of 4 L rows
-gives the point's features, by torch's embedding bag.
+Computes what `reference.sample_levels` does. A point reads four cells of every level. Their
+weights, bilinear weight times level weight, are computed first; then torch's embedding bag sums the
+4 L weighted rows of every point.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ def sample_rows(
     rows: Tensor, positions: Tensor, weights: Tensor, levels: Sequence[Level]
 ) -> Tensor:
     """Return (B, N, G, P, Dc), sampled from rows (B, R, D)."""
+    # (B*N*G*P, 4 L) both
     cells, corner_weights = bilinear_corners(positions, weights, levels, rows.shape[1])
     groups = positions.shape[2]
-    flat = rows.reshape(-1, rows.shape[2] // groups)
+    flat = rows.reshape(-1, rows.shape[2] // groups)  # (B*R*G, Dc)
     sampled = F.embedding_bag(cells, flat, mode="sum", per_sample_weights=corner_weights)
-    return sampled.view(*positions.shape[:-1], flat.shape[1])
+    return sampled.view(*positions.shape[:-1], flat.shape[1])  # (B, N, G, P, Dc)
 
 
 def sample_rows_backward(
@@ -54,7 +55,7 @@ def sample_rows_backward(
     ):
         cell = cell.flatten().long()  # index_add_ has no fast way for int32
         read = flat.index_select(0, cell).view(*weight.shape, width)  # (points, 4 L, Dc)
-        corner_grads.append((read * above).sum(-1))
+        corner_grads.append((read * above).sum(-1))  # (points, 4 L)
         if flat_grad is not None:
             flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * above).flatten(0, 1))
     grads = torch.autograd.grad(corner_weights, points, torch.cat(corner_grads))
@@ -73,18 +74,20 @@ def bilinear_corners(
         num_cells: R.
 
     Returns:
-        Two (B N G P, 4 L), the corners slower than the levels: int32 indices into the rows seen
-        as (B R G, Dc), and weights, which are zero for cells outside the map. Positions far
-        outside are moved to just outside.
+        Two (B*N*G*P, 4 L), the corners slower than the levels: int32 indices into the rows viewed
+        as (B*R*G, Dc), and weights, which are zero for cells outside the map. Positions far
+        outside are clamped to just outside.
     """
     images, _, groups, _, _ = positions.shape
     integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
     first = torch.tensor([[level.first] for level in levels], **integers)  # (L, 1)
     width = torch.tensor([[level.width] for level in levels], **integers)
-    image = torch.arange(images, **integers).view(-1, 1, 1, 1) * (num_cells * groups)
-    group = torch.arange(groups, **integers).view(-1, 1)
-    begin = (image + group).expand(positions.shape[:-1]).flatten()  # (M,), M = B N G P
-    x, y = positions.flatten(0, 3).unbind(-1)
+    image = torch.arange(images, **integers).view(-1, 1, 1, 1) * (
+        num_cells * groups
+    )  # (B, 1, 1, 1)
+    group = torch.arange(groups, **integers).view(-1, 1)  # (G, 1)
+    begin = (image + group).expand(positions.shape[:-1]).flatten()  # (M,), M = B*N*G*P
+    x, y = positions.flatten(0, 3).unbind(-1)  # (M,) each
     x_cell, x_weight = _along_axis(x, [(level.width, level.stride) for level in levels])
     y_cell, y_weight = _along_axis(y, [(level.height, level.stride) for level in levels])
     rows = (first + y_cell * width) * groups + begin  # (2, L, M): of the cell at the left end
@@ -101,10 +104,10 @@ def _along_axis(position: Tensor, levels: Sequence[tuple[int, int]]) -> tuple[Te
         levels: cells along the axis and pixels per cell of each of L levels.
     """
     size, stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
-    place = (position / stride - 0.5).clamp(size.new_tensor(-2.0), size + 1.0)
+    place = (position / stride - 0.5).clamp(size.new_tensor(-2.0), size + 1.0)  # (L, M)
     floor = place.detach().floor()
     fraction = place - floor
-    cell = torch.stack([floor, floor + 1.0])
-    weight = torch.stack([1.0 - fraction, fraction])
+    cell = torch.stack([floor, floor + 1.0])  # (2, L, M)
+    weight = torch.stack([1.0 - fraction, fraction])  # (2, L, M)
     inside = (cell >= 0) & (cell < size)
     return cell.masked_fill(~inside, 0.0).int(), weight.masked_fill(~inside, 0.0)

@@ -1,4 +1,4 @@
-"""The Triton kernels behind `triton.py`: sampling of a feature table, and its gradients.
+"""The Triton kernels behind `triton.py`: sampling of flattened features, and its gradients.
 
 A program handles BLOCK points of one image (queries, groups and points run flat) with the Dc
 channels of each: a tile with a row for each point. It takes the four cells about a point on each
@@ -12,7 +12,7 @@ atomic operations on 16 bytes where the GPU has them (Hopper). In one kernel rea
 additions, and the tiles would pass through shared memory, as the two want different layouts.
 
 Positions are clamped to just outside the map, so that they can be converted to integers however
-far away they are; a NaN stays one and reads no cell outside the map. Images are told apart by
+far away they are; a NaN stays one and reads no cell outside the map. Images are addressed by
 64-bit offsets. Import this module only where a kernel is about to run: it imports triton.
 """
 
@@ -62,17 +62,17 @@ def sample_kernel(
     BLOCK: tl.constexpr,
 ) -> None:
     """Sample all levels."""
-    place, wanted, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
-    x, y = _load_positions(positions, place, wanted)
+    place, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, place, exists)
     read = table + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     total = tl.zeros((BLOCK, TILE), x.dtype)
     for level in tl.static_range(L):
-        weight = tl.load(weights + place * L + level, mask=wanted, other=0.0).to(x.dtype)
+        weight = tl.load(weights + place * L + level, mask=exists, other=0.0).to(x.dtype)
         for corner in tl.static_range(4):
-            row, inside, share_x, share_y = _corner(levels[level], x, y, corner)
+            row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
             mask = inside_tile & inside[:, None]
             cell = tl.load(read + row[:, None] * (G * DC), mask=mask, other=0.0).to(x.dtype)
-            total += (weight * share_x * share_y)[:, None] * cell
+            total += (weight * weight_x * weight_y)[:, None] * cell
     tl.store(sampled + place[:, None] * DC + tl.arange(0, TILE)[None, :], total, mask=inside_tile)
 
 
@@ -96,28 +96,28 @@ def points_backward_kernel(
     BLOCK: tl.constexpr,
 ) -> None:
     """Work out the gradients of positions and weights."""
-    place, wanted, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
-    x, y = _load_positions(positions, place, wanted)
+    place, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, place, exists)
     above = _load_grad(grad, place, inside_tile, DC, TILE).to(x.dtype)
     read = table + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     x_grad = tl.zeros((BLOCK,), x.dtype)
     y_grad = tl.zeros((BLOCK,), x.dtype)
     for level in tl.static_range(L):
-        weight = tl.load(weights + place * L + level, mask=wanted, other=0.0).to(x.dtype)
+        weight = tl.load(weights + place * L + level, mask=exists, other=0.0).to(x.dtype)
         slope = weight / _decoded(levels[level][3])
         weight_grad = tl.zeros((BLOCK,), x.dtype)
         for corner in tl.static_range(4):
-            row, inside, share_x, share_y = _corner(levels[level], x, y, corner)
+            row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
             mask = inside_tile & inside[:, None]
             cell = tl.load(read + row[:, None] * (G * DC), mask=mask, other=0.0).to(x.dtype)
-            share_grad = tl.sum(cell * above, 1)
-            weight_grad += share_x * share_y * share_grad
-            # the share of a right or lower cell grows with the position, the other's shrinks
-            x_grad += (corner % 2 * 2 - 1) * slope * share_y * share_grad
-            y_grad += (corner // 2 * 2 - 1) * slope * share_x * share_grad
-        tl.store(weights_grad + place * L + level, weight_grad, mask=wanted)
-    tl.store(positions_grad + 2 * place, x_grad, mask=wanted)
-    tl.store(positions_grad + 2 * place + 1, y_grad, mask=wanted)
+            corner_grad = tl.sum(cell * above, 1)
+            weight_grad += weight_x * weight_y * corner_grad
+            # the weight of a right or lower cell grows with the position, the other's shrinks
+            x_grad += (corner % 2 * 2 - 1) * slope * weight_y * corner_grad
+            y_grad += (corner // 2 * 2 - 1) * slope * weight_x * corner_grad
+        tl.store(weights_grad + place * L + level, weight_grad, mask=exists)
+    tl.store(positions_grad + 2 * place, x_grad, mask=exists)
+    tl.store(positions_grad + 2 * place + 1, y_grad, mask=exists)
 
 
 # Tuning runs add to the gradient, too: it is put back after each of them.
@@ -139,15 +139,15 @@ def table_backward_kernel(
     BLOCK: tl.constexpr,
 ) -> None:
     """Add the gradient of the table."""
-    place, wanted, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
-    x, y = _load_positions(positions, place, wanted)
+    place, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, place, exists)
     above = _load_grad(grad, place, inside_tile, DC, TILE).to(x.dtype)
     add = table_grad + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     for level in tl.static_range(L):
-        weight = tl.load(weights + place * L + level, mask=wanted, other=0.0).to(x.dtype)
+        weight = tl.load(weights + place * L + level, mask=exists, other=0.0).to(x.dtype)
         for corner in tl.static_range(4):
-            row, inside, share_x, share_y = _corner(levels[level], x, y, corner)
-            term = (weight * share_x * share_y)[:, None] * above
+            row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
+            term = (weight * weight_x * weight_y)[:, None] * above
             mask = inside_tile & inside[:, None]
             tl.atomic_add(add + row[:, None] * (G * DC), term, mask=mask, sem="relaxed")
 
@@ -161,7 +161,7 @@ def _tile(
     TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> tuple[tl.tensor, ...]:
-    """Return what this program's points are.
+    """Locate this program's points.
 
     Returns:
         Their places among those of all images, which of them exist, which elements of the tile
@@ -169,19 +169,19 @@ def _tile(
     """
     point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.arange(0, TILE)[None, :]
-    wanted = point < points
+    exists = point < points
     channel = (point // P % G)[:, None] * DC + column
     place = tl.program_id(1).to(tl.int64) * points + point
-    return place, wanted, wanted[:, None] & (column < DC), channel
+    return place, exists, exists[:, None] & (column < DC), channel
 
 
 @triton.jit
 def _load_positions(
-    positions: tl.tensor, place: tl.tensor, wanted: tl.tensor
+    positions: tl.tensor, place: tl.tensor, exists: tl.tensor
 ) -> tuple[tl.tensor, ...]:
     """Return x and y (BLOCK,) in pixels."""
-    x = tl.load(positions + 2 * place, mask=wanted, other=0.0)
-    return x, tl.load(positions + 2 * place + 1, mask=wanted, other=0.0)
+    x = tl.load(positions + 2 * place, mask=exists, other=0.0)
+    return x, tl.load(positions + 2 * place + 1, mask=exists, other=0.0)
 
 
 @triton.jit
@@ -196,27 +196,27 @@ def _load_grad(
 def _corner(
     level: tl.tuple, x: tl.tensor, y: tl.tensor, corner: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
-    """Return rows, insideness and shares along x and y of one of the four cells about each point.
+    """Return row, whether inside, and weights along x and y of one of the four cells of each point.
 
     Corners are upper left, upper right, lower left, lower right.
     """
     first, height, width = _decoded(level[0]), _decoded(level[1]), _decoded(level[2])
     stride = _decoded(level[3])
-    column, share_x = _side(x, width, stride, corner % 2)
-    line, share_y = _side(y, height, stride, corner // 2)
+    column, weight_x = _along_axis(x, width, stride, corner % 2)
+    line, weight_y = _along_axis(y, height, stride, corner // 2)
     inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
-    return (first + line * width + column).to(tl.int64), inside, share_x, share_y
+    return (first + line * width + column).to(tl.int64), inside, weight_x, weight_y
 
 
 @triton.jit
-def _side(
+def _along_axis(
     position: tl.tensor, size: tl.tensor, stride: tl.tensor, after: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
-    """Return the cell before or after a position (pixels) along one axis, and its share."""
+    """Return the cell before or after a position (pixels) along one axis, and its weight."""
     place = tl.maximum(position / stride - 0.5, -2.0, propagate_nan=tl.PropagateNan.ALL)
     place = tl.minimum(place, size + 1.0, propagate_nan=tl.PropagateNan.ALL)
-    low = tl.floor(place)
+    floor = tl.floor(place)
     if after:
-        return low.to(tl.int32) + 1, place - low
+        return floor.to(tl.int32) + 1, place - floor
     else:
-        return low.to(tl.int32), 1.0 - (place - low)
+        return floor.to(tl.int32), 1.0 - (place - floor)
