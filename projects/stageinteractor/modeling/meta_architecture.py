@@ -55,7 +55,9 @@ class MetaArchitecture(nn.Module, ABC):
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections, in pixels, of images (3, H, W) that share their padded size."""
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+    def forward(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """Return a dict of losses in training, else a list of {"instances": Instances}.
 
         Args:

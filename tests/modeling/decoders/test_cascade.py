@@ -154,27 +154,6 @@ def test_every_parameter_takes_part(
     assert zero == []
 
 
-def test_images_of_a_batch_do_not_mix(make_decoder, make_maps, make_queries, randomise):
-    decoder = randomise(make_decoder()).double()
-    maps, queries = make_maps(dtype=torch.float64), make_queries(dtype=torch.float64)
-    both = decoder(maps, Queries(*queries))
-    for image in range(2):
-        part = slice(image, image + 1)
-        one = decoder([x[part] for x in maps], Queries(*(x[part] for x in queries)))
-        for actual, expected in zip(one[:4], both[:4], strict=True):
-            torch.testing.assert_close(actual, expected[:, part])
-
-
-def test_the_order_of_queries_does_not_matter(make_decoder, make_maps, make_queries, randomise):
-    decoder, maps = randomise(make_decoder()).double(), make_maps(dtype=torch.float64)
-    content, boxes = make_queries(dtype=torch.float64)
-    order = torch.tensor([4, 1, 3, 0, 2])
-    actual = decoder(maps, Queries(content[:, order], boxes[:, order]))
-    before = decoder(maps, Queries(content, boxes))
-    for moved, expected in zip(actual[:4], before[:4], strict=True):
-        torch.testing.assert_close(moved, expected[:, :, order])
-
-
 def test_numerical_gradient_of_one_stage(make_decoder, make_maps, make_queries, randomise):
     decoder = randomise(make_decoder(num_stages=1)).double()
     maps = make_maps(images=1, size=(32, 32), dtype=torch.float64)
@@ -218,18 +197,6 @@ def test_autocast_losses_are_near_those_of_float32(dtype, make_decoder, make_map
         actual = criterion()(half.logits, half.boxes, objects(3, 1), SIZES)
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=0.05, atol=0.05)
-
-
-@pytest.mark.parametrize("num_stages", [1, 3])
-def test_more_objects_than_queries_can_be_trained(
-    num_stages, make_decoder, make_maps, make_queries
-):
-    decoder = make_decoder(num_stages=num_stages)
-    actual = decoder(make_maps(), Queries(*make_queries(queries=2)))
-    losses = criterion()(actual.logits, actual.boxes, objects(3, 3), SIZES)
-    sum(losses.values()).backward()
-    assert all(loss.isfinite() for loss in losses.values())
-    assert gradient_size(decoder.stages[-1].box_head.parameters()) > 0
 
 
 @pytest.mark.parametrize("first_reuse_stage", [-1, 0, 1])

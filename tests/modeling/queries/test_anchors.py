@@ -1,4 +1,4 @@
-"""A detector whose queries are found in the image: shapes, losses, gradients, batches."""
+"""A detector whose queries are predicted from the image: shapes, losses, gradients, batches."""
 
 from typing import Any
 

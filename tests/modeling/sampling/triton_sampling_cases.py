@@ -60,22 +60,22 @@ def table_of(maps: list[Tensor], strides: tuple[int, ...]) -> tuple[Tensor, tupl
     return table.rows.contiguous(), table.levels(strides)
 
 
-class Found(NamedTuple):
+class Sampled(NamedTuple):
     sampled: Tensor
     table_grad: Tensor
     positions_grad: Tensor
     weights_grad: Tensor
 
 
-def run_kernels(case: Case) -> Found:
+def run_kernels(case: Case) -> Sampled:
     table, levels = table_of(case.maps, case.strides)
     sampled = sample(table, case.positions, case.weights, levels)
     table_grad = torch.zeros_like(table, dtype=case.positions.dtype)
     inputs = table, case.positions, case.weights
-    return Found(sampled, table_grad, *sample_backward(case.grad, *inputs, levels, table_grad))
+    return Sampled(sampled, table_grad, *sample_backward(case.grad, *inputs, levels, table_grad))
 
 
-def run_reference(case: Case) -> Found:
+def run_reference(case: Case) -> Sampled:
     """The same by `sample_levels` and autograd in float64, rounded at the end."""
     dtype = case.positions.dtype
     maps = [x.double().requires_grad_() for x in case.maps]
@@ -85,12 +85,12 @@ def run_reference(case: Case) -> Found:
         sampled, [*maps, *points], case.grad.double()
     )
     table_grad = flatten_maps(map_grads, torch.float64).rows
-    return Found(*(x.to(dtype) for x in (sampled, table_grad, positions_grad, weights_grad)))
+    return Sampled(*(x.to(dtype) for x in (sampled, table_grad, positions_grad, weights_grad)))
 
 
 def assert_agree(case: Case) -> None:
     actual, reference = run_kernels(case), run_reference(case)
-    for name, value, expected in zip(Found._fields, actual, reference, strict=True):
+    for name, value, expected in zip(Sampled._fields, actual, reference, strict=True):
         tolerance = TOLERANCE[case.positions.dtype]
         torch.testing.assert_close(
             value, expected, **tolerance, msg=lambda text, name=name: f"{name}: {text}"

@@ -8,7 +8,7 @@ less memory, and less time than reading them would take.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -89,7 +89,8 @@ class _Output:
         self.filled += len(chunk)
 
 
-def _chunks(operands: Sequence[Tensor]) -> Any:
+def _chunks(operands: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Split tensors of equal length into chunks of at most `CHUNK_ENTRIES` entries."""
     entries = max(operand[:1].numel() for operand in operands)
     rows = max(1, CHUNK_ENTRIES // max(1, entries))
     return zip(*(operand.split(rows) for operand in operands), strict=True)
