@@ -46,32 +46,32 @@ def test_class_targets_are_the_recorded_ones(recorded, name, keep_own):
     boxes, matches = boxes_and_matches(recorded)
     targets = [{"boxes": corners(t["boxes"]), "labels": t["labels"]} for t in recorded["targets"]]
     assigner = CrossStageAssigner(keep_own_match=keep_own)
-    found = assigner(corners(boxes), matches, targets, 80)
-    assert torch.equal(found, recorded[name]["targets_multi_hot"].float())
+    actual = assigner(corners(boxes), matches, targets, 80)
+    assert torch.equal(actual, recorded[name]["targets_multi_hot"].float())
 
 
 @settings
-def test_objects_that_the_wrapper_names_have_the_recorded_classes(recorded, name, keep_own):
+def test_wrapper_assigns_the_recorded_classes(recorded, name, keep_own):
     boxes, matches = boxes_and_matches(recorded)
     assigner = CrossStageAssigner(keep_own_match=keep_own)
     queries, objects = assign(assigner, boxes, matches, recorded["targets"])
-    found = torch.zeros_like(recorded[name]["targets_multi_hot"])
+    actual = torch.zeros_like(recorded[name]["targets_multi_hot"])
     for stage, image, place, rank in (objects >= 0).nonzero().tolist():
         label = recorded["targets"][image]["labels"][objects[stage, image, place, rank]]
-        found[stage, image, queries[image, place], label] = 1
-    assert torch.equal(found, recorded[name]["targets_multi_hot"])
+        actual[stage, image, queries[image, place], label] = 1
+    assert torch.equal(actual, recorded[name]["targets_multi_hot"])
 
 
 @settings
-def test_the_slow_reference_finds_the_recorded_targets_and_overlaps(recorded, name, keep_own):
+def test_slow_reference_has_recorded_targets_and_overlaps(recorded, name, keep_own):
     boxes, _ = boxes_and_matches(recorded)
     pairs = reference.to_lists(recorded["matches"])
     rule = reference.Rule(keep_own_match=keep_own)
-    found = reference.assigned(boxes, pairs, recorded["targets"], rule)
-    targets, scores = reference.class_targets(found, 40, 80)
+    actual = reference.assigned(boxes, pairs, recorded["targets"], rule)
+    targets, scores = reference.class_targets(actual, 40, 80)
     assert torch.equal(targets, recorded[name]["targets_multi_hot"].double())
-    wanted = recorded[name]["iou"].double() * targets
-    torch.testing.assert_close(scores, wanted, rtol=1e-5, atol=0)
+    expected = recorded[name]["iou"].double() * targets
+    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=0)
 
 
 def test_the_recording_has_queries_with_two_classes(recorded):
@@ -83,21 +83,21 @@ def test_the_recording_has_queries_with_two_classes(recorded):
 def test_class_losses_are_the_recorded_ones(recorded, name, keep_own):
     assigner = CrossStageAssigner(keep_own_match=keep_own)
     wrapped = CrossStageCriterion(FocalHost(80), assigner, normalizer="host")
-    found = wrapped(outputs_of(recorded), recorded["targets"])
-    for key, value in found.items():
-        wanted = recorded[name]["losses"][key].item()
-        assert value.item() == pytest.approx(wanted, rel=1e-6 if "class" in key else 1e-5), key
+    actual = wrapped(outputs_of(recorded), recorded["targets"])
+    for key, value in actual.items():
+        expected = recorded[name]["losses"][key].item()
+        assert value.item() == pytest.approx(expected, rel=1e-6 if "class" in key else 1e-5), key
 
 
 @settings
 def test_the_slow_reference_has_the_recorded_class_losses(recorded, name, keep_own):
     rule = reference.Rule(keep_own_match=keep_own)
-    found = expected_class_losses(FocalHost(80), outputs_of(recorded), recorded["targets"], rule)
-    for key, value in found.items():
+    actual = expected_class_losses(FocalHost(80), outputs_of(recorded), recorded["targets"], rule)
+    for key, value in actual.items():
         assert value.item() == pytest.approx(recorded[name]["losses"][key].item(), rel=1e-6), key
 
 
-def test_the_neutral_setting_has_the_recorded_losses_of_the_unchanged_criterion(recorded):
+def test_neutral_setting_has_the_recorded_losses(recorded):
     wrapped = CrossStageCriterion(FocalHost(80), **NEUTRAL)
     for key, value in wrapped(outputs_of(recorded), recorded["targets"]).items():
         assert value.item() == pytest.approx(recorded["unmodified"][key].item(), rel=1e-5), key
