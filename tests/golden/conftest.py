@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from float32_products import float32_products  # noqa: F401
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict
 from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder

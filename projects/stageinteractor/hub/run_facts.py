@@ -52,7 +52,7 @@ def _iterations(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
 def _box_metrics(line: dict[str, Any]) -> dict[str, float]:
     metrics = {}
     for name in SHOWN:
-        value = line.get(f"bbox/{name}")
+        value: Any = line.get(f"bbox/{name}")
         if is_metric_value(value) and not math.isnan(float(value)):  # NaN: no box of that size
             metrics[name] = float(value)
     return metrics

@@ -73,9 +73,9 @@ def _cgroup_quota() -> float | None:
     except (OSError, ValueError):
         pass
     try:  # cgroup v1
-        limit = int((CGROUP / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii"))
-        period = int((CGROUP / "cpu/cpu.cfs_period_us").read_text(encoding="ascii"))
-        return limit / period if limit > 0 else None  # -1: no limit
+        granted = int((CGROUP / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii"))
+        length = int((CGROUP / "cpu/cpu.cfs_period_us").read_text(encoding="ascii"))
+        return granted / length if granted > 0 else None  # -1: no limit
     except (OSError, ValueError, ZeroDivisionError):
         return None
 
