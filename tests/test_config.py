@@ -375,7 +375,7 @@ def test_error_of_the_projects_own_decoder_names_the_key(cfg: DictConfig):
         instantiate(cfg.model.decoder, "model.decoder")
 
 
-def test_a_class_whose_package_is_gone_is_told_by_its_key():
+def test_a_class_whose_package_is_gone_is_named_by_its_key():
     node = OmegaConf.create({"_target_": "a_package_that_is_gone.Model"})
     with pytest.raises(ConfigError, match=r"'model' cannot be built: .*a_package_that_is_gone"):
         instantiate(node, "model")

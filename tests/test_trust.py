@@ -110,7 +110,7 @@ def test_a_dump_of_detectron2_needs_no_trust(tmp_path: Path, name: str):
     load_config(tmp_path / "dump.yaml")
 
 
-def test_a_predictor_can_be_told_to_trust(tmp_path: Path):
+def test_a_predictor_can_trust_a_package(tmp_path: Path):
     (tmp_path / "config.yaml").write_text("model: {_target_: os.getcwd}\n")
     with pytest.raises(ConfigError, match="trust=True"):
         Predictor.from_config(tmp_path / "config.yaml")

@@ -24,10 +24,12 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="FILE", help=".yaml")
-    found = targets(parser.parse_args(argv).config)
-    rows = [[each.fault or "listed", printable(each.target), printable(each.key)] for each in found]
+    targeted = targets(parser.parse_args(argv).config)
+    rows = [
+        [each.fault or "listed", printable(each.target), printable(each.key)] for each in targeted
+    ]
     print(tabulate(rows, headers=["", "what is called", "config key"]))
-    return 1 if any(each.fault for each in found) else 0
+    return 1 if any(each.fault for each in targeted) else 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ def main() -> int:
     parser.add_argument("name", choices=list(SETS))
     parser.add_argument("--output", type=expanduser, help="default: datasets/NAME")
     parser.add_argument(
-        "--sheet", type=expanduser, metavar="FILE", help="also draw training images to a picture"
+        "--sheet",
+        type=expanduser,
+        metavar="FILE",
+        help="also draw training images into an image file",
     )
     args = parser.parse_args()
     folder = args.output or f"datasets/{args.name}"

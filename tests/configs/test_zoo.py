@@ -51,12 +51,12 @@ def test_model_detects_and_learns_in_a_small_image(name: str):
     assert len(model.decoder.stages) == cfg.model.decoder.num_stages
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     (output,) = model([{"image": image, "height": 128, "width": 64}])
-    found = output["instances"]
-    assert found.image_size == (128, 64)
-    assert len(found) == 10
-    assert found.pred_boxes.tensor.isfinite().all()
-    assert ((found.scores > 0) & (found.scores < 1)).all()
-    assert set(found.pred_classes.tolist()) <= {0, 1, 2}
+    detections = output["instances"]
+    assert detections.image_size == (128, 64)
+    assert len(detections) == 10
+    assert detections.pred_boxes.tensor.isfinite().all()
+    assert ((detections.scores > 0) & (detections.scores < 1)).all()
+    assert set(detections.pred_classes.tolist()) <= {0, 1, 2}
     objects = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[4.0, 8.0, 50.0, 60.0]])))
     objects.gt_classes = torch.tensor([2])
     losses = model.train()([{"image": image, "instances": objects}])
@@ -79,9 +79,9 @@ def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
     model = instantiate(cfg.model, "model").eval()
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     (output,) = model([{"image": image, "height": 128, "width": 64}])
-    found = output["instances"]
-    assert len(found) > 0
-    assert found.pred_boxes.tensor.isfinite().all()
+    detections = output["instances"]
+    assert len(detections) > 0
+    assert detections.pred_boxes.tensor.isfinite().all()
     objects = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[4.0, 8.0, 50.0, 60.0]])))
     objects.gt_classes = torch.tensor([2])
     for warmup_steps in (1, 0):  # in the first epoch and later

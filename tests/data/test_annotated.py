@@ -16,7 +16,7 @@ def cfg(tmp_path):
     return config
 
 
-def test_images_are_found_by_number_and_by_name(cfg):
+def test_images_are_selected_by_number_and_by_name(cfg):
     by_number = annotated_inputs(cfg, "val", ["1", "0"])
     by_name = annotated_inputs(cfg, "val", ["000001.png", "val/000000.png"])
     assert [item["image_id"] for item in by_number] == [item["image_id"] for item in by_name]

@@ -35,59 +35,59 @@ def read(file: Path, content: object) -> CocoSet | None:
         return None
 
 
-def assert_usable(found: CocoSet) -> None:
+def assert_usable(coco_set: CocoSet) -> None:
     """Every number is one, every id leads somewhere."""
-    sizes = {image["id"]: (image["width"], image["height"]) for image in found.images}
-    assert len(sizes) == len(found.images)
+    sizes = {image["id"]: (image["width"], image["height"]) for image in coco_set.images}
+    assert len(sizes) == len(coco_set.images)
     assert all(0 < side < math.inf for size in sizes.values() for side in size)
-    assert len({entry["id"] for entry in found.annotations}) == len(found.annotations)
-    for entry in found.annotations:
+    assert len({entry["id"] for entry in coco_set.annotations}) == len(coco_set.annotations)
+    for entry in coco_set.annotations:
         width, height = sizes[entry["image_id"]]
         x, y, w, h = entry["bbox"]
         assert min(w, h) > 0 and x < width and y < height and x + w > 0 and y + h > 0
         assert all(math.isfinite(value) for value in (*entry["bbox"], entry["area"]))
         assert entry["iscrowd"] in (0, 1)
-        assert 0 <= found.class_of_category[entry["category_id"]] < len(found.class_names)
-    records = to_records(found, "photos")
-    assert sum(len(record["annotations"]) for record in records) == len(found.annotations)
+        assert 0 <= coco_set.class_of_category[entry["category_id"]] < len(coco_set.class_names)
+    records = to_records(coco_set, "photos")
+    assert sum(len(record["annotations"]) for record in records) == len(coco_set.annotations)
 
 
-def assert_measurable(found: CocoSet) -> None:
+def assert_measurable(coco_set: CocoSet) -> None:
     """COCO's evaluation takes the set."""
-    ids = [image["id"] for image in found.images]
-    category = found.categories[0]["id"]
+    ids = [image["id"] for image in coco_set.images]
+    category = coco_set.categories[0]["id"]
     detection = {"image_id": ids[0], "category_id": category, "bbox": [0, 0, 5, 5], "score": 0.5}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluation = evaluate_boxes(coco_api(found), [detection], ids, "pycocotools")
+        evaluation = evaluate_boxes(coco_api(coco_set), [detection], ids, "pycocotools")
     assert len(evaluation.stats) == 12
     assert not any(math.isnan(value) for value in evaluation.stats)
 
 
 @given(content=good_files())
 def test_a_good_file_is_taken_as_it_is(file: Path, content: Json):
-    found = read(file, content)
-    assert found is not None
-    assert found.as_json() == content | {
+    coco_set = read(file, content)
+    assert coco_set is not None
+    assert coco_set.as_json() == content | {
         "categories": sorted(content["categories"], key=lambda category: category["id"])
     }
-    assert_usable(found)
+    assert_usable(coco_set)
 
 
 @given(content=files())
 @examples(2)
 def test_any_file_is_usable_or_refused(file: Path, content: Json):
-    found = read(file, content)
-    if found is not None:
-        assert_usable(found)
+    coco_set = read(file, content)
+    if coco_set is not None:
+        assert_usable(coco_set)
 
 
 @given(content=files())
 @examples(0.5)
 def test_what_is_not_refused_can_be_measured(file: Path, content: Json):
-    found = read(file, content)
-    if found is not None and found.images:
-        assert_measurable(found)
+    coco_set = read(file, content)
+    if coco_set is not None and coco_set.images:
+        assert_measurable(coco_set)
 
 
 @given(content=junk)
@@ -118,10 +118,10 @@ def test_the_order_of_entries_changes_nothing_but_the_order(
 ):
     before = read(file, content)
     moved = {name: data.draw(st.permutations(listed)) for name, listed in content.items()}
-    found = read(file, moved)
-    assert before is not None and found is not None
-    assert found.categories == before.categories
+    coco_set = read(file, moved)
+    assert before is not None and coco_set is not None
+    assert coco_set.categories == before.categories
     for name in ("images", "annotations"):
-        both = (getattr(each, name) for each in (before, found))
+        both = (getattr(each, name) for each in (before, coco_set))
         first, second = (sorted(listed, key=lambda entry: entry["id"]) for listed in both)
         assert first == second

@@ -25,10 +25,10 @@ def save(path: Path, width: int, height: int, orientation: int = 1) -> None:
 def boxes_by_name(content: dict) -> dict[str, list]:
     """(class name, box) of every object, by file name."""
     names = {category["id"]: category["name"] for category in content["categories"]}
-    found: dict[int, list] = {image["id"]: [] for image in content["images"]}
+    boxes: dict[int, list] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
-        found[annotation["image_id"]].append((names[annotation["category_id"]], annotation["bbox"]))
-    return {image["file_name"]: found[image["id"]] for image in content["images"]}
+        boxes[annotation["image_id"]].append((names[annotation["category_id"]], annotation["bbox"]))
+    return {image["file_name"]: boxes[image["id"]] for image in content["images"]}
 
 
 # YOLO
@@ -78,7 +78,7 @@ def test_a_bad_label_is_refused_with_its_file(tmp_path, line):
     assert "\n" not in str(caught.value)
 
 
-def test_yolo_sets_that_cannot_be_found_or_read_whole_are_refused(tmp_path):
+def test_incomplete_yolo_sets_are_refused(tmp_path):
     data = write_yolo(tmp_path)
     with pytest.raises(DataError, match="no such file; give the data.yaml"):
         convert_yolo(tmp_path / "nothing.yaml", "train")
@@ -142,7 +142,7 @@ def write_voc(root: Path) -> Path:
 EXPECTED = {"1.jpg": [("dog", [0, 0, 60, 40]), ("cat", [10, 5, 20, 10])], "2.jpg": []}
 
 
-def test_voc_splits_are_taken_from_their_lists_and_share_their_classes(tmp_path):
+def test_voc_splits_follow_their_lists_and_share_classes(tmp_path):
     train, folder = convert_voc(write_voc(tmp_path), "train")
     val, _ = convert_voc(tmp_path, "val")
     assert boxes_by_name(train) == EXPECTED
@@ -197,7 +197,7 @@ def test_without_the_library_the_message_says_what_to_install(tmp_path, monkeypa
 
 @pytest.mark.parametrize("name", ["bomb: png", "bomb: gif", "bomb: jpeg", "text", "no bytes"])
 @pytest.mark.parametrize("kind", ["voc", "yolo"])
-def test_images_that_are_none_are_named_before_the_library_reads_them(tmp_path, kind, name):
+def test_unreadable_images_are_named_before_conversion(tmp_path, kind, name):
     data, reason = odd.BAD[name]()
     folder = tmp_path / ("train" if kind == "voc" else "images/train")
     folder.mkdir(parents=True)
@@ -246,7 +246,7 @@ def test_yolo_files_may_begin_with_a_byte_order_mark(tmp_path):
     assert boxes_by_name(content)["b.jpg"][0] == ("cat", [15, 15, 30, 10])
 
 
-def test_a_bad_label_beside_a_byte_order_mark_is_named_where_it_lies(tmp_path):
+def test_a_bad_label_beside_a_byte_order_mark_is_named(tmp_path):
     data = write_yolo(tmp_path)
     begin_with_mark(tmp_path / "labels/train/b.txt")
     (tmp_path / "labels/train/a.txt").write_text("0 x 0.5 0.5 0.5")
@@ -290,7 +290,7 @@ def test_fifos_in_a_voc_set_are_not_waited_for(tmp_path, name):
     count_fault("special file")
 
 
-def test_yaml_that_stands_for_billions_of_values_is_refused_by_its_name(tmp_path):
+def test_a_yaml_bomb_is_refused_by_its_name(tmp_path):
     data = write_yolo(tmp_path)
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]

@@ -101,8 +101,8 @@ def test_images_and_boxes_are_as_the_parameters_say(made: Path):
             boxes[annotation["image_id"]].append(annotation["bbox"])
             assert annotation["area"] == annotation["bbox"][2] * annotation["bbox"][3]
         for image in content["images"]:
-            with Image.open(made / split / image["file_name"]) as picture:
-                assert (picture.mode, picture.size) == ("RGB", (128, 128))
+            with Image.open(made / split / image["file_name"]) as opened:
+                assert (opened.mode, opened.size) == ("RGB", (128, 128))
             assert 2 <= len(boxes[image["id"]]) <= 8
             for x, y, width, height in boxes[image["id"]]:
                 assert min(x, y) >= 0 and x + width <= 128 and y + height <= 128
@@ -134,12 +134,12 @@ def test_opacity_has_the_asked_longer_side_and_touches_its_edges(
             assert edge.any()
 
 
-@pytest.mark.parametrize(("covered", "wanted"), [(0, True), (4, True), (5, False), (10, False)])
-def test_earlier_objects_stay_visible_by_sixty_per_cent(covered: int, wanted: bool):
+@pytest.mark.parametrize(("covered", "expected"), [(0, True), (4, True), (5, False), (10, False)])
+def test_earlier_objects_stay_visible_by_sixty_per_cent(covered: int, expected: bool):
     old, new = np.zeros((2, 1, 20), dtype=bool)
     old[0, :10] = True
     new[0, 10 - covered : 15] = True
-    assert _leaves_visible([old], new) is wanted
+    assert _leaves_visible([old], new) is expected
 
 
 def test_covers_of_several_later_objects_add_up():

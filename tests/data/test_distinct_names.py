@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("unregister")
         ({}, []),
     ],
 )
-def test_repeated_names_are_told_apart_by_id(names: dict[int, Any], expected: list[str]):
+def test_repeated_names_get_their_ids(names: dict[int, Any], expected: list[str]):
     distinct = distinct_names(names)
     assert list(distinct) == list(names) and list(distinct.values()) == expected
 

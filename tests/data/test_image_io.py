@@ -1,4 +1,4 @@
-"""Pictures are read as detectron2 reads them, whatever they are given as."""
+"""Images are read as detectron2 reads them, whatever they are given as."""
 
 import io
 from pathlib import Path
@@ -23,11 +23,11 @@ def test_exif_orientation_is_that_of_detectron2(tmp_path: Path, orientation: int
     exif[274] = orientation
     path = tmp_path / "turned.png"
     pattern().save(path, exif=exif)
-    wanted = read_image(str(path), "RGB")
-    assert wanted.shape[:2] == ((24, 36) if orientation < 5 else (36, 24))
+    expected = read_image(str(path), "RGB")
+    assert expected.shape[:2] == ((24, 36) if orientation < 5 else (36, 24))
     with Image.open(path) as image:
         for given in (path, str(path), io.BytesIO(path.read_bytes()), image):
-            np.testing.assert_array_equal(np.asarray(load_image(given)), wanted)
+            np.testing.assert_array_equal(np.asarray(load_image(given)), expected)
 
 
 def test_a_tiff_is_turned_once(tmp_path: Path):
@@ -48,12 +48,12 @@ def test_what_is_no_exif_turns_nothing(tmp_path: Path):
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
 def test_every_mode_becomes_the_rgb_of_detectron2(tmp_path: Path, mode: str):
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "image.tif"
     source = pattern().convert("RGBA") if mode == "LA" else pattern()
     source.convert(mode).save(path)
-    picture = load_image(path)
-    assert picture.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(picture), read_image(str(path), "RGB"))
+    image = load_image(path)
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), read_image(str(path), "RGB"))
 
 
 def test_an_array_is_taken_as_it_is():
@@ -88,7 +88,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, TypeError])  # AVIF, EXIF
-def test_whatever_pillow_raises_is_told(tmp_path: Path, monkeypatch, kind: type[Exception]):
+def test_any_error_of_pillow_is_reported(tmp_path: Path, monkeypatch, kind: type[Exception]):
     def fail(image):
         raise kind("odd bytes")
 

@@ -84,7 +84,7 @@ def draw(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_augmentation_depends_on_the_position_and_not_on_the_processes(workers: int):
+def test_augmentation_does_not_depend_on_the_processes(workers: int):
     def drawn(first: int, count: int, workers: int) -> list[tuple[float, ...]]:
         loader = build_train_loader(
             dataset=RECORDS,
@@ -112,10 +112,10 @@ def test_reading_leaves_the_generators_of_the_training_alone():
     loader = build_train_loader(dataset=RECORDS, mapper=draw, total_batch_size=2, num_workers=0)
     images = iter(loader)
     seed_all()
-    wanted = draw({})
+    expected = draw({})
     seed_all()
     first, second = next(images), next(images)
-    assert draw({}) == wanted
+    assert draw({}) == expected
     assert first[0]["drawn"] != second[0]["drawn"]
 
 
@@ -144,21 +144,21 @@ def test_batch_that_cannot_be_shared_evenly_is_refused(on_rank: Any):
         batches(1, total_batch_size=8)
 
 
-@pytest.mark.parametrize(("rank", "wanted"), [(0, [[0, 1, 2], [3]]), (1, [[4, 5, 6]])])
-def test_testing_sees_every_image_once_in_order(rank: int, wanted: list[list[int]], on_rank: Any):
+@pytest.mark.parametrize(("rank", "expected"), [(0, [[0, 1, 2], [3]]), (1, [[4, 5, 6]])])
+def test_testing_sees_every_image_once_in_order(rank: int, expected: list[list[int]], on_rank: Any):
     on_rank(rank, 2)
     loader = build_test_loader(dataset=RECORDS, mapper=unchanged, batch_size=3, num_workers=0)
-    assert [[record["image_id"] for record in batch] for batch in loader] == wanted
+    assert [[record["image_id"] for record in batch] for batch in loader] == expected
 
 
 @pytest.mark.parametrize(
-    ("device", "has_gpu", "wanted"),
+    ("device", "has_gpu", "expected"),
     [("cuda", True, True), ("cpu", True, False), ("cuda", False, False)],
 )
-def test_memory_is_pinned_for_a_gpu(device: str, has_gpu: bool, wanted: bool, monkeypatch):
+def test_memory_is_pinned_for_a_gpu(device: str, has_gpu: bool, expected: bool, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     settings = dict(dataset=RECORDS, mapper=unchanged, num_workers=0, device=device)
     train = build_train_loader(total_batch_size=2, aspect_ratio_grouping=False, **settings)
     grouped = build_train_loader(total_batch_size=2, **settings)
     test = build_test_loader(**settings)
-    assert train.pin_memory == grouped.pin_memory == test.pin_memory == wanted
+    assert train.pin_memory == grouped.pin_memory == test.pin_memory == expected

@@ -97,8 +97,8 @@ def test_image_without_objects_has_empty_targets(record: Record):
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
 def test_images_of_other_modes_become_rgb(record: Record, mode: str):
-    with Image.open(record["file_name"]) as picture:
-        picture.convert(mode).save(record["file_name"])
+    with Image.open(record["file_name"]) as image:
+        image.convert(mode).save(record["file_name"])
     mapped = DetectionMapper(is_train=False, augmentations=[])(record)
     assert mapped["image"].shape == (3, 40, 60)
 
@@ -129,7 +129,7 @@ def test_image_with_a_broken_part_inside(record: Record):
 
 
 def test_text_file_with_the_name_of_an_image(record: Record):
-    Path(record["file_name"]).write_text("not a picture at all")
+    Path(record["file_name"]).write_text("not an image at all")
     assert "cannot be read: not an image of a known kind" in refusal(record)
 
 
@@ -150,7 +150,7 @@ def test_size_that_differs_from_the_annotation_file(record: Record):
 
 @pytest.mark.parametrize("is_train", [True, False])
 def test_everything_is_as_detectron2s_mapper_makes_it(record: Record, is_train: bool):
-    """The same random numbers in, the same picture, boxes, classes and keys out."""
+    """The same random numbers in, the same image, boxes, classes and keys out."""
     others = [{"bbox": [0, 0, 60, 40], "category_id": 1}, {"bbox": [20, 8, 9, 30], "iscrowd": 1}]
     outline = {"segmentation": [[10, 5, 30, 5, 30, 15]], "keypoints": [10, 5, 2]}
     first = record["annotations"][0]

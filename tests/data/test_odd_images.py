@@ -37,7 +37,7 @@ def checked(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", odd.FINE)
-def test_all_readers_give_the_picture_that_was_stored(tmp_path: Path, name: str):
+def test_all_readers_return_the_stored_image(tmp_path: Path, name: str):
     data, shown = odd.FINE[name]()
     path = tmp_path / "image"
     path.write_bytes(data)
@@ -47,7 +47,7 @@ def test_all_readers_give_the_picture_that_was_stored(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("name", odd.LOSSY)
-def test_all_readers_give_nearly_the_picture_that_was_stored(tmp_path: Path, name: str):
+def test_all_readers_return_nearly_the_stored_image(tmp_path: Path, name: str):
     data, shown = odd.LOSSY[name]()
     path = tmp_path / "image"
     path.write_bytes(data)
@@ -91,7 +91,7 @@ def test_training_sees_ordinary_files_as_detectron2_does(tmp_path: Path, image_f
         np.testing.assert_array_equal(seen, detection_utils.read_image(str(path), image_format))
 
 
-def test_a_picture_too_thin_to_be_resized_is_told(tmp_path: Path):
+def test_an_image_too_thin_to_be_resized_is_named(tmp_path: Path):
     from detectron2.data import transforms as T
 
     path = tmp_path / "line.png"
@@ -137,7 +137,7 @@ def test_bombs_are_refused_without_taking_memory(tmp_path: Path):
     assert int(kilobytes) < 50_000, "a bomb took memory before it was refused"
 
 
-def test_the_largest_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_largest_image_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from stageinteractor.data import image_io
 
     assert MAX_PIXELS == 100_000_000
@@ -149,6 +149,6 @@ def test_the_largest_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read_image(tmp_path / "a.png")
 
 
-def test_pictures_in_memory_are_refused_like_files():
+def test_images_in_memory_are_refused_like_files():
     with pytest.raises(DataError, match="image: pixels of mode F are not read"):
         load_image(Image.new("F", (4, 4)))

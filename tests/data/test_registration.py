@@ -266,9 +266,7 @@ def test_images_with_objects_are_trained_on(node: Callable[[], DictConfig]):
     assert [each["image_id"] for each in training_images(dataset, filter_empty=True)] == [11]
 
 
-def test_a_quick_try_takes_images_with_objects_if_the_first_have_none(
-    content: Json, node: Callable[[], DictConfig]
-):
+def test_max_images_prefers_images_with_objects(content: Json, node: Callable[[], DictConfig]):
     content["images"].reverse()  # the first has nothing but a crowd
     dataset = node()
     resolve_dataset(dataset, max_images=1)
@@ -276,7 +274,7 @@ def test_a_quick_try_takes_images_with_objects_if_the_first_have_none(
 
 
 @pytest.mark.parametrize("name", ["sub\\a.png", "C:/data/a.png"])
-def test_windows_paths_of_missing_images_are_told(
+def test_windows_paths_of_missing_images_are_named(
     content: Json, node: Callable[[], DictConfig], name: str
 ):
     dataset = node()

@@ -86,7 +86,7 @@ def test_compressed_and_plain_counts_mean_the_same(counts: list[int]):
 
 
 @given(st.text(st.characters(min_codepoint=48, max_codepoint=111), max_size=40))
-def test_any_text_as_compressed_rle_is_survived(counts: str):
+def test_any_text_as_compressed_rle_is_safe(counts: str):
     box = box_of({"size": [40, 60], "counts": counts})
     assert box is None or (box[0] + box[2] <= 60 and box[1] + box[3] <= 40)
 

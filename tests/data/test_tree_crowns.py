@@ -51,7 +51,7 @@ def test_read_boxes_of_an_empty_table():
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "wanted"),
+    ("size", "stride", "expected"),
     [
         ((200, 200), 200, [(0, 0)]),
         ((120, 90), 100, [(0, 0)]),  # smaller than a tile
@@ -61,8 +61,8 @@ def test_read_boxes_of_an_empty_table():
         ((200, 310), 100, [(0, 0), (0, 100), (0, 110)]),
     ],
 )
-def test_tile_corners(size: tuple[int, int], stride: int, wanted: list[tuple[int, int]]):
-    assert tile_corners(size, stride) == wanted
+def test_tile_corners(size: tuple[int, int], stride: int, expected: list[tuple[int, int]]):
+    assert tile_corners(size, stride) == expected
 
 
 @pytest.mark.parametrize("size", [(400, 400), (1093, 617), (200, 999)])
@@ -76,7 +76,7 @@ def test_tiles_cover_the_image_and_stay_inside(size: tuple[int, int], stride: in
 
 
 @pytest.mark.parametrize(
-    ("box", "wanted"),
+    ("box", "expected"),
     [
         ((110, 220, 130, 250), [[10, 20, 20, 30]]),  # inside
         ((90, 210, 110, 220), [[0, 10, 10, 10]]),  # half of it, on the left
@@ -90,9 +90,9 @@ def test_tiles_cover_the_image_and_stay_inside(size: tuple[int, int], stride: in
     ],
 )
 def test_cut_boxes_at_the_tile_100_200(
-    box: tuple[float, float, float, float], wanted: list[list[float]]
+    box: tuple[float, float, float, float], expected: list[list[float]]
 ):
-    assert cut_boxes([box], left=100, top=200) == wanted
+    assert cut_boxes([box], left=100, top=200) == expected
 
 
 def test_cut_boxes_keeps_the_order():
@@ -103,13 +103,13 @@ def test_cut_boxes_keeps_the_order():
 # The package
 
 
-def test_failing_download_is_told_in_one_line(tmp_path: Path, answer: Any):
+def test_failing_download_is_reported_in_one_line(tmp_path: Path, answer: Any):
     stderr = "WARNING: retrying\nERROR: No matching distribution found\n"
     answer(lambda command, **_: subprocess.CompletedProcess(command, 1, "", stderr))
     with pytest.raises(DataError) as caught:
         make_tree_crowns(tmp_path / "crowns")
-    wanted = "pip cannot download deepforest==2.1.0: ERROR: No matching distribution found"
-    assert str(caught.value) == wanted
+    expected = "pip cannot download deepforest==2.1.0: ERROR: No matching distribution found"
+    assert str(caught.value) == expected
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,15 +67,15 @@ def _find(records: Sequence[Record], name: str, split: str) -> Record:
         if int(name) < len(records):
             return records[int(name)]
         raise DataError(f"image {name}: {split} has {len(records)} images, counted from 0")
-    found = [record for record in records if _ends_with(record["file_name"], name)]
-    if len(found) != 1:
+    matches = [record for record in records if _ends_with(record["file_name"], name)]
+    if len(matches) != 1:
         raise DataError(
-            f"image {name!r}: {len(found)} images of {split} have this name; give the file name as "
-            "in the annotation file, or a number counted from 0"
+            f"image {name!r}: {len(matches)} images of {split} have this name; give the file "
+            "name as in the annotation file, or a number counted from 0"
         )
-    return found[0]
+    return matches[0]
 
 
 def _ends_with(path: str, name: str) -> bool:
-    parts, wanted = Path(path).parts, Path(name).parts
-    return parts[-len(wanted) :] == wanted
+    parts, ending = Path(path).parts, Path(name).parts
+    return parts[-len(ending) :] == ending

@@ -67,8 +67,8 @@ def _yolo_images(data_yaml: Path, split: str) -> Path:
     try:
         content = read_plain(read_text(data_yaml, MAX_BYTES, if_missing=missing))
     except yaml.YAMLError as error:
-        told = " ".join(str(error).split())
-        raise DataError(f"{data_yaml} is not readable as YAML: {told}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{data_yaml} is not readable as YAML: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get(split), str):
         entry = content.get(split, "nothing") if isinstance(content, dict) else content
         shown = reprlib.repr(entry)
@@ -192,8 +192,8 @@ def _as_coco(dataset: Any, classes: list[str], root: Path, members: set[str] | N
         width, height = _upright_size(path)
         image = {"id": len(images) + 1, "file_name": path.name, "width": width, "height": height}
         images.append(image)
-        found = dataset.annotations[str(path)]
-        for box, label in zip(found.xyxy.tolist(), found.class_id.tolist(), strict=True):
+        boxes = dataset.annotations[str(path)]
+        for box, label in zip(boxes.xyxy.tolist(), boxes.class_id.tolist(), strict=True):
             x1, y1, x2, y2 = (round(value, 3) for value in box)
             annotations.append(
                 {

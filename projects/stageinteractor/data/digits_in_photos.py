@@ -64,8 +64,8 @@ def make_digits_in_photos(
     text = json.dumps(asdict(parameters), indent=2)
     output = Path(output_dir)
     if output.exists():
-        found = output / "parameters.json"
-        if found.is_file() and found.read_text(encoding="utf-8") == text:
+        saved = output / "parameters.json"
+        if saved.is_file() and saved.read_text(encoding="utf-8") == text:
             return False
         raise DataError(f"{output} exists and holds something else: remove it, or choose another")
     with finished_folder(output) as folder:
@@ -105,9 +105,9 @@ def _write_split(
     annotations: list[dict[str, Any]] = []
     for index in tqdm(range(count), desc=f"digits_in_photos {split}", unit="image"):
         rng = np.random.default_rng([parameters.seed, split == "val", index])
-        picture, objects = compose_image(rng, sources, parameters)
+        image, objects = compose_image(rng, sources, parameters)
         name, size = f"{index:06d}.png", parameters.image_size
-        picture.save(folder / split / name)
+        image.save(folder / split / name)
         images.append({"id": index + 1, "file_name": name, "height": size, "width": size})
         for box, label in objects:
             annotations.append(
@@ -131,7 +131,7 @@ def compose_image(
     """Return an image and its objects as (box (x, y, w, h) in pixels, digit)."""
     size = parameters.image_size
     canvas = np.asarray(_random_crop(rng, sources.photos, size), dtype=np.float64)
-    wanted = int(rng.integers(parameters.min_objects, parameters.max_objects + 1))
+    count = int(rng.integers(parameters.min_objects, parameters.max_objects + 1))
     masks: list[np.ndarray] = []
     objects: list[tuple[list[float], int]] = []
     for alpha, label in _random_digits(rng, sources, parameters):
@@ -148,7 +148,7 @@ def compose_image(
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         x, y = float(columns[0]), float(rows[0])
         objects.append(([x, y, columns[-1] + 1 - x, rows[-1] + 1 - y], label))
-        if len(objects) == wanted:
+        if len(objects) == count:
             break
     return Image.fromarray(canvas.round().clip(0, 255).astype(np.uint8)), objects
 

@@ -1,9 +1,9 @@
-"""One picture, however it is given, as an upright RGB picture.
+"""Read one image, however it is given, as an upright RGB image.
 
-Training, evaluation, prediction and the data checks all read pictures here. A file is data from
-elsewhere: what its bytes are decides, not its name; only the kinds of `FORMATS` are opened, some of
-Pillow's others start programs; only regular files of at most `MAX_BYTES` are read; and a picture of
-more than `MAX_PIXELS` is refused before any memory is taken for it.
+Training, evaluation, prediction and the data checks all read images here. Files are untrusted: the
+bytes decide the format, not the name; only `FORMATS` are opened, because some of Pillow's other
+formats start programs; only regular files of at most `MAX_BYTES` are read; and an image of more
+than `MAX_PIXELS` is refused before memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BITS_PER_SAMPLE = 258  # of TIFF's tags
 
 
 class ImageReadError(DataError):
-    """A picture cannot be used.
+    """An image cannot be read.
 
     Args:
         name: of the file.
@@ -43,33 +43,33 @@ class ImageReadError(DataError):
         self.reason = reason
 
 
-def load_image(picture: ImageSource) -> Image.Image:
-    """Return a picture in RGB, turned as its EXIF orientation says.
+def load_image(source: ImageSource) -> Image.Image:
+    """Return an image in RGB, turned as its EXIF orientation says.
 
-    Of an animation it is the first picture; transparency is dropped; of 16 bits the upper 8 are
+    An animation gives its first frame; transparency is dropped; of 16 bits the upper 8 are
     kept. Otherwise the pixels are those of detectron2's reader, which clips 16 bits to white and
     turns a TIFF twice.
 
     Args:
-        picture: path, open file, PIL image, or uint8 RGB array (H, W, 3).
+        source: path, open file, PIL image, or uint8 RGB array (H, W, 3).
 
     Raises:
         DataError: the file cannot be read, is of another kind than `FORMATS`, has more than
             `MAX_PIXELS` or pixels of another mode; or the array has another type or shape.
     """
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture)
-    if isinstance(picture, Image.Image):
-        if refusal := _refusal(picture):
-            raise ImageReadError(name_of(picture), refusal)
-        return _upright_rgb(picture)
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        if refusal := _refusal(source):
+            raise ImageReadError(name_of(source), refusal)
+        return _upright_rgb(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata
-        return read_image(picture)
+        return read_image(source)
 
 
 def read_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """Return the picture of a file as `load_image` does; Pillow's warnings are let through.
+    """Return the image of a file as `load_image` does; Pillow's warnings are let through.
 
     Raises:
         ImageReadError: as `load_image`.
@@ -90,7 +90,7 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     Raises:
         ImageReadError: too many pixels, or of a mode whose range or colours are not known.
         UnsuitableFileError: no regular file, or too large.
-        Exception: whatever the file's bytes lead Pillow to; `reason_of` tells it.
+        Exception: whatever the file's bytes lead Pillow to; see `reason_of`.
     """
     if isinstance(file, str | os.PathLike):
         require_regular_file(file, MAX_BYTES)
@@ -118,7 +118,7 @@ def _refusal(image: Image.Image) -> str | None:
 
 
 def reason_of(error: Exception) -> str:
-    """Return in one line why a picture could not be read."""
+    """Return in one line why an image could not be read."""
     if isinstance(error, ImageReadError | UnsuitableFileError):
         return error.reason
     if isinstance(error, FileNotFoundError):
@@ -130,18 +130,18 @@ def reason_of(error: Exception) -> str:
 
 
 def as_array(image: Image.Image, image_format: str) -> np.ndarray:
-    """Return the pixels (H, W, channels) of an RGB picture in one of detectron2's formats."""
+    """Return the pixels (H, W, channels) of an RGB image in one of detectron2's formats."""
     if image_format in ("RGB", "BGR"):
         pixels = np.asarray(image)
         return pixels if image_format == "RGB" else pixels[:, :, ::-1]
     return convert_PIL_to_numpy(image, image_format)
 
 
-def name_of(picture: ImageSource) -> str:
-    """Return the words that name a picture in a message."""
-    if isinstance(picture, str | os.PathLike):
-        return os.fspath(picture)
-    return str(getattr(picture, "name", "image"))
+def name_of(source: ImageSource) -> str:
+    """Return the name of an image for a message."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return str(getattr(source, "name", "image"))
 
 
 def _is_16_bit(image: Image.Image) -> bool:
@@ -157,7 +157,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _lower_bits(image: Image.Image) -> int:
-    """Return how many bits of a picture with more than 8 of them are dropped."""
+    """Return how many bits of an image with more than 8 of them are dropped."""
     tags = getattr(image, "tag_v2", {})  # a TIFF may have 12
     return int(tags.get(BITS_PER_SAMPLE, (16,))[0]) - 8
 

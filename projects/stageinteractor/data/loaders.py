@@ -1,8 +1,8 @@
-"""Data loaders whose training order can be taken up again in the middle.
+"""Data loaders whose training order can be resumed at any batch.
 
-What a training batch holds is a function of the seed and of its number: which images, and how they
-are augmented. Other processes read and augment the images. For a GPU they are then put into pinned
-memory, from where they are copied to it while it works.
+The seed and the number of a batch decide which images it holds and how they are augmented. Worker
+processes read and augment the images. For a GPU, batches are put into pinned memory, so that they
+are copied while the GPU computes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .shared_memory import in_shared_memory, require_shared_memory
 
 GRACE = 60  # seconds
 Record = dict[str, Any]
-Place = tuple[int, int]  # position in the endless order of all ranks, index of the image there
+SampleIndex = tuple[int, int]  # position in the endless order of all ranks, index of its image
 
 
-class TrainingBatches(Sampler[list[Place]]):
+class TrainingBatches(Sampler[list[SampleIndex]]):
     """Endless shuffled batches of this rank, from any batch on.
 
-    All ranks share one order of the images, of which each takes every so-manieth.
+    All ranks share one order of the images; rank r of R takes every R-th image from the r-th on.
 
     Args:
-        groups: a number for every image; images of different groups do not meet in a batch.
+        groups: a number for every image; a batch holds images of one group.
         batch_size: images of a batch on this rank.
         seed: of the shuffle; the same on all ranks.
         first: how many batches to skip.
@@ -47,22 +47,22 @@ class TrainingBatches(Sampler[list[Place]]):
         self.order = TrainingSampler(len(groups), shuffle=True, seed=seed)
         self.first = first
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleIndex]]:
         return itertools.islice(self._from_the_start(), self.first, None)
 
-    def _from_the_start(self) -> Iterator[list[Place]]:
+    def _from_the_start(self) -> Iterator[list[SampleIndex]]:
         positions = itertools.count(comm.get_rank(), comm.get_world_size())
-        waiting: dict[int, list[Place]] = {group: [] for group in set(self.groups)}
-        for place in zip(positions, self.order, strict=False):
-            batch = waiting[self.groups[place[1]]]
-            batch.append(place)
+        waiting: dict[int, list[SampleIndex]] = {group: [] for group in set(self.groups)}
+        for sample in zip(positions, self.order, strict=False):
+            batch = waiting[self.groups[sample[1]]]
+            batch.append(sample)
             if len(batch) == self.batch_size:
                 yield batch.copy()
                 batch.clear()
 
 
 class TrainingImages(Dataset[Record]):
-    """Mapped records by their place, whose augmentation depends on seed and position alone.
+    """Mapped records; the augmentation depends on the seed and the position alone.
 
     Args:
         dataset: detectron2 dataset dicts.
@@ -76,8 +76,8 @@ class TrainingImages(Dataset[Record]):
         self.mapped = MapDataset(DatasetFromList(dataset, copy=False), mapper)
         self.seed = seed
 
-    def __getitem__(self, place: Place) -> Record:
-        position, index = place
+    def __getitem__(self, sample: SampleIndex) -> Record:
+        position, index = sample
         with random_by_key(self.seed, position):
             return self.mapped[index]
 
@@ -99,12 +99,12 @@ def build_train_loader(
         dataset: detectron2 dataset dicts.
         mapper: record -> model input.
         total_batch_size: images of a batch over all ranks.
-        num_workers: processes that read images, for each rank. One of them reads some 50 images a
-            second of COCO's size.
-        aspect_ratio_grouping: do not mix upright and wide images in a batch (less padding).
+        num_workers: worker processes per rank. One of them reads about 50 images of COCO's size a
+            second.
+        aspect_ratio_grouping: do not mix portrait and landscape images in a batch (less padding).
         seed: of order and augmentation.
-        first_batch: number of batches to skip, when training is resumed; what follows is the same
-            as if they had been read.
+        first_batch: number of batches to skip when training is resumed; the following ones are the
+            same as without the interruption.
         device: where the model is.
 
     Raises:
@@ -125,7 +125,7 @@ def build_train_loader(
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=in_shared_memory,
-        worker_init_fn=_outlive_a_stop,
+        worker_init_fn=_delay_sigterm,
         pin_memory=_is_gpu(device),
     )
 
@@ -146,7 +146,7 @@ def build_test_loader(
         dataset: detectron2 dataset dicts.
         mapper: record -> model input.
         batch_size: images of a batch on this rank; the last batch may have fewer.
-        num_workers: processes that read images, for each rank.
+        num_workers: worker processes per rank.
         device: where the model is.
 
     Raises:
@@ -159,15 +159,15 @@ def build_test_loader(
         sampler=InferenceSampler(len(dataset)),
         num_workers=num_workers,
         collate_fn=in_shared_memory,
-        worker_init_fn=_outlive_a_stop,
+        worker_init_fn=_delay_sigterm,
         pin_memory=_is_gpu(device),
     )
 
 
-def _outlive_a_stop(worker: int) -> None:
-    """Let a process that reads images live a little longer than SIGTERM.
+def _delay_sigterm(worker: int) -> None:
+    """Let a worker process outlive SIGTERM by `GRACE` seconds.
 
-    A cluster sends it to all processes of a job; the training finishes its iteration first.
+    A cluster sends SIGTERM to all processes of a job; training finishes its iteration first.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ..errors import DataError
+from .checks.findings import KINDS
 from .image_io import ImageReadError, as_array, read_image
 
 Record = dict[str, Any]
@@ -20,7 +21,7 @@ NOT_FOR_BOXES = ("segmentation", "keypoints")
 
 
 class DetectionMapper:
-    """What detectron2's DatasetMapper does for boxes; pictures are read by `read_image`.
+    """detectron2's DatasetMapper for boxes, with images read by `read_image`.
 
     Args:
         is_train: keep the annotations, as "instances".
@@ -57,37 +58,34 @@ class DetectionMapper:
         return mapped
 
     def _pixels(self, record: Record) -> np.ndarray:
-        """Return the picture (H, W, 3) of a record."""
+        """Return the image (H, W, 3) of a record."""
         try:
             pixels = as_array(read_image(record["file_name"]), self.image_format)
             detection_utils.check_image_size(record, pixels)
         except ImageReadError as error:
-            reason = error.reason
+            kind, reason = "unreadable_image", error.reason
         except detection_utils.SizeMismatchError as error:
-            reason = " ".join(str(error).split())
+            kind, reason = "other_size", " ".join(str(error).split())
         else:
             return pixels
-        raise DataError(
-            f"{where(record)}: {reason}; "
-            "repair the file or remove the image from the annotation file"
-        )
+        raise DataError(f"{where(record)}: {reason}; {KINDS[kind].advice}")
 
 
 def where(record: Record) -> str:
-    """Return the words that name a record's image in a message."""
+    """Return file name and id of a record's image for a message."""
     return f"{record['file_name']} (image id {record['image_id']})"
 
 
 def augment(
     augmentations: T.AugmentationList, pixels: np.ndarray, name: str
 ) -> tuple[Tensor, T.Transform]:
-    """Augment the picture (H, W, 3) of that name.
+    """Augment the image (H, W, 3) of that name.
 
     Returns:
-        the picture (3, H', W'), and what was done to it.
+        the image (3, H', W'), and the transforms that were applied.
 
     Raises:
-        DataError: it cannot be done, such as to resize a picture that is too long and thin.
+        DataError: it cannot be done, such as resizing an image that is too thin.
     """
     height, width = pixels.shape[:2]
     augmented = T.AugInput(pixels)
@@ -104,7 +102,7 @@ def augment(
 def instances(
     annotations: Sequence[Record], transforms: T.Transform, size: tuple[int, int]
 ) -> Instances:
-    """Return boxes and classes in the augmented picture of (height, width); crowds are left out."""
+    """Return boxes and classes in the augmented image of (height, width); crowds are left out."""
     moved = [
         detection_utils.transform_instance_annotations(
             {key: value for key, value in each.items() if key not in NOT_FOR_BOXES},

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import set_class_names
 from ..errors import DataError
-from .checks.findings import TO_TRAIN_ON, Finding, Place
+from .checks.findings import TO_TRAIN_ON, Finding, Location
 from .checks.remarks import crowded_images, repeated_names
 from .coco_format import CocoSet, read_coco
 from .values import is_windows_path
@@ -115,7 +115,7 @@ def _require_images(coco_set: CocoSet, root: Path) -> None:
     if missing:
         path, image = missing[0]
         kind = "backslashes" if is_windows_path(image["file_name"]) else "missing_image"
-        finding = Finding(kind, f"no such file: {path}", Place.of_image(image))
+        finding = Finding(kind, f"no such file: {path}", Location.of_image(image))
         raise DataError(
             f"{coco_set.json_file}: {len(missing)} of {len(coco_set.images)} images are missing: "
             f"{finding.line()}"

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def content(content: Json) -> Json:
-    """The valid set of tests/data, with areas: nothing is found in it."""
+    """The valid set of tests/data, with areas: it has no findings."""
     for annotation in content["annotations"]:
         annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
     return content

@@ -74,7 +74,7 @@ def test_a_duplicate_box_is_a_warning_that_names_both(content, only):
     content["annotations"].append(content["annotations"][0] | {"id": 504})
     finding = only(content)
     assert (finding.kind, finding.severity) == ("same_box", "warning")
-    assert finding.place.annotation_id == 504 and "annotation id 501" in finding.problem
+    assert finding.location.annotation_id == 504 and "annotation id 501" in finding.problem
 
 
 def test_equal_boxes_of_other_classes_or_crowds_are_fine(content, check):
@@ -98,7 +98,7 @@ def test_impossible_areas_are_errors(content, only, area, kind):
 def test_missing_and_too_large_areas_are_warnings(content, check):
     del content["annotations"][0]["area"]
     content["annotations"][1]["area"] = 60 * 40 * 2
-    findings = {f.kind: (f.severity, f.place.annotation_id) for f in check(content).findings}
+    findings = {f.kind: (f.severity, f.location.annotation_id) for f in check(content).findings}
     assert findings == {"no_area": ("warning", 501), "large_area": ("warning", 502)}
 
 

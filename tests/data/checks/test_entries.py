@@ -121,8 +121,8 @@ def test_ids_must_be_whole_numbers(content, check, value):
     content["annotations"][0]["id"] = value
     (finding,) = check(content).findings
     assert finding.kind == "odd_id" and repr(value) in finding.problem
-    assert finding.place.entry == "number 0 of 'annotations'"
-    assert (finding.place.image_id, finding.place.file_name) == (11, "a.png")
+    assert finding.location.entry == "number 0 of 'annotations'"
+    assert (finding.location.image_id, finding.location.file_name) == (11, "a.png")
 
 
 def test_lists_as_references_are_reported_like_unknown_ids(content, check):
@@ -160,7 +160,7 @@ def test_unused_and_like_named_categories_are_warnings(content, check):
     content["categories"].append({"id": 5, "name": "car"})
     findings = {finding.kind: finding for finding in check(content).findings}
     assert set(findings) == {"unused_category", "repeated_name"}
-    assert {finding.place.category_id for finding in findings.values()} == {5}
+    assert {finding.location.category_id for finding in findings.values()} == {5}
     assert all(finding.severity == "warning" for finding in findings.values())
 
 

@@ -42,12 +42,12 @@ def test_whole_files_are_readable_and_cut_ones_are_not(tmp_path, name):
         assert cut.fault and cut.exists and cut.width == 0, share
 
 
-def test_a_jpeg_that_lacks_its_last_bytes_is_found(tmp_path):
+def test_a_jpeg_without_its_last_bytes_is_unreadable(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encoded("JPEG")[:-2])
     assert "truncated" in read_image_file(tmp_path / "a.jpg").fault
 
 
-def test_a_png_that_lacks_only_its_end_mark_is_readable_as_in_training(tmp_path):
+def test_a_png_without_end_mark_is_read_as_in_training(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded("PNG")[:-8])
     assert read_image(tmp_path / "a.png").size == (64, 48)
     assert read_image_file(tmp_path / "a.png").fault is None

@@ -64,18 +64,18 @@ def read(folder: Path, content: object) -> CocoSet | None:
 
 
 def assert_located(finding: Finding) -> None:
-    """A finding is a line that leads to its place."""
+    """A finding is a line that leads to its location."""
     line = finding.line()
     line.encode()
     assert len(line.splitlines()) == 1 and KINDS[finding.kind].advice in line
-    place = finding.place
+    location = finding.location
     if finding.kind in OF_THE_SET:
         return
-    assert str(place)
+    assert str(location)
     if finding.kind.startswith("box_") or finding.kind in ("same_box", "odd_area", "large_area"):
-        assert place.image_id is not None and place.file_name is not None
+        assert location.image_id is not None and location.file_name is not None
     if "image" in finding.kind and finding.kind not in ("repeated_image_id", "unknown_image"):
-        assert place.file_name is not None
+        assert location.file_name is not None
 
 
 @given(content=good_files())

@@ -63,7 +63,7 @@ def test_too_little_memory_for_decoding_stops_the_check(content, check, monkeypa
 @pytest.mark.parametrize(
     "name", ["nowhere.png", "a.png/b.png", "x" * 300, "nul\0", "half\ud800", "loop.png"]
 )
-def test_names_that_lead_to_no_file_are_found(photos, name):
+def test_names_of_no_file_are_faults(photos, name):
     (photos / "loop.png").symlink_to("loop.png")
     assert read_image_file(photos / name).fault
 

@@ -6,7 +6,7 @@ for finding in checked.findings:
 """
 
 from .dataset import CheckedSet, check_content, check_dataset, read_set
-from .findings import ERROR, KINDS, WARNING, Finding, Kind, Place
+from .findings import ERROR, KINDS, WARNING, Finding, Kind, Location
 from .repair import Change, repair, write_repaired
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "CheckedSet",
     "Finding",
     "Kind",
-    "Place",
+    "Location",
     "check_content",
     "check_dataset",
     "read_set",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..values import is_number
 from .entries import Entries, is_size
-from .findings import Finding, Json, Place
+from .findings import Finding, Json, Location
 
 TOLERANCE = 1.0  # pixels by which a box may pass the edge: some tools count to the last pixel
 
@@ -45,7 +45,7 @@ def check_boxes(entries: Entries) -> Iterator[Finding]:
         if kind is not None:
             size = f"{show_number(image['width'])}x{show_number(image['height'])}"
             problem = f"box {show_box(annotation['bbox'])} in an image of {size}"
-            yield Finding(kind, problem, Place.of_annotation(annotation, image))
+            yield Finding(kind, problem, Location.of_annotation(annotation, image))
 
 
 def sized(entries: Entries) -> Iterator[tuple[Json, Json]]:
@@ -70,7 +70,7 @@ def check_fields(entries: Entries) -> Iterator[Finding]:
 
 def _field(kind: str, problem: str, annotation: Json, entries: Entries) -> Finding:
     image = entries.image_of[annotation["image_id"]]
-    return Finding(kind, problem, Place.of_annotation(annotation, image))
+    return Finding(kind, problem, Location.of_annotation(annotation, image))
 
 
 def is_area(value: Any) -> bool:

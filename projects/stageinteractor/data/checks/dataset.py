@@ -12,14 +12,14 @@ from ...errors import DataError
 from ..coco_json import read_coco_json
 from .annotations import box_kind, check_boxes, check_fields
 from .entries import Entries, check_entries, is_size, is_usable
-from .findings import ERROR, KINDS, SET, WARNING, Finding, Json, Place
+from .findings import ERROR, KINDS, SET, WARNING, Finding, Json, Location
 from .image_files import ImageFile, check_image_files, read_images_of
 from .remarks import remarks
 
 
 @dataclass(frozen=True)
 class CheckedSet:
-    """What was found, and how much there is.
+    """The findings about a set, and its size.
 
     Args:
         findings: errors first, kind by kind in the order of `KINDS`.
@@ -87,8 +87,8 @@ def check_content(
     findings += check_image_files(entries, root, files)
     findings += remarks(entries, num_queries)
     if json_file is not None:
-        place = Place(entry=os.fspath(json_file))
-        findings = [replace(f, place=place) if f.place == SET else f for f in findings]
+        location = Location(entry=os.fspath(json_file))
+        findings = [replace(f, location=location) if f.location == SET else f for f in findings]
     order = list(KINDS)
     severities = (ERROR, WARNING)
     findings.sort(key=lambda f: (severities.index(f.severity), order.index(f.kind)))

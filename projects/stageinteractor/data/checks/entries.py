@@ -13,7 +13,7 @@ from typing import Any
 from ..distinct_names import distinct_names
 from ..segmentation import with_box
 from ..values import is_number, is_writable
-from .findings import Finding, Json, Place
+from .findings import Finding, Json, Location
 
 SINGULAR = {"images": "image", "categories": "category", "annotations": "annotation"}
 NEEDED = {
@@ -100,7 +100,7 @@ def check_entries(content: Json) -> tuple[Entries, list[Finding]]:
     for image in usable["images"]:
         if "width" in image and "height" in image and not is_size(image):
             size = f"width {image['width']!r}, height {image['height']!r}"
-            findings.append(Finding("odd_size", size, Place.of_image(image)))
+            findings.append(Finding("odd_size", size, Location.of_image(image)))
     known = []
     for annotation in usable["annotations"]:
         is_known = (
@@ -136,7 +136,7 @@ def _check_list(name: str, listed: list[Any], image_of: dict[Any, Json]) -> Iter
     for position, entry in enumerate(listed):
         problem = _entry_problem(name, entry)
         if problem is not None:
-            yield Finding(*problem, place_of(name, position, entry, image_of))
+            yield Finding(*problem, location_of(name, position, entry, image_of))
 
 
 def _entry_problem(name: str, entry: Any) -> tuple[str, str] | None:
@@ -155,16 +155,16 @@ def _entry_problem(name: str, entry: Any) -> tuple[str, str] | None:
     return None
 
 
-def place_of(name: str, position: int, entry: Any, image_of: dict[Any, Json]) -> Place:
-    """Return the place of an entry, with its position in the list unless it has a valid id."""
+def location_of(name: str, position: int, entry: Any, image_of: dict[Any, Json]) -> Location:
+    """Return the location of an entry, with its position in the list unless it has a valid id."""
     where = f"number {position} of {name!r}"
     if not isinstance(entry, dict):
-        return Place(entry=where)
+        return Location(entry=where)
     if name == "annotations":
-        place = Place.of_annotation(entry, image_of.get(key_of(entry.get("image_id"))))
+        location = Location.of_annotation(entry, image_of.get(key_of(entry.get("image_id"))))
     else:
-        place = Place.of_image(entry) if name == "images" else Place.of_category(entry)
-    return place if is_id_of(name, entry.get("id")) else replace(place, entry=where)
+        location = Location.of_image(entry) if name == "images" else Location.of_category(entry)
+    return location if is_id_of(name, entry.get("id")) else replace(location, entry=where)
 
 
 def _repeated_ids(entries: list[Json], kind: str, image_of: dict[Any, Json]) -> Iterator[Finding]:
@@ -177,7 +177,7 @@ def _repeated_ids(entries: list[Json], kind: str, image_of: dict[Any, Json]) -> 
             names = list(dict.fromkeys(_label(entry, image_of) for entry in group))
             listed = f" ({', '.join(names[:5])})" if any(names) else ""
             problem = f"used {len(group)} times{listed}"
-            yield Finding(f"repeated_{kind}_id", problem, Place(**{f"{kind}_id": value}))
+            yield Finding(f"repeated_{kind}_id", problem, Location(**{f"{kind}_id": value}))
 
 
 def _label(entry: Json, image_of: dict[Any, Json]) -> str:
@@ -200,4 +200,4 @@ def _unknown(
         if key_of(value) not in known:
             image = image_of.get(key_of(annotation["image_id"]))
             problem = f"{kind}_id {value!r} is not in {name!r}"
-            yield Finding(f"unknown_{kind}", problem, Place.of_annotation(annotation, image))
+            yield Finding(f"unknown_{kind}", problem, Location.of_annotation(annotation, image))

@@ -1,4 +1,4 @@
-"""The rules of the COCO check: every kind of problem, and one problem at one place.
+"""The rules of the COCO check: every kind of problem, and one problem at one location.
 
 `KINDS` is the one list of rules for training and for ``tools/check_dataset.py``. A kind is an error
 if training refuses the set or loses objects, or if results would be wrong; otherwise it is a
@@ -111,7 +111,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a problem is: ids of entries (None: no such entry, or it has none).
 
     Args:
@@ -135,23 +135,23 @@ class Place:
         return ", ".join(parts) + (f" ({self.file_name})" if self.file_name is not None else "")
 
     @classmethod
-    def of_image(cls, image: Json) -> Place:
-        """Return the place of an image entry."""
+    def of_image(cls, image: Json) -> Location:
+        """Return the location of an image entry."""
         return cls(image_id=image.get("id"), file_name=image.get("file_name"))
 
     @classmethod
-    def of_category(cls, category: Json) -> Place:
-        """Return the place of a category entry."""
+    def of_category(cls, category: Json) -> Location:
+        """Return the location of a category entry."""
         return cls(category_id=category.get("id"))
 
     @classmethod
-    def of_annotation(cls, annotation: Json, image: Json | None = None) -> Place:
-        """Return the place of an annotation entry; of its image only the id, if it is not given."""
+    def of_annotation(cls, annotation: Json, image: Json | None = None) -> Location:
+        """Return the location of an annotation entry; without ``image``, only that image's id."""
         image = image or {"id": annotation.get("image_id")}
         return cls(annotation.get("id"), None, image["id"], image.get("file_name"))
 
 
-SET = Place()  # the set as a whole
+SET = Location()  # the set as a whole
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Finding:
 
     kind: str
     problem: str
-    place: Place = SET
+    location: Location = SET
 
     @property
     def severity(self) -> str:
@@ -168,13 +168,15 @@ class Finding:
         return KINDS[self.kind].severity
 
     def line(self) -> str:
-        """Return place, problem and advice: ``annotation id 7, image id 3 (a.png): ...``."""
-        place = str(self.place)
-        text = f"{place + ': ' if place else ''}{self.problem}: {KINDS[self.kind].advice}"
+        """Return location, problem and advice: ``annotation id 7, image id 3 (a.png): ...``."""
+        location = str(self.location)
+        text = f"{location + ': ' if location else ''}{self.problem}: {KINDS[self.kind].advice}"
         return printable(text)
 
     def as_json(self) -> Json:
         """Return all fields that are set, for a report file."""
-        place = {name: value for name, value in asdict(self.place).items() if value is not None}
+        location = {
+            name: value for name, value in asdict(self.location).items() if value is not None
+        }
         text = {"severity": self.severity, "kind": self.kind, "problem": self.problem}
-        return text | place | {"advice": KINDS[self.kind].advice}
+        return text | location | {"advice": KINDS[self.kind].advice}

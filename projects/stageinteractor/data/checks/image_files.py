@@ -21,7 +21,7 @@ from ...regular_files import UnsuitableFileError, require_regular_file
 from ..image_io import MAX_BYTES, open_image, reason_of
 from ..values import is_windows_path
 from .entries import Entries, is_size
-from .findings import Finding, Json, Place
+from .findings import Finding, Json, Location
 
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 NO_FILE = (errno.ENOENT, errno.ENOTDIR)
@@ -132,12 +132,12 @@ def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path,
     Raises:
         UnavailableFileError: the machine cannot read one of them now.
     """
-    wanted = list(dict.fromkeys(paths))
+    unique = list(dict.fromkeys(paths))
     quiet = None if progress else True  # None: where there is no terminal
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, about odd EXIF
-        read = thread_map(read_image_file, wanted, desc="images", unit="image", disable=quiet)
-    return dict(zip(wanted, read, strict=True))
+        read = thread_map(read_image_file, unique, desc="images", unit="image", disable=quiet)
+    return dict(zip(unique, read, strict=True))
 
 
 def read_images_of(names: Sequence[str], root: Path, progress: bool) -> dict[Path, ImageFile]:
@@ -192,23 +192,23 @@ def check_image_files(
         file = files[root / name]
         if name != image["file_name"]:
             yield Finding(
-                "backslashes", f"no such file, but there is {name}", Place.of_image(image)
+                "backslashes", f"no such file, but there is {name}", Location.of_image(image)
             )
         if not file.exists:
-            yield Finding("missing_image", f"{root / image['file_name']}", Place.of_image(image))
+            yield Finding("missing_image", f"no such file: {root / name}", Location.of_image(image))
         elif file.fault is not None:
-            yield Finding("unreadable_image", file.fault, Place.of_image(image))
+            yield Finding("unreadable_image", file.fault, Location.of_image(image))
         elif is_size(image):
             yield from _check_size(image, file)
 
 
 def _check_size(image: Json, file: ImageFile) -> Iterator[Finding]:
-    said, found = (image["width"], image["height"]), (file.width, file.height)
-    if said != found:
-        told = f"{said[0]}x{said[1]} in the JSON, {found[0]}x{found[1]} in the file"
-        kind = "exif_size" if said == file.stored_size else "other_size"
+    expected, size = (image["width"], image["height"]), (file.width, file.height)
+    if expected != size:
+        problem = f"{expected[0]}x{expected[1]} in the JSON, {size[0]}x{size[1]} in the file"
+        kind = "exif_size" if expected == file.stored_size else "other_size"
         turned = f", turned by EXIF orientation {file.orientation}" if kind == "exif_size" else ""
-        yield Finding(kind, told + turned, Place.of_image(image))
+        yield Finding(kind, problem + turned, Location.of_image(image))
     elif file.orientation != 1:
         problem = f"stored with EXIF orientation {file.orientation}"
-        yield Finding("exif", problem, Place.of_image(image))
+        yield Finding("exif", problem, Location.of_image(image))

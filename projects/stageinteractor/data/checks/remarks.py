@@ -20,8 +20,8 @@ from .annotations import (
     show_number,
     sized,
 )
-from .entries import Entries, by_id, class_name, grouped, is_usable, place_of
-from .findings import Finding, Json, Place
+from .entries import Entries, by_id, class_name, grouped, is_usable, location_of
+from .findings import Finding, Json, Location
 
 
 def remarks(entries: Entries, num_queries: int) -> Iterator[Finding]:
@@ -35,7 +35,7 @@ def remarks(entries: Entries, num_queries: int) -> Iterator[Finding]:
     yield from _text_ids(entries.images)
     yield from _of_annotations(entries)
     yield from _same_boxes(entries)
-    yield from repeated_values(entries.images, "file_name", "repeated_file", Place.of_image)
+    yield from repeated_values(entries.images, "file_name", "repeated_file", Location.of_image)
     yield from repeated_names(entries.categories)
     yield from _unused_categories(entries)
     yield from crowded_images(entries.annotations, entries.image_of, num_queries)
@@ -55,23 +55,25 @@ def _of_the_set(entries: Entries) -> Iterator[Finding]:
 def _text_ids(images: list[Json]) -> Iterator[Finding]:
     for image in images:
         if isinstance(image["id"], str):
-            yield Finding("text_id", f"the id is the text {image['id']!r}", Place.of_image(image))
+            yield Finding(
+                "text_id", f"the id is the text {image['id']!r}", Location.of_image(image)
+            )
 
 
 def _of_annotations(entries: Entries) -> Iterator[Finding]:
     for position, entry in enumerate(entries.listed):
         if is_usable("annotations", entry):
             for kind, problem in _odd_ids(entry):
-                place = place_of("annotations", position, entry, entries.image_of)
-                yield Finding(kind, problem, place)
+                location = location_of("annotations", position, entry, entries.image_of)
+                yield Finding(kind, problem, location)
     for annotation in entries.annotations:
         for kind, problem in _odd_areas(annotation):
             image = entries.image_of[annotation["image_id"]]
-            yield Finding(kind, problem, Place.of_annotation(annotation, image))
+            yield Finding(kind, problem, Location.of_annotation(annotation, image))
     for annotation in entries.without_box:
         image = entries.image_of[annotation["image_id"]]
         problem = "it has a segmentation, but no bbox"
-        yield Finding("no_box", problem, Place.of_annotation(annotation, image))
+        yield Finding("no_box", problem, Location.of_annotation(annotation, image))
 
 
 def _odd_ids(annotation: Json) -> Iterator[tuple[str, str]]:
@@ -105,23 +107,23 @@ def _same_boxes(entries: Entries) -> Iterator[Finding]:
             image = entries.image_of[annotation["image_id"]]
             name = f" as annotation id {other['id']}" if "id" in other else ""
             problem = f"the same box and class{name}"
-            yield Finding("same_box", problem, Place.of_annotation(annotation, image))
+            yield Finding("same_box", problem, Location.of_annotation(annotation, image))
 
 
 def repeated_names(categories: list[Json]) -> Iterator[Finding]:
     """Yield the names that several categories have."""
-    yield from repeated_values(categories, "name", "repeated_name", Place.of_category)
+    yield from repeated_values(categories, "name", "repeated_name", Location.of_category)
 
 
 def repeated_values(
-    entries: list[Json], field: str, kind: str, place: Callable[[Json], Place]
+    entries: list[Json], field: str, kind: str, location: Callable[[Json], Location]
 ) -> Iterator[Finding]:
-    """Yield the values of a field that several entries have, at the place of the second one."""
+    """Yield the values of a field that several entries have, at the location of the second one."""
     for value, group in grouped(entries, field).items():
         if len(group) > 1:
             ids = ", ".join(str(entry["id"]) for entry in group[:5])
             problem = f"{value!r} is listed {len(group)} times, as id {ids}"
-            yield Finding(kind, problem, place(group[1]))
+            yield Finding(kind, problem, location(group[1]))
 
 
 def _unused_categories(entries: Entries) -> Iterator[Finding]:
@@ -129,7 +131,7 @@ def _unused_categories(entries: Entries) -> Iterator[Finding]:
     for category_id, category in by_id(entries.categories).items():
         if used and category_id not in used:
             problem = f"no object of class {class_name(category)!r}"
-            yield Finding("unused_category", problem, Place.of_category(category))
+            yield Finding("unused_category", problem, Location.of_category(category))
 
 
 def crowded_images(
@@ -141,7 +143,7 @@ def crowded_images(
         if count <= num_queries:
             return
         problem = f"{count} objects, {num_queries} queries"
-        yield Finding("crowded", problem, Place.of_image(image_of[image_id]))
+        yield Finding("crowded", problem, Location.of_image(image_of[image_id]))
 
 
 def guess_box_format(boxes: Iterable[tuple[Any, float, float]]) -> str | None:

@@ -22,7 +22,7 @@ from ..segmentation import with_box
 from ..values import is_number
 from .annotations import TOLERANCE, box_kind, is_area, is_box, is_large_area, show_box
 from .entries import check_entries, is_id_of, is_size, is_usable, key_of
-from .findings import Json, Place
+from .findings import Json, Location
 from .image_files import ImageFile, existing_name
 
 
@@ -32,11 +32,11 @@ class Change:
 
     action: str
     detail: str
-    place: Place
+    location: Location
 
     def line(self) -> str:
         """Return the change as one line: ``annotation id 7, image id 3 (a.png): ...``."""
-        return printable(f"{self.place}: {self.action}: {self.detail}")
+        return printable(f"{self.location}: {self.action}: {self.detail}")
 
 
 def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Json, list[Change]]:
@@ -59,7 +59,7 @@ def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Jso
     for before, after in zip(content["annotations"], fixed["annotations"], strict=True):
         if isinstance(after, dict) and after.get("bbox") is not before.get("bbox"):
             detail = f"{show_box(after['bbox'])}, around its segmentation"
-            changes.append(Change("box set", detail, Place.of_annotation(after)))
+            changes.append(Change("box set", detail, Location.of_annotation(after)))
     for image in entries.images:
         _repair_image(image, boxes[key_of(image["id"])], root, files, changes)
     for annotation in entries.annotations:
@@ -80,15 +80,15 @@ def _repair_image(
     changes: list[Change],
 ) -> None:
     """Correct the name of an image, and its size unless boxes may have to move with it."""
-    place = Place.of_image(image)
+    location = Location.of_image(image)
     name = existing_name(image["file_name"], root, files)
     if name != image["file_name"]:
         image["file_name"] = name
-        changes.append(Change("renamed", f"file_name is now {name}", place))
+        changes.append(Change("renamed", f"file_name is now {name}", location))
     file = files[root / name]
     if file.fault is None and _size_alone_is_wrong(image, boxes, file):
         image["width"], image["height"] = file.width, file.height
-        changes.append(Change("resized", f"size is now {file.width}x{file.height}", place))
+        changes.append(Change("resized", f"size is now {file.width}x{file.height}", location))
 
 
 def _size_alone_is_wrong(image: Json, boxes: list[Any], file: ImageFile) -> bool:
@@ -112,22 +112,24 @@ def _fit(boxes: list[Any], size: tuple[float, float]) -> bool:
 
 def _repair_annotation(annotation: Json, image: Json, changes: list[Change]) -> None:
     """Clip the box of an annotation, and set its area and crowd flag where they are impossible."""
-    place = Place.of_annotation(annotation, image)
+    location = Location.of_annotation(annotation, image)
     box, area, flag = annotation["bbox"], annotation.get("area"), annotation.get("iscrowd", 0)
     if is_size(image) and box_kind(box, image["width"], image["height"]) == "box_across":
         clipped = _clip(box, image["width"], image["height"])
         if min(clipped[2:]) > 0:
             annotation["bbox"] = clipped
-            changes.append(Change("clipped", f"{show_box(box)} is now {show_box(clipped)}", place))
+            changes.append(
+                Change("clipped", f"{show_box(box)} is now {show_box(clipped)}", location)
+            )
     is_positive = is_box(annotation["bbox"]) and min(annotation["bbox"][2:]) > 0
     if is_positive and (not is_area(area) or is_large_area(annotation)):
         new = annotation["bbox"][2] * annotation["bbox"][3]
         if is_number(new) and new > 0:
             annotation["area"] = new
-            changes.append(Change("area set", f"{area!r} is now {new:.6g}", place))
+            changes.append(Change("area set", f"{area!r} is now {new:.6g}", location))
     if flag is None or flag in ("0", "1"):
         annotation["iscrowd"] = int(flag or 0)
-        changes.append(Change("iscrowd set", f"{flag!r} is now {annotation['iscrowd']}", place))
+        changes.append(Change("iscrowd set", f"{flag!r} is now {annotation['iscrowd']}", location))
 
 
 def _clip(box: Any, width: float, height: float) -> list[float]:
@@ -149,8 +151,10 @@ def _number_annotations(annotations: list[Any], changes: list[Change]) -> None:
             seen.add(old)
             continue
         annotation["id"] = next(free)
-        place = Place(image_id=annotation["image_id"], entry=f"number {position} of 'annotations'")
-        changes.append(Change("renumbered", f"id {old!r} is now {annotation['id']}", place))
+        location = Location(
+            image_id=annotation["image_id"], entry=f"number {position} of 'annotations'"
+        )
+        changes.append(Change("renumbered", f"id {old!r} is now {annotation['id']}", location))
 
 
 def repaired_paths(json_file: str | os.PathLike[str]) -> tuple[Path, Path]:

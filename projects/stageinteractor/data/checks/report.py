@@ -1,4 +1,4 @@
-"""What was found, as text for a terminal and as JSON for other programs."""
+"""The findings as text for a terminal and as JSON for other programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def summary(checked: CheckedSet) -> str:
         f"classes: {len(checked.class_counts)}"
     )
     if not checked.findings:
-        return f"{held}\nno problems found"
+        return f"{held}\nno problems"
     rows = [[KINDS[kind].severity, KINDS[kind].name, len(g)] for kind, g in by_kind(checked)]
     return f"{held}\n\n{tabulate(rows, headers=['', 'problem', 'count'], tablefmt='simple')}"
 
