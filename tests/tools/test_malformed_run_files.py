@@ -11,7 +11,7 @@ from PIL import Image
 
 from stageinteractor.engine.replay import Replay
 
-KINDS = ("truncated", "list-of-numbers", "nested-lists", "5000-digits", "binary", "latin-1")
+MALFORMED = ("truncated", "list-of-numbers", "nested-lists", "5000-digits", "binary", "latin-1")
 FILES = ("metrics.json", "evaluation/coco_instances_results.json")
 
 
@@ -51,7 +51,7 @@ def refused(
     return call
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MALFORMED)
 @pytest.mark.parametrize("name", FILES)
 def test_report_names_the_malformed_file(
     run: Path, refused: Callable[..., str], name: str, kind: str
@@ -62,7 +62,7 @@ def test_report_names_the_malformed_file(
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "metrics.previous.json"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MALFORMED)
 def test_curves_name_the_malformed_file(
     run: Path, refused: Callable[..., str], name: str, kind: str
 ):

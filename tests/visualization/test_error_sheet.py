@@ -1,4 +1,4 @@
-"""Sheets of errors: which images stand on them, in which order, and what is drawn where."""
+"""Error sheets: their images, the order of these, and what is drawn where."""
 
 import json
 from pathlib import Path

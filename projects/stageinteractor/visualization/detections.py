@@ -67,12 +67,12 @@ def _drawn(
         index = class_of_category[entry["category_id"]]
         score = f" {entry['score']:.2f}" if "score" in entry else ""
         boxes.append(DrawnBox((x, y, x + width, y + height), index, names[index] + score))
-    picture = read_upright(image, image_root)
-    return draw_boxes(picture, boxes, WIDTH / picture.width)
+    upright = read_upright(image, image_root)
+    return draw_boxes(upright, boxes, WIDTH / upright.width)
 
 
 def read_upright(image: Json, image_root: str | Path) -> Image.Image:
-    """Return the picture of an image of a set, turned as its EXIF says, as the detector saw it.
+    """Read an image of a set, with its EXIF orientation applied, as the detector receives it.
 
     Raises:
         DataError: it cannot be read.

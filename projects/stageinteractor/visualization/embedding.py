@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from ..assigner.boxes import box_iou
 from ..errors import DataError, MissingDependencyError, UnsupportedHostError
 from .box_drawing import class_color
 from .figures import literal_text, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = 4
 MIN_POINTS = 10  # for t-SNE
@@ -143,15 +146,16 @@ def plot_embedding(
     save_figure(figure, path)
 
 
-def _scatter(axes: Any, places: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> None:
+def _scatter(axes: Axes, places: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> None:
+    x, y = places.T
     background = classes < 0
-    axes.scatter(*places[background].T, s=6, color="0.75", linewidths=0)
+    axes.scatter(x[background], y[background], s=6, color="0.75", linewidths=0)
     for label in _present(classes):
         right = (classes == label) & (predicted == label)
         wrong = (classes == label) & (predicted != label)
         color = [channel / 255 for channel in class_color(label)]
-        axes.scatter(*places[right].T, s=12, color=[color], linewidths=0)
-        axes.scatter(*places[wrong].T, s=22, color=[color], marker="x", linewidths=1.2)
+        axes.scatter(x[right], y[right], s=12, color=[color], linewidths=0)
+        axes.scatter(x[wrong], y[wrong], s=22, color=[color], marker="x", linewidths=1.2)
 
 
 def _present(classes: np.ndarray) -> list[int]:
@@ -159,16 +163,17 @@ def _present(classes: np.ndarray) -> list[int]:
 
 
 def _write_names(
-    axes: Any, places: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
+    axes: Axes, places: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
 ) -> None:
     """Write the name of every class at the median of its points."""
     from matplotlib.patheffects import withStroke
 
     present = _present(classes)
     for label in present:
-        middle = np.median(places[classes == label], axis=0)
+        x, y = np.median(places[classes == label], axis=0)
         axes.text(
-            *middle,
+            x,
+            y,
             literal_text(class_names[label]),
             ha="center",
             va="center",

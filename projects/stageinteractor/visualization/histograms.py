@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .figures import literal_text, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MAX_ROWS = 40  # classes in a column
 MAX_CLASSES = 120  # in the figure
@@ -46,7 +49,7 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
     save_figure(figure, path)
 
 
-def _bars(axes: Any, items: Sequence[tuple[str, int]], rows: int) -> None:
+def _bars(axes: Axes, items: Sequence[tuple[str, int]], rows: int) -> None:
     names = [literal_text(name if len(name) <= 24 else name[:23] + "…") for name, _ in items]
     bars = axes.barh(range(len(items)), [count for _, count in items], height=0.75)
     axes.bar_label(bars, [f"{count:,}" for _, count in items], padding=3, fontsize=8)
@@ -88,11 +91,13 @@ def _size_title(sides: Sequence[float]) -> str:
     return f"boxes: {len(sides):,}; {shares} (limits {SMALL} and {LARGE})"
 
 
-def _log_histogram(axes: Any, values: Sequence[float], step: int) -> None:
+def _log_histogram(axes: Axes, values: Sequence[float], step: int) -> None:
     """Plot a histogram with ``step`` bins an octave and powers of two as ticks.
 
     Values outside 2**-10 to 2**20 are counted in the outermost bins.
     """
+    from matplotlib.ticker import MaxNLocator
+
     values = [min(max(value, 2.0**-10), 2.0**20) for value in values]
     logs = [math.log2(value) for value in values] or [0.0]
     first, last = math.floor(min(logs)), math.ceil(max(logs) + 1e-9)
@@ -103,7 +108,7 @@ def _log_histogram(axes: Any, values: Sequence[float], step: int) -> None:
     axes.set_xticks([2.0**power for power in ticks], [_power(power) for power in ticks])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
 
 
 def _power(exponent: int) -> str:

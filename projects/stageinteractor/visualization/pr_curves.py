@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..evaluation.backends import class_ap, precision_array, threshold_index
 from .figures import literal_text, new_figure, save_figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pycocotools.cocoeval import COCOeval
+
 MAX_COLORED = 12  # classes; of more, only the best and worst have a colour
 MAX_ROWS = 40  # bars in a column
 
 
-def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str | Path) -> None:
+def plot_precision_recall(
+    evaluation: COCOeval, class_names: Sequence[str], path: str | Path
+) -> None:
     """Plot precision over recall: the mean over classes by IoU, and every class at IoU 0.5.
 
     Args:
@@ -49,7 +55,7 @@ def plot_precision_recall(evaluation: Any, class_names: Sequence[str], path: str
 
 
 def _plot_classes(
-    axes: Any, evaluation: Any, class_names: Sequence[str], recall: np.ndarray
+    axes: Axes, evaluation: COCOeval, class_names: Sequence[str], recall: np.ndarray
 ) -> None:
     """Plot a curve for each class; of many, only the two best and five worst have a colour."""
     from matplotlib import colormaps
@@ -72,7 +78,7 @@ def _plot_classes(
 
 
 def plot_class_ap(
-    evaluation: Any, class_names: Sequence[str], counts: Sequence[int], path: str | Path
+    evaluation: COCOeval, class_names: Sequence[str], counts: Sequence[int], path: str | Path
 ) -> None:
     """Plot AP and AP50 of every class as bars, the best first.
 

@@ -1,4 +1,4 @@
-"""The unstable score of a data set: worked out by hand, over batches, of every kind of model."""
+"""The unstable score of a data set: worked out by hand, over batches, of all models."""
 
 import pytest
 import torch
@@ -211,7 +211,7 @@ def test_detrex_proposals_are_the_first_queries_of_the_decoder(inputs, monkeypat
         proposals, "_best", lambda *args: matched.append(keep(*args)) or matched[-1]
     )
     stability = batch_stability(model, inputs)
-    assert starts[0].shape[1] >= 20  # before the queries stand those for denoising
+    assert starts[0].shape[1] >= 20  # denoising queries come first
     torch.testing.assert_close(matched[0]["pred_boxes"], starts[0][:, -20:])
     assert (stability.num_images, stability.num_objects) == (2, 2)
     assert stability.from_encoder in (0, 1, 2)

@@ -18,6 +18,9 @@ from .query_labels import ImageAssignment
 from .stage_panels import rectangle
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from ...modeling.anchors.generator import AnchorGenerator
     from ...modeling.anchors.predictions import GeneratedAnchors
 
@@ -97,7 +100,7 @@ def draw_anchors(item: ImageAssignment, anchors: ImageAnchors, path: str | Path)
     save_figure(figure, path)
 
 
-def _draw_search(axes: Any, anchors: ImageAnchors, width: int, height: int) -> None:
+def _draw_search(axes: Axes, anchors: ImageAnchors, width: int, height: int) -> None:
     """Draw the anchors, and the crops clipped to the image."""
     _draw_by_score(axes, anchors.boxes, anchors.scores, color=ANCHORS)
     limits = torch.tensor([width, height, width, height])
@@ -113,14 +116,14 @@ def _level(stride: int) -> str:
     return f"P{stride.bit_length() - 1}"
 
 
-def _draw_by_score(axes: Any, boxes: Tensor, scores: Tensor, color: str) -> None:
+def _draw_by_score(axes: Axes, boxes: Tensor, scores: Tensor, color: str) -> None:
     """Draw thin boxes, the lowest score first."""
     for index in scores.argsort().tolist():
         alpha = max(float(scores[index]), MIN_ALPHA)
         rectangle(axes, boxes[index].tolist(), color=color, linewidth=1.0, alpha=alpha)
 
 
-def _write_legend(figure: Any, levels: Sequence[str]) -> None:
+def _write_legend(figure: Figure, levels: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     lines: list[tuple[str, str, Any]] = [("anchor, by score", ANCHORS, "solid")]

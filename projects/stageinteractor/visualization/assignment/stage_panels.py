@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..box_drawing import class_color
 from ..figures import literal_text, new_figure, save_figure
@@ -18,6 +18,9 @@ from .query_labels import (
     gt_history,
     query_labels,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LINE_HEIGHT = 0.22  # inches, of the history
 MAX_ONE_ROW = 4  # up to so many stages are in one row, more in rows of three
@@ -70,7 +73,7 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
     save_figure(figure, path)
 
 
-def _write_history(axes: Any, item: ImageAssignment, class_names: Sequence[str]) -> None:
+def _write_history(axes: Axes, item: ImageAssignment, class_names: Sequence[str]) -> None:
     """Write a row for every object, a column for every stage."""
     history = gt_history(item)
     axes.set_axis_off()
@@ -99,7 +102,7 @@ def gt_color(index: int) -> str:
     return "#{:02x}{:02x}{:02x}".format(*class_color(index))
 
 
-def _draw(axes: Any, label: QueryLabel, item: ImageAssignment, class_names: Sequence[str]) -> None:
+def _draw(axes: Axes, label: QueryLabel, item: ImageAssignment, class_names: Sequence[str]) -> None:
     color = gt_color(label.gt_index)
     rectangle(axes, label.box, color=color, linewidth=1.6, linestyle=LINES[label.kind])
     text = literal_text(f"q{label.query} {class_names[int(item.gt_classes[label.gt_index])]}")
@@ -118,7 +121,7 @@ def _draw(axes: Any, label: QueryLabel, item: ImageAssignment, class_names: Sequ
     )
 
 
-def rectangle(axes: Any, box: Sequence[float], **style: Any) -> None:
+def rectangle(axes: Axes, box: Sequence[float], **style: Any) -> None:
     """Draw the outline of a box xyxy in the style of a matplotlib patch."""
     from matplotlib.patches import Rectangle
 

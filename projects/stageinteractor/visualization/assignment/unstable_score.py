@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 import torch
@@ -41,10 +42,10 @@ class Stability:
         return Stability(
             self.num_images + other.num_images,
             self.num_objects + other.num_objects,
-            _added(self.changed, other.changed),
+            tuple(map(add, self.changed, other.changed)),
             None if first is None or second is None else first + second,
-            _added(self.labels_added, other.labels_added),
-            _added(self.multi_query_objects, other.multi_query_objects),
+            tuple(map(add, self.labels_added, other.labels_added)),
+            tuple(map(add, self.multi_query_objects, other.multi_query_objects)),
         )
 
     def unstable_scores(self) -> dict[str, float]:
@@ -79,10 +80,6 @@ class Stability:
     def multi_query_share(self) -> list[float]:
         """Objects assigned to several queries, per cent, for each stage."""
         return [100.0 * count / max(self.num_objects, 1) for count in self.multi_query_objects]
-
-
-def _added(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(first, second, strict=True))
 
 
 def count_changes(
