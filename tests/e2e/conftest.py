@@ -23,12 +23,12 @@ def shapes_set(tmp_path_factory) -> Path:
         content = {"images": [], "annotations": [], "categories": CATEGORIES}
         for index in range(count):
             width, height = (int(x) for x in rng.integers(70, 150, 2))
-            picture = Image.new("RGB", (width, height), tuple(rng.integers(0, 90, 3).tolist()))
+            image = Image.new("RGB", (width, height), tuple(rng.integers(0, 90, 3).tolist()))
             name = f"image_{index}.png"
             image_id = 1000 - 3 * index
             for _ in range(0 if index % 4 == 0 else int(rng.integers(1, 4))):
-                add_shape(rng, picture, image_id, content["annotations"])
-            picture.save(folder / split / name)
+                add_shape(rng, image, image_id, content["annotations"])
+            image.save(folder / split / name)
             content["images"].append(
                 {"id": image_id, "file_name": name, "width": width, "height": height}
             )
@@ -36,11 +36,11 @@ def shapes_set(tmp_path_factory) -> Path:
     return folder
 
 
-def add_shape(rng, picture, image_id, annotations):
+def add_shape(rng, image, image_id, annotations):
     kind = int(rng.integers(3))
     w, h = [(30, 30), (26, 26), (44, 14)][kind]
-    x, y = int(rng.integers(0, picture.width - w)), int(rng.integers(0, picture.height - h))
-    draw = ImageDraw.Draw(picture)
+    x, y = int(rng.integers(0, image.width - w)), int(rng.integers(0, image.height - h))
+    draw = ImageDraw.Draw(image)
     fill = tuple(rng.integers(150, 256, 3).tolist())
     (draw.ellipse if kind == 0 else draw.rectangle)((x, y, x + w - 1, y + h - 1), fill=fill)
     annotations.append(

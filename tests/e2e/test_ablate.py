@@ -98,7 +98,7 @@ def test_table_has_spread_and_further_measures(load_tool, monkeypatch):
 
 
 @pytest.mark.slow
-def test_unstable_scores_are_measured_once_for_every_run(small_run, tmp_path):
+def test_unstable_score_is_measured_once_per_run(small_run, tmp_path):
     tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"
     opts = [option for option in small_run if not option.startswith("train.output_dir")]
     output = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""A detector whose queries are generated is trained, resumed and evaluated like any other."""
+"""A detector with anchor queries (ASAG) is trained, resumed and evaluated like any other."""
 
 import json
 from collections import Counter
@@ -18,11 +18,11 @@ SETTINGS = [
 
 @pytest.fixture
 def small_run(small_run):
-    """Those of the conftest that a config with generated queries has."""
+    """The overrides of the conftest that apply to a config with anchor queries."""
     return [x for x in small_run if not x.startswith(("model.queries", "model.decoder.num_stages"))]
 
 
-def test_resumed_it_ends_as_if_never_stopped(call, small_run, e2e_config, tmp_path):
+def test_resumed_run_equals_the_uninterrupted_one(call, small_run, e2e_config, tmp_path):
     config = Path(e2e_config).with_name("digits_in_photos_asag_dn.py")
     run = [*small_run, *SETTINGS]
     call(*run, "train.max_iter=4", config=config)
@@ -41,8 +41,8 @@ def test_every_image_gets_detections(call, small_run, e2e_config, tmp_path):
     config = Path(e2e_config).with_name("digits_in_photos_asag.py")
     call(*small_run, "train.max_iter=1", "model.postprocessing.max_detections=12", config=config)
     (file,) = (tmp_path / "run").rglob("coco_instances_results.json")
-    actual = json.loads(file.read_text())
-    counts = Counter(each["image_id"] for each in actual)
+    results = json.loads(file.read_text())
+    counts = Counter(result["image_id"] for result in results)
     (truth,) = (x.split("=")[1] for x in small_run if x.startswith("dataset.val.json"))
     images = json.loads(Path(truth).read_text())["images"]
     assert counts == {image["id"]: 12 for image in images}

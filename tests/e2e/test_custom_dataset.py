@@ -1,4 +1,4 @@
-"""Somebody's own COCO-format set, by overrides alone: train, stop, resume, evaluate again."""
+"""A user's COCO-format set, by overrides only: train, kill, resume, evaluate."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from stageinteractor.visualization.curves import read_metrics
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_and_its_evaluation_can_be_repeated(start, small_run, tmp_path):
+def test_killed_run_resumes_and_is_evaluated_again(start, small_run, tmp_path):
     run = tmp_path / "run"
     overrides = [*small_run, "train.max_iter=40", "train.checkpointer.period=5"]
     process = start(*overrides)
@@ -58,7 +58,7 @@ def evaluation_in(output: str) -> list[float]:
     return [float(table[name]) for name in ("AP", "AP50", "AR100")]
 
 
-def test_fast_dev_run_goes_through_everything(call, small_run, tmp_path):
+def test_fast_dev_run_covers_everything(call, small_run, tmp_path):
     call(
         *small_run,
         "train.fast_dev_run.enabled=true",
@@ -67,8 +67,8 @@ def test_fast_dev_run_goes_through_everything(call, small_run, tmp_path):
     )
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
-    wanted = {"config.yaml", "metrics.json", "model_best.pth", "model_final.pth", "log.txt"}
-    assert wanted <= names
+    expected = {"config.yaml", "metrics.json", "model_best.pth", "model_final.pth", "log.txt"}
+    assert expected <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     saved = torch.load(run / "model_final.pth", weights_only=True)
     assert {"model", "ema", "trainer", "iteration"} <= set(saved)
@@ -77,7 +77,7 @@ def test_fast_dev_run_goes_through_everything(call, small_run, tmp_path):
     assert any("eta_seconds" in line and "total_loss" in line for line in lines)
 
 
-def test_the_saved_config_reproduces_the_run(call, small_run, tmp_path):
+def test_saved_config_reproduces_the_run(call, small_run, tmp_path):
     short = [*small_run, "train.max_iter=3", "train.eval_period=0"]
     call(*short)
     again = tmp_path / "again"
@@ -90,9 +90,7 @@ def test_the_saved_config_reproduces_the_run(call, small_run, tmp_path):
     assert (again / "evaluation/coco_instances_results.json").is_file()  # followed output_dir
 
 
-def test_evaluation_takes_the_trained_weights_unless_told_otherwise(
-    call, small_run, tmp_path, capfd
-):
+def test_evaluation_uses_trained_or_given_weights(call, small_run, tmp_path, capfd):
     call(*small_run, "train.max_iter=1", "train.eval_period=0")
     first = tmp_path / "first.pth"
     (tmp_path / "run" / "model_final.pth").rename(first)
@@ -111,11 +109,11 @@ def test_only_the_last_checkpoints_are_kept(call, small_run, tmp_path):
     kept = ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=2"]
     call(*small_run, *kept, "train.max_iter=4", "train.eval_period=0")
     names = {path.name for path in (tmp_path / "run").glob("model_*")}
-    wanted = {"model_0000002.pth", "model_0000003.pth", "model_final.pth", "model_best.pth"}
-    assert names == wanted
+    expected = {"model_0000002.pth", "model_0000003.pth", "model_final.pth", "model_best.pth"}
+    assert names == expected
 
 
-def test_other_classes_drop_the_heads_and_say_so(call, small_run, tmp_path, capfd):
+def test_heads_for_other_classes_are_skipped_and_logged(call, small_run, tmp_path, capfd):
     call(*small_run, "train.max_iter=1", "train.eval_period=0")
     content = torch.load(tmp_path / "run/model_final.pth", weights_only=True)
     for name in list(content["model"]):
@@ -128,8 +126,8 @@ def test_other_classes_drop_the_heads_and_say_so(call, small_run, tmp_path, capf
         "train.fast_dev_run.enabled=true",
         f"train.init_checkpoint={tmp_path}/five_classes.pth",
     )
-    told = capfd.readouterr().out
-    assert "other shapes" in told and "decoder.stages.0.class_head.3.weight" in told
+    log = capfd.readouterr().out
+    assert "other shapes" in log and "decoder.stages.0.class_head.3.weight" in log
 
 
 @pytest.mark.slow
@@ -138,9 +136,7 @@ def test_other_classes_drop_the_heads_and_say_so(call, small_run, tmp_path, capf
     [((), ("--num-gpus", "2")), (("-m", "torch.distributed.run", "--nproc-per-node", "2"), ())],
     ids=["num-gpus", "torchrun"],
 )
-def test_two_processes_train_and_evaluate_every_image_once(
-    start, small_run, tmp_path, launcher, options
-):
+def test_two_processes_evaluate_every_image_once(start, small_run, tmp_path, launcher, options):
     process = start(*options, *small_run, "train.max_iter=3", launcher=launcher)
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output

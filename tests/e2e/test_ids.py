@@ -29,7 +29,7 @@ def odd_ids(shapes_set: Path, tmp_path: Path) -> list[str]:
     return [f"dataset.train.json={file}", f"dataset.val.json={file}", *images]
 
 
-def test_a_training_keeps_text_and_huge_ids(call, small_run, odd_ids, tmp_path):
+def test_training_keeps_text_and_huge_ids(call, small_run, odd_ids, tmp_path):
     nms = "dataloader.evaluator.nms_threshold=0.5"
     call("train.max_iter=1", *small_run, *odd_ids, nms)
     folder = tmp_path / "run/evaluation"

@@ -1,4 +1,4 @@
-"""A set of crowds only: training and the check say the same, and what they advise works."""
+"""A set of crowds only: training and check_dataset refuse it, and their advice works."""
 
 import json
 
@@ -16,7 +16,7 @@ def crowds(shapes_set, small_run, tmp_path) -> list[str]:
 
 
 @pytest.mark.parametrize("more", [[], ["train.epochs=1"], ["train.fast_dev_run.enabled=true"]])
-def test_a_set_of_crowds_is_refused_by_file_and_key(call, crowds, capsys, more):
+def test_crowds_only_are_refused_by_file_and_key(call, crowds, capsys, more):
     with pytest.raises(SystemExit) as stop:
         call(*crowds, *more)
     (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
@@ -24,11 +24,11 @@ def test_a_set_of_crowds_is_refused_by_file_and_key(call, crowds, capsys, more):
     assert "crowds.json" in line and "dataloader.train.dataset.filter_empty" in line
 
 
-def test_a_set_of_crowds_is_trained_on_without_the_filter(call, crowds):
+def test_crowds_only_are_accepted_without_the_filter(call, crowds):
     call(*crowds, "dataloader.train.dataset.filter_empty=false")
 
 
-def test_the_check_gives_the_same_verdict(load_tool, crowds, shapes_set, tmp_path, capsys):
+def test_check_dataset_reports_crowds_only(load_tool, crowds, shapes_set, tmp_path, capsys):
     code = load_tool("check_dataset").main([f"{tmp_path}/crowds.json", f"{shapes_set}/train"])
     text = capsys.readouterr().out
     assert code == 1

@@ -1,4 +1,4 @@
-"""A detector that cannot learn two images by heart is broken somewhere."""
+"""The detector overfits two images."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ ITERATIONS = 450
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Several threads are many times slower as soon as anything else runs, and sum otherwise."""
+    """Several threads are much slower beside other jobs, and sum in another order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,10 +34,10 @@ def two_images(tmp_path):
     return coco_set, to_records(coco_set, tmp_path / "digits" / "train")
 
 
-LEARNED = ["model.queries.num_queries=20", "model.decoder.num_stages=4"]
+LEARNED_QUERIES = ["model.queries.num_queries=20", "model.decoder.num_stages=4"]
 OVERRIDES = {
-    "digits_in_photos.py": [*LEARNED, "model.decoder.feedforward_dim=256"],
-    "digits_in_photos_stable.py": [*LEARNED, "model.decoder.feedforward_dim=256"],
+    "digits_in_photos.py": [*LEARNED_QUERIES, "model.decoder.feedforward_dim=256"],
+    "digits_in_photos_stable.py": [*LEARNED_QUERIES, "model.decoder.feedforward_dim=256"],
     "digits_in_photos_asag.py": ["model.queries.generator.warmup_steps=50"],
 }
 
@@ -53,7 +53,7 @@ def model(e2e_config, request):
 
 
 @pytest.mark.slow
-def test_two_images_are_learned_to_ap_95(two_images, model):
+def test_overfits_two_images_to_ap_95(two_images, model):
     coco_set, records = two_images
     batch = [DetectionMapper(is_train=True, augmentations=[])(record) for record in records]
     optimizer = ClampedAdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99))
@@ -69,11 +69,11 @@ def test_two_images_are_learned_to_ap_95(two_images, model):
     model.eval()
     results = []
     for item, output in zip(batch, model(batch), strict=True):
-        actual = output["instances"]
-        boxes = actual.pred_boxes.tensor
+        instances = output["instances"]
+        boxes = instances.pred_boxes.tensor
         boxes[:, 2:] -= boxes[:, :2]
         for box, score, label in zip(
-            boxes.tolist(), actual.scores.tolist(), actual.pred_classes.tolist(), strict=True
+            boxes.tolist(), instances.scores.tolist(), instances.pred_classes.tolist(), strict=True
         ):
             results.append(
                 {"image_id": item["image_id"], "bbox": box, "score": score, "category_id": label}

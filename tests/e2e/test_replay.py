@@ -52,7 +52,9 @@ def test_replay_repeats_the_non_finite_losses(stopped, load_tool, monkeypatch, c
 
 
 def test_resume_does_not_start_from_the_saved_step(stopped):
-    assert not (stopped[1].parent / "last_checkpoint").exists()
+    folder = stopped[1].parent
+    assert not (folder / "last_checkpoint").exists()
+    assert not (folder / "model_final.pth").exists()
 
 
 def test_wrong_precision_file_and_config_are_refused(stopped, tmp_path):

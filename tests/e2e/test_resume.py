@@ -1,4 +1,4 @@
-"""A run that was asked to stop and was resumed is the run that nobody stopped."""
+"""A run that is stopped by a signal and resumed equals the uninterrupted run."""
 
 import json
 import signal
@@ -26,9 +26,9 @@ SETTINGS = [
 
 
 def content(run: Path, name: str) -> dict:
-    found = torch.load(run / name, weights_only=True)
-    found["trainer"].pop("metrics")
-    return found
+    state = torch.load(run / name, weights_only=True)
+    state["trainer"].pop("metrics")
+    return state
 
 
 def metrics(run: Path) -> list[str]:
@@ -40,7 +40,7 @@ def metrics(run: Path) -> list[str]:
 
 
 def stop_after_saving(monkeypatch, name: str) -> None:
-    """Let a SIGTERM come when this checkpoint has been written."""
+    """Raise SIGTERM when this checkpoint has been written."""
     save = AtomicCheckpointer.save
 
     def save_and_stop(self, saved: str, **content) -> None:
@@ -54,26 +54,22 @@ def stop_after_saving(monkeypatch, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["model_0000001", "model_best", "model_0000005", "model_final"])
-def test_stopped_and_resumed_it_ends_as_if_never_stopped(
-    call, small_run, tmp_path, monkeypatch, moment
-):
-    wanted, run = tmp_path / "wanted", tmp_path / "run"
-    call(*small_run, *SETTINGS, f"train.output_dir={wanted}")
+def test_resumed_run_equals_the_uninterrupted_one(call, small_run, tmp_path, monkeypatch, moment):
+    expected, run = tmp_path / "expected", tmp_path / "run"
+    call(*small_run, *SETTINGS, f"train.output_dir={expected}")
     stop_after_saving(monkeypatch, moment)
     with pytest.raises(SystemExit) as stop:
         call(*small_run, *SETTINGS)
     assert stop.value.code == 143
     call("--resume", *small_run, *SETTINGS)
     for name in ("model_final.pth", "model_best.pth"):
-        assert same(content(run, name), content(wanted, name)), name
-    assert metrics(run) == metrics(wanted)
-    names = [sorted(path.name for path in each.glob("*.pth")) for each in (run, wanted)]
+        assert same(content(run, name), content(expected, name)), name
+    assert metrics(run) == metrics(expected)
+    names = [sorted(path.name for path in each.glob("*.pth")) for each in (run, expected)]
     assert names[0] == names[1]
 
 
-def test_a_stop_during_an_evaluation_leaves_it_off_and_saves(
-    call, small_run, tmp_path, monkeypatch
-):
+def test_stop_interrupts_an_evaluation_and_saves(call, small_run, tmp_path, monkeypatch):
     from stageinteractor.evaluation import CocoEvaluator
 
     process = CocoEvaluator.process
@@ -90,15 +86,13 @@ def test_a_stop_during_an_evaluation_leaves_it_off_and_saves(
     assert not (tmp_path / "run/last_evaluation.json").exists()
 
 
-def test_a_stop_while_data_does_not_come_saves_what_is_finished(
-    call, small_run, tmp_path, monkeypatch
-):
+def test_stop_during_a_wait_for_data_saves(call, small_run, tmp_path, monkeypatch):
     from stageinteractor.data.loaders import TrainingImages
     from stageinteractor.engine import stopping
 
     settings = [*small_run, *SETTINGS, "train.max_iter=4", "train.eval_period=0"]
     settings += ["dataloader.train.num_workers=0", "train.checkpointer.max_to_keep=9"]
-    call(*settings, f"train.output_dir={tmp_path / 'unstopped'}")
+    call(*settings, f"train.output_dir={tmp_path / 'uninterrupted'}")
     get, taken = TrainingImages.__getitem__, []
 
     def get_or_wait(self, place):
@@ -114,5 +108,5 @@ def test_a_stop_while_data_does_not_come_saves_what_is_finished(
         call(*settings, "train.checkpointer.period=9")
     assert stop.value.code == 143
     assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000001.pth"
-    contents = [content(tmp_path / name, "model_0000001.pth") for name in ("run", "unstopped")]
+    contents = [content(tmp_path / name, "model_0000001.pth") for name in ("run", "uninterrupted")]
     assert same(*contents)

@@ -1,4 +1,4 @@
-"""What evaluations, refused commands and resumptions do to the files of a run."""
+"""Evaluations, refused commands and resumes: which files of a run they change."""
 
 import shutil
 
@@ -14,7 +14,7 @@ KEPT = ("config.yaml", "metrics.json", "last_evaluation.json", "last_checkpoint"
 
 @pytest.fixture(scope="session")
 def finished_runs():
-    """Where a finished run is, once there is one."""
+    """Holds the folder of a finished run, once it has run."""
     return []
 
 
@@ -41,13 +41,13 @@ def kept(run):
 
 
 @pytest.mark.parametrize("override", ["train.fast_dev_run.enabled=true", "dataset.name=others"])
-def test_an_evaluation_leaves_the_files_of_a_run_alone(call, run, override):
+def test_evaluation_changes_no_file_of_the_run(call, run, override):
     before = kept(run)
     call("--eval-only", override, config=run / "config.yaml")
     assert kept(run) == before
 
 
-def test_what_was_evaluated_is_shown_not_what_was_trained(call, run, shapes_set):
+def test_reports_show_the_evaluated_set(call, run, shapes_set):
     ids = [image["id"] for image in read_run(run).coco_set.images]
     other = shapes_set / "train.json"
     settings = [f"dataset.val.json={other}", f"dataset.val.images={shapes_set / 'train'}"]
@@ -60,7 +60,7 @@ def test_what_was_evaluated_is_shown_not_what_was_trained(call, run, shapes_set)
 
 
 @pytest.mark.parametrize("option", ["--eval-only", "--resume"])
-def test_a_refused_command_leaves_the_files_of_a_run_alone(refused, run, again, option):
+def test_refused_command_changes_no_file_of_the_run(refused, run, again, option):
     before = kept(run)
     line = refused(option, *again, "model.decoder.num_stages=2")
     assert "model_final.pth" in line
@@ -79,13 +79,13 @@ def test_a_refused_command_leaves_the_files_of_a_run_alone(refused, run, again, 
         ("train.init_checkpoint=other.pth", "train.init_checkpoint"),
     ],
 )
-def test_what_a_resume_cannot_change_is_refused_by_name(refused, run, again, override, token):
+def test_setting_fixed_by_a_resume_is_named(refused, run, again, override, token):
     before = kept(run)
     assert token in refused("--resume", *again, "train.max_iter=3", override)
     assert kept(run) == before
 
 
-def test_a_resume_applies_the_optimisers_settings(call, run, again):
+def test_resume_applies_optimizer_settings(call, run, again):
     options = ["optimizer.lr=0.5", "optimizer.weight_decay=0.25", "optimizer.betas=[0.5,0.75]"]
     options += ["optimizer.params.backbone_lr_factor=0.5"]
     call("--resume", *again, *options, "train.max_iter=3")
@@ -101,7 +101,7 @@ def test_a_resume_applies_the_optimisers_settings(call, run, again):
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_copy_of_a_run_is_evaluated_not_the_original(call, run, tmp_path, is_there, caplog):
+def test_copied_run_is_evaluated_not_the_original(call, run, tmp_path, is_there, caplog):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     content = torch.load(copy / "model_final.pth", weights_only=True)
@@ -117,27 +117,27 @@ def test_a_copy_of_a_run_is_evaluated_not_the_original(call, run, tmp_path, is_t
     assert not is_there or kept(run) == before
 
 
-def test_an_evaluation_without_a_checkpoint_makes_no_folder(refused, again, tmp_path):
+def test_evaluation_without_checkpoint_makes_no_folder(refused, again, tmp_path):
     line = refused("--eval-only", *again, f"train.output_dir={tmp_path / 'none'}")
     assert "no checkpoint" in line and "train.init_checkpoint" in line
     assert not (tmp_path / "none").exists()
 
 
-def test_a_resume_without_a_checkpoint_says_so(call, again, tmp_path):
+def test_resume_without_checkpoint_is_logged(call, again, tmp_path):
     call("--resume", *again, "train.max_iter=1")
     log = (tmp_path / "run/log.txt").read_text()
-    assert "has no last_checkpoint; training begins at iteration 0" in log
+    assert "has no last_checkpoint; training starts at iteration 0" in log
 
 
 @pytest.mark.parametrize("option", ["--eval-only", "--resume"])
-def test_a_note_that_points_outside_is_refused(refused, run, again, option):
+def test_last_checkpoint_outside_the_folder_is_refused(refused, run, again, option):
     (run / "last_checkpoint").write_text("../run/model_final.pth")
     (run / "model_best.pth").unlink()
     assert "last_checkpoint names" in refused(option, *again)
 
 
 @pytest.mark.parametrize("option", ["--eval-only", "--resume"])
-def test_an_empty_checkpoint_is_refused(refused, run, again, option):
+def test_empty_checkpoint_is_refused(refused, run, again, option):
     (run / "model_final.pth").write_bytes(b"")
     assert "model_final.pth" in refused(option, *again)
 
@@ -150,7 +150,7 @@ def test_an_empty_checkpoint_is_refused(refused, run, again, option):
         "train.best_metric=bbox/Ap",
     ],
 )
-def test_a_refused_training_leaves_the_files_of_a_run_alone(refused, run, again, override):
+def test_refused_training_changes_no_file_of_the_run(refused, run, again, override):
     before = kept(run)
     refused(*again, override)
     assert kept(run) == before

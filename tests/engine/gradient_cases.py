@@ -1,7 +1,7 @@
 """Gradients of training steps, by as many processes as asked for; run by test_gradients.py.
 
-A case is one step: a list of batches of four images, an image a list of objects. The processes
-share the images evenly; gradients are those that the optimiser sees.
+A case is one step: a list of batches of four images, each a list of ground-truth boxes. The
+processes share the images evenly; the gradients are those of the optimizer step.
 """
 
 import argparse
@@ -34,14 +34,14 @@ def build_model(dtype):
     return _randomise(instantiate(cfg.model, "model")).to(dtype)
 
 
-def pictures(dtype):
+def images_of(dtype):
     generator = torch.Generator().manual_seed(1)
     return [torch.rand(3, SIZE, SIZE, generator=generator).to(dtype) * 255 for _ in range(IMAGES)]
 
 
 @torch.no_grad()
-def found(model, images):
-    """Return as objects, a little moved, what the model finds: several predictions overlap them."""
+def detections(model, images):
+    """Return slightly moved detections as ground truth: several predictions overlap them."""
     model.eval()
     results = [x["instances"] for x in model([{"image": image} for image in images])]
     model.train()
@@ -55,26 +55,26 @@ def found(model, images):
 
 
 def cases(model, images):
-    liked = found(model, images)
+    predicted = detections(model, images)
     return {
         "objects everywhere": [[[ONE], [ONE, TWO], [TWO, ONE, FAR], [TWO]]],
         "objects on one rank": [[[], [], [ONE, TWO], [TWO]]],
         "one object in all": [[[], [], [], [TWO]]],
         "no object": [[[], [], [], []]],
         "more labels than matches on one rank, fewer on the other": [
-            [liked[0], liked[1], [FAR], [FAR, FAR, FAR]]
+            [predicted[0], predicted[1], [FAR], [FAR, FAR, FAR]]
         ],
-        "two batches a step": [[[ONE], [], [TWO], [ONE, TWO]], [[], [], [FAR], liked[3]]],
+        "two batches per step": [[[ONE], [], [TWO], [ONE, TWO]], [[], [], [FAR], predicted[3]]],
     }
 
 
 def batch(images, objects, dtype):
     """Return this rank's part of four images."""
     items = []
-    for number, (image, known) in enumerate(zip(images, objects, strict=True)):
+    for number, (image, gt) in enumerate(zip(images, objects, strict=True)):
         instances = Instances((SIZE, SIZE))
-        instances.gt_boxes = Boxes(torch.tensor([x[:4] for x in known], dtype=dtype).view(-1, 4))
-        instances.gt_classes = torch.tensor([x[4] for x in known], dtype=torch.long)
+        instances.gt_boxes = Boxes(torch.tensor([x[:4] for x in gt], dtype=dtype).view(-1, 4))
+        instances.gt_classes = torch.tensor([x[4] for x in gt], dtype=torch.long)
         items.append({"image": image, "instances": instances, "image_id": number})
     share = IMAGES // comm.get_world_size()
     return items[comm.get_rank() * share :][:share]
@@ -88,8 +88,8 @@ def work(out):
 def results(dtype):
     """Return of every case the gradients, and of its batches the (labels, matches) of a stage."""
     model = build_model(dtype)
-    images = pictures(dtype)
-    wanted = cases(model, images)
+    images = images_of(dtype)
+    targets = cases(model, images)
     counts = []
     averages = model.criterion._averages
 
@@ -100,7 +100,7 @@ def results(dtype):
     model.criterion._averages = note
     model = wrap_ddp(model)
     gradients = {}
-    for case, batches in wanted.items():
+    for case, batches in targets.items():
         counts.append([])
         trainer = Trainer(
             model,
@@ -115,7 +115,7 @@ def results(dtype):
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         }
-    return {"gradients": gradients, "counts": dict(zip(wanted, counts, strict=True))}
+    return {"gradients": gradients, "counts": dict(zip(targets, counts, strict=True))}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Model(nn.Module):
 
 
 def published() -> Weights:
-    """What a classifier has of the backbone, under its names."""
+    """The weights that a classifier has of the backbone."""
     torch.manual_seed(1)
     new = ("neck.", "backbone.norm0.", "conv2_offset", "num_batches_tracked")
     state = Model().state_dict()
@@ -53,19 +53,19 @@ def load(tmp_path: Path) -> Callable[[Weights], Model]:
     return run
 
 
-def test_all_that_a_classifier_has_is_enough(load: Callable[[Weights], Model]):
+def test_weights_of_a_classifier_are_sufficient(load: Callable[[Weights], Model]):
     weights = published()
     state = load(weights).state_dict()
     assert all(torch.equal(state[name], value) for name, value in weights.items())
 
 
-def test_weights_may_lie_in_a_container(load: Callable[[Weights], Model]):
+def test_weights_may_be_nested(load: Callable[[Weights], Model]):
     weights = published()
     state = load({"state_dict": weights, "epoch": 3}).state_dict()
     assert torch.equal(state["backbone.res3.conv.weight"], weights["backbone.res3.conv.weight"])
 
 
-def test_a_model_without_a_backbone_needs_something_that_fits(tmp_path: Path):
+def test_model_without_backbone_needs_a_matching_tensor(tmp_path: Path):
     torch.save({"weight": torch.ones(4, 4)}, tmp_path / "a.pth")
     model = nn.Linear(4, 4)
     load_backbone_weights(model, tmp_path / "a.pth")
@@ -91,14 +91,14 @@ def other_shape(weights: Weights) -> Weights:
 
 
 @pytest.mark.parametrize("spoil", [foreign, five, without_a_norm, other_shape])
-def test_a_part_of_a_backbone_is_refused(load: Callable[[Weights], Model], spoil: Callable):
+def test_incomplete_backbone_is_refused(load: Callable[[Weights], Model], spoil: Callable):
     with pytest.raises(DataError, match=r"backbone\.pth .*train\.backbone_weights.* backbone\.res"):
         load(spoil(published()))
     count_fault("bad checkpoint")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_weights_that_are_not_finite_are_refused(load: Callable[[Weights], Model], value: float):
+def test_non_finite_weights_are_refused(load: Callable[[Weights], Model], value: float):
     weights = published()
     weights["backbone.res2.conv.weight"][0, 0, 0, 0] = value
     with pytest.raises(DataError, match=r"backbone\.res2\.conv\.weight .*not finite"):

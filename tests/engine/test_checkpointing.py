@@ -13,7 +13,7 @@ from stageinteractor.engine.weights import load_weights, read_checkpoint
 from stageinteractor.errors import DataError, NonFiniteLossError, OutputError
 
 
-def test_what_was_saved_is_resumed(tmp_path):
+def test_resume_loads_model_and_ema(tmp_path):
     model, average = nn.Linear(2, 1), ModelEMA(nn.Linear(2, 1), 0.9).average
     AtomicCheckpointer(model, str(tmp_path), ema=average).save("model_0000004", iteration=4)
     other, other_average = nn.Linear(2, 1), ModelEMA(nn.Linear(2, 1), 0.9).average
@@ -22,7 +22,7 @@ def test_what_was_saved_is_resumed(tmp_path):
     assert torch.equal(average.module.weight, other_average.module.weight)
 
 
-def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+def test_failed_save_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     model = nn.Linear(2, 1)
     checkpointer = AtomicCheckpointer(model, str(tmp_path))
     checkpointer.save("model_final", iteration=1)
@@ -39,7 +39,7 @@ def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     assert names == {"model_final.pth", "last_checkpoint"}
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+def test_pickle_with_code_is_refused(tmp_path):
     class Harmful:
         def __reduce__(self):
             return (tmp_path.joinpath("ran").touch, ())
@@ -50,14 +50,14 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_checkpoint_of_another_setting_is_refused(tmp_path):
+def test_checkpoint_without_ema_is_refused(tmp_path):
     AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).save("model_final", iteration=0)
     average = ModelEMA(nn.Linear(2, 1), 0.9).average
     with pytest.raises(DataError, match="lacks 'ema'"):
         AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), ema=average).resume()
 
 
-def test_tensors_of_other_shapes_are_left_and_named(tmp_path, caplog):
+def test_tensors_of_other_shapes_are_skipped_and_logged(tmp_path, caplog):
     old = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 5), "gone": nn.Linear(1, 1)})
     new = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 3), "new": nn.Linear(1, 1)})
     before = new["head"].weight.clone()
@@ -66,13 +66,13 @@ def test_tensors_of_other_shapes_are_left_and_named(tmp_path, caplog):
         load_weights(new, tmp_path / "old.pth")
     assert torch.equal(new["body"].weight, old["body"].weight)
     assert torch.equal(new["head"].weight, before)
-    told = caplog.text
-    assert "other shapes, left as they were initialised: head.weight, head.bias" in told
-    assert "ignored: gone.weight" in told and "missing, left" in told
-    assert "loaded 2 of the model's 6 tensors" in told
+    log = caplog.text
+    assert "other shapes, left as they were initialised: head.weight, head.bias" in log
+    assert "ignored: gone.weight" in log and "missing, left" in log
+    assert "loaded 2 of the model's 6 tensors" in log
 
 
-def test_averaged_weights_are_taken_when_asked_for(tmp_path):
+def test_ema_weights_are_loaded_on_request(tmp_path):
     model = nn.Linear(2, 1)
     average = ModelEMA(model, 0.5)
     nn.init.constant_(model.weight, 7.0)
@@ -85,13 +85,13 @@ def test_averaged_weights_are_taken_when_asked_for(tmp_path):
     assert not torch.equal(plain.weight, averaged.weight)
 
 
-def test_weights_that_fit_nowhere_are_refused(tmp_path):
+def test_weights_of_another_model_are_refused(tmp_path):
     torch.save({"x": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(DataError, match="none of its 1 entries fits"):
         load_weights(nn.Linear(2, 1), tmp_path / "other.pth")
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+def test_non_finite_weights_are_not_saved(tmp_path):
     model = nn.Linear(2, 1)
     checkpointer = AtomicCheckpointer(model, str(tmp_path))
     checkpointer.save("model_0000001", iteration=1)
@@ -113,7 +113,7 @@ def names(folder):
     return sorted(path.name for path in folder.glob("model_*"))
 
 
-def test_old_checkpoints_are_removed_also_those_of_before_a_resumption(tmp_path):
+def test_old_checkpoints_are_removed_after_a_resume_too(tmp_path):
     first = periodic(tmp_path, None, 0)
     for first.trainer.iter in range(8):
         first.after_step()
@@ -126,26 +126,26 @@ def test_old_checkpoints_are_removed_also_those_of_before_a_resumption(tmp_path)
     assert names(tmp_path) == ["model_0000007.pth", "model_0000009.pth", "model_best.pth"]
 
 
-def test_a_fresh_run_leaves_the_checkpoints_of_an_earlier_one(tmp_path):
+def test_new_run_keeps_checkpoints_of_an_earlier_run(tmp_path):
     (tmp_path / "model_0000005.pth").touch()
     (tmp_path / "model_0000007.pth").touch()
     periodic(tmp_path, 1, 0)
     assert names(tmp_path) == ["model_0000005.pth", "model_0000007.pth"]
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path):
+def test_temporary_file_of_a_killed_run_is_removed(tmp_path):
     (tmp_path / ".model_0000005.xyz.pth").touch()
     periodic(tmp_path, 1, 4)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("iteration", "saved"), [(4, 1), (5, 1), (99, 2)])
-def test_asked_to_stop_it_saves_once_and_ends(tmp_path, iteration, saved):
+def test_stop_request_saves_once_and_exits(tmp_path, iteration, saved):
     request = StopRequest()
     hook = periodic(tmp_path, None, 0, request)
     hook.trainer.iter, request.signal = iteration, 15
     with pytest.raises(SystemExit) as stop:
         hook.after_step()
     assert stop.value.code == 143
-    wanted = [f"model_{iteration:07d}.pth", "model_final.pth"]
-    assert names(tmp_path) == wanted[:saved]
+    expected = [f"model_{iteration:07d}.pth", "model_final.pth"]
+    assert names(tmp_path) == expected[:saved]

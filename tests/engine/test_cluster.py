@@ -13,7 +13,7 @@ class Job:
     hostnames = ("first", "second")
 
 
-def test_a_task_finds_the_others_and_runs_the_script(monkeypatch, tmp_path):
+def test_task_sets_the_environment_and_runs_the_script(monkeypatch, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import json, os, sys, pathlib\n"
@@ -28,12 +28,12 @@ def test_a_task_finds_the_others_and_runs_the_script(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr("sys.argv", [])
     monkeypatch.setattr("sys.path", ["somewhere"])
-    job = pickle.loads(pickle.dumps(ClusterJob(str(script), [str(tmp_path / "told")])))
+    job = pickle.loads(pickle.dumps(ClusterJob(str(script), [str(tmp_path / "environment")])))
     job()
-    assert (tmp_path / "told").read_text() == '["3", "1", "4", "2", "first", "4000", "0,1"]'
+    assert (tmp_path / "environment").read_text() == '["3", "1", "4", "2", "first", "4000", "0,1"]'
 
 
-def test_a_job_that_is_queued_again_resumes():
+def test_job_requeued_by_submitit_resumes():
     first = ClusterJob("train_net.py", ["--config-file", "x.py", "train.max_iter=3"])
     again = first.checkpoint().function
     assert again.arguments == ["--resume", "--config-file", "x.py", "train.max_iter=3"]
@@ -42,15 +42,15 @@ def test_a_job_that_is_queued_again_resumes():
 
 @pytest.mark.parametrize("count", [None, "0", "1"])
 @pytest.mark.parametrize("arguments", [["x=1"], ["--resume", "x=1"]])
-def test_a_job_that_slurm_queued_again_resumes(monkeypatch, tmp_path, count, arguments):
+def test_job_requeued_by_slurm_resumes(monkeypatch, tmp_path, count, arguments):
     script = tmp_path / "script.py"
-    script.write_text("import sys; sys.told = sys.argv[1:]")
+    script.write_text("import sys; sys.passed = sys.argv[1:]")
     environment = SimpleNamespace(export=lambda **_: None)
     monkeypatch.setattr(submitit.helpers, "TorchDistributedEnvironment", lambda: environment)
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     if count is not None:
         monkeypatch.setenv("SLURM_RESTART_COUNT", count)
-    for name in ("argv", "path", "told"):
+    for name in ("argv", "path", "environment"):
         monkeypatch.setattr(sys, name, [], raising=False)
     ClusterJob(str(script), arguments)()
-    assert sys.told == (["--resume", "x=1"] if count == "1" else arguments)
+    assert sys.passed == (["--resume", "x=1"] if count == "1" else arguments)

@@ -19,7 +19,7 @@ def folder(tmp_path) -> str:
     return str(tmp_path)
 
 
-def test_the_weights_that_were_evaluated_are_not_evaluated_again(folder):
+def test_evaluated_weights_are_not_evaluated_again(folder):
     resumed = LastEvaluation(folder, resumed=9)
     assert resumed.get(9, not_called) == RESULT
     assert resumed.results == RESULT
@@ -33,7 +33,7 @@ def test_other_weights_are_evaluated(folder, resumed, iteration):
     assert LastEvaluation(folder, iteration).get(iteration, not_called) == other
 
 
-def test_nan_survives(tmp_path):
+def test_nan_is_saved_and_loaded(tmp_path):
     LastEvaluation(str(tmp_path)).get(1, lambda: {"bbox": {"APl": float("nan")}})
     value = LastEvaluation(str(tmp_path), 1).get(1, not_called)["bbox"]["APl"]
     assert value != value
@@ -58,7 +58,7 @@ def test_nan_survives(tmp_path):
         b'{"iteration": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_a_file_that_is_odd_is_evaluated_again(folder, content, caplog):
+def test_invalid_file_is_evaluated_again(folder, content, caplog):
     path = Path(folder) / "last_evaluation.json"
     path.write_bytes(content)
     other = {"bbox": {"AP": 20.0}}
@@ -69,7 +69,7 @@ def test_a_file_that_is_odd_is_evaluated_again(folder, content, caplog):
 
 
 @pytest.mark.parametrize("kind", ODD_CONTENTS)
-def test_every_odd_content_is_evaluated_again(folder, kind):
+def test_malformed_file_is_evaluated_again(folder, kind):
     make_odd(Path(folder) / "last_evaluation.json", kind)
     other = {"bbox": {"AP": 20.0}}
     assert LastEvaluation(folder, resumed=9).get(9, lambda: other) == other

@@ -1,4 +1,4 @@
-"""What a process tells when it fails, and which of several failures is told."""
+"""The report of a failed process, and the root cause of several failures."""
 
 import pickle
 import time
@@ -21,12 +21,12 @@ def raised(*errors):
                     raise last
             finally:
                 raise error
-        except BaseException as caught:
-            last = caught
+        except BaseException as caught_error:
+            last = caught_error
     return last
 
 
-def test_an_error_of_ours_is_one_line_and_others_have_their_traceback():
+def test_our_errors_are_one_line_others_a_traceback():
     ours = Failure.of(raised(DataError("photo.png:\n  cannot be read")), 3)
     assert (ours.rank, ours.text, ours.code) == (3, "photo.png: cannot be read", 2)
     other = Failure.of(raised(ValueError("boom")), 0)
@@ -36,7 +36,7 @@ def test_an_error_of_ours_is_one_line_and_others_have_their_traceback():
     assert pickle.loads(pickle.dumps(other)) == other
 
 
-def test_the_exit_that_an_error_of_ours_led_to_tells_the_error():
+def test_exit_after_our_error_reports_the_error():
     failure = Failure.of(raised(ConfigError("train.amp is 'x'"), SystemExit(2)), 0)
     assert (failure.text, failure.code) == ("train.amp is 'x'", 2)
 
@@ -44,34 +44,34 @@ def test_the_exit_that_an_error_of_ours_led_to_tells_the_error():
 @pytest.mark.parametrize(
     ("code", "text"), [(7, "ended with exit code 7"), ("no space", "no space")]
 )
-def test_other_exits_tell_their_code(code, text):
+def test_other_exits_report_their_code(code, text):
     failure = Failure.of(SystemExit(code), 0)
     assert failure.text == text and failure.code == (code if code == 7 else 1)
 
 
 @pytest.mark.parametrize("code", [None, 0, 130, 143])
-def test_a_stop_that_was_asked_for_is_no_failure(code):
+def test_stop_on_a_signal_is_no_failure(code):
     assert Failure.of(SystemExit(code), 0) is None
     assert Failure.of(KeyboardInterrupt(), 0) is None
 
 
-def test_a_lost_connection_follows_from_something_else():
+def test_lost_connection_is_a_consequence():
     assert Failure.of(raised(LOST), 0).is_consequence
     clean_up_failed = Failure.of(raised(DataError("the cause"), LOST), 0)
     assert clean_up_failed.text == "the cause" and not clean_up_failed.is_consequence
 
 
-def test_the_cause_is_told_even_if_the_others_were_faster():
+def test_root_cause_is_reported_even_if_others_are_faster():
     follows = Failure(0, "Traceback\nlost", is_consequence=True, time=1.0)
     cause, later = Failure(2, "ended by SIGKILL", time=2.0), Failure(1, "later", time=3.0)
     assert root_cause([follows, later, cause]) is cause
     assert failure_message([follows, later, cause], 4) == "error: rank 2 of 4: ended by SIGKILL"
-    told = failure_message([follows], 4).splitlines()
-    assert told[:2] == ["Traceback", "lost"]
-    assert told[2].startswith("error: rank 0 of 4 failed") and "another machine" in told[2]
+    lines = failure_message([follows], 4).splitlines()
+    assert lines[:2] == ["Traceback", "lost"]
+    assert lines[2].startswith("error: rank 0 of 4 failed") and "another machine" in lines[2]
 
 
-def test_what_all_say_is_said_as_by_one():
+def test_error_of_all_ranks_is_reported_without_rank():
     failures = [Failure(rank, "no such file", 2, time=1.0) for rank in (0, 1)]
     assert failure_message(failures, 2) == "error: no such file"
     assert failure_message(failures, 3) == "error: rank 0 of 3: no such file"

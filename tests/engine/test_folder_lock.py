@@ -1,4 +1,4 @@
-"""Two trainings into one folder, and what a dead one leaves."""
+"""Two trainings into one folder, at once or one after the other."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ HOLDER = """
 import os, sys, time
 from stageinteractor.engine.folder_lock import exclusive_training
 with exclusive_training(sys.argv[1]):
-    if os.fork() == 0:  # one that reads images, and outlives a kill for a while
+    if os.fork() == 0:  # as a data-loading process, which outlives a kill
         time.sleep(300)
         os._exit(0)
     print("locked", flush=True)
     time.sleep(300)
 """
-ODD_NOTES = [b"", b"{", b"[]", b'{"pid": "x"}', b'{"pid": Infinity}', b"\xff", b"9" * 9999]
+INVALID_HOLDERS = [b"", b"{", b"[]", b'{"pid": "x"}', b'{"pid": Infinity}', b"\xff", b"9" * 9999]
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def refusal(folder) -> str:
     return str(error.value)
 
 
-def test_a_second_training_is_refused_until_the_first_is_dead(holder, tmp_path):
+def test_second_training_is_refused_until_the_first_ends(holder, tmp_path):
     assert f"process {holder.pid} on {socket.gethostname()!r}" in refusal(tmp_path)
     assert str(tmp_path) in refusal(tmp_path)
-    for note in ODD_NOTES:
-        (tmp_path / folder_lock.FILE).write_bytes(note)
+    for content in INVALID_HOLDERS:
+        (tmp_path / folder_lock.FILE).write_bytes(content)
         assert "another process" in refusal(tmp_path)
     holder.kill()
     holder.wait()
@@ -58,13 +58,13 @@ def test_a_second_training_is_refused_until_the_first_is_dead(holder, tmp_path):
         pass
 
 
-def test_a_finished_training_leaves_no_lock(tmp_path):
+def test_finished_training_holds_no_lock(tmp_path):
     for _ in range(2):
         with exclusive_training(tmp_path / "new/run"):
             pass
 
 
-def test_without_locks_the_training_goes_on(tmp_path, monkeypatch, caplog):
+def test_training_runs_on_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
 
@@ -73,12 +73,12 @@ def test_without_locks_the_training_goes_on(tmp_path, monkeypatch, caplog):
         assert "cannot be locked" in caplog.text
 
 
-def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+def test_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     assert "file" in refusal(tmp_path / "file")
 
 
-def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+def test_link_in_place_of_the_lock_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / folder_lock.FILE).symlink_to(tmp_path / "precious")
     assert folder_lock.FILE in refusal(tmp_path) or "cannot be written" in refusal(tmp_path)

@@ -14,7 +14,7 @@ UNEVEN = "more labels than matches on one rank, fewer on the other"
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What one process found, and each of two."""
+    """The gradients of one process, and of each of two."""
     folder = tmp_path_factory.mktemp("gradients")
     for processes in (1, 2):
         command = [sys.executable, str(SCRIPT), str(folder / f"of{processes}"), str(processes)]
@@ -27,25 +27,25 @@ def results(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_two_processes_have_the_gradients_of_the_joined_batch(results, dtype):
+def test_gradients_equal_those_of_the_joined_batch(results, dtype):
     joined, *ranks = (each[dtype]["gradients"] for each in results)
     assert len(joined) == 6
-    for case, wanted in joined.items():
-        scale = total(wanted.values())
+    for case, expected in joined.items():
+        scale = total(expected.values())
         assert scale > 1e-3, case
         for rank in ranks:
-            assert rank[case].keys() == wanted.keys()
-            differences = {name: rank[case][name] - wanted[name] for name in wanted}
+            assert rank[case].keys() == expected.keys()
+            differences = {name: rank[case][name] - expected[name] for name in expected}
             assert total(differences.values()) < 1e-5 * scale, case
             if dtype == torch.float64:  # every parameter, also those of a small gradient
                 for name, difference in differences.items():
-                    limit = 1e-5 * wanted[name].norm() + 1e-13 * scale
+                    limit = 1e-5 * expected[name].norm() + 1e-13 * scale
                     assert difference.norm() < limit, (case, name)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_cases_are_what_they_are_called(results):
+def test_cases_have_the_properties_they_are_named_for(results):
     _, first, second = (each[torch.float64]["counts"] for each in results)
     (labels, matches), (other_labels, other_matches) = first[UNEVEN][0], second[UNEVEN][0]
     assert (labels > matches).any() and (other_labels < other_matches).any()
@@ -54,7 +54,7 @@ def test_the_cases_are_what_they_are_called(results):
     assert (each > torch.maximum(labels + other_labels, matches + other_matches)).all()
     assert not first["objects on one rank"][0][1].any()
     assert second["objects on one rank"][0][1].all()
-    assert len(first["two batches a step"]) == 2
+    assert len(first["two batches per step"]) == 2
 
 
 def total(tensors):

@@ -1,4 +1,4 @@
-"""Several processes: how they are started, and what is told when one fails."""
+"""Several processes: how they start, and what is printed when one fails."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def start(case, *launcher):
     )
 
 
-def test_one_process_is_this_one(monkeypatch, capsys):
+def test_single_process_runs_in_place(monkeypatch, capsys):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     seen = []
@@ -47,7 +47,7 @@ def test_one_process_is_this_one(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [
         ({"num_processes": 0}, "--num-gpus 0"),
         ({"num_machines": 2}, "--dist-url tcp://HOST:PORT"),
@@ -55,7 +55,7 @@ def test_one_process_is_this_one(monkeypatch, capsys):
         ({"num_processes": 3}, "--num-gpus 3: torch finds 1 GPUs"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(monkeypatch, capsys, numbers, told):
+def test_invalid_numbers_of_processes_are_refused(monkeypatch, capsys, numbers, message):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -63,12 +63,12 @@ def test_numbers_that_do_not_fit_are_refused(monkeypatch, capsys, numbers, told)
         launch(print, (), **numbers)
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and told in line
+    assert line.startswith("error: ") and message in line
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "code", "told"),
+    ("case", "code", "message"),
     [
         ("all", 2, "error: train.amp is 'x'\n"),
         ("ours", 2, "error: rank 1 of 2: photo.png: cannot be read\n"),
@@ -79,16 +79,16 @@ def test_numbers_that_do_not_fit_are_refused(monkeypatch, capsys, numbers, told)
         ),
     ],
 )
-def test_the_cause_is_told_in_one_line(case, code, told):
+def test_root_cause_is_one_line(case, code, message):
     process = start(case)
     _, error = process.communicate(timeout=120)
-    assert (process.returncode, error) == (code, told)
+    assert (process.returncode, error) == (code, message)
     count_fault("failed rank")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [[], TORCHRUN], ids=["num-gpus", "torchrun"])
-def test_an_error_of_the_program_has_its_traceback_once(launcher):
+def test_traceback_is_printed_once(launcher):
     process = start("other", *launcher)
     _, error = process.communicate(timeout=120)
     lines = [line.strip() for line in error.splitlines()]
@@ -100,7 +100,7 @@ def test_an_error_of_the_program_has_its_traceback_once(launcher):
 
 
 @pytest.mark.slow
-def test_processes_can_be_stopped():
+def test_sigterm_stops_all_processes():
     process = start("well")
     assert "works" in process.stdout.readline()  # of both, who may write at the same time
     process.send_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ def filled(last: int) -> MetricStorage:
     return storage
 
 
-def test_a_restored_storage_smooths_like_the_one_that_was_saved():
+def test_restored_storage_has_the_same_medians():
     state = json.loads(json.dumps(filled(29).state_dict()))  # plain values only
     restored, going_on = MetricStorage(30), filled(29)
     restored.load_state_dict(state)
@@ -28,7 +28,7 @@ def test_a_restored_storage_smooths_like_the_one_that_was_saved():
         assert latest[0] == latest[1]
 
 
-def test_what_is_saved_and_kept_does_not_grow_with_the_training():
+def test_storage_and_its_state_do_not_grow():
     storage = filled(3 * MAX_VALUES)
     assert len(storage.history("loss").values()) == MAX_VALUES
     assert all(len(values) == 20 for _, values in storage.state_dict().values())
@@ -45,7 +45,7 @@ def test_lines_that_will_be_written_again_are_dropped(tmp_path):
     assert [json.loads(line)["x"] for line in path.read_text().splitlines()] == [2, 5]
 
 
-def test_half_a_line_is_dropped(tmp_path):
+def test_incomplete_line_is_dropped(tmp_path):
     path = tmp_path / "metrics.json"
     lines(path, 2, 5)
     path.write_text(path.read_text() + '{"iteration": 6, "x"')
@@ -58,7 +58,7 @@ def test_without_a_file_there_is_nothing_to_drop(tmp_path):
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_odd_lines_are_dropped(tmp_path):
+def test_invalid_lines_are_dropped(tmp_path):
     path = tmp_path / "metrics.json"
     lines(path, 2, 5)
     odd = ['"text"', "null", "3", '{"iteration": "7"}', '{"iteration": null}', '{"iteration": [1]}']
@@ -68,6 +68,6 @@ def test_odd_lines_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ODD_FILES if kind != "fifo"])
-def test_nothing_is_kept_of_an_odd_file(tmp_path, kind):
+def test_invalid_file_is_emptied(tmp_path, kind):
     make_odd(tmp_path / "metrics.json", kind)
     assert drop_metrics_from(tmp_path / "metrics.json", 8) == -1

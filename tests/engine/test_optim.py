@@ -6,7 +6,7 @@ from stageinteractor.engine import optim
 from stageinteractor.engine.optim import ClampedAdamW, param_groups
 
 
-def test_the_first_two_steps_by_hand():
+def test_first_two_steps_by_hand():
     """Gradient 2, then 1; b1 = 0.5, b2 = 0.75, lr = 0.1, no decay.
 
     Step 1: m = 1, v = 1; m / (1 - 0.5) = 2, sqrt(v / 0.25) = 2; p = 1 - 0.1 = 0.9.
@@ -14,10 +14,10 @@ def test_the_first_two_steps_by_hand():
     """
     parameter = nn.Parameter(torch.ones(1, dtype=torch.float64))
     optimizer = ClampedAdamW([parameter], lr=0.1, betas=(0.5, 0.75), weight_decay=0.0)
-    for gradient, wanted in ((2.0, 0.9), (1.0, 0.9 - 0.1 * (4 / 3) / 1.511857892)):
+    for gradient, expected in ((2.0, 0.9), (1.0, 0.9 - 0.1 * (4 / 3) / 1.511857892)):
         parameter.grad = torch.full_like(parameter, gradient)
         optimizer.step()
-        assert parameter.item() == pytest.approx(wanted, abs=1e-9)
+        assert parameter.item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_weight_decay_is_decoupled_and_comes_first():
@@ -27,7 +27,7 @@ def test_weight_decay_is_decoupled_and_comes_first():
     assert parameter.item() == pytest.approx(4.0 * (1 - 0.5 * 0.1))
 
 
-def test_the_denominator_is_clamped_not_increased():
+def test_denominator_is_clamped_not_increased():
     """With a gradient of 1e-12 the clamp at 1e-10 rules: p = -lr 1e-12 / 1e-10 = -0.01 lr."""
     parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
     parameter.grad = torch.full_like(parameter, 1e-12)
@@ -35,7 +35,7 @@ def test_the_denominator_is_clamped_not_increased():
     assert parameter.item() == pytest.approx(-0.01)
 
 
-def test_without_small_gradients_it_equals_torch_adamw_with_tiny_eps():
+def test_equals_adamw_with_tiny_eps():
     torch.manual_seed(0)
     ours, theirs = nn.Linear(5, 3).double(), nn.Linear(5, 3).double()
     theirs.load_state_dict(ours.state_dict())
@@ -52,7 +52,7 @@ def test_without_small_gradients_it_equals_torch_adamw_with_tiny_eps():
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-12)
 
 
-def test_parameters_without_gradient_stay():
+def test_parameters_without_gradient_are_unchanged():
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     used.grad = torch.ones(2)
     ClampedAdamW([used, unused], lr=0.1).step()
@@ -60,7 +60,7 @@ def test_parameters_without_gradient_stay():
     assert torch.equal(unused, torch.ones(2))
 
 
-def test_state_survives_saving():
+def test_state_can_be_saved_and_loaded():
     def steps(optimizer, parameter, count):
         for _ in range(count):
             parameter.grad = parameter.detach().clone() + 1
@@ -68,13 +68,13 @@ def test_state_survives_saving():
 
     whole = nn.Parameter(torch.ones(3))
     steps(ClampedAdamW([whole], lr=0.1), whole, 4)
-    parted = nn.Parameter(torch.ones(3))
-    optimizer = ClampedAdamW([parted], lr=0.1)
-    steps(optimizer, parted, 2)
-    resumed = ClampedAdamW([parted], lr=0.1)
+    resumed_parameter = nn.Parameter(torch.ones(3))
+    optimizer = ClampedAdamW([resumed_parameter], lr=0.1)
+    steps(optimizer, resumed_parameter, 2)
+    resumed = ClampedAdamW([resumed_parameter], lr=0.1)
     resumed.load_state_dict(optimizer.state_dict())
-    steps(resumed, parted, 2)
-    assert torch.equal(whole, parted)
+    steps(resumed, resumed_parameter, 2)
+    assert torch.equal(whole, resumed_parameter)
 
 
 @pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"lr": 1.0, "betas": (0.9, 1.0)}])
@@ -97,13 +97,13 @@ def test_one_group_by_default(model):
     assert len(first["params"]) == 2 and len(second["params"]) == 3  # the frozen bias is left out
 
 
-def test_backbone_factor_and_parameters_without_decay(model):
+def test_groups_by_backbone_factor_and_weight_decay(model):
     groups = param_groups(model=model, lr=1.0, backbone_lr_factor=0.1, no_decay=["norm"])
-    found = {(group["lr"], group.get("weight_decay")): len(group["params"]) for group in groups}
-    assert found == {(0.1, None): 2, (1.0, 0.0): 2, (1.0, None): 1}
+    sizes = {(group["lr"], group.get("weight_decay")): len(group["params"]) for group in groups}
+    assert sizes == {(0.1, None): 2, (1.0, 0.0): 2, (1.0, None): 1}
 
 
-def test_large_parameters_are_updated_block_by_block_as_small_ones_are(monkeypatch):
+def test_chunked_update_equals_the_whole_update(monkeypatch):
     torch.manual_seed(0)
     whole = nn.Parameter(torch.randn(7, 5))
     layouts = [
@@ -112,7 +112,7 @@ def test_large_parameters_are_updated_block_by_block_as_small_ones_are(monkeypat
     ]
     gradients = [torch.randn(7, 5) for _ in range(3)]
     optimizer = ClampedAdamW([whole], lr=0.1)
-    blocked = ClampedAdamW(layouts, lr=0.1)
+    chunked = ClampedAdamW(layouts, lr=0.1)
     for gradient in gradients:
         whole.grad = gradient.clone()
         monkeypatch.setattr(optim, "CHUNK_SIZE", 100)
@@ -120,6 +120,6 @@ def test_large_parameters_are_updated_block_by_block_as_small_ones_are(monkeypat
         for parameter in layouts:
             parameter.grad = gradient.clone()
         monkeypatch.setattr(optim, "CHUNK_SIZE", 4)
-        blocked.step()
+        chunked.step()
     for parameter in layouts:
         torch.testing.assert_close(parameter, whole, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""A training whose output nobody reads goes on without a traceback."""
+"""A training whose standard output is closed continues without a traceback."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_run_goes_on_when_its_reader_is_gone(tmp_path, processes):
+def test_run_continues_when_stdout_is_closed(tmp_path, processes):
     (tmp_path / "run.py").write_text(SCRIPT)
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", str(tmp_path / "run.py"), str(tmp_path), str(processes)],

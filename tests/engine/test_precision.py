@@ -46,22 +46,22 @@ def losses(model: nn.Module, amp: str) -> dict[str, float]:
     trainer.train(0, 1)
     changed = [not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)]
     assert any(changed)
-    found = {name: value for name, (value, _) in trainer.storage.latest().items()}
-    return {name: value for name, value in found.items() if "loss" in name}
+    latest = {name: value for name, (value, _) in trainer.storage.latest().items()}
+    return {name: value for name, value in latest.items() if "loss" in name}
 
 
-def test_losses_in_bf16_are_finite_and_near_those_in_float32(fresh_model):
-    wanted = losses(copy.deepcopy(fresh_model), "off")
-    found = losses(fresh_model, "bf16")
-    assert found.keys() == wanted.keys()
-    assert len(found) == 3 * 2 + 1  # two stages
-    for name, value in found.items():
-        assert value == pytest.approx(wanted[name], rel=0.05), name
+def test_losses_in_bf16_are_close_to_float32(fresh_model):
+    expected = losses(copy.deepcopy(fresh_model), "off")
+    rounded = losses(fresh_model, "bf16")
+    assert rounded.keys() == expected.keys()
+    assert len(rounded) == 3 * 2 + 1  # two stages
+    for name, value in rounded.items():
+        assert value == pytest.approx(expected[name], rel=0.05), name
     assert all(p.dtype == torch.float32 for p in fresh_model.parameters())
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_boxes_stay_float32_and_logits_are_rounded(training: bool, model):
+def test_boxes_are_float32_and_logits_bfloat16(training: bool, model):
     model.train(training)
     images = [model.normalize(item["image"]) for item in BATCH]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -70,12 +70,12 @@ def test_boxes_stay_float32_and_logits_are_rounded(training: bool, model):
     assert output.boxes.dtype == output.boxes_xyzr.dtype == sizes.dtype == torch.float32
 
 
-def test_inference_under_autocast_gives_float32_detections(model):
+def test_detections_under_autocast_are_float32(model):
     model.eval()
-    wanted = model(BATCH)
+    references = model(BATCH)
     with torch.autocast("cpu", torch.bfloat16):
         results = model(BATCH)
-    for result, exact in zip(results, wanted, strict=True):
-        found, exact = result["instances"], exact["instances"]
-        assert found.scores.dtype == found.pred_boxes.tensor.dtype == torch.float32
-        assert found.scores[0].item() == pytest.approx(exact.scores[0].item(), abs=0.1)
+    for result, reference in zip(results, references, strict=True):
+        detections, exact = result["instances"], reference["instances"]
+        assert detections.scores.dtype == detections.pred_boxes.tensor.dtype == torch.float32
+        assert detections.scores[0].item() == pytest.approx(exact.scores[0].item(), abs=0.1)

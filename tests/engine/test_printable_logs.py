@@ -1,4 +1,4 @@
-"""Names from data in log messages."""
+"""Control characters in log messages."""
 
 import io
 import logging
@@ -25,16 +25,16 @@ def logged():
 
 
 @pytest.mark.parametrize("name", ["stageinteractor.engine", "detectron2.data"])
-def test_escapes_of_names_are_shown(logged, name: str):
+def test_control_characters_are_escaped(logged, name: str):
     line = logged(name, "class %s\tof\n%s", "\x1b]0;title\x07", "caf\udce9")
     assert line == "class \\x1b]0;title\\x07\tof\ncaf\\udce9\n"
 
 
-def test_colours_are_only_of_other_packages(logged):
+def test_colours_of_other_packages_are_kept(logged):
     assert logged("fvcore.common", "\x1b[34mneck\x1b[0m") == "\x1b[34mneck\x1b[0m\n"
     assert logged("stageinteractor.data", "\x1b[34mcat") == "\\x1b[34mcat\n"
 
 
-def test_arguments_that_do_not_fit_raise_nothing(logged, monkeypatch):
+def test_wrong_arguments_raise_nothing(logged, monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     assert logged("stageinteractor", "%d images", "no") == ""

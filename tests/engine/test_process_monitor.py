@@ -64,35 +64,35 @@ def terminate():
         timer.cancel()
 
 
-def test_all_end_well(capsys):
+def test_success_prints_nothing(capsys):
     assert monitored((time.sleep, 0.1), (time.sleep, 0)) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_one_that_fails_ends_those_that_wait_for_it(soon, capsys):
+def test_failure_ends_a_waiting_worker(soon, capsys):
     assert monitored((time.sleep, 500), (os._exit, 7)) == 1
     assert "error: rank 1 of 2: ended with exit code 7" in capsys.readouterr().err
 
 
-def test_one_that_is_killed_ends_those_that_hear_nothing(soon, capsys):
+def test_killed_worker_ends_one_that_ignores_signals(soon, capsys):
     assert monitored((exec, DEAF), (signal.raise_signal, signal.SIGKILL)) == 1
     assert "error: rank 1 of 2: ended by SIGKILL; the system may" in capsys.readouterr().err
 
 
-def test_one_that_has_told_why_but_does_not_end_is_killed(soon, capsys):
+def test_failed_worker_that_does_not_exit_is_killed(soon, capsys):
     failure = Failure(0, "photo.png cannot be read", 2, time=1.0)
     assert monitored((exec, DEAF), (time.sleep, 500), sent=[(0, failure)]) == 2
     assert capsys.readouterr().err == "error: rank 0 of 2: photo.png cannot be read\n"
 
 
-def test_a_process_that_told_why_is_not_told_of_twice(soon, capsys):
+def test_reported_failure_is_printed_once(soon, capsys):
     failure = Failure(1, "Traceback\nValueError: boom", time=1.0)
     assert monitored((time.sleep, 0), (os._exit, 1), sent=[(1, failure)]) == 1
-    told = capsys.readouterr().err
-    assert told == "Traceback\nValueError: boom\nerror: rank 1 of 2 failed, see above\n"
+    message = capsys.readouterr().err
+    assert message == "Traceback\nValueError: boom\nerror: rank 1 of 2 failed, see above\n"
 
 
-def test_a_signal_reaches_all_and_they_stop_as_they_like(terminate, capfd):
+def test_signal_is_forwarded_to_all_workers(terminate, capfd):
     before = signal.getsignal(signal.SIGTERM)
     terminate(3)
     assert monitored((exec, CAREFUL), (exec, CAREFUL)) == 143
@@ -100,18 +100,18 @@ def test_a_signal_reaches_all_and_they_stop_as_they_like(terminate, capfd):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_processes_without_a_handler_are_stopped_too(terminate, capfd):
+def test_workers_without_a_handler_are_stopped(terminate, capfd):
     terminate(3)
     assert monitored((time.sleep, 500), (time.sleep, 500)) == 143
     assert capfd.readouterr().err == ""
 
 
-def test_a_second_signal_ends_even_those_that_hear_nothing(soon, terminate):
+def test_second_signal_ends_workers_that_ignore_signals(soon, terminate):
     terminate(3, 4)
     assert monitored((exec, DEAF), (exec, DEAF)) == 143
 
 
-def test_a_connection_lost_because_of_a_signal_is_no_failure(terminate, capsys):
+def test_connection_lost_after_a_signal_is_no_failure(terminate, capsys):
     lost = Failure(0, "Traceback\nlost", is_consequence=True, time=1.0)
     terminate(0.01)
     assert monitored((time.sleep, 500), (time.sleep, 500), sent=[(0, lost)]) == 143

@@ -1,4 +1,4 @@
-"""The config.yaml that a training leaves says what it began or went on with."""
+"""The config.yaml of a run: written, compared and kept."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -29,7 +29,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_same_settings_leave_the_file_alone(tmp_path):
+def test_same_settings_do_not_rewrite_the_file(tmp_path):
     save_run_config(config(tmp_path))
     before = (tmp_path / "config.yaml").stat()
     save_run_config(config(tmp_path))
@@ -37,7 +37,7 @@ def test_the_same_settings_leave_the_file_alone(tmp_path):
     assert names(tmp_path) == ["config.yaml"]
 
 
-def test_every_earlier_config_is_kept_and_changes_are_logged(tmp_path, caplog):
+def test_earlier_configs_are_kept_and_changes_logged(tmp_path, caplog):
     for length in (4, 5, 6):
         save_run_config(config(tmp_path, max_iter=length))
     kept = ["config.previous.yaml", "config.previous_2.yaml", "config.yaml"]
@@ -46,7 +46,7 @@ def test_every_earlier_config_is_kept_and_changes_are_logged(tmp_path, caplog):
     assert "train.max_iter: 5 -> 6" in caplog.text
 
 
-def test_changes_are_found_in_lists_and_interpolations(tmp_path):
+def test_changes_in_lists_and_interpolations(tmp_path):
     save_config(config(tmp_path), tmp_path / "config.yaml")
     cfg = config(tmp_path)
     cfg.optimizer.lr = 4
@@ -60,7 +60,7 @@ def test_changes_are_found_in_lists_and_interpolations(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"[]", b"\xff"])
-def test_a_file_that_is_no_config_is_kept_too(tmp_path, content):
+def test_invalid_config_file_is_kept_too(tmp_path, content):
     (tmp_path / "config.yaml").write_bytes(content)
     assert changes_since(config(tmp_path)) == {}
     save_run_config(config(tmp_path))
@@ -68,14 +68,14 @@ def test_a_file_that_is_no_config_is_kept_too(tmp_path, content):
     assert load_config(tmp_path / "config.yaml").train.max_iter == 4
 
 
-def test_an_evaluation_writes_a_config_only_where_none_is(tmp_path):
+def test_evaluation_writes_a_config_only_if_there_is_none(tmp_path):
     save_run_config_if_none(config(tmp_path))
     save_run_config_if_none(config(tmp_path, max_iter=9))
     assert load_config(tmp_path / "config.yaml").train.max_iter == 4
     assert names(tmp_path) == ["config.yaml"]
 
 
-def test_what_no_resume_can_change_is_refused_by_name(tmp_path):
+def test_change_of_a_fixed_setting_is_refused(tmp_path):
     save_config(config(tmp_path), tmp_path / "config.yaml")
     cfg = config(tmp_path, init_checkpoint="other.pth")
     with pytest.raises(ConfigError, match=r"train\.init_checkpoint.*other\.pth"):
@@ -85,8 +85,8 @@ def test_what_no_resume_can_change_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match=r"dataset\.class_names.*train\.init_checkpoint"):
         refuse_fixed_settings(changes_since(cfg))
     cfg.dataset.class_names = [f"class {number}" for number in range(999)]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as error:
         refuse_fixed_settings(changes_since(cfg))
-    assert len(str(caught.value)) < 600
+    assert len(str(error.value)) < 600
     save_config(config(tmp_path, init_checkpoint="first.pth"), tmp_path / "config.yaml")
-    refuse_fixed_settings(changes_since(config(tmp_path)))  # not needed any more
+    refuse_fixed_settings(changes_since(config(tmp_path)))  # unset after the start: allowed

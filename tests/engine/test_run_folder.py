@@ -1,4 +1,4 @@
-"""Which checkpoint a run's folder or its copy means."""
+"""Find the checkpoint of a run, or of its copy."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -42,7 +42,7 @@ def config(folder, initial=""):
         b"\x1b[31m",
     ],
 )
-def test_a_note_of_no_file_of_its_folder_is_refused(original, content):
+def test_invalid_last_checkpoint_file_is_refused(original, content):
     (original.parent / "outside.pth").touch()
     (original / "sub").mkdir()
     (original / "sub/model.pth").touch()
@@ -56,7 +56,7 @@ def test_a_note_of_no_file_of_its_folder_is_refused(original, content):
         find_checkpoint(config(original))
 
 
-def test_without_a_note_there_is_no_last_checkpoint(tmp_path):
+def test_no_last_checkpoint_without_its_file(tmp_path):
     assert last_checkpoint(tmp_path) is None
     assert last_checkpoint(tmp_path / "absent") is None
 
@@ -69,7 +69,7 @@ def test_best_or_last_comes_first_as_asked(original):
 
 @pytest.mark.parametrize("name", ["model_best.pth", "model_final.pth", "last_checkpoint"])
 @pytest.mark.parametrize("is_there", [True, False])
-def test_what_lies_beside_the_config_comes_first(original, tmp_path, name, is_there):
+def test_checkpoint_beside_the_config_comes_first(original, tmp_path, name, is_there):
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "model_1.pth").touch()
@@ -81,14 +81,14 @@ def test_what_lies_beside_the_config_comes_first(original, tmp_path, name, is_th
     assert find_checkpoint(cfg, prefer_best=False).startswith(str(copy))
 
 
-def test_an_overridden_folder_stays(original, tmp_path):
+def test_overridden_folder_is_kept(original, tmp_path):
     cfg = config(tmp_path / "other")
     use_folder_beside(cfg, original / "config.yaml", [f"train.output_dir={tmp_path / 'other'}"])
     assert cfg.train.output_dir == str(tmp_path / "other")
 
 
 @pytest.mark.parametrize("file", ["elsewhere/config.yaml", "original/config.py"])
-def test_a_config_that_is_no_runs_keeps_its_folder(original, tmp_path, file):
+def test_config_without_checkpoints_keeps_its_folder(original, tmp_path, file):
     cfg = config(tmp_path / "other")
     use_folder_beside(cfg, tmp_path / file)
     assert cfg.train.output_dir == str(tmp_path / "other")

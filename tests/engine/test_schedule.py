@@ -3,7 +3,7 @@ import pytest
 from stageinteractor.engine.schedule import one_cycle, warmup_and_drops
 
 
-def test_the_published_1x_schedule():
+def test_published_1x_schedule():
     schedule = warmup_and_drops(max_iter=12000, epochs=12, drops=[8, 11], warmup_iters=500)
     at = lambda iteration: schedule(iteration / 12000)  # noqa: E731
     assert at(0) == pytest.approx(0.001)
@@ -14,7 +14,7 @@ def test_the_published_1x_schedule():
     assert at(11000) == at(11999) == pytest.approx(0.01)
 
 
-def test_a_try_of_three_iterations_warms_up_too():
+def test_short_run_warms_up():
     schedule = warmup_and_drops(max_iter=3, epochs=12, drops=[8, 11], warmup_iters=500)
     assert schedule(0.0) == pytest.approx(0.001)
     assert schedule(2 / 3) == pytest.approx(0.1)
@@ -30,17 +30,17 @@ def test_one_cycle_rises_and_falls():
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 0, 1, 2.0])
-def test_a_warm_up_leaves_room_for_the_fall(fraction):
+def test_warmup_fraction_out_of_range_is_refused(fraction):
     with pytest.raises(ValueError, match="warmup_fraction"):
         one_cycle(warmup_fraction=fraction)
 
 
 @pytest.mark.parametrize("drops", [[11, 8], [8, 12], [0], [8, 8], [-1]])
-def test_drops_lie_in_order_within_the_epochs(drops):
+def test_unordered_or_late_drops_are_refused(drops):
     with pytest.raises(ValueError, match="drops"):
         warmup_and_drops(max_iter=10, epochs=12, drops=drops)
 
 
-def test_a_negative_warm_up_is_refused():
+def test_negative_warmup_is_refused():
     with pytest.raises(ValueError, match="warmup_iters"):
         warmup_and_drops(max_iter=10, epochs=12, drops=[8], warmup_iters=-1)

@@ -10,7 +10,7 @@ def test_auto_is_a_device_that_exists():
     assert find_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+def test_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="train.device=cpu"):
         find_device("cuda")
@@ -36,7 +36,7 @@ def test_gpus_are_counted(monkeypatch):
         find_device("cuda:2")
 
 
-def test_files_of_an_earlier_run_are_kept_aside(tmp_path):
+def test_files_of_an_earlier_run_are_renamed(tmp_path):
     (tmp_path / "metrics.json").write_text("old")
     keep_previous(tmp_path, ("metrics.json", "absent.pth"))
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.previous.json"]
@@ -51,9 +51,9 @@ def test_files_of_an_earlier_run_are_kept_aside(tmp_path):
         {"model": {"config": {"num_queries": 30}}},  # transformers'
     ],
 )
-def test_the_number_of_queries_is_found_in_every_kind_of_model(model):
+def test_number_of_queries_of_every_kind_of_model(model):
     assert _num_queries(OmegaConf.create({"model": model})) == 30
 
 
-def test_a_model_that_does_not_say_is_taken_to_have_a_hundred():
+def test_number_of_queries_defaults_to_100():
     assert _num_queries(OmegaConf.create({"model": {}})) == 100

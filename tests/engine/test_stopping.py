@@ -11,7 +11,7 @@ from stageinteractor.engine.stopping import Stopped, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_is_noted_and_handlers_are_put_back(number):
+def test_signal_is_recorded_and_handlers_restored(number):
     before = signal.getsignal(number)
     request = StopRequest()
     with request.listening():
@@ -21,7 +21,7 @@ def test_a_signal_is_noted_and_handlers_are_put_back(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_later_signal_is_handled_as_ever():
+def test_later_signal_has_its_usual_effect():
     request = StopRequest()
     with pytest.raises(KeyboardInterrupt), request.listening():
         signal.raise_signal(signal.SIGINT)
@@ -32,7 +32,7 @@ def test_a_later_signal_is_handled_as_ever():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_process_that_was_forked_does_not_note_it(monkeypatch):
+def test_forked_process_ignores_the_signal(monkeypatch):
     request = StopRequest()
     with request.listening():
         monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -40,18 +40,18 @@ def test_a_process_that_was_forked_does_not_note_it(monkeypatch):
     assert request.signal == 0
 
 
-def test_outside_the_main_thread_nothing_is_listened_to():
+def test_no_handlers_outside_the_main_thread():
     before = signal.getsignal(signal.SIGTERM)
-    found = []
+    handlers = []
 
     def listen() -> None:
         with StopRequest().listening():
-            found.append(signal.getsignal(signal.SIGTERM))
+            handlers.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=listen)
     thread.start()
     thread.join()
-    assert found == [before]
+    assert handlers == [before]
 
 
 def test_batches_end_after_a_signal():
@@ -65,7 +65,7 @@ def test_batches_end_after_a_signal():
     assert seen == [1]
 
 
-def test_an_ignored_hangup_stays_ignored():
+def test_ignored_sighup_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         request = StopRequest()
@@ -89,7 +89,7 @@ def never():
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_a_wait_for_data_is_left_after_a_signal(impatient, at_once):
+def test_wait_for_data_ends_after_a_signal(impatient, at_once):
     request, seen = StopRequest(), []
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
     with request.listening(), pytest.raises(Stopped):
@@ -99,14 +99,14 @@ def test_a_wait_for_data_is_left_after_a_signal(impatient, at_once):
     assert seen == [1] and request.signal == signal.SIGTERM
 
 
-def test_a_wait_that_begins_after_a_signal_is_left_too(impatient):
+def test_wait_that_starts_after_a_signal_ends(impatient):
     request = StopRequest()
     with request.listening(), pytest.raises(Stopped):
         signal.raise_signal(signal.SIGTERM)
         list(request.interruptible(never()))
 
 
-def test_what_comes_in_time_is_waited_for(impatient):
+def test_batches_that_arrive_in_time_are_used(impatient):
     def slow():
         for number in range(3):
             time.sleep(0.01)

@@ -33,7 +33,7 @@ def labelled(size: tuple[int, int], count: int) -> dict:
 BATCH = [labelled(size, count) for size, count in zip(SIZES, (2, 0), strict=True)]
 
 
-def test_a_training_step_waits_once_for_the_device(model):
+def test_training_step_waits_once_for_the_device(model):
     with HostCopies() as copies:
         losses = model.train()(BATCH)
         torch.stack(list(losses.values())).sum().backward()
@@ -42,7 +42,7 @@ def test_a_training_step_waits_once_for_the_device(model):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_trainer_adds_copies_beside_the_work_only(accumulate: int, model):
+def test_trainer_adds_asynchronous_copies_only(accumulate: int, model):
     """The losses: looked at before the optimiser steps, and what is logged; and the norm."""
     optimizer = ClampedAdamW(model.parameters(), lr=1e-4)
     trainer = Trainer(

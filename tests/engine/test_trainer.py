@@ -34,7 +34,7 @@ def make(loader, lr=0.25, **settings):
     return model, Trainer(model, loader, optimizer, log_period=1, **settings)
 
 
-def test_a_step_by_hand():
+def test_step_by_hand():
     """w = 0, x = 2: gradient 2 (0 - 2) = -4, w = 0 + 0.25 * 4 = 1."""
     model, trainer = make(batches(2.0))
     trainer.train(0, 1)
@@ -70,7 +70,7 @@ def test_losses_are_recorded_with_their_sum():
     assert latest["total_loss"] == pytest.approx(5.0)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_step():
+def test_non_finite_loss_stops_before_the_step():
     model, trainer = make(batches(2.0, float("inf")))
     with pytest.raises(NonFiniteLossError, match="iteration 1, image ids 2: loss_fit is inf"):
         trainer.train(0, 2)
@@ -78,7 +78,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
-def test_gradients_that_are_not_finite_stop_before_the_step(amp):
+def test_non_finite_gradients_stop_before_the_step(amp):
     """The loss |w - 2| + 0 sqrt(w) is 2 at w = 0, its gradient -1 + 0 / 0."""
     kept = []
     model, trainer = make(
@@ -95,7 +95,7 @@ def test_gradients_that_are_not_finite_stop_before_the_step(amp):
     assert kept[0].batch == [{"x": 2.0, "image_id": 1}, {"x": 3.0, "image_id": 2}]
 
 
-def test_the_stage_of_a_loss_is_named_and_the_step_is_kept():
+def test_stage_of_the_loss_is_named_and_the_step_saved():
     kept = []
     loader = [[{"x": 2.0, "image_id": 1}], [{"x": float("nan"), "image_id": 2}]]
     model, trainer = make(loader, accumulate=2, save_non_finite_step=kept.append)
@@ -106,7 +106,7 @@ def test_the_stage_of_a_loss_is_named_and_the_step_is_kept():
     assert [(step.iteration, step.micro, step.batch) for step in kept] == [(5, 1, loader[1])]
 
 
-def test_a_step_that_cannot_be_kept_does_not_hide_the_loss():
+def test_failed_save_does_not_hide_the_loss():
     def full(step):
         raise OutputError("run/bad.pth: cannot be written: No space left on device")
 
@@ -115,7 +115,7 @@ def test_a_step_that_cannot_be_kept_does_not_hide_the_loss():
         trainer.train(0, 1)
 
 
-def test_a_step_that_the_gradient_scaler_skips_is_no_error():
+def test_step_skipped_by_the_grad_scaler_is_no_error():
     """The scaled gradient 2 * 65536 * 4 is too large for float16; the scale is halved."""
 
     class Half(Quadratic):
@@ -136,7 +136,7 @@ def test_a_step_that_the_gradient_scaler_skips_is_no_error():
     assert other.scaler.get_scale() == 2.0**15
 
 
-def test_what_a_model_draws_depends_on_seed_and_iteration_alone():
+def test_random_numbers_depend_on_seed_and_iteration():
     class Drawing(Quadratic):
         def forward(self, batch):
             self.seen.append(torch.rand(()).item())
@@ -152,7 +152,7 @@ def test_what_a_model_draws_depends_on_seed_and_iteration_alone():
     assert len({*drawn(0, seed=1), *drawn(0, seed=2)}) == 12
 
 
-def test_an_error_while_hooks_end_does_not_hide_the_first_one():
+def test_error_in_after_train_does_not_hide_the_first():
     class Full(HookBase):
         def after_train(self):
             raise OutputError("metrics.json: cannot be written")
@@ -174,7 +174,7 @@ def test_an_error_while_hooks_end_does_not_hide_the_first_one():
         trainer.train(0, 1)
 
 
-def test_a_resumed_training_begins_with_the_hooks_after_the_checkpoint():
+def test_resume_first_runs_the_hooks_after_the_checkpoint():
     calls = []
 
     class Recorder(HookBase):
@@ -191,14 +191,14 @@ def test_a_resumed_training_begins_with_the_hooks_after_the_checkpoint():
     assert calls == [("after", 3, 3)] + [(hook.name, 4, 4) for hook in hooks]
 
 
-def test_a_matcher_that_finds_bad_costs_is_told_with_the_images():
+def test_non_finite_costs_are_reported_with_the_images():
     model, trainer = make(batches(2.0))
     model.forward = lambda batch: (_ for _ in ()).throw(FloatingPointError("costs of stage 0"))
     with pytest.raises(NonFiniteLossError, match="image ids 1: costs of stage 0"):
         trainer.train(0, 1)
 
 
-def test_an_error_of_the_loader_is_one_line():
+def test_error_of_the_data_loader_is_one_line():
     def loader():
         raise DataError("Caught DataError in worker\nTraceback\nsome.DataError: a.png is broken")
         yield
@@ -227,6 +227,6 @@ def test_hooks_run_around_every_step():
 @pytest.mark.parametrize(
     ("settings", "message"), [({"amp": "fp8"}, "train.amp"), ({"accumulate": 0}, "accumulate")]
 )
-def test_settings_that_do_not_exist_are_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         make([], **settings)

@@ -27,8 +27,8 @@ def cfg(tmp_path):
     (tmp_path / "val.json").write_text(json.dumps(content))
     output = tmp_path / "run"
     (output / "evaluation").mkdir(parents=True)
-    found = [{"image_id": 1, "category_id": 5, "bbox": [5, 5, 20, 20], "score": 0.9}]
-    (output / "evaluation/coco_instances_results.json").write_text(json.dumps(found))
+    detections = [{"image_id": 1, "category_id": 5, "bbox": [5, 5, 20, 20], "score": 0.9}]
+    (output / "evaluation/coco_instances_results.json").write_text(json.dumps(detections))
     return OmegaConf.create(
         {
             "dataset": {"val": {"json": str(tmp_path / "val.json"), "images": str(tmp_path)}},
@@ -64,30 +64,30 @@ def train_a_little(cfg):
         storage.put_scalar("bbox/AP", 12.0, smoothing_hint=False)
         hook.after_step()
         hook.after_step()
-        ((name, picture, step),) = storage._vis_data  # once for an evaluation
+        ((name, pixels, step),) = storage._vis_data  # once for an evaluation
         write_all(writers, storage)
         assert not storage._vis_data
-    return name, picture, step
+    return name, pixels, step
 
 
-def test_tensorboard_gets_numbers_and_the_picture(cfg, tmp_path):
+def test_tensorboard_gets_metrics_and_image(cfg, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    name, picture, step = train_a_little(cfg)
+    name, pixels, step = train_a_little(cfg)
     assert (name, step) == ("predictions", 1)
-    assert picture.dtype == torch.uint8
-    assert picture.shape[0] == 3
-    assert picture.shape[2] == 2 * 320 + 6  # ground truth and predictions, side by side
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape[0] == 3
+    assert pixels.shape[2] == 2 * 320 + 6  # ground truth and predictions, side by side
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert events.Scalars("bbox/AP")[0].value == 12.0
     image = events.Images("predictions")[0]
-    assert (image.height, image.width) == tuple(picture.shape[1:])
+    assert (image.height, image.width) == tuple(pixels.shape[1:])
     lines = (tmp_path / "run/metrics.json").read_text().splitlines()
     assert json.loads(lines[-1])["bbox/AP"] == 12.0
 
 
-def test_without_a_results_file_there_is_no_picture(cfg, tmp_path):
+def test_no_image_without_a_results_file(cfg, tmp_path):
     (tmp_path / "run/evaluation/coco_instances_results.json").unlink()
     with EventStorage(0) as storage:
         storage.put_scalar("bbox/AP", 1.0)
@@ -98,7 +98,7 @@ def test_without_a_results_file_there_is_no_picture(cfg, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[{", "{}", '[{"image_id": 9}]'])
-def test_odd_detections_are_no_image_and_no_end_of_a_training(cfg, content, caplog):
+def test_invalid_results_file_is_logged_without_image(cfg, content, caplog):
     file = Path(cfg.train.output_dir) / "evaluation/coco_instances_results.json"
     file.write_text(content)
     with EventStorage() as storage:
@@ -110,7 +110,7 @@ def test_odd_detections_are_no_image_and_no_end_of_a_training(cfg, content, capl
     assert str(file) in caplog.text
 
 
-def test_wandb_that_is_not_installed_is_told(cfg, monkeypatch):
+def test_missing_wandb_is_reported(cfg, monkeypatch):
     cfg.train.writers, cfg.train.wandb.enabled = [], True
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingDependencyError, match=r"stageinteractor\[wandb\]"):
@@ -141,7 +141,7 @@ def fake_wandb(monkeypatch):
     return run, started
 
 
-def test_wandb_gets_what_is_new_only(cfg, fake_wandb):
+def test_wandb_gets_new_values_only(cfg, fake_wandb):
     cfg.train.writers, cfg.train.wandb.enabled = [], True
     writers = build_writers(cfg)
     with EventStorage(0) as storage:
@@ -157,15 +157,15 @@ def test_wandb_gets_what_is_new_only(cfg, fake_wandb):
     ]
 
 
-def test_wandb_gets_numbers_and_the_picture_by_step(cfg, fake_wandb):
+def test_wandb_gets_metrics_and_image_by_step(cfg, fake_wandb):
     run, started = fake_wandb
     cfg.train.wandb.enabled = True
-    _, picture, _ = train_a_little(cfg)
+    _, pixels, _ = train_a_little(cfg)
     (step, values), last = run.logged
     assert step == 1
     assert values["bbox/AP"] == 12.0
     assert values["total_loss"] == 2.5
-    assert values["predictions"] == (*picture.shape[1:], 3)
+    assert values["predictions"] == (*pixels.shape[1:], 3)
     assert last == "finished"
     assert started[0]["mode"] == "offline"
     assert started[0]["id"] is None
@@ -175,7 +175,7 @@ def test_wandb_gets_numbers_and_the_picture_by_step(cfg, fake_wandb):
 
 
 @pytest.mark.slow
-def test_wandb_offline_leaves_a_run_in_the_output_folder(cfg, tmp_path):
+def test_wandb_offline_run_is_in_the_output_folder(cfg, tmp_path):
     cfg.train.writers, cfg.train.wandb.enabled = [], True
     train_a_little(cfg)
     (run,) = (tmp_path / "run/wandb").glob("offline-run-*")

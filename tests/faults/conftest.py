@@ -1,4 +1,4 @@
-"""Runs of tools/train_net.py as processes that can be harmed."""
+"""Runs of tools/train_net.py as processes that can be killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMES = ("time", "seconds")  # in the names of metrics that differ from run to r
 
 
 class Run:
-    """A training in a folder, as often as it is started.
+    """A training in a folder, which can be started several times.
 
     Args:
         folder: for the output.
@@ -33,7 +33,7 @@ class Run:
         self.log = folder.with_suffix(".txt")
 
     def start(self, *options: str, before: tuple[str, ...] = ()) -> subprocess.Popen:
-        """Start tools/train_net.py in a process group of its own; ``before`` starts it."""
+        """Start tools/train_net.py in its own process group, with a command ``before`` it."""
         script = [sys.executable, str(ROOT / "tools/train_net.py"), "--config-file", CONFIG]
         with self.log.open("a") as log:
             return subprocess.Popen(
@@ -46,13 +46,13 @@ class Run:
 
     def finish(self, *options: str, timeout: float = 400.0) -> None:
         """Run to the end."""
-        assert self.start(*options).wait(timeout) == 0, self.told()
+        assert self.start(*options).wait(timeout) == 0, self.output()
 
     def wait_for(self, ready: Callable[[], bool], process: subprocess.Popen) -> None:
-        """Wait until something has come about, for as long as the process runs."""
+        """Wait until a condition holds, or the process has ended."""
         deadline = time.monotonic() + 300
         while not ready() and process.poll() is None:
-            assert time.monotonic() < deadline, self.told()
+            assert time.monotonic() < deadline, self.output()
             time.sleep(0.001)
 
     def kill(self, process: subprocess.Popen) -> None:
@@ -60,23 +60,23 @@ class Run:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def told(self) -> str:
-        """Everything that was printed."""
+    def output(self) -> str:
+        """The output of all starts."""
         return self.log.read_text()
 
     def final(self) -> dict:
-        """What the last checkpoint of all holds."""
+        """The content of the final checkpoint."""
         return torch.load(self.folder / "model_final.pth", weights_only=True)
 
     def metrics(self) -> list[dict]:
         """The lines of metrics.json, without times, in the order of iterations."""
         lines = (self.folder / "metrics.json").read_text().splitlines()
-        found = [
+        entries = [
             {k: v for k, v in json.loads(line).items() if not any(t in k for t in TIMES)}
             for line in lines
         ]
-        found = [line for line in found if len(line) > 1]  # more than the iteration
-        return sorted(found, key=lambda line: line["iteration"])
+        entries = [line for line in entries if len(line) > 1]  # more than the iteration
+        return sorted(entries, key=lambda line: line["iteration"])
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A model and a mapper that fail on rank 1, where and how the environment says.
 
 FAULT is "place:call:kind": the place is "build", "step", "evaluation" or "image"; the fault happens
-at the so-manieth call there. FAULT_BEGINS is a file that is made then.
+at that call there. FAULT_BEGINS is a file that is made then.
 """
 
 import os
@@ -21,8 +21,8 @@ calls: Counter[str] = Counter()
 
 
 def fault(place: str) -> None:
-    wanted, call, kind = os.environ["FAULT"].split(":")
-    if wanted != place or comm.get_rank() != 1:
+    where, call, kind = os.environ["FAULT"].split(":")
+    if where != place or comm.get_rank() != 1:
         return
     calls[place] += 1
     if calls[place] != int(call):

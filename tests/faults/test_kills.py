@@ -1,4 +1,4 @@
-"""Stopped at any moment and resumed, a run ends as if it had never been stopped."""
+"""A run that is stopped at any moment and resumed equals the uninterrupted run."""
 
 import random
 import signal
@@ -31,25 +31,25 @@ SETTINGS = [
 
 
 @pytest.fixture(scope="module")
-def kept():
-    """The run that nobody stopped, once there is one, and how long its training took."""
+def cache():
+    """Holds the uninterrupted run and its duration, once it has run."""
     return {}
 
 
 @pytest.fixture
-def unstopped(kept, new_run) -> tuple[Run, float]:
-    if not kept:
+def uninterrupted(cache, new_run) -> tuple[Run, float]:
+    if not cache:
         run = new_run(*SETTINGS)
         process = run.start()
         run.wait_for(lambda: is_training(run), process)
         begin = time.monotonic()
-        assert process.wait(400) == 0, run.told()
-        kept["found"] = run, time.monotonic() - begin
-    return kept["found"]
+        assert process.wait(400) == 0, run.output()
+        cache["run"] = run, time.monotonic() - begin
+    return cache["run"]
 
 
 def is_training(run: Run, times: int = 1) -> bool:
-    return run.told().count("training from iteration") >= times
+    return run.output().count("training from iteration") >= times
 
 
 def state(run: Run, name: str) -> dict:
@@ -64,24 +64,24 @@ def state(run: Run, name: str) -> dict:
     return content | {"trainer": trainer}
 
 
-def assert_same_end(run: Run, wanted: Run) -> None:
+def assert_same_end(run: Run, expected: Run) -> None:
     for name in ("model_final.pth", "model_best.pth"):
-        assert same(state(run, name), state(wanted, name)), name
-    assert len(wanted.metrics()) > 20
-    assert same(run.metrics(), wanted.metrics())
-    names = [sorted(p.name for p in each.folder.glob("*.pth")) for each in (run, wanted)]
+        assert same(state(run, name), state(expected, name)), name
+    assert len(expected.metrics()) > 20
+    assert same(run.metrics(), expected.metrics())
+    names = [sorted(p.name for p in each.folder.glob("*.pth")) for each in (run, expected)]
     assert names[0] == names[1]
-    assert not half_written(run)
+    assert not temporary_files(run)
 
 
-def half_written(run: Run) -> list:
+def temporary_files(run: Run) -> list:
     return list(run.folder.glob(".model*"))
 
 
-def test_killed_at_random_moments(new_run, unstopped):
-    wanted, seconds = unstopped
+def test_killed_at_random_moments_and_resumed(new_run, uninterrupted):
+    expected, seconds = uninterrupted
     moments, kills = random.Random(0), 0
-    while kills < RANDOM_KILLS:  # one run survives them all, if this machine is as fast as before
+    while kills < RANDOM_KILLS:  # one run takes all kills, unless this machine has become faster
         run, starts = new_run(*SETTINGS), 0
         process = None
         while process is None or process.returncode:
@@ -92,46 +92,46 @@ def test_killed_at_random_moments(new_run, unstopped):
             except subprocess.TimeoutExpired:
                 run.kill(process)
                 kills += 1
-            assert process.returncode in (0, -signal.SIGKILL), run.told()
-        assert_same_end(run, wanted)
+            assert process.returncode in (0, -signal.SIGKILL), run.output()
+        assert_same_end(run, expected)
     count_fault("SIGKILL at a random moment", kills)
 
 
-def test_killed_while_a_checkpoint_is_written(new_run, unstopped):
-    wanted, _ = unstopped
-    run, found = new_run(*SETTINGS), 0
+def test_killed_while_a_checkpoint_is_written(new_run, uninterrupted):
+    expected, _ = uninterrupted
+    run, incomplete = new_run(*SETTINGS), 0
     for _ in range(KILLS_IN_A_CHECKPOINT):
         process = run.start("--resume")
-        run.wait_for(lambda: bool(half_written(run)), process)
+        run.wait_for(lambda: bool(temporary_files(run)), process)
         run.kill(process)
-        found += bool(half_written(run))
+        incomplete += bool(temporary_files(run))
         count_fault("SIGKILL during a checkpoint")
-    assert found, "every file was complete before the kill"
+    assert incomplete, "every file was complete before the kill"
     run.finish("--resume")
-    assert_same_end(run, wanted)
+    assert_same_end(run, expected)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_asked_to_stop_a_checkpoint_is_written_first(new_run, unstopped, number):
-    wanted, _ = unstopped
+def test_stop_signal_writes_a_checkpoint(new_run, uninterrupted, number):
+    expected, _ = uninterrupted
     run = new_run(*SETTINGS)
     process = run.start()
-    run.wait_for(lambda: " iter: 29 " in run.told(), process)
+    run.wait_for(lambda: " iter: 29 " in run.output(), process)
     process.send_signal(number)
-    assert process.wait(120) == 128 + number, run.told()
-    assert "Traceback" not in run.told()
+    assert process.wait(120) == 128 + number, run.output()
+    assert "Traceback" not in run.output()
     last = (run.folder / "last_checkpoint").read_text()
     stopped = int(last.removeprefix("model_").removesuffix(".pth"))
-    assert f"stopped after iteration {stopped}; --resume goes on" in run.told()
+    assert f"stopped after iteration {stopped}; --resume continues" in run.output()
     run.finish("--resume")
-    assert f"training from iteration {stopped + 1} to 90" in run.told()
-    assert_same_end(run, wanted)
+    assert f"training from iteration {stopped + 1} to 90" in run.output()
+    assert_same_end(run, expected)
     count_fault(signal.Signals(number).name)
 
 
-def test_a_finished_run_is_not_run_again(new_run, unstopped):
-    run, _ = unstopped
+def test_finished_run_is_not_repeated(new_run, uninterrupted):
+    run, _ = uninterrupted
     before = [state(run, "model_final.pth"), run.metrics()]
     run.finish("--resume")
     assert same([state(run, "model_final.pth"), run.metrics()], before)
-    assert "training from iteration 90 to 90" in run.told()
+    assert "training from iteration 90 to 90" in run.output()

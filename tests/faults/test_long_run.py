@@ -32,16 +32,16 @@ MEGABYTES = 40  # of growth that is noise: the allocator's, and what evaluations
 
 
 @pytest.mark.timeout(1800)
-def test_two_thousand_iterations_stay_flat(new_run):
+def test_memory_is_flat_over_two_thousand_iterations(new_run):
     run = new_run(*SETTINGS)
     process, samples = run.start(), []
     while process.poll() is None:
         sample = measure(psutil.Process(process.pid))
-        iterations = re.findall(r" iter: (\d+) ", run.told())
+        iterations = re.findall(r" iter: (\d+) ", run.output())
         if sample and iterations and int(iterations[-1]) < ITERATIONS - 1:  # or it is ending
             samples.append({"iteration": int(iterations[-1])} | sample)
         time.sleep(1.0)
-    assert process.returncode == 0, run.told()
+    assert process.returncode == 0, run.output()
     draw(samples)
     settled = [sample for sample in samples if sample["iteration"] >= WARM_UP]
     assert len(settled) > 30
@@ -60,7 +60,7 @@ def test_two_thousand_iterations_stay_flat(new_run):
 
 
 def measure(process: psutil.Process) -> dict[str, float]:
-    """Memory in MiB of the training and those that read images, what they share counted once."""
+    """Memory in MiB of the training and its data-loading processes, shared pages counted once."""
     try:
         children = process.children(recursive=True)
         return {

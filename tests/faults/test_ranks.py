@@ -1,4 +1,4 @@
-"""Two processes: every image once, and one that fails ends both, says why and does so soon."""
+"""Two processes: every image once; a failure of one ends both soon, with its error printed."""
 
 import json
 import os
@@ -50,7 +50,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_that_fails_ends_both(by, case, new_run, monkeypatch, tmp_path):
+def test_failure_of_one_rank_ends_both(by, case, new_run, monkeypatch, tmp_path):
     where, overrides = CASES[case]
     begins = tmp_path / "begins"
     tests = str(Path(__file__).parents[1])
@@ -61,57 +61,57 @@ def test_one_that_fails_ends_both(by, case, new_run, monkeypatch, tmp_path):
     process = start(run, by)
     run.wait_for(begins.exists, process)
     code = process.wait(60)  # raises when it takes longer
-    lines = run.told().splitlines()
+    lines = run.output().splitlines()
     end, kind = "\n".join(lines[-80:]), where.rpartition(":")[2]
     if by == "torchrun":
-        assert code == 1, run.told()
-        end = run.told().rpartition("Root Cause")[2]
-        assert "rank      : 1 " in end, run.told()
+        assert code == 1, run.output()
+        end = run.output().rpartition("Root Cause")[2]
+        assert "rank      : 1 " in end, run.output()
     else:
-        assert code == (2 if kind == "ours" else 1), run.told()
-        assert lines[-1].startswith("error: rank 1 of 2"), run.told()
+        assert code == (2 if kind == "ours" else 1), run.output()
+        assert lines[-1].startswith("error: rank 1 of 2"), run.output()
     if kind == "kill":
-        assert "SIGKILL" in end or "killed by signal: Killed" in end, run.told()
+        assert "SIGKILL" in end or "killed by signal: Killed" in end, run.output()
     else:
-        assert MESSAGE in end, run.told()
-        # a traceback shows the line of the code, too; that of the other process is not shown
-        assert sum(line.endswith(f": {MESSAGE}") for line in lines) == 1, run.told()
-        assert ("Traceback" in end) == (kind == "other"), run.told()
+        assert MESSAGE in end, run.output()
+        # a traceback also shows the line of code; that of the other process is not printed
+        assert sum(line.endswith(f": {MESSAGE}") for line in lines) == 1, run.output()
+        assert ("Traceback" in end) == (kind == "other"), run.output()
     count_fault("failed rank")
 
 
-def test_a_second_training_into_a_folder_is_refused_by_both(by, new_run):
+def test_second_training_into_a_folder_is_refused_by_both(by, new_run):
     run = new_run(*SHORT)
     with exclusive_training(run.folder):
         code = start(run, by).wait(120)
-    assert code == (1 if by == "torchrun" else 2), run.told()
-    assert f"process {os.getpid()} on " in run.told().rpartition("error")[2], run.told()
-    assert by == "torchrun" or "Traceback" not in run.told()  # torchrun prints one of its own
+    assert code == (1 if by == "torchrun" else 2), run.output()
+    assert f"process {os.getpid()} on " in run.output().rpartition("error")[2], run.output()
+    assert by == "torchrun" or "Traceback" not in run.output()  # torchrun prints one of its own
     assert not (run.folder / "config.yaml").exists()
     count_fault("second training into a folder")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
-def test_both_stop_in_order_and_go_on(by, number, new_run):
+def test_both_stop_on_a_signal_and_resume(by, number, new_run):
     run = new_run(*SHORT, "train.max_iter=400", "train.checkpointer.period=300")
     process = start(run, by)
-    run.wait_for(lambda: "iter: 3" in run.told(), process)
+    run.wait_for(lambda: "iter: 3" in run.output(), process)
     process.send_signal(number)
     code = process.wait(60)
-    assert code == 1 if by == "torchrun" else code == 128 + number, run.told()
+    assert code == 1 if by == "torchrun" else code == 128 + number, run.output()
     saved = list(run.folder.glob("model_*.pth"))
-    assert len(saved) == 1, run.told()
+    assert len(saved) == 1, run.output()
     iteration = int(saved[0].stem.rpartition("_")[2])
     if by == "--num-gpus":
-        assert "Traceback" not in run.told()
+        assert "Traceback" not in run.output()
     run.overrides.append(f"train.max_iter={iteration + 3}")
     own, before = LAUNCHERS[by]
-    assert start(run, by, "--resume").wait(300) == 0, run.told()
-    assert f"training from iteration {iteration + 1} " in run.told()
+    assert start(run, by, "--resume").wait(300) == 0, run.output()
+    assert f"training from iteration {iteration + 1} " in run.output()
     count_fault("stop of two processes")
 
 
-def test_a_wait_for_data_is_left_by_both(new_run, monkeypatch, tmp_path):
+def test_wait_for_data_ends_on_both_after_a_signal(new_run, monkeypatch, tmp_path):
     begins, tests = tmp_path / "begins", str(Path(__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("FAULT", "image:3:hang")  # of the third iteration
@@ -119,23 +119,23 @@ def test_a_wait_for_data_is_left_by_both(new_run, monkeypatch, tmp_path):
     options = ["train.eval_period=0", "train.checkpointer.period=9"]
     run = new_run(*SABOTAGED, *options, "dataloader.train.num_workers=0")
     process = start(run, "--num-gpus")
-    run.wait_for(lambda: "iter: 1" in run.told() and begins.exists(), process)
+    run.wait_for(lambda: "iter: 1" in run.output() and begins.exists(), process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143, run.told()
-    assert "Traceback" not in run.told()
-    assert (run.folder / "last_checkpoint").read_text() == "model_0000001.pth", run.told()
+    assert process.wait(60) == 143, run.output()
+    assert "Traceback" not in run.output()
+    assert (run.folder / "last_checkpoint").read_text() == "model_0000001.pth", run.output()
     count_fault("stop while data does not come")
 
 
-def test_a_signal_to_those_that_read_images_as_well_stops_in_order(new_run):
-    """As SLURM sends it: to every process of a job."""
+def test_signal_to_data_loading_processes_too(new_run):
+    """As SLURM does: to every process of a job."""
     long = ["train.max_iter=400", "train.checkpointer.period=300", "train.eval_period=0"]
     run = new_run(*SHORT, *long, "dataloader.train.num_workers=2")
     process = run.start()
-    run.wait_for(lambda: "iter: 3" in run.told(), process)
+    run.wait_for(lambda: "iter: 3" in run.output(), process)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(60) == 143, run.told()
-    assert len(list(run.folder.glob("model_*.pth"))) == 1 and "Traceback" not in run.told()
+    assert process.wait(60) == 143, run.output()
+    assert len(list(run.folder.glob("model_*.pth"))) == 1 and "Traceback" not in run.output()
     count_fault("stop of all processes")
 
 
@@ -161,22 +161,22 @@ def test_sets_that_do_not_divide_evenly(by, train, val, batch, new_run, shapes_s
     ]
     run = new_run(*SHORT, "train.eval_period=2", f"dataloader.test.batch_size={batch}", *sets)
     results = run.folder / "evaluation/coco_instances_results.json"
-    found = []
-    assert start(run, by).wait(300) == 0, run.told()
-    found.append(json.loads(results.read_text()))
+    evaluations = []
+    assert start(run, by).wait(300) == 0, run.output()
+    evaluations.append(json.loads(results.read_text()))
     shutil.rmtree(results.parent)
-    assert start(run, by, "--eval-only").wait(300) == 0, run.told()
-    found.append(json.loads(results.read_text()))
+    assert start(run, by, "--eval-only").wait(300) == 0, run.output()
+    evaluations.append(json.loads(results.read_text()))
     run.finish("--eval-only")  # one process
-    found.append(json.loads(results.read_text()))
-    for each in found:
+    evaluations.append(json.loads(results.read_text()))
+    for each in evaluations:
         counts = {i: sum(result["image_id"] == i for result in each) for i in ids}
         assert set(counts.values()) == {12} and len(each) == 12 * val  # one for every query
-    for each in found[1:]:
+    for each in evaluations[1:]:
         # also the evaluation in the training: on all ranks with the weights that were saved
         for i in ids:
-            scores, wanted = (
-                [x["score"] for x in y if x["image_id"] == i] for y in (each, found[0])
+            scores, expected = (
+                [x["score"] for x in y if x["image_id"] == i] for y in (each, evaluations[0])
             )
-            assert sorted(scores) == pytest.approx(sorted(wanted), abs=1e-5)
+            assert sorted(scores) == pytest.approx(sorted(expected), abs=1e-5)
     count_fault("uneven set")
