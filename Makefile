@@ -12,7 +12,7 @@ FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data
 	tests/engine/test_launch.py tests/engine/test_gradients.py tests/engine/test_process_monitor.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real demo-deformable benchmark test test-faults audit lint docs clean
+.PHONY: help install demo demo-real demo-deformable benchmark test test-core test-faults audit lint docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -77,6 +77,10 @@ test: lint docs ## lint, documentation, then all tests, one process a core; PYTE
 
 docs: $(STAMP) ## the documentation as a site that works offline: output/site/index.html
 	$(BIN)/python -W ignore::FutureWarning -m sphinx -W --keep-going -q docs output/site
+
+test-core: $(STAMP) ## assigner, criterion, decoder, parity, zoo, a training: minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'core and not slow' -n $(TEST_PROCESSES) \
+		--maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 clean: ## remove caches and build folders; .venv, datasets and output stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

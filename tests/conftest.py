@@ -15,6 +15,22 @@ from PIL import Image, ImageFilter
 from tally import counts
 from torch import nn
 
+CORE = (
+    "assigner",
+    "criterion",
+    "modeling/decoders",
+    "modeling/mixing",
+    "modeling/sampling/test_points.py",
+    "modeling/sampling/test_table.py",
+    "golden",
+    "reference",
+    "configs",
+    "e2e/test_overfit.py",
+    "e2e/test_resume.py",
+    "e2e/test_custom_dataset.py",
+    "integrations/test_cross_stage_criterion.py",
+    "integrations/test_transformers.py",
+)
 TOOLS = Path(__file__).parents[1] / "tools"
 CONFIG = Path(__file__).parents[1] / "projects/stageinteractor/configs/demo/digits_in_photos.py"
 CATEGORIES = [{"id": 3, "name": "disc"}, {"id": 7, "name": "square"}, {"id": 40, "name": "bar"}]
@@ -147,6 +163,14 @@ def pytest_terminal_summary(terminalreporter):
     if counts:
         parts = [f"{number} x {what}" for what, number in sorted(counts.items())]
         terminalreporter.write_line(f"faults handled: {', '.join(parts)}")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that carry most of the meaning, for `make test-core`."""
+    here = Path(__file__).parent
+    for item in items:
+        if any(item.path.is_relative_to(here / part) for part in CORE):
+            item.add_marker(pytest.mark.core)
 
 
 def pytest_ignore_collect(collection_path, config):
