@@ -1,8 +1,8 @@
-"""Names of classes as they stand in a data set, in a config that does not evaluate them.
+"""Class names of a data set in a config, protected from OmegaConf's interpolation.
 
-OmegaConf takes a text ``${...}`` for an expression and ``???`` for a value that is missing, and has
-no way to write every text otherwise. So names that come from data are one opaque value, whose texts
-it does not look into; a file of a config has them as an ordinary list.
+OmegaConf reads ``${...}`` as an expression and ``???`` as a missing value, and cannot escape every
+text. Names that come from data are therefore one opaque value; a config file has them as an
+ordinary list.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class ClassNames(Sequence[str]):
 
 
 def set_class_names(dataset: DictConfig, names: Iterable[Any]) -> None:
-    """Put names of classes into the ``dataset`` node of a config, in place."""
+    """Set the class names of a config's ``dataset`` node, in place."""
     dataset._set_flag("allow_objects", True)
     dataset[KEY] = ClassNames(names)
 
 
 def without_expressions(content: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the content of a config file in which the names of classes are not evaluated."""
+    """Return the content of a config file whose class names OmegaConf does not evaluate."""
     dataset = content.get("dataset")
     if not isinstance(dataset, dict) or not isinstance(dataset.get(KEY), list):
         return content

@@ -1,7 +1,7 @@
 """Load, save and instantiate LazyConfigs.
 
-A ``.py`` config is Python and is executed; a ``.yaml`` one, such as the ``config.yaml`` that a run
-leaves behind, is only read.
+A ``.py`` config is Python and is executed; a ``.yaml`` config, such as the ``config.yaml`` of a
+run, is only parsed.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig
     """Load a config file, ``.py`` (executed) or ``.yaml`` (only read).
 
     Args:
-        path: of the file; a ``.yaml`` may also be what OmegaConf or detectron2 dumped.
-        trust: take a ``.yaml`` that names something else than `trust` lists. To build what it
-            names is to run a program of its author.
+        path: of the file; a ``.yaml`` may also be a dump of OmegaConf or detectron2.
+        trust: accept a ``.yaml`` that names targets which `trust` does not list. Building them
+            runs code that its author chose.
 
     Raises:
         ConfigError: no such file, another suffix, a YAML file that is not a mapping, or one that
@@ -73,7 +73,7 @@ def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig
 
 
 def targets(path: str | os.PathLike[str]) -> list[Use]:
-    """List what a YAML config names to be called, after parsing; nothing is built.
+    """List the targets that a YAML config would call; nothing is built.
 
     Raises:
         ConfigError: no such file, or not a YAML file with a mapping.
@@ -117,8 +117,8 @@ def _read_yaml(file: Path) -> dict[Any, Any]:
 def save_config(cfg: DictConfig, path: str | os.PathLike[str]) -> None:
     """Write a config as plain YAML that `load_config` reads back without executing anything.
 
-    Interpolations stay what they are, so that an override of ``train.output_dir`` still reaches all
-    its users after loading. Names of classes that come from data are none: see `ClassNames`.
+    Interpolations are kept, so that an override of ``train.output_dir`` still reaches all its users
+    after loading. Class names from data are never interpolations: see `ClassNames`.
     """
     content = _plain(OmegaConf.to_container(cfg, resolve=False))
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

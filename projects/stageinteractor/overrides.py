@@ -1,8 +1,8 @@
 """Change a config by ``key=value`` strings, such as those of a command line.
 
-A value is YAML, unless the key holds text: then it is taken as it stands, so that a
-folder may be called 2024. In quotes, it is YAML's text. ``${key}`` refers to another
-key, as everywhere in OmegaConf. A key that does not exist is refused.
+A value is parsed as YAML, unless the key holds text: then it is used literally, so that a folder
+may be called 2024. A value in quotes is a YAML string. ``${key}`` refers to another key, as in
+OmegaConf. A key that does not exist is an error.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _value(cfg: DictConfig, key: str, text: str) -> Any:
-    """Return what an override's text means for a key."""
+    """Return the value of an override's text for a key."""
     kind = text_kind(key)
     if kind is None and not isinstance(_present(cfg, key), str):
         return _as_yaml(text)
@@ -71,12 +71,12 @@ def _value(cfg: DictConfig, key: str, text: str) -> Any:
 
 
 def _as_yaml(text: str) -> Any:
-    """Return what a text is in YAML; references in it stay as they are written."""
+    """Parse a text as YAML; references in it stay unresolved."""
     return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]
 
 
 def _present(cfg: DictConfig, key: str) -> Any:
-    """Return the present value of a key, None where there is none yet."""
+    """Return the current value of a key, None if it has none."""
     try:
         return OmegaConf.select(cfg, key, default=None)
     except OmegaConfBaseException:  # an interpolation that leads nowhere
@@ -84,7 +84,7 @@ def _present(cfg: DictConfig, key: str) -> Any:
 
 
 def _require_referred(cfg: DictConfig, key: str) -> None:
-    """Raise OmegaConf's error if a key refers to one that does not exist."""
+    """Raise OmegaConf's error if the key refers to a key that does not exist."""
     with suppress(InterpolationToMissingValueError):  # which may be set later
         OmegaConf.select(cfg, key)
 
@@ -118,7 +118,7 @@ def _children(node: Any) -> set[str]:
 
 
 def _parameters(target: Any) -> set[str]:
-    """Return the names of a constructor's parameters, none where it is not to be had."""
+    """Return the names of a constructor's parameters; none if it cannot be imported."""
     try:
         target = locate(target) if isinstance(target, str) else target
         return set(inspect.signature(target).parameters) - {"args", "kwargs"}

@@ -1,9 +1,9 @@
 """YAML of a config, read without executing or importing anything.
 
-Plain YAML, and the two tags that OmegaConf and detectron2 write into a dump of a config: a
-``!!python/tuple`` is read as a list, a ``!!python/name:`` as the text of the name, which
-`instantiate` may import later. Every other tag is refused, and so is what is far larger than a
-config: a few bytes of YAML can stand for billions of values.
+Besides plain YAML, two tags are read that OmegaConf and detectron2 write into a dump of a config: a
+``!!python/tuple`` as a list, a ``!!python/name:`` as the text of the name, which `instantiate` may
+import later. Every other tag is an error, and so is content far larger than a config, because a few
+bytes of YAML can expand to billions of values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_DIGITS = 100  # of an integer
 
 
 class _Name(str):
-    """The name of a class or function, as it stood in a tag."""
+    """The name of a class or function from a tag."""
 
 
 class _PlainLoader(yaml.SafeLoader):

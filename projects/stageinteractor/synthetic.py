@@ -1,4 +1,4 @@
-"""A config's model without trained weights, and images that nobody took, for measurements."""
+"""A config's model with random weights, and random inputs, for measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Batch = list[dict[str, Any]]
 
 
 def untrained_model(cfg: DictConfig) -> nn.Module:
-    """Build a config's model; pre-trained weights that it names are not looked for."""
+    """Build a config's model without loading the pre-trained weights that it names."""
     cfg = cfg.copy()
     if OmegaConf.select(cfg, "model.backbone.weights"):
         cfg.model.backbone.weights = None  # their values do not matter here
@@ -26,7 +26,7 @@ def untrained_model(cfg: DictConfig) -> nn.Module:
 def move_parameters(module: nn.Module, deviation: float = 0.01, seed: int = 0) -> None:
     """Add noise to all parameters.
 
-    In a fresh decoder so many are zero that all queries do the same.
+    A newly initialised decoder has so many zeros that all queries behave alike.
     """
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
@@ -37,7 +37,7 @@ def move_parameters(module: nn.Module, deviation: float = 0.01, seed: int = 0) -
 def synthetic_batch(
     images: int, size: tuple[int, int], objects: int, num_classes: int = 1, seed: int = 0
 ) -> Batch:
-    """Return what a detector takes: noise, with random objects, on the CPU.
+    """Return detector inputs: noise images with random ground-truth boxes, on the CPU.
 
     Args:
         images: B.
@@ -59,7 +59,7 @@ def synthetic_batch(
 
 
 def random_boxes(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Return boxes (count, 4), xyxy pixels, a twentieth to a third of the image wide and high."""
+    """Return boxes (count, 4), xyxy pixels, with sides of 5 to 33 % of the image's."""
     scale = torch.tensor([size[1], size[0]], dtype=torch.float32)
     corner, extent = torch.rand(2, count, 2, generator=generator)
     extent = 0.05 + 0.28 * extent

@@ -213,18 +213,6 @@ def test_no_categories(content: Json, write_json: Write):
     assert "'categories' is empty" in refusal(write_json(content))
 
 
-def test_annotation_of_an_unknown_category(content: Json, write_json: Write):
-    content["annotations"][1]["category_id"] = 8
-    message = refusal(write_json(content))
-    assert "annotation id 502" in message and "category_id 8 is not in 'categories'" in message
-
-
-def test_annotation_of_an_unknown_image(content: Json, write_json: Write):
-    content["annotations"][2]["image_id"] = 13
-    message = refusal(write_json(content))
-    assert "annotation id 503" in message and "image_id 13 is not in 'images'" in message
-
-
 @pytest.mark.parametrize(
     ("part", "field", "value", "message"),
     [
@@ -323,4 +311,5 @@ def test_a_missing_box_is_that_of_the_segmentation(
 def test_a_malformed_segmentation_gives_no_box(content: Json, write_json: Write):
     del content["annotations"][0]["bbox"]
     content["annotations"][0]["segmentation"] = [[1, 2, 3]]
-    assert "annotation id 501", "no bbox" in refusal(write_json(content))
+    message = refusal(write_json(content))
+    assert "annotation id 501" in message and "no bbox" in message
