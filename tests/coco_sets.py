@@ -1,11 +1,21 @@
-"""Annotated sets and detections drawn at random, and their numbers by both backends."""
+"""Annotated sets, detections of them, and their numbers by both backends."""
 
 import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+from omegaconf import OmegaConf
 
 from stageinteractor.data.coco_format import CocoSet
+from stageinteractor.data.registration import resolve_dataset
+from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 
 Json = dict[str, Any]
@@ -60,3 +70,40 @@ def twelve_numbers(coco_set: CocoSet, results: list[Json], backend: str) -> np.n
     image_ids = [image["id"] for image in coco_set.images]
     truth = coco_api(copy.deepcopy(coco_set))
     return evaluate_boxes(truth, copy.deepcopy(results), image_ids, backend).stats[:12]
+
+
+def detection(image: Any, category: Any, box: Sequence[float], score: float = 0.9) -> Json:
+    """A detection in COCO's results format."""
+    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+@contextmanager
+def registered_set(name: str, folder: Path, content: Json, **options: Any) -> Iterator[None]:
+    """Write a set with empty image files into a folder; register it as NAME_train and NAME_val."""
+    for image in content["images"]:
+        (folder / image["file_name"]).touch()  # no evaluation reads them
+    (folder / "val.json").write_text(json.dumps(content))
+    split = {"json": str(folder / "val.json"), "images": str(folder)}
+    resolve_dataset(OmegaConf.create({"name": name, "train": split, "val": split}), **options)
+    yield
+    for registered in (f"{name}_train", f"{name}_val"):
+        DatasetCatalog.remove(registered)
+    for registered in (f"{name}_train", f"{name}_val", f"{name}_val_checked"):
+        MetadataCatalog.pop(registered, None)
+
+
+def process(
+    evaluator: CocoEvaluator, sizes: Mapping[Any, tuple[int, int]], detections: Sequence[tuple]
+) -> None:
+    """Hand detections (image id, class index, box xyxy, score) to an evaluator.
+
+    ``sizes``: (height, width) by image id.
+    """
+    evaluator.reset()
+    for image_id, size in sizes.items():
+        mine = [each for each in detections if each[0] == image_id]
+        instances = Instances(size)
+        instances.pred_boxes = Boxes(torch.tensor([each[2] for each in mine]).float().view(-1, 4))
+        instances.scores = torch.tensor([each[3] for each in mine])
+        instances.pred_classes = torch.tensor([each[1] for each in mine]).long()
+        evaluator.process([{"image_id": image_id}], [{"instances": instances}])

@@ -5,20 +5,25 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from coco_sets import BOTH, CATEGORIES, random_set, twelve_numbers
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from coco_sets import (
+    BOTH,
+    CATEGORIES,
+    process,
+    random_set,
+    registered_set,
+    twelve_numbers,
+)
 from detectron2.structures import Boxes, Instances
 from device_to_host import HostCopies
-from omegaconf import OmegaConf
 
 from stageinteractor.data.coco_format import CocoSet
-from stageinteractor.data.registration import resolve_dataset
 from stageinteractor.errors import ConfigError
 from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.evaluation.coco import (
@@ -124,22 +129,15 @@ def content() -> Json:
 
 @pytest.fixture
 def register(content: Json, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Register the content as it is by now as evaluated_val."""
-    for image in content["images"]:
-        (tmp_path / image["file_name"]).touch()  # no evaluation looks into them
-    path = tmp_path / "val.json"
+    """Register the current content as evaluated_val."""
+    with ExitStack() as stack:
 
-    def register(max_images: int | None = None) -> None:
-        path.write_text(json.dumps(content))
-        split = {"json": str(path), "images": str(tmp_path)}
-        node = {"name": "evaluated", "train": split, "val": split}
-        resolve_dataset(OmegaConf.create(node), 100, max_images)
+        def register(max_images: int | None = None) -> None:
+            stack.close()
+            options = {"max_images": max_images}
+            stack.enter_context(registered_set("evaluated", tmp_path, content, **options))
 
-    yield register
-    for name in ("evaluated_train", "evaluated_val"):
-        if name in DatasetCatalog:
-            DatasetCatalog.remove(name)
-        MetadataCatalog.pop(name, None)
+        yield register
 
 
 @pytest.fixture
@@ -148,14 +146,8 @@ def measure(content: Json, tmp_path: Path) -> Callable[..., dict[str, float]]:
 
     def run(detections: list[tuple[int, int, list[float], float]], backend: str = "auto") -> Any:
         evaluator = CocoEvaluator("evaluated_val", str(tmp_path / "evaluation"), backend)
-        evaluator.reset()
-        for image in content["images"]:
-            mine = [each for each in detections if each[0] == image["id"]]
-            instances = Instances((image["height"], image["width"]))
-            instances.pred_boxes = Boxes(torch.tensor([box for _, _, box, _ in mine]).view(-1, 4))
-            instances.scores = torch.tensor([score for *_, score in mine])
-            instances.pred_classes = torch.tensor([index for _, index, *_ in mine]).long()
-            evaluator.process([{"image_id": image["id"]}], [{"instances": instances}])
+        sizes = {each["id"]: (each["height"], each["width"]) for each in content["images"]}
+        process(evaluator, sizes, detections)
         return evaluator.evaluate()["bbox"]
 
     return run

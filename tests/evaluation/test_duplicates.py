@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from coco_sets import detection
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.evaluation.duplicates import duplicates_per_object
@@ -22,10 +23,6 @@ def annotated(*entries):
         ],
         CATEGORIES,
     )
-
-
-def detection(image, category, box, score):
-    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
 TRUTH = annotated((1, 7, [0, 0, 10, 10], 0), (1, 7, [0, 5, 10, 10], 0), (2, 19, [0, 0, 10, 10], 0))

@@ -1,20 +1,14 @@
 """Ids of images and categories of any kind: small, huge, negative, text or mixed."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from coco_sets import BOTH, random_set, twelve_numbers
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import Boxes, Instances
-from omegaconf import OmegaConf
+from coco_sets import BOTH, process, random_set, registered_set, twelve_numbers
 
 from stageinteractor.data.coco_format import CocoSet, read_coco
-from stageinteractor.data.registration import resolve_dataset
 from stageinteractor.errors import DataError
 from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
@@ -174,33 +168,22 @@ def registered(tmp_path: Path):
     """An image an id of IMAGES, with a disc and a bar each."""
     content: Json = {"images": [], "annotations": [], "categories": CATEGORIES}
     for index, image_id in enumerate(IMAGES):
-        (tmp_path / f"{index}.png").touch()
         image = {"id": image_id, "file_name": f"{index}.png", "height": 99, "width": 99}
         content["images"].append(image)
         for category, x in ((2**53, 0), (2**53 + 1, 1)):
             entry = {"image_id": image_id, "category_id": category, "bbox": [x, x, 40, 40]}
             content["annotations"].append(entry)
-    (tmp_path / "val.json").write_text(json.dumps(content))
-    split = {"json": str(tmp_path / "val.json"), "images": str(tmp_path)}
-    resolve_dataset(OmegaConf.create({"name": "ids", "train": split, "val": split}))
-    yield tmp_path
-    for name in ("ids_train", "ids_val"):
-        DatasetCatalog.remove(name)
-    for name in ("ids_train", "ids_val", "ids_val_checked"):
-        MetadataCatalog.pop(name, None)
+    with registered_set("ids", tmp_path, content):
+        yield tmp_path
 
 
 @pytest.mark.parametrize("backend", BOTH)
 def test_results_files_keep_the_ids(registered: Path, backend: str):
     out = registered / "evaluation"
     evaluator = CocoEvaluator("ids_val", str(out), backend, nms_threshold=0.5)
-    evaluator.reset()
-    for image_id in IMAGES:
-        instances = Instances((99, 99))
-        instances.pred_boxes = Boxes(torch.tensor([[0.0, 0, 40, 40], [1, 1, 41, 41]]))
-        instances.scores = torch.tensor([0.9, 0.8])
-        instances.pred_classes = torch.tensor([0, 1])
-        evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    boxes = [(0, [0, 0, 40, 40], 0.9), (1, [1, 1, 41, 41], 0.8)]
+    detections = [(image_id, *box) for image_id in IMAGES for box in boxes]
+    process(evaluator, dict.fromkeys(IMAGES, (99, 99)), detections)
     metrics = evaluator.evaluate()
     for numbers in metrics.values():
         values = [value for value in numbers.values() if not math.isnan(value)]

@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from coco_sets import detection, process, registered_set
 from detectron2.evaluation import print_csv_format
-from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
-from omegaconf import OmegaConf
 
 from stageinteractor.config import apply_overrides, load_config
-from stageinteractor.data.registration import resolve_dataset
 from stageinteractor.errors import ConfigError
 from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.evaluation.coco import TWELVE
@@ -25,21 +22,17 @@ from stageinteractor.evaluation.nms import apply_nms
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/common/data"
 
 
-def result(image, category, box, score):
-    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
-
-
 # NMS of results
 
 
 def test_lower_score_of_two_boxes_of_a_class_is_dropped():
     """Ten by ten, shifted by one: 90 of 110 shared, IoU 0.818; by two: 80 of 120, 0.667."""
     detections = [
-        result(1, 7, [0, 0, 10, 10], 0.5),
-        result(1, 7, [1, 0, 10, 10], 0.9),
-        result(1, 7, [3, 0, 10, 10], 0.8),
-        result(1, 19, [1, 0, 10, 10], 0.4),  # another class
-        result(2, 7, [0, 0, 10, 10], 0.1),  # another image
+        detection(1, 7, [0, 0, 10, 10], 0.5),
+        detection(1, 7, [1, 0, 10, 10], 0.9),
+        detection(1, 7, [3, 0, 10, 10], 0.8),
+        detection(1, 19, [1, 0, 10, 10], 0.4),  # another class
+        detection(2, 7, [0, 0, 10, 10], 0.1),  # another image
     ]
     assert apply_nms(detections, 0.8) == detections[1:]
     assert apply_nms(detections, 0.6) == [detections[1], detections[3], detections[4]]
@@ -48,12 +41,12 @@ def test_lower_score_of_two_boxes_of_a_class_is_dropped():
 
 
 def test_dropped_boxes_drop_no_others():
-    chain = [result(1, 7, [x, 0, 10, 10], 0.9 - x / 10) for x in (0, 1, 2)]
+    chain = [detection(1, 7, [x, 0, 10, 10], 0.9 - x / 10) for x in (0, 1, 2)]
     assert apply_nms(chain, 0.8) == [chain[0], chain[2]]
 
 
 def test_order_is_kept_and_results_are_copies():
-    detections = [result(2, 7, [0, 0, 9, 9], 0.1), result(1, 7, [0, 0, 9, 9], 0.9)]
+    detections = [detection(2, 7, [0, 0, 9, 9], 0.1), detection(1, 7, [0, 0, 9, 9], 0.9)]
     kept = apply_nms(detections, 0.5)
     assert kept == detections
     kept[0]["score"] = 1
@@ -63,7 +56,7 @@ def test_order_is_kept_and_results_are_copies():
 def test_nms_of_many_boxes_equals_nms_class_by_class():
     torch.manual_seed(0)
     places = (torch.rand(1500, 2) * 4000).tolist()
-    detections = [result(1, i % 3, [*place, 20.0, 20.0], 0.5) for i, place in enumerate(places)]
+    detections = [detection(1, i % 3, [*place, 20.0, 20.0], 0.5) for i, place in enumerate(places)]
     for category in range(3):
         mine = [each for each in detections if each["category_id"] == category]
         assert apply_nms(mine, 0.3) == [
@@ -73,7 +66,7 @@ def test_nms_of_many_boxes_equals_nms_class_by_class():
 
 def test_nms_by_class_with_negative_coordinates():
     # torchvision shifts boxes by class: below 0 the first would lie on the second
-    detections = [result(1, 1, [-11, -11, 10, 10], 0.5), result(1, 0, [90, 90, 10, 10], 0.9)]
+    detections = [detection(1, 1, [-11, -11, 10, 10], 0.5), detection(1, 0, [90, 90, 10, 10], 0.9)]
     assert apply_nms(detections, 0.5) == detections
 
 
@@ -92,16 +85,8 @@ def registered(tmp_path: Path) -> Iterator[None]:
         ],
         "categories": [{"id": 7, "name": "person"}, {"id": 19, "name": "car"}],
     }
-    for image in content["images"]:
-        (tmp_path / image["file_name"]).touch()
-    (tmp_path / "val.json").write_text(json.dumps(content))
-    split = {"json": str(tmp_path / "val.json"), "images": str(tmp_path)}
-    resolve_dataset(OmegaConf.create({"name": "nms", "train": split, "val": split}))
-    yield
-    for name in ("nms_train", "nms_val"):
-        DatasetCatalog.remove(name)
-    for name in ("nms_train", "nms_val", "nms_val_checked"):
-        MetadataCatalog.pop(name, None)
+    with registered_set("nms", tmp_path, content):
+        yield
 
 
 # image, class, box xyxy, score; a copy of the first person that is one pixel off comes before the
@@ -117,14 +102,7 @@ DETECTIONS = [
 
 def evaluate(folder: Path, detections: list[Any], **options: Any) -> dict[str, dict[str, float]]:
     evaluator = CocoEvaluator("nms_val", str(folder), **options)
-    evaluator.reset()
-    for image in (1, 2):
-        mine = [each for each in detections if each[0] == image]
-        instances = Instances((400, 400))
-        instances.pred_boxes = Boxes(torch.tensor([each[2] for each in mine]).float().view(-1, 4))
-        instances.scores = torch.tensor([each[3] for each in mine])
-        instances.pred_classes = torch.tensor([each[1] for each in mine]).long()
-        evaluator.process([{"image_id": image}], [{"instances": instances}])
+    process(evaluator, {1: (400, 400), 2: (400, 400)}, detections)
     return evaluator.evaluate()
 
 
@@ -197,14 +175,8 @@ def test_processes_gather_once_and_rank_0_evaluates(
         gathered.append(copy.deepcopy(mine))
         return [mine, [{"image_id": 2, "instances": other}]]
 
-    first = [each for each in DETECTIONS if each[0] == 1]
-    other = [{"image_id": 2, "category_id": 1, "bbox": [0, 200, 60, 60], "score": 0.1}]
-    evaluator.reset()
-    instances = Instances((400, 400))
-    instances.pred_boxes = Boxes(torch.tensor([each[2] for each in first]).float())
-    instances.scores = torch.tensor([each[3] for each in first])
-    instances.pred_classes = torch.tensor([each[1] for each in first])
-    evaluator.process([{"image_id": 1}], [{"instances": instances}])
+    other = [detection(2, 1, [0, 200, 60, 60], 0.1)]
+    process(evaluator, {1: (400, 400)}, DETECTIONS)
     monkeypatch.setattr(comm, "gather", gather)
     monkeypatch.setattr(comm, "synchronize", lambda: None)
     results = evaluator.evaluate()

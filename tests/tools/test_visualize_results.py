@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from coco_sets import detection
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
@@ -36,10 +37,6 @@ def call(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> Call:
         return (code, *capsys.readouterr())
 
     return run
-
-
-def detection(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
-    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
 CAT, DOG = [4, 4, 20, 20], [32, 10, 20, 20]

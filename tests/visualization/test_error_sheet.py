@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from coco_sets import detection
 from PIL import Image
 
 from stageinteractor.data.coco_format import CocoSet, read_coco
@@ -26,10 +26,6 @@ from stageinteractor.visualization.error_sheet import (
 Color = tuple[int, int, int]
 GRAY = (90, 90, 90)
 CAPTION, MARGIN = 24, 12
-
-
-def detection(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
-    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
 @pytest.fixture
