@@ -1,1 +1,1 @@
-"""What the parts of the model cost on this machine, beside the least they could cost."""
+"""Time and memory of the parts of a model on this machine, beside their roofline bounds."""

@@ -1,4 +1,4 @@
-"""Measure time and peak memory of every part of a model, beside the least they could be here.
+"""Measure time and peak memory of every part of a model, beside its roofline bound.
 
 python -m benchmarks --json output/benchmark.json       # StageInteractor R50
 python -m benchmarks --against output/benchmark.json    # the same again, after a change
@@ -52,10 +52,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="of the images (480 800: five minutes on two cores; 800 1333 is the published size)",
     )
-    parser.add_argument("--queries", type=_positive, metavar="N", help="if not the config's")
+    parser.add_argument("--queries", type=_positive, metavar="N", help="by default the config's")
     parser.add_argument("--objects", type=_positive, default=20, metavar="T", help="in an image")
     parser.add_argument("--repeats", type=_several, default=5, help="of each part, at least 2")
-    parser.add_argument("--json", type=expanduser, metavar="FILE", help="where to keep the result")
+    parser.add_argument("--json", type=expanduser, metavar="FILE", help="write the result to it")
     parser.add_argument(
         "--against", type=expanduser, metavar="FILE", help="an older result of the same settings"
     )
@@ -81,9 +81,9 @@ def _several(text: str) -> int:
     return _at_least(text, 2)
 
 
-def _at_least(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
+def _at_least(text: str, minimum: int) -> int:
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {minimum}")
     return int(text)
 
 
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def add_comparisons(result: dict[str, Any], subject: Subject, args: argparse.Namespace) -> None:
-    """Do what was asked for beside the table, print it and put it into the result."""
+    """Run the optional comparisons, print them and add them to the result."""
     if args.scaling:
         result["scaling"] = measure_scaling(subject.cfg, subject.device)
         plot_scaling(result["scaling"], args.scaling)

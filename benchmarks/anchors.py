@@ -1,11 +1,11 @@
-"""What it costs to find queries in the image: the anchor generator, beside a decoder of one stage.
+"""The cost of anchor queries (ASAG): the anchor generator, beside a decoder of one stage.
 
-In: device and precision. Out: a row for each thing that was timed, all of them in turn in one run.
-They are those of ASAG-A (256 wide, about 100 anchors) on the maps of one image of 800 x 1333
-pixels, at inference. Weights are random, and random anchors are too large for a patch of P4 or P3
-to be looked at. So the last layers are made to predict the same in every patch: anchors in its
-middle, so many of them sure, so many small and unsure. Then every patch leads to one patch of the
-next level, and there are as many anchors with patches probed as without.
+In: device and precision. Out: a row for each timed module, all timed in turn in one run. They are
+those of ASAG-A (256 wide, about 100 anchors) on the maps of one image of 800 x 1333 pixels, at
+inference. With random weights the anchors are too large for any patch of P4 or P3 to be probed. So
+the last layers are set to constant predictions: anchors in the middle of every patch, a given
+number of them certain and a given number small and uncertain. Every patch then leads to one patch
+of the next level, and the number of anchors is the same with and without probing.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from .timing import interleaved
 IMAGE, PADDED = (800, 1333), (800, 1344)
 STRIDES = 4, 8, 16, 32
 WIDTH, QUERIES = 256, 100
-SURE, UNSURE, NONE = 3.0, 0.0, -5.0  # logits: kept, looked at again if small, dropped
+SURE, UNSURE, NONE = 3.0, 0.0, -5.0  # logits: kept, probed if small, dropped
 SMALL = -2.5  # logit of a width and a height: 8 per cent of the patch
 DECODER = "decoder of one stage"
 
 
 class AnchorRow(NamedTuple):
-    """One thing timed."""
+    """One timed module."""
 
     name: str
-    queries: int  # that it makes, or gets
-    crops: tuple[int, int] | None  # patches of P4 and of P3 that were looked at
+    queries: int  # that it returns, or gets
+    crops: tuple[int, int] | None  # probed patches of P4 and of P3
     milliseconds: float
-    decoders: float  # the time, in those of a decoder of one stage
+    decoders: float  # the time over that of a decoder of one stage
 
 
 class Case(NamedTuple):
-    """What the generator is made to find in every patch."""
+    """The constant predictions of the generator in every patch."""
 
     name: str
-    fixed: tuple[int, int]  # anchors in quarters and in the whole image: sure, and unsure
+    fixed: tuple[int, int]  # in quarters and whole images: certain, uncertain
     finer: tuple[int, int]  # in crops of P4 and P3
 
 
@@ -88,7 +88,7 @@ def anchor_rows(
     boxes = maps[0].new_zeros(1, 0, 4)
     for case in CASES:
         generator = generator_of(case).to(device)
-        anchors, crops = looked_for(generator, maps, sizes)
+        anchors, crops = generated(generator, maps, sizes)
         boxes = anchors[None]
         run = functools.partial(generator, maps, sizes)
         cases.append((case.name, len(anchors), crops, run))
@@ -109,7 +109,7 @@ def anchor_rows(
 
 @torch.no_grad()
 def generator_of(case: Case) -> AnchorGenerator:
-    """Return ASAG-A's generator, made to find what a case has."""
+    """Return ASAG-A's generator with the constant predictions of a case."""
     torch.manual_seed(0)
     generator = AnchorGenerator(embed_dim=WIDTH).eval()
     predict(generator.head, *case.fixed)
@@ -119,12 +119,12 @@ def generator_of(case: Case) -> AnchorGenerator:
 
 @torch.no_grad()
 def predict(head: AnchorHead, sure: int, unsure: int) -> None:
-    """Let a head predict the same in every patch: small anchors in its middle.
+    """Set the last layer of a head to constant predictions: small anchors in the middle of a patch.
 
     Args:
-        head: its last layer is changed.
-        sure: how many anchors are surely objects.
-        unsure: how many may be; all others surely are none.
+        head: changed in place.
+        sure: the number of anchors with a high score.
+        unsure: the number of anchors with a score of 0.5; all others have a low score.
     """
     last = head.layers[-1]
     assert isinstance(last, nn.Linear)
@@ -144,10 +144,10 @@ def blocks() -> tuple[RelationBlock, AdaMixerDecoder]:
 
 
 @torch.no_grad()
-def looked_for(
+def generated(
     generator: AnchorGenerator, maps: list[Tensor], sizes: Tensor
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return the anchors (N, 4) of one image, and how many crops of P4 and of P3 were needed."""
+    """Return the anchors (N, 4) of one image, and the numbers of probed crops of P4 and of P3."""
     result = generator(maps, sizes)
     (counts,) = result.num_crops(1).tolist()
     return result.anchors.boxes, (counts[0], counts[1])

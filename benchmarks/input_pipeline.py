@@ -1,4 +1,4 @@
-"""What happens around the model, on the host: images are read, detections are evaluated."""
+"""The work around the model, on the CPU: reading images and evaluating detections."""
 
 from __future__ import annotations
 

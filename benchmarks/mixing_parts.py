@@ -1,8 +1,8 @@
-"""Calls of channel and of spatial mixing in a decoder stage, which are not modules of their own.
+"""Calls of channel and of spatial mixing in a decoder stage, which are not modules.
 
-The mixing of a stage hands its own matrices to `chunked_apply`, once for the channels and, without
-reuse, once for the points; what it reuses goes through modules. Channel mixing is the own one and
-the cascade with its gates, without static mixing; spatial mixing is blend, product and norm.
+The mixing of a stage passes its own filters to `chunked_apply`, once for the channels and, without
+reuse, once for the points; reused filters go through modules. Channel mixing includes the cascade
+with its gates, but not static mixing; spatial mixing is blend, product and norm.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REUSE = {"channel_reuse": CHANNEL, "spatial_reuse": SPATIAL}
 
 @contextlib.contextmanager
 def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, list[Call]]]:
-    """Record what the forward passes of named mixings hand to `chunked_apply`, by their names."""
+    """Record the arguments that named mixings pass to `chunked_apply`, by their names."""
     pending: list[Call] = []
     by_name: dict[str, list[Call]] = {}
 
@@ -50,12 +50,12 @@ def block_calls(mixings: Sequence[tuple[str, nn.Module]]) -> Iterator[dict[str, 
 
 
 def split_mixing(calls: Calls, name: str, blocks: Sequence[Call]) -> None:
-    """Put the calls ``NAME.channel`` and ``NAME.spatial`` in the place of ``NAME``.
+    """Replace the call ``NAME`` by the calls ``NAME.channel`` and ``NAME.spatial``.
 
     Args:
         calls: of the mixing and of the modules within it, by their names in the model.
         name: of the mixing.
-        blocks: what it handed to `chunked_apply`.
+        blocks: its recorded calls of `chunked_apply`.
     """
     (whole,) = calls.pop(name)
     parts: dict[str, list[Call]] = {CHANNEL: [], SPATIAL: []}
@@ -73,7 +73,7 @@ def split_mixing(calls: Calls, name: str, blocks: Sequence[Call]) -> None:
 
 
 def _without_static(calls: Calls, name: str, reuse: Any) -> Any:
-    """Return a module that shares everything with ``reuse`` but takes static mixing as recorded."""
+    """Return a module that shares its parts with ``reuse``, but for recorded static mixing."""
     if not hasattr(reuse, "static"):
         return reuse
     twin = copy.copy(reuse)

@@ -1,7 +1,7 @@
-"""The parts of the model that are measured, and where they are in it.
+"""The measured parts of a model, by the names of their modules.
 
-In: a model and a batch. Out: for every part the calls that it had in one real pass, to be made
-again by themselves. This file is the one place to change when the model's modules move.
+In: a model and a batch. Out: for every part its calls in one real pass, to be repeated alone.
+Change this file when the model's modules move.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ PARTS = (
     Part("backbone", r"backbone"),
     Part("neck", r"neck"),
     Part("queries", r"queries"),
-    Part("anchor generator", r"queries\.generator"),  # this and two more: queries of the image
+    Part("anchor generator", r"queries\.generator"),  # this and two more: anchor queries
     Part("relation block", r"queries\.relation"),
     Part("anchor losses", r"queries\.loss"),
     Part("decoder", r"decoder"),
     Part("attention", STAGE + r"attention"),
     Part("sampling", STAGE + r"sampler"),
     Part("filter generation", STAGE + r"mixing\.(filters|biases)"),
-    Part("channel mixing", STAGE + r"mixing\.channel"),  # no modules of their own: mixing_parts.py
+    Part("channel mixing", STAGE + r"mixing\.channel"),  # no modules: see mixing_parts.py
     Part("static mixing", STAGE + r"mixing\.channel_reuse\.static\.\d+"),
     Part("spatial mixing", STAGE + r"mixing\.spatial"),
     Part("output projection", STAGE + r"mixing\.out_proj"),
@@ -60,7 +60,7 @@ PARTS = (
     Part("criterion", r"criterion"),
     Part("postprocessing", r"postprocessing"),
 )
-WHOLES = "queries", "decoder", "criterion"  # those that hold others
+WHOLES = "queries", "decoder", "criterion"  # contain other parts
 MIXING = STAGE + r"mixing"
 NEEDED = MIXING, MIXING + r"\.(channel|spatial)_reuse"  # recorded beside the parts
 
@@ -174,9 +174,9 @@ def _learns(module: nn.Module) -> bool:
 
 
 def least_bytes(part: PartCalls, training: bool) -> int:
-    """Return the least bytes that a part moves: what it reads, read once, and what it puts out.
+    """Return the minimum bytes that a part moves: inputs and parameters read once, outputs written.
 
-    In training that is read again for the backward pass, with the gradients of the outputs, and a
+    In training they are read again for the backward pass, with the gradients of the outputs, and a
     gradient is written of every input and parameter that needs one.
     """
     total = 0

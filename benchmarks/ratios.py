@@ -1,9 +1,9 @@
-"""How much faster and smaller than the reference implementation ours is: both measured in one run.
+"""Time and memory of this implementation against the reference implementation, in one run.
 
-In: number of queries, device and precision. Out: a row for each thing compared, with what both
-sides take, the ratio and the target. The decoder is the paper's (D 256, G 4, 6 stages, O 128) on
-the maps of one 800 x 1344 image; the criterion gets 2 images of 20 objects and 6 stages of 100
-queries. The sides run in turn, A B A B, on the same weights and inputs.
+In: number of queries, device and precision. Out: a row for each comparison, with the measurements
+of both, their ratio and the target. The decoder is the paper's (D 256, G 4, 6 stages, O 128) on the
+maps of one 800 x 1344 image; the criterion gets 2 images of 20 objects and 6 stages of 100 queries.
+The sides run in turn, A B A B, on the same weights and inputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .timing import interleaved
 
 IMAGE = 800, 1344  # padded height and width
 STRIDES = 4, 8, 16, 32
-STAGES, IMAGES, QUERIES, OBJECTS, CLASSES = 6, 2, 100, 20, 80  # what the criterion gets
+STAGES, IMAGES, QUERIES, OBJECTS, CLASSES = 6, 2, 100, 20, 80  # of the criterion's inputs
 CALLS = 30  # of the criterion in a timed run: one is too short
 
 
@@ -75,7 +75,7 @@ def decoder_rows(
     precision: str,
     repeats: int,
 ) -> list[Row]:
-    """Compare forward, forward with backward, and the memory kept in between.
+    """Compare forward, forward with backward, and the memory kept for backward.
 
     Gradients are those of maps, content and all parameters. ``image`` is the padded height and
     width; the other arguments are those of `ratio_rows`.

@@ -1,4 +1,4 @@
-"""What goes into the parts of a model in a real run, so that each can be run again by itself."""
+"""Record the inputs of a model's parts in a real run, so that each part can be repeated alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 
 class Call(NamedTuple):
-    """One call of a part; tensors keep whether they need a gradient, but not where from."""
+    """One call of a part; tensors keep ``requires_grad``, but not their graph."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -58,14 +58,14 @@ def recorded(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Calls]:
 
 
 class Watched:
-    """Something callable that is no module: it works as before, and its calls are recorded."""
+    """Wrap a callable that is no module, and record its calls."""
 
     def __init__(self, function: Any, calls: list[Call]) -> None:
         self._function = function
         self._calls = calls
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function and keep what went in and out."""
+        """Call the function and record arguments and output."""
         output = self._function(*args, **kwargs)
         self._calls.append(Call(self._function, *detached((args, kwargs, output))))
         return output
@@ -75,11 +75,11 @@ class Watched:
 
 
 class Answer(nn.Module):
-    """Gives recorded outputs one after the other, over and over, in place of a part.
+    """Replace a part by its recorded outputs, in turn.
 
     Args:
         outputs: in order of the calls.
-        part: what is replaced; everything but the call itself is still its own.
+        part: the replaced part, which keeps its other attributes.
     """
 
     def __init__(self, outputs: list[Any], part: Any = None) -> None:
@@ -102,7 +102,7 @@ class Answer(nn.Module):
 
 
 def forward_run(calls: list[Call], mixed: Mixed) -> Callable[[], None]:
-    """Return what calls a part again without gradients, in ``mixed()`` precision."""
+    """Return a function that repeats the calls without gradients, in ``mixed()`` precision."""
 
     @torch.no_grad()
     def run() -> None:
@@ -114,10 +114,10 @@ def forward_run(calls: list[Call], mixed: Mixed) -> Callable[[], None]:
 
 
 def training_run(calls: list[Call], mixed: Mixed) -> Callable[[], None]:
-    """Return what calls a part again and takes the gradients of its inputs and parameters.
+    """Return a function that repeats the calls and computes gradients of inputs and parameters.
 
-    The gradients that come to its outputs are made once; all ones. A call through which no
-    gradient flows is only repeated.
+    The gradients of the outputs are created once, all ones. A call without gradients is only
+    repeated.
     """
     above: dict[int, list[Tensor]] = {}
 
@@ -129,7 +129,7 @@ def training_run(calls: list[Call], mixed: Mixed) -> Callable[[], None]:
             results = needing_gradient(output)
             if results:
                 inputs = needing_gradient([args, kwargs, parameters_of(call.function)])
-                if _shapes(above.get(index, [])) != _shapes(results):  # of chance, in some parts
+                if _shapes(above.get(index, [])) != _shapes(results):  # random in some parts
                     above[index] = [torch.ones_like(result) for result in results]
                 torch.autograd.backward(results, above[index])
                 forget_gradients(inputs)

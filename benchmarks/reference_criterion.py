@@ -1,9 +1,9 @@
-"""The criterion, arranged as the published implementation arranges it: stage by stage.
+"""The reference implementation of the criterion: the published one's arrangement, stage by stage.
 
-In and out: what our criterion takes and gives, with our settings and equal results. Every stage and
-image has a cost matrix of its own, which is copied to the host and solved; class targets are
-gathered for each stage and image from one candidate stage after another; every stage has losses of
-its own on the matched queries, which are picked out by index. It is there to be timed beside ours.
+Inputs, settings and results are those of `SetCriterion`. Every stage and image has its own cost
+matrix, which is copied to the CPU and solved; class targets are gathered for each stage and image
+from one candidate stage after another; losses are computed per stage on the matched queries, which
+are selected by index. Timed for ratios, and the yardstick of the tests.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Matches = list[list[Pairs]]  # by stage and image
 
 
 class ReferenceCriterion:
-    """Compute the losses of a criterion in the reference implementation.
+    """Compute the losses of a criterion, arranged as the published implementation.
 
     Args:
-        criterion: ours, with the matcher, assigner and class loss of the published model.
+        criterion: with the matcher, assigner and class loss of the published model.
     """
 
     def __init__(self, criterion: SetCriterion) -> None:
@@ -87,11 +87,11 @@ class ReferenceCriterion:
         negative = negative * probability**matcher.gamma
         scale = size.flip(-1).repeat(2)
         boxes = cxcywh_to_xyxy(xyxy_to_cxcywh(boxes / scale))  # predictions come as cxcywh
-        wanted = target["boxes"].to(boxes)
+        gt_boxes = target["boxes"].to(boxes)
         return (
             (positive - negative) * matcher.cost_class
-            + torch.cdist(boxes, wanted / scale, p=1.0) * matcher.cost_bbox
-            - box_giou((boxes * scale).unsqueeze(1), wanted) * matcher.cost_giou
+            + torch.cdist(boxes, gt_boxes / scale, p=1.0) * matcher.cost_bbox
+            - box_giou((boxes * scale).unsqueeze(1), gt_boxes) * matcher.cost_giou
         )
 
     @torch.no_grad()
@@ -131,10 +131,10 @@ class ReferenceCriterion:
         matched = sum(len(queries) for queries, _ in pairs)
         class_average = labels.sum().clamp(min=max(matched, 1))
         class_loss = self._focal_loss(logits, labels).sum()
-        picked, wanted, scale = [], [], []
+        picked, gt_boxes, scale = [], [], []
         for image, (queries, objects) in enumerate(pairs):
             picked.append(boxes[image, queries])
-            wanted.append(targets[image]["boxes"][objects].to(boxes))
+            gt_boxes.append(targets[image]["boxes"][objects].to(boxes))
             scale.append(image_sizes[image].flip(-1).repeat(2).expand(len(queries), 4))
         if not matched:
             return (
@@ -142,7 +142,7 @@ class ReferenceCriterion:
                 boxes.sum() * 0,
                 boxes.sum() * 0,
             )
-        predicted, objects, scales = torch.cat(picked), torch.cat(wanted), torch.cat(scale)
+        predicted, objects, scales = torch.cat(picked), torch.cat(gt_boxes), torch.cat(scale)
         distance = (predicted / scales - objects / scales).abs().sum()
         overlap = (1 - box_giou(predicted, objects)).sum()
         return (

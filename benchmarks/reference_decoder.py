@@ -1,10 +1,10 @@
-"""The decoder, arranged as the published implementation arranges it, on our decoder's weights.
+"""The reference implementation of the decoder: the published arrangement on a decoder's weights.
 
-In and out: what our decoder takes and gives. The results are the same and the work is laid out as
-it was published: one sampling for each level with products and sums between, two blends for every
-reused filter, an adapter layer whose softmax over a single entry is always one, and a filter bank
-that keeps all that a stage made, its sampled features too. It is there to be timed beside ours in
-one run. Attention, feed-forward network and heads are our modules themselves.
+Inputs and results are those of `StageInteractorDecoder`. As published, there is one sampling per
+level with products and sums between, two blends for every reused filter, an adapter layer whose
+softmax over a single entry is always one, and a filter bank that keeps all filters of a stage and
+its sampled features. Timed for ratios; attention, feed-forward network and heads are the decoder's
+own modules, so that a ratio compares the arrangement alone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from stageinteractor.modeling.sampling.reference import sample_levels
 
 
 class BankEntry(NamedTuple):
-    """What the bank keeps of one stage."""
+    """The bank's entry of one stage."""
 
     channel: Tensor  # generated channel filter (M, Dc, Dc), M = B N G
     spatial: Tensor  # applied spatial filter (M, O, P)
-    sampled: Tensor  # sampled features (M, P, Dc); nobody reads them
+    sampled: Tensor  # sampled features (M, P, Dc), unused
 
 
 Bank = tuple[BankEntry, ...]

@@ -1,4 +1,4 @@
-"""Results of a benchmark: tables to read, JSON to keep, and the comparison with an older one."""
+"""Results of a benchmark as tables and JSON, and the comparison with an older result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .roofline import Rates
 from .rows import INFERENCE, TRAINING, Row, sum_over_stages
 
 Result = dict[str, Any]
-MARKED = 3  # largest gaps
+MARKED = 3  # parts with the largest excess
 TITLES = {
     INFERENCE: "inference (no gradients)",
     TRAINING: "training (forward and backward of each part; then the phases of a whole step)",
@@ -106,8 +106,8 @@ def tables(result: Result, old: Result | None = None) -> str:
         ", ".join(f"{name} {_plain(value)}" for name, value in result["settings"].items()),
         f"on {result['machine']['machine']}, torch {result['machine']['torch']}: "
         f"{rates['gflop_per_s']:.0f} GFLOP/s in products, {rates['gb_per_s']:.1f} GB/s copied",
-        "median of the runs and interquartile range; floor: FLOPs or least bytes at these rates "
-        "(what stays in the caches can be faster); gap: median - floor, the largest are marked",
+        "median of the runs and interquartile range; bound: FLOPs or minimum bytes at these rates "
+        "(data in the caches can be faster); excess: median - bound, the largest are marked",
     ]
     for mode, title in TITLES.items():
         rows = [row for row in result["rows"] if row["mode"] == mode]
@@ -132,24 +132,24 @@ def _medians(old: Result | None, mode: str) -> dict[str, float] | None:
 
 
 def _table(rows: Sequence[dict[str, Any]], old: Mapping[str, float] | None) -> str:
-    headers = ["part", "calls", "ms", "+-", "floor", "x floor", "gap", "", "peak MiB"]
+    headers = ["part", "calls", "ms", "+-", "bound", "x bound", "excess", "", "peak MiB"]
     headers += [] if old is None else ["was ms", "was / now"]
-    gaps = {row["name"]: row["median_ms"] - row["floor_ms"] for row in rows if row["ranked"]}
-    ranked = sorted(gaps, key=lambda name: -gaps[name])[:MARKED]
+    excesses = {row["name"]: row["median_ms"] - row["bound_ms"] for row in rows if row["ranked"]}
+    ranked = sorted(excesses, key=lambda name: -excesses[name])[:MARKED]
     lines = []
     for row in rows:
         name, median = row["name"], row["median_ms"]
         mark = f"<- {ranked.index(name) + 1}" if name in ranked else ""
-        times = row["times_floor"]
+        times = row["times_bound"]
         lines.append(
             [
                 f"  {name}" if name in INDENTED else name,
                 row["calls"],
                 _ms(median),
                 _ms(row["spread_ms"]),
-                _ms(row["floor_ms"]),
+                _ms(row["bound_ms"]),
                 "-" if times is None else ">999" if times > 999 else f"{times:.1f}",
-                _ms(median - row["floor_ms"]),
+                _ms(median - row["bound_ms"]),
                 mark,
                 f"{row['peak_mib']:.0f}" if row["peak_mib"] >= 10 else f"{row['peak_mib']:.1f}",
             ]

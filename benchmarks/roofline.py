@@ -1,10 +1,9 @@
-"""How fast a call could be on this machine: the limit that its products or its data set.
+"""The roofline bound of a call on this machine.
 
-The floor of a call is the larger of two times: its floating-point operations (products and
-convolutions) at the rate of a large matrix product, and the least bytes it has to move (what it
-reads, read once; what it puts out, written once) at the rate of a large copy. Both rates are
-measured here. Operations are those done: what a backward pass computes again is among them. A
-small part whose data stay in the caches can be faster than that.
+It is the larger of two times: the floating-point operations (products and convolutions) at the rate
+of a large matrix product, and the minimum bytes to move (inputs read once, outputs written once) at
+the rate of a large copy. Both rates are measured. Recomputations in a backward pass count. A small
+part whose data stay in the caches can be faster.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ BUFFER = {"cpu": 2**27, "cuda": 2**30}  # bytes: far more than the caches hold
 
 
 class Rates(NamedTuple):
-    """What the machine can do in a second."""
+    """Rates of the machine, per second."""
 
     flops: float  # of a large matrix product; 2 for a multiplication with its addition
     bytes: float  # of a large copy, read and written
 
-    def floor(self, flops: float, moved: float) -> float:
-        """Return the least seconds for so many operations and bytes moved."""
+    def bound(self, flops: float, moved: float) -> float:
+        """Return the minimum seconds for a number of operations and of bytes moved."""
         return max(flops / self.flops, moved / self.bytes)
 
 
@@ -55,8 +54,7 @@ def _convolution_backward_flops(
 ) -> int:
     """Count a convolution's backward pass: each gradient costs what the forward pass does.
 
-    torch's own count takes no notice of groups: for a convolution of single channels it is many
-    times too large.
+    torch's own count ignores groups: for a depthwise convolution it is many times too large.
     """
     transposed, mask = args[4], args[-1]
     forward = 2 * math.prod(x if transposed else grad) * math.prod(weight[1:])

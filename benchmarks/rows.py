@@ -1,4 +1,4 @@
-"""What is known of one thing that was measured, and its sum over the decoder's stages."""
+"""Jobs to measure, their rows of results, and sums over the decoder's stages."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Job(NamedTuple):
 
     title: str
     mode: str  # INFERENCE, or TRAINING: forward and backward
-    runs: tuple[Callable[[], Any], ...]  # timed apart, one after the other: phases of one thing
-    moved: tuple[int, ...]  # least bytes of each of them
+    runs: tuple[Callable[[], Any], ...]  # timed separately, in order: phases
+    moved: tuple[int, ...]  # minimum bytes of each of them
     stage: int | None = None  # of the decoder
     calls: int = 1
-    ranked: bool = True  # its gap is compared with others: no wholes, whose parts have rows
+    ranked: bool = True  # its excess is compared with others; False if its parts have rows
     phases: tuple[str, ...] = ()  # their titles, if there are several
 
 
 class Row(NamedTuple):
-    """One thing measured; of all stages together if ``stage`` is None."""
+    """One measurement; of all stages together if ``stage`` is None."""
 
     title: str
     mode: str
@@ -36,9 +36,9 @@ class Row(NamedTuple):
     calls: int
     timing: Timing
     flops: int
-    moved: int  # least bytes
+    moved: int  # minimum bytes
     peak: int  # bytes
-    floor: float  # seconds
+    bound: float  # seconds
 
     def as_json(self) -> dict[str, Any]:
         """Return plain numbers in ms, GFLOP and MiB."""
@@ -54,8 +54,8 @@ class Row(NamedTuple):
             "runs_ms": [1e3 * seconds for seconds in self.timing.seconds],
             "gflop": self.flops / 1e9,
             "least_mib": self.moved / 2**20,
-            "floor_ms": 1e3 * self.floor,
-            "times_floor": median / (1e3 * self.floor) if self.floor else None,
+            "bound_ms": 1e3 * self.bound,
+            "times_bound": median / (1e3 * self.bound) if self.bound else None,
             "peak_mib": self.peak / 2**20,
         }
 
@@ -74,7 +74,7 @@ def measure(
         device,
         repeats=repeats,
         seconds=seconds,
-        warm_up=device.type == "cuda",  # there the memory tells nothing of the launches to come
+        warm_up=device.type == "cuda",  # where counting does not warm up the launches
     )
     titles = job.phases or (job.title,)
     return [
@@ -88,7 +88,7 @@ def measure(
             flops,
             moved,
             peak,
-            rates.floor(flops, moved),
+            rates.bound(flops, moved),
         )
         for title, timing, (flops, peak), moved in zip(
             titles, timings, counted, job.moved, strict=True
@@ -120,7 +120,7 @@ def summed(rows: Sequence[Row]) -> Row:
         flops=sum(row.flops for row in rows),
         moved=sum(row.moved for row in rows),
         peak=max(row.peak for row in rows),
-        floor=sum(row.floor for row in rows),
+        bound=sum(row.bound for row in rows),
     )
 
 

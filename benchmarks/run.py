@@ -1,4 +1,4 @@
-"""The whole measurement: from a config to rows, one for every part."""
+"""The whole measurement: from a config to one row for every part."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LONGEST = 10.0  # seconds for the repeats of one row, unless two take longer
 
 
 class Subject(NamedTuple):
-    """What is measured, ready to run."""
+    """The model and inputs to measure."""
 
     cfg: DictConfig
     model: nn.Module
@@ -64,7 +64,7 @@ def prepare(
         precision: one of `PRECISIONS`; the last two by autocast.
         images: B.
         size: (height, width) of the images.
-        queries: N, if not the config's.
+        queries: N; by default the config's.
         objects: T of every image.
         trust_config: as ``trust`` of `load_config`.
 
@@ -126,7 +126,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return what may differ between two results that are compared."""
+    """Return the machine, torch's version and the date, for comparisons of results."""
     return {
         "machine": _processor() if device.type == "cpu" else torch.cuda.get_device_name(device),
         "torch": torch.__version__,

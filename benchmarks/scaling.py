@@ -1,13 +1,13 @@
 """How the cost of decoder and criterion grows with stages, images, queries and objects.
 
-The config's decoder, made narrow so that this takes seconds, and its criterion, each forward and
-backward, on small feature maps. One quantity grows, the others stay; a straight line is laid
-through the shortest times, which other work on the machine disturbs least. Two costs are not linear
-by the model's nature: attention is quadratic in the queries, a small part; and from the third stage
-on every stage reuses one filter more than the one before, which the count of products shows too.
-The Hungarian solver's work depends on the predictions, so the criterion is measured over objects
-with two kinds: near every object lie as many boxes, or as chance has it ("contested": some objects
-have none and take those of others, which is what the solver has to search longest for).
+The config's decoder, narrowed so that this takes seconds, and its criterion, forward and backward,
+on small feature maps. One quantity grows at a time; a straight line is fitted to the shortest
+times, which other work on the machine disturbs least. Two costs are not linear: attention is
+quadratic in the queries, a small part; and from the third stage on every stage reuses one filter
+more, which the FLOPs show too. The Hungarian solver's work depends on the predictions, so the
+criterion is measured over objects with two kinds of boxes: equally many near every object, or
+random ("contested": some objects have none nearby and compete for those of others, the worst case
+of the solver).
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def criterion_run(
 
 
 def fit(values: tuple[int, ...], milliseconds: list[float]) -> Curve:
-    """Lay a straight line through times.
+    """Fit a straight line to times.
 
     Returns "values", "ms", "slope" and "intercept" of the line, "r2", and "deviation", the
     largest distance from the line as a share of it.

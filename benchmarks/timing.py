@@ -1,9 +1,11 @@
-"""How long calls take, and how much memory they need at their peak.
+"""Time and peak memory of calls.
 
-On a CPU the clock is the host's. On a GPU events are recorded around the call, and its kernels are
-queued behind a short wait, so that the time is the device's alone and not Python's for launching
-them; only a call that itself waits for the device, as the matcher does, has its host time in it.
-(`torch.utils.benchmark` takes the host's time around a synchronisation, one call after the other.)
+On a CPU the clock is the process's. On a GPU events are recorded around the call, and its kernels
+are queued behind a short wait, so that the time is the device's alone, without the launches; only a
+call that itself waits for the device, as the matcher does, includes its CPU time.
+`torch.utils.benchmark` does not serve: it times one call after the other, not in turn; every
+measurement begins with two calls that warm up, so phases that depend on each other cannot be timed;
+and on a GPU it includes the launches.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ LONGEST_WAIT = 0.5  # seconds
 
 
 class Timing(NamedTuple):
-    """What repeated runs of a call took."""
+    """The times of repeated runs of a call."""
 
     seconds: tuple[float, ...]
 
@@ -49,14 +51,14 @@ def interleaved(
     seconds: float = math.inf,
     warm_up: bool = True,
 ) -> list[Timing]:
-    """Time several calls in turn, A B A B, so that a disturbance of the machine hits all of them.
+    """Time several calls in turn, A B A B, so that disturbances of the machine affect all of them.
 
     Args:
-        runs: what is called. They may build on each other, as the phases of a training step do.
+        runs: the calls. They may build on each other, as the phases of a training step do.
         device: where they run.
         repeats: timed calls of each, at least 2, after one that warms up.
-        seconds: stop early, but not before the second one, when the calls have taken so long.
-        warm_up: begin with a call of each that does not count.
+        seconds: stop early, after the second repeat, if the calls have taken longer.
+        warm_up: begin with an untimed call of each.
     """
     if repeats < 2:
         raise ValueError(f"repeats must be at least 2, got {repeats}")
@@ -67,7 +69,7 @@ def interleaved(
     start = time.perf_counter()
     taken: list[list[float]] = [[] for _ in runs]
     collecting = gc.isenabled()
-    gc.disable()  # its pauses are no part of a call
+    gc.disable()  # its pauses do not belong to a call
     try:
         while len(taken[-1]) < repeats:
             for times, run in zip(taken, runs, strict=True):
@@ -91,9 +93,9 @@ class HostClock:
 
 
 class DeviceClock:
-    """Events on the GPU; every call is queued behind a wait as long as the last one was launched.
+    """Events on the GPU; every call is queued behind a wait as long as its previous launch.
 
-    The first call has no wait before it: it is the one that warms up.
+    The first call, which warms up, has no wait before it.
     """
 
     def __init__(self) -> None:
@@ -115,11 +117,11 @@ class DeviceClock:
 
 
 def peak_memory(run: Run, device: torch.device | str) -> int:
-    """Return how many bytes a call allocates at its peak, beyond what is there before it.
+    """Return the peak of the bytes that a call allocates.
 
-    On a GPU that is what torch's allocator counts; on a CPU every allocation and release that
-    torch's profiler sees is added up in order of time. What libraries allocate by themselves is
-    not in it.
+    On a GPU torch's allocator counts them; on a CPU the allocations and releases that torch's
+    profiler records are summed in order of time. Memory that libraries allocate themselves is not
+    included.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
@@ -128,7 +130,7 @@ def peak_memory(run: Run, device: torch.device | str) -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or it tells of every start and stop
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or it logs every start and stop
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     results = profiler.profiler.kineto_results

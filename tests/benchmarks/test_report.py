@@ -21,9 +21,9 @@ MACHINE = {"machine": "a machine", "torch": "2.9", "date": "2026-01-01 00:00"}
 RATES = Rates(flops=1e9, bytes=1e9)
 
 
-def row(title, milliseconds, *, mode=INFERENCE, stage=None, ranked=True, floor=0.001):
+def row(title, milliseconds, *, mode=INFERENCE, stage=None, ranked=True, bound=0.001):
     timing = Timing(tuple(each / 1e3 for each in milliseconds))
-    return Row(title, mode, stage, ranked, 1, timing, 10**6, 2**20, 2**20, floor)
+    return Row(title, mode, stage, ranked, 1, timing, 10**6, 2**20, 2**20, bound)
 
 
 ROWS = [
@@ -31,7 +31,7 @@ ROWS = [
     row("FFN", (10, 12, 20), stage=0),
     row("FFN", (30, 20, 10), stage=1),
     row("heads", (5, 5, 5), stage=0),
-    row("postprocessing", (2, 2, 2), floor=0.0),
+    row("postprocessing", (2, 2, 2), bound=0.0),
     row("FFN", (90, 90, 90), mode=TRAINING, stage=0),
 ]
 
@@ -45,8 +45,8 @@ def test_stages_are_summed_run_by_run(result):
     ffn = next(each for each in result["rows"] if each["name"] == "FFN")
     assert ffn["runs_ms"] == pytest.approx([40, 32, 30])
     assert ffn["median_ms"] == pytest.approx(32) and ffn["spread_ms"] == pytest.approx(5)
-    assert ffn["calls"] == 2 and ffn["gflop"] == 2e-3 and ffn["floor_ms"] == 2.0
-    assert ffn["times_floor"] == pytest.approx(16.0)
+    assert ffn["calls"] == 2 and ffn["gflop"] == 2e-3 and ffn["bound_ms"] == 2.0
+    assert ffn["times_bound"] == pytest.approx(16.0)
     assert [(each["name"], each["stage"]) for each in result["stages"]] == [
         ("FFN", 0), ("FFN", 1), ("heads", 0), ("FFN", 0)
     ]  # fmt: skip

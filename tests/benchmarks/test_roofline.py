@@ -26,8 +26,8 @@ def test_flops_of_grouped_convolution_gradients(groups):
 
 def test_the_floor_is_the_larger_of_both_times():
     rates = Rates(flops=100.0, bytes=10.0)
-    assert rates.floor(200.0, 10.0) == 2.0
-    assert rates.floor(200.0, 50.0) == 5.0
+    assert rates.bound(200.0, 10.0) == 2.0
+    assert rates.bound(200.0, 50.0) == 5.0
 
 
 def test_bytes_of_nested_tensors_count_shared_memory_once():

@@ -3,8 +3,8 @@
     from stageinteractor.integrations.detrex import use_cross_stage
     use_cross_stage(model.criterion, iou_threshold=0.5)
 
-or, on a criterion that is built already, ``CrossStageCriterion(criterion)``. The matcher and the
-encoder are changed by ``use_position_modulated_cost`` and ``use_memory_fusion``.
+or, for a built criterion, ``CrossStageCriterion(criterion)``. ``use_position_modulated_cost`` and
+``use_memory_fusion`` change the matcher and the encoder.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ def use_cross_stage(
 ) -> None:
     """Change the config node of a criterion in place, so that it is built with the assigner.
 
-    Of several calls the last one counts. The node keeps its keys, so interpolations and overrides
-    such as ``model.criterion.num_classes`` work as before; the settings are overridden as
+    A later call replaces an earlier one. The node keeps its keys, so interpolations and overrides
+    such as ``model.criterion.num_classes`` still work; the settings are overridden as
     ``model.criterion.cross_stage.iou_threshold``.
 
     Args:
         criterion: the node ``model.criterion`` of a detrex model.
         iou_threshold, scope, keep_own_match: as of `CrossStageAssigner`.
         normalizer, log_statistics: as of `CrossStageCriterion`.
-        assigner: the node of an assigner, in the place of the one that those settings describe.
+        assigner: the node of another assigner, instead of those settings.
         class_loss: the node of a `ClassLoss`, such as those of ``common/class_loss.py``; it becomes
             ``model.criterion.class_loss``.
     """
@@ -102,7 +102,7 @@ def build_cross_stage(
     """Build the criterion named ``base`` with its arguments, and wrap it."""
     criterion: nn.Module = locate(base)(**arguments)
     settings = dict(cross_stage)
-    # a recipe may have put an assigner beside the settings of another one's
+    # an assigner's node replaces these settings, which a base recipe may have set
     chosen = {key: settings.pop(key) for key in _CHOSEN if key in settings}
     assigner = assigner or CrossStageAssigner(**chosen)
     return CrossStageCriterion(criterion, assigner, class_loss=class_loss, **settings)
@@ -123,7 +123,7 @@ def set_class_weight(criterion: DictConfig, weight: float) -> None:
 
 
 def _decoder_layers(criterion: DictConfig) -> str | None:
-    """Refer to the number of decoder layers of the model around the node, if it has one."""
+    """Return a reference to the number of decoder layers in the model around the node, or None."""
     model, key = criterion._get_parent(), "transformer.decoder.num_layers"
     if not isinstance(model, DictConfig) or OmegaConf.select(model, key) is None:
         return None
@@ -133,9 +133,9 @@ def _decoder_layers(criterion: DictConfig) -> str | None:
 def use_position_modulated_cost(
     matcher: DictConfig, exponent: float = 0.5, rescale: bool = False
 ) -> None:
-    """Change the config node of a matcher in place, so that its class cost looks at the boxes.
+    """Change the config node of a matcher in place, to the position-modulated class cost.
 
-    Its weights and its alpha and gamma stay; the settings are overridden as
+    Its weights, alpha and gamma stay; the settings are overridden as
     ``model.criterion.matcher.exponent``.
 
     Args:
@@ -143,13 +143,13 @@ def use_position_modulated_cost(
         exponent, rescale: as of `PositionModulatedHostMatcher`.
 
     Raises:
-        ConfigError: the matcher is another one, or its class cost is that of a softmax.
+        ConfigError: it is another matcher, or its class cost is that of a softmax.
     """
     name = _target_of(matcher)
     if name.rpartition(".")[2] not in ("HungarianMatcher", PositionModulatedHostMatcher.__name__):
         raise ConfigError(
-            f"the position-modulated cost takes the place of detrex's HungarianMatcher, not of "
-            f"{name}: match with that one, or leave the cost as it is"
+            f"the position-modulated cost replaces detrex's HungarianMatcher, not {name}: use that "
+            "matcher, or leave the cost unchanged"
         )
     known = set(inspect.signature(PositionModulatedHostMatcher).parameters)
     unknown = sorted(set(matcher) - known - {"_target_"})
@@ -166,10 +166,10 @@ def use_position_modulated_cost(
 
 
 def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
-    """Change the config node of a transformer in place, so that its encoder joins its memory.
+    """Change the config node of a transformer in place, so that its encoder has a memory fusion.
 
-    The node of the encoder keeps its keys; the fusion is a node of its own there, ``fusion``, whose
-    sizes follow the encoder's. Asking again chooses another fusion.
+    The node of the encoder keeps its keys and gets a node ``fusion``, whose sizes follow the
+    encoder's. A later call replaces the fusion.
 
     Args:
         transformer: the node ``model.transformer`` of Deformable-DETR, DINO or another model of
@@ -177,14 +177,14 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
         fusion: "dense", "simple" or "u-like" (`stageinteractor.integrations.memory_fusion`).
 
     Raises:
-        ConfigError: no such fusion, or the encoder's node has no ``embed_dim`` or ``num_layers``.
+        ConfigError: unknown fusion, or the encoder's node has no ``embed_dim`` or ``num_layers``.
     """
     if fusion not in FUSIONS:
         raise ConfigError(f"memory fusion is one of {', '.join(FUSIONS)}, not {fusion!r}")
     encoder = transformer.encoder
     for key in ("embed_dim", "num_layers"):
         if key not in encoder:
-            raise ConfigError(f"transformer.encoder has no {key}: write it down there")
+            raise ConfigError(f"transformer.encoder has no {key}: set it")
     name = _target_of(encoder)
     if name != _FUSED:
         encoder["_target_"] = _FUSED

@@ -1,10 +1,10 @@
-"""Memory fusion: what the layers of a transformer encoder give is joined into one memory.
+"""Memory fusion: the outputs of a transformer encoder's layers are joined into one memory.
 
-In: an encoder that runs its L layers one after another over tokens (B, T, D), the flattened maps of
-all levels. Out: the same encoder, whose result is joined from its input x_0 (without positional
-embedding) and the outputs x_1 ... x_L of its layers. Which of them are joined is the choice of a
-module: `DenseFusion`, `SimpleFusion` or `ULikeFusion`. Here T counts tokens. Paper: "Detection
-Transformer with Stable Matching", ICCV 2023.
+In: an encoder that runs its L layers one after another over T tokens (B, T, D), the flattened maps
+of all levels. Out: the same encoder, whose memory is joined from its input x_0 (without positional
+embedding) and the outputs x_1 ... x_L of its layers. A module chooses which of them are joined:
+`DenseFusion`, `SimpleFusion` or `ULikeFusion`. Paper: "Detection Transformer with Stable Matching",
+ICCV 2023.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["DenseFusion", "Join", "MemoryFusion", "SimpleFusion", "ULikeFusion",
 
 
 class Join(nn.Module):
-    """Project several tokens that lie at the same place to one: LN(Linear([x; y; ...])).
+    """Project several tokens of one position to one token: LN(Linear([x; y; ...])).
 
     Args:
         dim: D.
-        count: the number of tokens that are joined.
+        count: the number of joined tokens.
     """
 
     def __init__(self, dim: int, count: int) -> None:
@@ -42,11 +42,10 @@ class Join(nn.Module):
 
 
 class MemoryFusion(nn.Module):
-    """What every fusion is: it changes what the layers of an encoder hand on.
+    """Base class of fusions, which replace the outputs of an encoder's layers.
 
-    Called behind every layer i = 1 ... L with the tokens so far, [x_0, ..., x_i], each (B, T, D),
-    it returns what takes the place of x_i: as input of the next layer or, behind the last one, as
-    the memory.
+    Called after every layer i = 1 ... L with the tokens so far, [x_0, ..., x_i], each (B, T, D), it
+    returns the replacement of x_i: the input of the next layer or, after the last one, the memory.
 
     Args:
         num_layers: L.
@@ -97,9 +96,9 @@ class SimpleFusion(MemoryFusion):
 class ULikeFusion(MemoryFusion):
     """Join the output of layer k with that of layer L - k: LN(Linear([x_k; x_{L-k}])).
 
-    k = 0 is the input, which joins the output of the last layer. What is joined goes into the next
-    layer, so the skips nest like those of a U-Net. They are taken for k < L - k: there are
-    ceil(L / 2) of them, and with an even L the middle layer, which would join itself, has none.
+    k = 0 is the input, which is joined with the output of the last layer. A joined token is the
+    input of the next layer, so the skips nest like those of a U-Net. There are ceil(L / 2) of them,
+    for k < L - k; with an even L the middle layer, which would be joined with itself, has none.
     L = 4: output of 1 with that of 3, input with that of 4. L = 5: 2 with 3, 1 with 4, 0 with 5.
     The paper shows this only as a figure, for L = 4; its published code does not have it.
 
@@ -121,19 +120,19 @@ class ULikeFusion(MemoryFusion):
 
 
 def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
-    """Let an encoder hand its tokens through a fusion, in place.
+    """Give an encoder a memory fusion, in place.
 
-    The encoder runs as it is, with the arguments it is called with; a norm behind its last layer
-    is applied before the last join. The fusion becomes its submodule ``memory_fusion``, all other
+    The encoder runs with its own forward and arguments; a norm after its last layer is applied
+    before the last join. The fusion becomes its submodule ``memory_fusion``, all other
     parameters keep their names.
 
     Args:
         encoder: called with the tokens (B, T, D) first or as ``query``; has its ``layers``.
-        fusion: for as many layers.
+        fusion: for the same number of layers.
 
     Raises:
-        UnsupportedHostError: the encoder has no such layers, or a fusion already. When it is
-            called: it does not run every layer once, or a layer's output is no tensor.
+        UnsupportedHostError: the encoder has no such layers, or has a fusion. On its first
+            call: it does not run every layer once, or a layer's output is no tensor.
     """
     name = type(encoder).__name__
     layers = getattr(encoder, "layers", None)
@@ -151,7 +150,7 @@ def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
 def _run(
     encoder: Any, forward: Callable[..., Tensor], query: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Run the encoder's own forward, and its fusion behind every layer."""
+    """Run the encoder's own forward, with its fusion after every layer."""
     fusion, tokens = encoder.memory_fusion, [query]
 
     def after(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
