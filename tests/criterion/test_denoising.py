@@ -188,7 +188,7 @@ def test_a_batch_without_objects_has_no_losses_of_copies(make):
 
 def test_a_criterion_needs_a_number_to_divide_by():
     logits, boxes, targets, sizes, known = case()
-    with pytest.raises(ValueError, match="need denoising_queries"):
+    with pytest.raises(ValueError, match="denoising_queries"):
         build(denoising_queries=None)(logits, boxes, targets, sizes, None, known)
 
 

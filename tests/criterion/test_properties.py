@@ -148,7 +148,7 @@ def test_class_loss_is_the_formula_with_finite_gradient(case: Case, gamma: float
     logits = case.tensors()[0].to(case.wide).requires_grad_()
     generator = torch.Generator().manual_seed(case.seed)
     positive = torch.rand(logits.shape, generator=generator) < 0.5
-    actual = FocalLoss(alpha, gamma)(logits, positive.to(logits))
+    actual = FocalLoss(alpha, gamma).entries(logits, positive.to(logits))
     entropy = F.binary_cross_entropy_with_logits(
         logits.double(), positive.double(), reduction="none"
     )

@@ -77,7 +77,7 @@ def one_query(iou: float) -> MatchedPairs:
 @pytest.mark.parametrize(("logit", "iou"), [(0.0, 0.5), (-2.0, 0.2), (1.5, 0.95)])
 def test_a_positive_is_pulled_up_and_pushed_down(logit: float, iou: float):
     x = number(logit).view(1, 1, 1, 1).requires_grad_()
-    actual = LOSS(x, one_query(iou)).sum()
+    actual = LOSS.entries(x, one_query(iou)).sum()
     score = number(logit).sigmoid()
     up, down = positive_weight(score, number(iou)), negative_weight(score, number(iou))
     expected = -up * score.log() - down * (1 - score).log()
@@ -100,7 +100,7 @@ def test_negatives_have_the_square_of_their_score():
     none = torch.full((1, 1, 1, 1), -1)
     targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}]
     positives = MatchedPairs(none, torch.zeros(1, 1, 1, 4), none[..., 0], targets)
-    actual = LOSS(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
+    actual = LOSS.entries(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
     assert actual.item() == pytest.approx(9 / 16 * math.log(4))
 
 
