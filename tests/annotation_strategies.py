@@ -1,4 +1,4 @@
-"""COCO annotation files with anything in the place of anything, for property-based tests."""
+"""Valid and invalid COCO annotation files for property-based tests."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ boxes = st.one_of(
 
 
 @st.composite
-def good_files(draw: st.DrawFn) -> Json:
-    """Draw a file in which nothing is wrong, and which may have no objects."""
+def valid_files(draw: st.DrawFn) -> Json:
+    """Draw a valid file, possibly without annotations."""
     names = draw(st.lists(st.sampled_from(sorted(FILES)), min_size=1, unique=True))
     classes = draw(st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True))
     annotations = []
@@ -72,8 +72,8 @@ def good_files(draw: st.DrawFn) -> Json:
 
 @st.composite
 def files(draw: st.DrawFn) -> Json:
-    """Draw a file with up to four things changed, anywhere in it, and count it as bad input."""
-    content = copy.deepcopy(draw(good_files()))
+    """Draw a file with up to four invalid changes, and count it as bad input."""
+    content = copy.deepcopy(draw(valid_files()))
     faults = draw(st.sampled_from([1, 2, 0, 3, 4]))
     for _ in range(faults):
         _spoil(draw, content)

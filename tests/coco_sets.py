@@ -1,4 +1,4 @@
-"""Annotated sets, detections of them, and their numbers by both backends."""
+"""Annotated sets, detections of them, and their metrics by both backends."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ CATEGORIES = [
 
 
 def random_set(rng: np.random.Generator, faulty_boxes: bool = False) -> tuple[CocoSet, list[Json]]:
-    """20 images, every fourth without objects, and detections near the objects and elsewhere."""
+    """20 images, every fourth without annotations, and detections near the boxes and elsewhere."""
     images, annotations, results = [], [], []
     for image_id in range(1, 21):
         images.append({"id": image_id, "file_name": "-", "height": 400, "width": 400})

@@ -1,4 +1,4 @@
-"""A finished run of a tiny detector with random weights; tools as modules."""
+"""Fixtures: a finished run of a tiny detector with random weights; tools as modules."""
 
 import importlib.util
 import json
@@ -49,7 +49,7 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def _fresh_loggers():
-    """Let every test log to the streams of its own, whatever an earlier one has set up."""
+    """Remove the log handlers that a test has set up."""
     yield
     for name in ("detectron2", "fvcore", "stageinteractor"):
         log = logging.getLogger(name)
@@ -76,7 +76,7 @@ def load_tool() -> Callable[[str], ModuleType]:
 def _randomise(model: nn.Module) -> nn.Module:
     """Make scores and boxes differ from query to query and from image to image.
 
-    A fresh model has zeros in so many places that it does not look at its image at all.
+    The outputs of a fresh model do not depend on its image, because many weights are zero.
     """
     generator = torch.Generator().manual_seed(0)
     classes = len(CATEGORIES)
@@ -174,7 +174,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Run what takes many minutes only when its folder is named: `make test-faults`."""
+    """Collect tests/faults, which takes many minutes, only if it is given: `make test-faults`."""
     faults = Path(__file__).parent / "faults"
     named = any(faults.name in argument for argument in config.args)
     return True if collection_path == faults and not named else None

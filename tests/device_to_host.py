@@ -1,7 +1,7 @@
-"""Count the copies from a device to the host, without a device that one would have to have.
+"""Count copies from a device to the host without such a device.
 
 Tensors on torch's device "meta" have a shape but no values. Inside `HostCopies` a copy of one to
-the host gives zeros and is counted, and everything else that needs values on the host is an error.
+the host returns zeros and is counted, and everything else that needs values on the host raises.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ READS_VALUES = {  # on a GPU the host waits for the number, or for the size of w
 
 
 class HostCopies(TorchDispatchMode):
-    """A context; ``waiting`` and ``beside`` count copies that the host waits for, and others."""
+    """A context that counts copies: ``waiting`` if the host waits for them, else ``beside``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,5 +67,5 @@ def _is_cpu(device: Any) -> bool:
 
 
 def without_autocast(monkeypatch: Any) -> None:
-    """Let code that enters `torch.autocast` run on "meta", which has none."""
+    """Disable `torch.autocast`, which does not support "meta"."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())

@@ -1,4 +1,4 @@
-"""What a JSON file that a run left may have become, by name; and a function that writes it."""
+"""Malformed JSON files by name, and a function that writes one."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ ODD_FILES = (*ODD_CONTENTS, "folder", "fifo", "unreadable-link")
 
 
 def make_odd(path: Path, kind: str) -> None:
-    """Put one of ODD_FILES where a file may be."""
+    """Replace a file by one of ODD_FILES."""
     if path.is_file():
         path.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)

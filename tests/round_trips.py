@@ -1,4 +1,4 @@
-"""The three ways in which users copy an object, as a parametrisation of a test."""
+"""Three ways to copy an object, as a parametrisation of a test."""
 
 import copy
 import io

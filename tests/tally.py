@@ -1,4 +1,4 @@
-"""How many faults the code withstood: tests count them, the end of a test run lists them."""
+"""Counts of the faults that tests have tried; the end of a test run lists them."""
 
 from __future__ import annotations
 

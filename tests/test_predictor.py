@@ -1,9 +1,8 @@
-"""Single images get the detections of the evaluation, from whatever they are given as."""
+"""A predictor returns the detections of the evaluation for all types of input."""
 
 import copy
 import io
 import json
-import logging
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
-from detectron2.utils.logger import setup_logger
 from PIL import Image
 from torch import nn
 
@@ -27,7 +25,7 @@ DEFORMABLE = "projects/stageinteractor/configs/demo/digits_in_photos_deformable_
 
 
 class Recorder(nn.Module):
-    """Keeps what it is given, and finds the whole image with scores 0.9, 0.5 and 0.1."""
+    """Records its inputs, and detects the whole image with scores 0.9, 0.5 and 0.1."""
 
     def forward(self, batched_inputs):
         self.inputs = batched_inputs
@@ -53,24 +51,13 @@ def photo(tiny_set) -> Path:
 
 @pytest.fixture
 def run_copy(tiny_run, tmp_path) -> Path:
-    """A copy of the run whose config.yaml was written for a folder that is gone."""
+    """A copy of the run whose config.yaml names a folder that does not exist."""
     folder = tmp_path / "copy"
     shutil.copytree(tiny_run, folder)
     cfg = load_config(folder / "config.yaml")
     cfg.train.output_dir = str(tmp_path / "gone")
     save_config(cfg, folder / "config.yaml")
     return folder
-
-
-@pytest.fixture
-def _quiet_again():
-    """Take down the log files that an evaluation sets up."""
-    yield
-    for name in ("detectron2", "fvcore", "stageinteractor"):
-        for handler in list(logging.getLogger(name).handlers):
-            logging.getLogger(name).removeHandler(handler)
-            handler.close()
-    setup_logger.cache_clear()
 
 
 def equal(first: Instances, second: Instances) -> bool:
@@ -101,7 +88,6 @@ def assert_equals_evaluation(predictor: Predictor, results: list[dict], tiny_set
         assert instances.image_size == (image["height"], image["width"])
 
 
-@pytest.mark.usefixtures("_quiet_again")
 def test_detections_are_those_of_the_evaluation(run_copy, tiny_set):
     from stageinteractor.engine import evaluate
 
@@ -114,7 +100,6 @@ def test_detections_are_those_of_the_evaluation(run_copy, tiny_set):
     assert_equals_evaluation(predictor, results, tiny_set)
 
 
-@pytest.mark.usefixtures("_quiet_again")
 def test_a_model_of_transformers_is_used_in_the_same_way(
     tiny_config, tiny_set, randomise, tmp_path
 ):

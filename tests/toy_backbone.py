@@ -1,13 +1,13 @@
-"""A backbone of one convolution a level, for detectors that tests train."""
+"""A backbone of one convolution per level, for detectors trained in tests."""
 
 from torch import Tensor, nn
 
 
 class ToyBackbone(nn.Module):
-    """Maps of 8 channels, from a given one to res5; each has twice the stride of the one before.
+    """Returns maps of 8 channels up to res5, each with twice the stride of the one before.
 
     Args:
-        first: number of the first map's name; res2 has the stride 4.
+        first: number of the first map, 2 for res2, whose stride is 4.
     """
 
     def __init__(self, first: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""A detector of two parameters, for tests of what is around a model."""
+"""A detector of two parameters, for tests of the engine."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class ToyDetector(nn.Module):
-    """Learn the mean of the pixels, and detect the whole image with that score."""
+    """Regresses the mean of the pixels, and detects the whole image with that score."""
 
     def __init__(self) -> None:
         super().__init__()

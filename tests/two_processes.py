@@ -1,4 +1,4 @@
-"""Scripts that two processes run together, as torchrun starts them."""
+"""Scripts in two processes, started by torchrun."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ TESTS = Path(__file__).parent
 
 
 def run_in_two_processes(script: str, folder: Path) -> None:
-    """Run a script, which can import what tests can, and fail if it fails in any process."""
+    """Run a script in two processes with the import path of the tests; fail if one fails."""
     file = folder / "script.py"
     file.write_text(script)
     paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])

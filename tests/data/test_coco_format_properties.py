@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from annotation_strategies import Json, files, good_files, junk
+from annotation_strategies import Json, files, junk, valid_files
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -64,7 +64,7 @@ def assert_measurable(coco_set: CocoSet) -> None:
     assert not any(math.isnan(value) for value in evaluation.stats)
 
 
-@given(content=good_files())
+@given(content=valid_files())
 def test_a_good_file_is_taken_as_it_is(file: Path, content: Json):
     coco_set = read(file, content)
     assert coco_set is not None
@@ -112,7 +112,7 @@ def test_deep_and_long_json_is_refused(file: Path, text: str):
     count_fault("bad input")
 
 
-@given(content=good_files(), data=st.data())
+@given(content=valid_files(), data=st.data())
 def test_the_order_of_entries_changes_nothing_but_the_order(
     file: Path, content: Json, data: st.DataObject
 ):

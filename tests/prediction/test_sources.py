@@ -1,6 +1,7 @@
 """Files, folders and patterns become named images, in order, each once."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -107,26 +108,16 @@ def test_a_broken_file_is_a_frame_with_an_error(photos: Path):
     assert intact.image.size == (8, 6) and intact.error == "" and intact.number is None
 
 
-def test_inputs_that_do_not_exist_are_refused(photos: Path):
-    with pytest.raises(DataError, match="nowhere.jpg"):
-        find_sources([str(photos), "nowhere.jpg"])
-
-
-def test_a_fifo_is_refused(photos: Path):
+@pytest.mark.parametrize("name", ["nowhere.jpg", "camera.jpg", "*.bmp", "empty"])
+def test_unusable_inputs_are_refused_by_name(photos: Path, name: str):
     os.mkfifo(photos / "camera.jpg")
-    with pytest.raises(DataError, match="camera.jpg: is a FIFO"):
-        find_sources([str(photos / "camera.jpg")])
-
-
-@pytest.mark.parametrize("text", ["*.bmp", "empty"])
-def test_inputs_without_images_are_refused(photos: Path, text: str):
     (photos / "empty").mkdir()
-    with pytest.raises(DataError, match=text.lstrip("*")):
-        find_sources([f"{photos}/{text}"])
+    with pytest.raises(DataError, match=re.escape(f"{photos}/{name}: ")):
+        find_sources([str(photos / "a.png"), f"{photos}/{name}"])
 
 
 def test_a_webcam_without_number():
-    with pytest.raises(DataError, match="webcam:front: write webcam:0"):
+    with pytest.raises(DataError, match="webcam:0"):
         find_sources(["webcam:front"])
 
 

@@ -121,5 +121,5 @@ def test_16_bit_images_are_not_white(page):
     page.file_uploader[0].upload("photo.png", data, "image/png").run()
     assert texts(page) == ["**2** of 2 detections"]
     assert shown.mean() < 200
-    drawn = page.session_state["uploaded"].image
+    drawn = page.session_state["prediction"][0]
     assert (np.asarray(drawn) == shown).all()

@@ -11,13 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import ConfigError
 from ..files import atomic_path
 from .agreement import (
     TOLERANCE,
-    Agreement,
     DisagreementError,
     agreement_table,
     check_image,
@@ -25,8 +22,6 @@ from .agreement import (
     eager_outputs,
 )
 from .formats import (
-    GraphOutputs,
-    Runner,
     require_onnx,
     run_onnx,
     run_torch,
@@ -85,7 +80,11 @@ def export_detector(
             with _timed(log, f"writing {file}"):
                 write(program, metadata, temporary)
             with _timed(log, f"running {file}"):
-                results = _compare_all(run(temporary), sizes, images, expected)
+                run_file = run(temporary)
+                cases = zip(sizes, images, expected, strict=True)
+                results = [
+                    compare(size, outputs, run_file(image)) for size, image, outputs in cases
+                ]
             log(f"differences relative to the largest value, at most {TOLERANCE:g} allowed:")
             log(agreement_table(results))
             if not all(result.holds for result in results):
@@ -103,16 +102,6 @@ def _require_sizes(sizes: Sequence[Size]) -> None:
         )
     if any(length < 2 for size in sizes for length in size):  # torch specialises on 1
         raise ConfigError(f"image sizes must be at least 2x2, got {list(sizes)}")
-
-
-def _compare_all(
-    run: Runner,
-    sizes: Sequence[Size],
-    images: Sequence[np.ndarray],
-    expected: Sequence[GraphOutputs],
-) -> list[Agreement]:
-    cases = zip(sizes, images, expected, strict=True)
-    return [compare(size, outputs, run(image)) for size, image, outputs in cases]
 
 
 @contextmanager

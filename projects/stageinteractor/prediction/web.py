@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from detectron2.structures import Instances
 from PIL import Image
@@ -35,20 +35,7 @@ SERVER = {
 }
 
 
-class _PageSettings(NamedTuple):
-    predictor: Predictor
-    min_score: float
-
-
-_settings: list[_PageSettings] = []  # streamlit runs `show` without arguments
-
-
-class _UploadedImage(NamedTuple):
-    """An uploaded image and its detections."""
-
-    file_id: str
-    image: Image.Image
-    instances: Instances
+_settings: list[tuple[Predictor, float]] = []  # and min_score; `show` gets no arguments
 
 
 def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None) -> None:
@@ -65,7 +52,7 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
     _require_streamlit()
     from streamlit.web import cli
 
-    _settings[:] = [_PageSettings(predictor, min_score)]
+    _settings[:] = [(predictor, min_score)]
     options = SERVER | ({} if port is None else {"server.port": str(port)})
     script = Path(__file__).with_name("web_app.py")
     arguments = ["run", str(script), *(f"--{key}={value}" for key, value in options.items())]
@@ -125,12 +112,12 @@ def _note_this_session() -> None:
 
 def _predict_once(state: Any, predictor: Predictor, file: Any) -> tuple[Image.Image, Instances]:
     """Return an uploaded image and its detections, from the session if it holds them already."""
-    uploaded = state.get("uploaded")
-    if uploaded is None or uploaded.file_id != file.file_id:
+    if state.get("file_id") != file.file_id:
         image = load_image(file)
-        uploaded = _UploadedImage(file.file_id, image, predictor(image))
-        state["uploaded"] = uploaded
-    return uploaded.image, uploaded.instances
+        state["prediction"] = image, predictor(image)
+        state["file_id"] = file.file_id
+    prediction: tuple[Image.Image, Instances] = state["prediction"]
+    return prediction
 
 
 def _show_table(st: Any, instances: Instances, predictor: Predictor) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotation_strategies import FILES, Json, files, good_files, junk
+from annotation_strategies import FILES, Json, files, junk, valid_files
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -78,7 +78,7 @@ def assert_located(finding: Finding) -> None:
         assert location.file_name is not None
 
 
-@given(content=good_files())
+@given(content=valid_files())
 def test_nothing_is_wrong_with_a_good_file(folder: Path, content: Json):
     checked = check(folder, content)
     assert checked is not None
@@ -138,7 +138,7 @@ def test_any_json_is_refused_before_it_is_checked(folder: Path, content: object)
     count_fault("bad input")
 
 
-@given(content=good_files(), data=st.data())
+@given(content=valid_files(), data=st.data())
 def test_the_order_of_entries_does_not_matter(folder: Path, content: Json, data: st.DataObject):
     moved = {name: data.draw(st.permutations(listed)) for name, listed in content.items()}
     after, before = check(folder, moved), check(folder, content)
