@@ -15,8 +15,8 @@ from tabulate import tabulate
 
 from stageinteractor.command_line import add_trust_option, command, show
 from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine.non_finite_step import term_and_stage
 from stageinteractor.engine.replay import Replay, replay
-from stageinteractor.engine.trainer import term_and_stage
 
 MAX_NAMES = 8  # printed of a long list
 

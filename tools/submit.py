@@ -1,11 +1,11 @@
-"""Train on a SLURM cluster; what follows the options of the job goes to tools/train_net.py.
+"""Train on a SLURM cluster; further options are passed to tools/train_net.py.
 
   tools/submit.py --nodes 2 --gpus-per-node 8 --partition gpu --hours 24 --logs output/jobs \
       --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py \
       train.output_dir=/shared/r50_1x
 
-A job that is pre-empted or runs out of time is queued again and resumes. --cluster local runs the
-same on this machine.
+A job that is pre-empted or reaches its time limit is requeued and resumes. --cluster local runs the
+job on this machine.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[
     )
     parser.add_argument("--nodes", type=int, default=1, metavar="N")
     parser.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="0: on CPUs")
-    parser.add_argument("--tasks-per-node", type=int, metavar="N", help="default: one a GPU")
+    parser.add_argument("--tasks-per-node", type=int, metavar="N", help="default: one per GPU")
     parser.add_argument("--cpus-per-task", type=int, default=8, metavar="N")
     parser.add_argument("--hours", type=float, default=24, metavar="H")
     parser.add_argument("--partition", metavar="NAME")
     parser.add_argument("--job-name", default="stageinteractor", metavar="NAME")
     parser.add_argument(
-        "--logs", default="output/jobs", type=expanduser, metavar="DIR", help="seen by all nodes"
+        "--logs", default="output/jobs", type=expanduser, metavar="DIR", help="visible to all nodes"
     )
     parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm")
-    parser.add_argument("--wait", action="store_true", help="until the job has ended")
+    parser.add_argument("--wait", action="store_true", help="wait until the job has ended")
     return parser.parse_known_args(argv)
 
 

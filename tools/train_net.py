@@ -5,7 +5,7 @@
   tools/train_net.py --config-file output/r50_1x/config.yaml --eval-only
   torchrun --nproc-per-node 8 tools/train_net.py --config-file X
 
-A .py config is executed, as Python; a .yaml config is only read.
+A .py config is executed as Python code; a .yaml config is only read.
 """
 
 from __future__ import annotations
@@ -36,10 +36,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "config.yaml or in train.output_dir",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of the same folder"
+        "--resume",
+        action="store_true",
+        help="continue from the last checkpoint of the folder",
     )
     parser.add_argument(
-        "--num-gpus", type=int, default=1, metavar="N", help="processes here; on CPUs too"
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes on this machine",
     )
     parser.add_argument("--num-machines", type=int, default=1, metavar="N")
     parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
@@ -77,5 +83,5 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     code = main()
-    if code:  # a job of tools/submit.py has to return from here
+    if code:  # a job of tools/submit.py must return normally
         sys.exit(code)

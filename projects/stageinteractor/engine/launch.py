@@ -19,45 +19,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from detectron2.utils import comm
 
 from ..command_line import discard_unread_output
 from ..errors import ConfigError, StageInteractorError, one_line
 from ..machine.memory import prefer_huge_pages
+from .dist_env import DistEnv, init_process_group
 from .failure import Failure, failure_message
 from .process_monitor import monitor_processes
 
-TIMEOUT = timedelta(minutes=30)  # of a collective: rank 0 evaluates while the others wait
 PATIENCE = 5.0  # seconds that a worker waits, so that the failure it follows from is reported first
-
-
-@dataclass(frozen=True)
-class DistEnv:
-    """Rank and world size of a worker, and where its process group is set up.
-
-    Args:
-        rank: among the workers of all machines.
-        world_size: number of workers on all machines.
-        local_rank: among the workers of this machine.
-        local_size: number of workers on this machine.
-        url: init method of `torch.distributed`.
-        port: of a TCPStore on this machine, in place of ``url``.
-    """
-
-    rank: int
-    world_size: int
-    local_rank: int
-    local_size: int
-    url: str = ""
-    port: int = 0
 
 
 def launch(
@@ -176,7 +152,7 @@ def _work(
     logging.raiseExceptions = False  # as in `command`: standard output may be closed by its reader
     env = envs[local_rank]
     try:
-        _init_process_group(env)
+        init_process_group(env)
         function(*args)
         dist.destroy_process_group()
         discard_unread_output()
@@ -189,30 +165,6 @@ def _work(
             raise
         reports[local_rank].send(failure)
         _end(failure.code)
-
-
-def _init_process_group(env: DistEnv) -> None:
-    """Connect to the other workers; each takes the GPU of its local rank."""
-    has_gpu = torch.cuda.is_available()
-    if has_gpu:
-        if env.local_rank >= torch.cuda.device_count():
-            raise ConfigError(
-                f"{env.local_size} processes on this machine, but torch finds "
-                f"{torch.cuda.device_count()} GPUs"
-            )
-        torch.cuda.set_device(env.local_rank)
-    address: dict[str, Any] = {"init_method": env.url}
-    if env.port:
-        address = {"store": dist.TCPStore("127.0.0.1", env.port, timeout=TIMEOUT)}
-    dist.init_process_group(
-        "nccl" if has_gpu else "gloo",
-        rank=env.rank,
-        world_size=env.world_size,
-        timeout=TIMEOUT,
-        **address,
-    )
-    comm.create_local_process_group(env.local_size)
-    comm.synchronize()
 
 
 def _run_under_torchrun(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -228,7 +180,7 @@ def _run_under_torchrun(function: Callable[..., Any], args: tuple[Any, ...]) -> 
         url="env://",
     )
     try:
-        _init_process_group(env)
+        init_process_group(env)
         function(*args)
         dist.destroy_process_group()
     except BaseException as error:

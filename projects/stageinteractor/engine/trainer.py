@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +31,7 @@ from ..errors import (
 )
 from ..randomness import seed_by_key
 from .metrics import MetricStorage
-from .non_finite_step import Batch, NonFiniteStep
+from .non_finite_step import Batch, FiniteCheck, NonFiniteStep
 from .precision import PRECISIONS
 from .resuming import describe_groups, restore_optimizer
 
@@ -234,40 +233,3 @@ class Trainer(SimpleTrainer):
         )
         self.scaler.load_state_dict(state_dict["scaler"])
         self.storage.load_state_dict(state_dict.get("metrics", {}))
-
-
-class FiniteCheck:
-    """Check whether the losses of a batch are finite, without waiting for the backward pass.
-
-    On a GPU the losses are copied to the CPU during the backward pass. Reading them before the
-    optimizer step waits for the forward pass only.
-
-    Args:
-        losses: scalars by name.
-    """
-
-    def __init__(self, losses: Mapping[str, Tensor]) -> None:
-        self.names = list(losses)
-        values = torch.stack([value.detach() for value in losses.values()]).float()
-        self.event = torch.cuda.Event() if values.is_cuda else None
-        self.values = torch.empty_like(values, device="cpu", pin_memory=values.is_cuda)
-        self.values.copy_(values, non_blocking=True)
-        if self.event is not None:
-            self.event.record()
-
-    def non_finite(self) -> list[str]:
-        """Describe every loss that is NaN or infinite, by term, stage and value."""
-        if self.event is not None:
-            self.event.synchronize()
-        descriptions = []
-        for name, value in zip(self.names, self.values, strict=True):
-            if not value.isfinite():
-                term, stage = term_and_stage(name)
-                descriptions.append(f"{term}{stage and f' of stage {stage}'} is {value.item()}")
-        return descriptions
-
-
-def term_and_stage(name: str) -> tuple[str, str]:
-    """Split "loss_class_0" into term and stage; the stage is empty in names without a number."""
-    match = re.fullmatch(r"(.+)_(\d+)", name)
-    return (match[1], match[2]) if match else (name, "")
