@@ -100,10 +100,14 @@ def decoder_run(
     """Return a forward and backward pass of a narrow decoder."""
     node = cfg.model.decoder.copy()
     node._set_parent(cfg.model)
-    inner = node.get("decoder", node)  # whose stages may be side by side
-    for each in (node, inner):
-        each.update({key: value for key, value in NARROW.items() if key in each})
-    inner.num_stages = stages
+    parts = [node]
+    if "stages" in node:  # parallel stages, all of them like the first
+        node.stages = [node.stages[0], *["${.0}"] * (stages - 1)]
+        parts.append(node.stages[0])
+    else:
+        node.num_stages = stages
+    for part in parts:
+        part.update({key: value for key, value in NARROW.items() if key in part})
     decoder = instantiate(node, "model.decoder")
     move_parameters(decoder)
     decoder = decoder.to(device).train()
