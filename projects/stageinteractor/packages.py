@@ -1,4 +1,4 @@
-"""Where optional packages come from, by the names that they are imported by."""
+"""How to install optional packages, by import name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ SOURCES = {
 
 
 def how_to_get(name: str) -> str:
-    """Return what to do so that the package of this import name can be imported."""
+    """Return how to install the package of this import name."""
     others = f"pip install {name}, or if it is a module of your own put its folder on PYTHONPATH"
     return SOURCES.get(name, others)

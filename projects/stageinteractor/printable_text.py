@@ -1,8 +1,8 @@
-r"""Text from data as it may be shown: in a terminal, a log or a message.
+r"""Make text from data safe to show in a terminal, a log or a message.
 
-Names of files, classes and keys come from elsewhere. A terminal obeys the escape sequences in them,
-right-to-left overrides show one name as another, and lone surrogates, which stand for the bytes of
-a file name that is no UTF-8, cannot be encoded at all.
+Names of files, classes and keys are untrusted. A terminal executes the escape sequences in them,
+right-to-left overrides disguise names, and lone surrogates, which stand for the bytes of a file
+name that is not UTF-8, cannot be encoded.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ LIST_NUMBER = re.compile(r"^(\d+)([.)])")
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` with every character that must not be shown as its escape, such as ``\x1b``.
+    r"""Return ``text`` with every unsafe character replaced by its escape, such as ``\x1b``.
 
-    That is for reading and is not undone: a backslash of the text stays as it is. Newlines and tabs
-    are escaped too, so apply it to a name rather than to the table that the name stands in.
+    This cannot be reversed, because a backslash of the text is kept. Newlines and tabs are escaped
+    too, so apply it to a name, not to the table that contains it.
     """
     return NOT_PRINTABLE.sub(_escape, text)
 
 
 def printable_lines(text: str) -> str:
-    """Return ``text`` as `printable` does, but for its newlines and tabs, as in a table."""
+    """Return ``text`` as `printable` does, but keep newlines and tabs, as in a table."""
     return NOT_PRINTABLE.sub(lambda match: match[0] if match[0] in "\n\t" else _escape(match), text)
 
 

@@ -1,4 +1,4 @@
-"""Run a ``.py`` config; what goes wrong in it is one line: file, line and reason."""
+"""Run a ``.py`` config; an error in it becomes one line with file, line and reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_python(file: Path) -> DictConfig:
 
     Raises:
         MissingDependencyError: it imports a package that is not installed.
-        ConfigError: it raises any other error, or is no Python.
+        ConfigError: it raises any other error, or is not valid Python.
     """
     own_import = builtins.__import__
     try:

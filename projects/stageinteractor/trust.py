@@ -1,9 +1,9 @@
-"""What a YAML config may build without being trusted: classes that only make modules and data.
+"""The targets that an untrusted YAML config may build: classes that only create modules and data.
 
-Building a config calls what its ``_target_`` lines name, so one line can be a whole program. On the
-list are classes of the packages below, and single functions; some take only some arguments, because
-others read a pickle or download. An expression such as ``${oc.create:...}`` can write such lines
-while the config is used, so only references to other keys are let through.
+Building a config calls what its ``_target_`` lines name, so a single line can run any program.
+Allowed are classes of the packages below and single functions, some with a subset of their
+arguments, because the others read a pickle or download. An expression such as ``${oc.create:...}``
+could add targets later, so only references to other keys are allowed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class Use(NamedTuple):
-    """A place of a config that names what is called."""
+    """A target that a config names, and whether it is allowed."""
 
     key: str
     target: str
@@ -82,7 +82,7 @@ class Use(NamedTuple):
 
 
 def uses(content: Any, key: str = "") -> Iterator[Use]:
-    """Go through the content of a config file: its targets, and its expressions."""
+    """Yield the targets and expressions in the content of a config file."""
     if isinstance(content, dict):
         if "_target_" in content:
             yield _use(content, key)
@@ -121,7 +121,7 @@ def _is_listed(target: Any) -> bool:
 
 @cache
 def _is_class(name: str) -> bool:
-    """Whether a name is that of a class that one of the packages defines, and not of an import."""
+    """Return whether a name is that of a class defined in one of the packages, not imported."""
     module, _, attribute = name.rpartition(".")
     if not NAME.fullmatch(name) or attribute.startswith("_") or not _within(module, IMPORTED_FROM):
         return False

@@ -59,45 +59,45 @@ def break_boxes(content: Json) -> None:
 
 
 def test_a_good_set(run):
-    code, told, errors = run()
+    code, output, errors = run()
     assert (code, errors) == (0, "")
     assert (
-        "images: 4 (0 without objects), objects: 12 (0 crowds), classes: 1" in told
-        and "no problems" in told
+        "images: 4 (0 without objects), objects: 12 (0 crowds), classes: 1" in output
+        and "no problems" in output
     )
 
 
 def test_a_table_and_some_lines_of_every_kind(run, small_set):
     break_boxes(small_set)
-    code, told, _ = run()
+    code, output, _ = run()
     assert code == 1
-    rows = [line.split() for line in told.splitlines()]
+    rows = [line.split() for line in output.splitlines()]
     assert ["error", "box", "of", "negative", "size", "7"] in rows
     assert ["warning", "duplicate", "box", "1"] in rows
-    lines = [line for line in told.splitlines() if line.startswith("  annotation id")]
+    lines = [line for line in output.splitlines() if line.startswith("  annotation id")]
     assert len(lines) == 5 + 1
     assert lines[0] == (
         "  annotation id 1, image id 1 (1.png): box [10, 1, -10, 8] in an image of 60x40: "
         "its corners are swapped: swap them back"
     )
-    assert "  ... and 2 more (--all)" in told
+    assert "  ... and 2 more (--all)" in output
 
 
 def test_all_lists_every_finding(run, small_set):
     break_boxes(small_set)
-    _, told, _ = run("--all")
-    assert told.count("  annotation id") == 8 and "more (" not in told
+    _, output, _ = run("--all")
+    assert output.count("  annotation id") == 8 and "more (" not in output
 
 
 def test_warnings_alone_are_no_failure(run, small_set):
-    code, told, _ = run("--num-queries", "2")
+    code, output, _ = run("--num-queries", "2")
     assert code == 0
-    assert "image id 4 (4.png): 3 objects, 2 queries: raise model.queries.num_queries" in told
+    assert "image id 4 (4.png): 3 objects, 2 queries: raise model.queries.num_queries" in output
 
 
 def test_the_report_holds_everything(run, small_set, tmp_path):
     break_boxes(small_set)
-    code, told, _ = run("--report", f"{tmp_path}/sub/report.json")
+    code, output, _ = run("--report", f"{tmp_path}/sub/report.json")
     report = json.loads((tmp_path / "sub/report.json").read_text())
     assert report["counts"] == {"box_negative": 7, "same_box": 1}
     assert (report["num_errors"], report["num_warnings"], report["num_images"]) == (7, 1, 4)
@@ -128,7 +128,7 @@ def test_fix_writes_a_file_beside_that_passes(run, small_set, tmp_path, tool):
 
 
 def test_fix_of_a_good_set_writes_nothing(run, tmp_path):
-    code, told, _ = run("--fix")
+    code, output, _ = run("--fix")
     assert code == 0 and {path.name for path in tmp_path.iterdir()} == {"train", "train.json"}
 
 
@@ -143,9 +143,9 @@ def test_fix_reports_what_it_cannot_repair(run, small_set, tmp_path):
 
 
 def test_histograms_are_images(run, tmp_path):
-    code, told, _ = run("--histograms", f"{tmp_path}/pictures")
+    code, output, _ = run("--histograms", f"{tmp_path}/plots")
     for name in ("classes.png", "boxes.png"):
-        pixels = np.asarray(Image.open(tmp_path / "pictures" / name).convert("RGB"))
+        pixels = np.asarray(Image.open(tmp_path / "plots" / name).convert("RGB"))
         assert (pixels == (31, 119, 180)).all(-1).any()
 
 
@@ -160,7 +160,7 @@ def test_input_that_cannot_be_used(tool, tmp_path, capsys, text):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["a.json"], "give JSON and IMAGES"),
         (["a.json", "a", "--to", "b.json"], "only with --from"),
@@ -170,11 +170,11 @@ def test_input_that_cannot_be_used(tool, tmp_path, capsys, text):
         (["--from", "coco", "a.json", "--to", "b.json"], "invalid choice: 'coco'"),
     ],
 )
-def test_arguments_that_do_not_fit_together(tool, arguments, told, capsys):
+def test_arguments_that_do_not_fit_together(tool, arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
         tool.main(arguments)
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_yolo_set_is_converted_and_checked(tool, tmp_path, capsys):
@@ -185,9 +185,9 @@ def test_a_yolo_set_is_converted_and_checked(tool, tmp_path, capsys):
     (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
     target = tmp_path / "train.json"
     code = tool.main(["--from", "yolo", f"{tmp_path}/data.yaml", "--to", str(target), "--fix"])
-    told = capsys.readouterr().out
-    assert code == 0 and f"written: {target}, for the images in {tmp_path}/images/train" in told
-    assert "box over the edge" in told
+    output = capsys.readouterr().out
+    assert code == 0 and f"written: {target}, for the images in {tmp_path}/images/train" in output
+    assert "box over the edge" in output
     fixed = read_coco(tmp_path / "train.fixed.json")
     assert [a["bbox"] for a in fixed.annotations] == [[15, 10, 30, 20], [42, 10, 18, 20]]
     assert fixed.class_names == ["cat", "dog"]
@@ -204,11 +204,11 @@ def test_failing_conversion_is_reported_in_one_line(tool, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["train.json", "train/../train.json", "train/2.png"])
 def test_a_report_never_replaces_what_is_read(run, small_set, tmp_path, name):
-    picture = (tmp_path / "train/2.png").read_bytes()
+    image = (tmp_path / "train/2.png").read_bytes()
     code, _, error = run("--report", f"{tmp_path}/{name}")
     assert code == 2 and name in error and len(error.splitlines()) == 1
     assert json.loads((tmp_path / "train.json").read_text()) == small_set
-    assert (tmp_path / "train/2.png").read_bytes() == picture
+    assert (tmp_path / "train/2.png").read_bytes() == image
 
 
 def test_a_report_into_a_device_leaves_the_device(run):
@@ -248,15 +248,15 @@ def test_a_conversion_never_replaces_a_label_file(tool, tmp_path, capsys, link):
 
 def test_histograms_do_not_replace_the_users_own(run, tmp_path):
     (tmp_path / "boxes.png").write_text("the user's own")
-    code, told, error = run("--histograms", str(tmp_path))
-    assert code == 2 and "boxes.png" in error and not told  # before the images are read
+    code, output, error = run("--histograms", str(tmp_path))
+    assert code == 2 and "boxes.png" in error and not output  # before the images are read
     assert (tmp_path / "boxes.png").read_text() == "the user's own"
 
 
 def test_names_from_the_file_cannot_drive_the_terminal(run, small_set):
     small_set["images"][0]["file_name"] = "\x1b[2J1.png"
-    code, told, _ = run()
-    assert code == 1 and "\\x1b[2J1.png" in told and "\x1b" not in told
+    code, output, _ = run()
+    assert code == 1 and "\\x1b[2J1.png" in output and "\x1b" not in output
 
 
 ESCAPE = "\x1b]0;title\x07\x1b[31m\u202egnp"
@@ -267,12 +267,12 @@ def test_what_a_terminal_obeys_is_shown_as_its_escape(run, small_set, tmp_path):
     small_set["images"][3] |= {"file_name": f"4{ESCAPE}", "width": 0}
     small_set["images"].append({"id": 5, "file_name": f"5{ESCAPE}", "width": 60, "height": 40})
     small_set["categories"].append({"id": 2, "name": f"dog{ESCAPE}"})
-    code, told, errors = run("--fix", "--all", "--report", f"{tmp_path}/report.json")
+    code, output, errors = run("--fix", "--all", "--report", f"{tmp_path}/report.json")
     assert code == 1  # 5 is missing
     written = (tmp_path / "train.fixed.txt").read_text()
-    for text in (told, errors, written, (tmp_path / "report.json").read_text()):
+    for text in (output, errors, written, (tmp_path / "report.json").read_text()):
         assert not set("\x1b\x07\u202e") & set(text)
-    assert "\\x1b[31m" in told and "\\x1b[31m" in written
+    assert "\\x1b[31m" in output and "\\x1b[31m" in written
     fixed = json.loads((tmp_path / "train.fixed.json").read_text())
     assert fixed["images"][3]["file_name"] == f"4{ESCAPE}"  # the file keeps its name
 

@@ -1,7 +1,7 @@
 """The embedded data set: handwritten digits pasted onto photographs, in COCO format.
 
-Made on the spot from what scikit-learn ships (1,797 digits of 8x8 pixels, two photographs), so that
-training can be tried without any download. Digits and photo regions of train and val are disjoint.
+It is generated from scikit-learn's 1,797 digits of 8x8 pixels and two photographs, so that training
+can be tried without a download. Digits and photo regions of train and val are disjoint.
 The same seed gives the same files, byte for byte.
 """
 
@@ -28,7 +28,7 @@ MIN_CONTRAST = 110.0  # distance of an object's colour from the background's mea
 
 @dataclass(frozen=True)
 class DigitsInPhotos:
-    """What the set is made from; stored beside it as ``parameters.json``."""
+    """Parameters of the set; stored beside it as ``parameters.json``."""
 
     num_train: int = 2000
     num_val: int = 300
@@ -55,7 +55,7 @@ def make_digits_in_photos(
     """Write ``train.json``, ``val.json`` and the folders ``train/`` and ``val/`` of PNG images.
 
     Returns:
-        False if the folder holds this very set already, True if it has been written.
+        False if the folder already holds this set, True if it has been written.
 
     Raises:
         DataError: scikit-learn is missing, or the folder holds something else.
@@ -165,7 +165,7 @@ def _random_crop(rng: Generator, photos: list[Image.Image], size: int) -> Image.
 def _random_digits(
     rng: Generator, sources: Sources, parameters: DigitsInPhotos
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield opacities (h, w) in 0 to 1 of digits of random size, and their labels, for ever."""
+    """Yield opacities (h, w) in 0 to 1 of digits of random size, and their labels, without end."""
     while True:
         index = int(rng.integers(len(sources.digits)))
         longer = int(rng.integers(parameters.min_size, parameters.max_size + 1))

@@ -1,8 +1,8 @@
-"""The shared memory in which the processes that read images hand them over.
+"""The shared memory through which worker processes send images.
 
-On Linux that is ``/dev/shm``; a container often has 64 MB of it. torch puts tensors there in a
-thread of the reading process, whose errors nobody hears of: the training would wait for ever. Here
-that is done beforehand, where an error reaches the training.
+On Linux that is ``/dev/shm``; a container often has 64 MB of it. torch copies tensors there in a
+thread of the worker, where an error is lost and training would wait forever. Here the tensors are
+copied before that, so that the error reaches training.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..errors import OutputError, one_line
 
 LOCKS = 3  # of a queue
 ADVICE = (
-    "the processes that read images hand them over there. Give it more room (docker run "
+    "worker processes send images through it. Enlarge it (docker run "
     "--shm-size=8g), or set dataloader.train.num_workers=0 and dataloader.test.num_workers=0"
 )
 
 
 def require_shared_memory(num_workers: int) -> None:
-    """Try what so many reading processes need before the first of them sends an image.
+    """Check that there is shared memory for so many workers, before the first sends an image.
 
     Raises:
         OutputError: there is no shared memory, or hardly any.
@@ -39,14 +39,14 @@ def require_shared_memory(num_workers: int) -> None:
 
 
 def in_shared_memory(batch: Any) -> Any:
-    """Move the tensors of a batch into shared memory, in place, if this is a reading process.
+    """Move the tensors of a batch into shared memory, in place, if this is a worker process.
 
     Args:
-        batch: nest of dicts, lists and tuples with tensors, `Instances`, and what keeps a
+        batch: nest of dicts, lists and tuples with tensors, `Instances`, and objects with a
             ``tensor``, such as `Boxes`.
 
     Raises:
-        OutputError: there is no room for them.
+        OutputError: it is full.
     """
     if torch.utils.data.get_worker_info() is None:
         return batch

@@ -44,7 +44,7 @@ def make_tree_crowns(output_dir: str | Path) -> bool:
         False if the folder exists already, True if it has been written.
 
     Raises:
-        DataError: the package cannot be downloaded, or is another one than expected.
+        DataError: the package cannot be downloaded, or its hash differs.
     """
     if Path(output_dir).exists():
         return False

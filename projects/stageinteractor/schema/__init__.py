@@ -1,7 +1,7 @@
-"""What a config's ``train``, ``dataset`` and ``dataloader`` may hold, checked before it is used.
+"""Types of a config's ``train``, ``dataset`` and ``dataloader``, checked before the config is used.
 
-One TypedDict a node, one line a key: `train` and `dataloader` have them, `fields` the types of
-values. A key that a config lacks is not asked for, and a key that is not described is left alone.
+Each node is a TypedDict with one line per key, in `train` and `dataloader`; `fields` has the types
+of values. Missing keys are not required, and unknown keys are not checked.
 """
 
 from .check import check_config, require_keys

@@ -1,4 +1,4 @@
-"""Check a config by the schema, and put its values into the form that the program works with."""
+"""Check a config against the schema and normalise its values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NODES = {"train": Train, "dataset": Dataset, "dataloader": Dataloader}  # in thi
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Check ``train``, ``dataset`` and ``dataloader``, as far as a config has them.
+    """Check ``train``, ``dataset`` and ``dataloader``, those that a config has.
 
-    What is written in another form is replaced in place: a whole number that is a float, ``~`` in a
-    path. Interpolations stay.
+    Values are normalised in place: 3.0 becomes 3, and ``~`` in a path is expanded. Interpolations
+    are kept.
 
     Raises:
         ConfigError: a value cannot be used; the message names all such keys in one line.

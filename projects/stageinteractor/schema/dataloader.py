@@ -1,7 +1,7 @@
-"""What ``dataset.*`` and ``dataloader.*`` may hold.
+"""Types of ``dataset.*`` and ``dataloader.*``.
 
-Keys of the same name mean the same where a constructor is somebody else's; what another evaluator
-takes is not known.
+Third-party loaders and mappers are checked where their keys have the same names; third-party
+evaluators are not checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .fields import AsList, AsNumber, Count, FolderPath, LaterPath, Natural, Our
 
 @node
 class Split(TypedDict, total=False):
-    """``dataset.train`` and ``dataset.val``; what is not set yet is ``???``."""
+    """``dataset.train`` and ``dataset.val``; ``???`` is not set yet."""
 
     json: LaterPath
     images: LaterPath

@@ -1,7 +1,7 @@
-"""The image files of a set: are they there, can they be read, have they the size the JSON says.
+"""The image files of a set: whether they exist, can be read, and have the size in the JSON.
 
-Training turns an image by its EXIF orientation when it reads it, so a size here is that of the
-turned image. What `read_image` refuses is a fault here, too.
+Training rotates an image by its EXIF orientation when it reads it, so sizes are those of the
+rotated image. Whatever `read_image` refuses is a fault here, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OF_THE_NAME = (errno.ELOOP, errno.ENAMETOOLONG)  # it will never lead to a file
 
 
 class UnavailableFileError(DataError):
-    """The machine cannot read a file now, which says nothing about the file.
+    """The machine cannot read a file now; the file itself may be fine.
 
     Args:
         path: of the file.
@@ -39,14 +39,14 @@ class UnavailableFileError(DataError):
     def __init__(self, path: Path, error: OSError | MemoryError) -> None:
         reason = getattr(error, "strerror", None) or "not enough memory"
         super().__init__(
-            f"{path}: cannot be read now: {reason}; this is the machine's fault, not the file's, "
-            "so nothing is repaired: put it right and start again"
+            f"{path}: cannot be read now: {reason}; this is a fault of the machine, not of the "
+            "file, so nothing is repaired: solve it and start again"
         )
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What reading a file gave.
+    """Size and state of an image file.
 
     Args:
         width, height: pixels, turned by ``orientation``; 0 if the file cannot be read.
@@ -72,7 +72,7 @@ class ImageFile:
 def read_image_file(path: Path) -> ImageFile:
     """Read a file far enough to know whether it can be trained on.
 
-    Every byte is decoded, because only that finds a file that was cut off or made wrongly; a JPEG
+    Every byte is decoded, because only that detects truncated and corrupt files; a JPEG is decoded
     at an eighth of its size.
 
     Raises:
@@ -143,7 +143,7 @@ def read_image_files(paths: Iterable[Path], progress: bool = True) -> dict[Path,
 def read_images_of(names: Sequence[str], root: Path, progress: bool) -> dict[Path, ImageFile]:
     """Read the files of these names below ``root``.
 
-    Where a name with backslashes leads to none, the file of a name without them is read, too.
+    If there is no file of a Windows path, the files that it may mean here are read, too.
 
     Raises:
         UnavailableFileError: the machine cannot read one of them now.
@@ -155,7 +155,7 @@ def read_images_of(names: Sequence[str], root: Path, progress: bool) -> dict[Pat
 
 
 def names_without_backslashes(name: str) -> list[str]:
-    r"""Return what a file name of Windows may be here, most of it first.
+    r"""Return the paths that a Windows path may mean here, the longest first.
 
     Of a path with a drive, such as ``C:\data\train\a.png`` or ``C:/data/train/a.png``, only an
     ending can lie in the image folder: ``data/train/a.png``, ``train/a.png`` or ``a.png``.
@@ -170,7 +170,7 @@ def names_without_backslashes(name: str) -> list[str]:
 
 
 def existing_name(name: str, root: Path, files: dict[Path, ImageFile]) -> str:
-    """Return a file name, without backslashes if only so there is such a file."""
+    """Return a file name; for a Windows path without a file, the ending that exists."""
     if files[root / name].exists:
         return name
     others = [other for other in names_without_backslashes(name) if root / other in files]
@@ -180,12 +180,12 @@ def existing_name(name: str, root: Path, files: dict[Path, ImageFile]) -> str:
 def check_image_files(
     entries: Entries, root: Path, files: dict[Path, ImageFile]
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the files and with the sizes in the JSON.
+    """Yield problems of the files and of their sizes in the JSON.
 
     Args:
         entries: whose images are checked.
         root: folder of the images.
-        files: what `read_image_files` gave, by path.
+        files: result of `read_images_of`, by path.
     """
     for image in entries.images:
         name = existing_name(image["file_name"], root, files)
