@@ -134,10 +134,10 @@ def add_comparisons(result: dict[str, Any], subject: Subject, args: argparse.Nam
         result["reference"] = [row._asdict() for row in rows]
         print(f"\n{ratio_table(result['reference'])}")
     if args.anchors:
-        rows = anchors.anchor_rows(
+        anchor_rows = anchors.anchor_rows(
             device=subject.device, precision=subject.precision, repeats=args.repeats
         )
-        result["anchors"] = [row._asdict() for row in rows]
+        result["anchors"] = [row._asdict() for row in anchor_rows]
         print(f"\n{anchor_table(result['anchors'])}")
 
 
