@@ -38,7 +38,7 @@ def test_times_are_shares_of_the_decoder_of_the_same_run(rows):
 def test_the_published_size_has_the_same_patches():
     """Their places follow from the image's size alone, so that flat maps are enough."""
     maps = [torch.zeros(1, anchors.WIDTH, 800 // s, 1344 // s) for s in anchors.STRIDES]
-    actual, crops = anchors.looked_for(
+    actual, crops = anchors.generated(
         anchors.generator_of(anchors.CASES[1]), maps, torch.tensor([[800.0, 1333.0]])
     )
     assert crops == (5, 5) and actual.shape == (100, 4)
