@@ -1,5 +1,6 @@
 """Fixtures: a finished run of a tiny detector with random weights; tools as modules."""
 
+import importlib
 import importlib.util
 import json
 import logging
@@ -31,6 +32,7 @@ CORE = (
     "integrations/test_cross_stage_criterion.py",
     "integrations/test_transformers.py",
 )
+SCRIPTS = ("audit", "compare_detectron2")
 TOOLS = Path(__file__).parents[1] / "tools"
 CONFIG = Path(__file__).parents[1] / "projects/stageinteractor/configs/demo/digits_in_photos.py"
 CATEGORIES = [{"id": 3, "name": "disc"}, {"id": 7, "name": "square"}, {"id": 40, "name": "bar"}]
@@ -62,9 +64,11 @@ def _fresh_loggers():
 
 @pytest.fixture(scope="session")
 def load_tool() -> Callable[[str], ModuleType]:
-    """A function that returns ``tools/NAME.py`` as a module."""
+    """A function that returns the module of a command, or of a script that stays in ``tools/``."""
 
     def load(name: str) -> ModuleType:
+        if name not in SCRIPTS:
+            return importlib.import_module(f"stageinteractor.cli.{name}")
         spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stageinteractor.cli.main import COMMANDS
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.errors import ConfigError
 
@@ -16,13 +17,14 @@ CONFIGS = ROOT / "projects/stageinteractor/configs"
 
 
 def commands() -> list[tuple[str, str, str]]:
-    """(page, tool, arguments) of every command line with a tool of ours."""
+    """(page, command, arguments) of every command line of ours."""
     lines = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in text.splitlines():
-            for tool, rest in re.findall(r"(?<!tests/)\btools/(\w+)\.py\b([^`|#]*)", line):
-                lines.append((page.name, tool, rest))
+            for name, rest in re.findall(r"\bstageinteractor ([a-z][a-z0-9-]+)\b([^`|#]*)", line):
+                if name in COMMANDS:
+                    lines.append((page.name, name, rest))
     return lines
 
 
@@ -32,7 +34,7 @@ def help_of():
 
     def ask(tool: str) -> str:
         if tool not in known:
-            script = [sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"]
+            script = [sys.executable, "-m", "stageinteractor", tool, "--help"]
             known[tool] = subprocess.run(script, capture_output=True, text=True).stdout
         return known[tool]
 
@@ -42,12 +44,20 @@ def help_of():
 def test_every_option_is_one_of_the_tools_own(help_of):
     checked = 0
     for page, tool, rest in commands():
-        assert (ROOT / f"tools/{tool}.py").is_file(), f"{page}: tools/{tool}.py"
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
-            own = help_of(tool) + (help_of("train_net") if tool == "submit" else "")
-            assert option in own, f"{page}: tools/{tool}.py has no {option}"
+            own = help_of(tool) + (help_of("train") if tool == "submit" else "")
+            assert option in own, f"{page}: {tool} has no {option}"
             checked += 1
     assert checked > 30
+
+
+def test_commands_and_scripts_of_the_pages_exist():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"(?:^|`)stageinteractor ([a-z][a-z0-9-]+)", text, re.MULTILINE):
+            assert name in COMMANDS, f"{page.name}: stageinteractor {name}"
+        for name in re.findall(r"(?<!tests/)\btools/(\w+\.py)", text):
+            assert (ROOT / "tools" / name).is_file(), f"{page.name}: tools/{name}"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ CALLS = {
 ENDINGS = {"from_pretrained": "downloads unchecked"}
 PLACES = {  # the only files that may call it
     "PIL.Image.open": {"data/image_io.py", "data/checks/image_files.py", "data/tree_crowns.py"},
-    "runpy.run_path": {"engine/cluster.py"},  # tools/train_net.py, in a job
     "torch.hub.download_url_to_file": {"checkpoint/verified_download.py"},
     "detectron2.config.LazyConfig.load": {"config.py", "integrations/detrex.py"},
 }

@@ -121,7 +121,7 @@ def test_a_predictor_can_trust_a_package(tmp_path: Path):
 def test_the_tool_lists_every_target(tmp_path: Path, load_tool, capsys):
     file = tmp_path / "config.yaml"
     file.write_text('a: {"\\x5ftarget_": torch.hub.load}\nb: {_target_: torch.nn.Identity}\n')
-    tool = load_tool("list_targets")
+    tool = load_tool("targets")
     assert tool.main([str(file)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any("not listed" in line and "torch.hub.load" in line for line in lines)

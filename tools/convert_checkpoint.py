@@ -1,77 +1,8 @@
-"""Convert a published (mmdet) StageInteractor checkpoint to this project's names, or back.
+"""The command ``stageinteractor convert`` as a script."""
 
-  tools/convert_checkpoint.py published.pth converted.pth \
-      --config-file projects/stageinteractor/configs/stageinteractor_r50_1x.py
-  tools/convert_checkpoint.py output/r50_1x/model_final.pth published.pth --to-mmdet
-
-With a config, names and shapes must be those of its model. To evaluate the result:
-
-  tools/train_net.py --eval-only --config-file ... train.init_checkpoint=converted.pth
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from os.path import expanduser
 
-import torch
-
-from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
-from stageinteractor.command_line import add_trust_option, command, show
-from stageinteractor.config import apply_overrides, instantiate, load_config
-from stageinteractor.engine.weights import read_checkpoint
-from stageinteractor.errors import DataError
-from stageinteractor.files import atomic_path
-from stageinteractor.output_folder import refuse_overwriting_inputs
-from stageinteractor.printable_text import printable
-
-
-@command
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", metavar="IN", help="checkpoint to read")
-    parser.add_argument("target", metavar="OUT", help="checkpoint to write")
-    parser.add_argument(
-        "--config-file",
-        type=expanduser,
-        metavar="FILE",
-        help="check names and shapes against its model",
-    )
-    parser.add_argument(
-        "--to-mmdet", action="store_true", help="convert our names to the published ones"
-    )
-    add_trust_option(parser)
-    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    args = parser.parse_intermixed_args()
-    inputs = [args.source, *filter(None, [args.config_file])]
-    refuse_overwriting_inputs([args.target], inputs)
-    checkpoint = convert(args)
-    with atomic_path(args.target) as temporary:
-        torch.save(checkpoint, temporary)
-    print(f"written: {args.target}")
-    return 0
-
-
-def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
-    source = read_checkpoint(args.source)
-    if args.to_mmdet:
-        return {"state_dict": to_mmdet_state_dict(source.get("model", source))}
-    model = None
-    if args.config_file:
-        cfg = load_config(args.config_file, trust=args.trust_config)
-        apply_overrides(cfg, args.opts)
-        model = instantiate(cfg.model, "model")
-    converted = convert_mmdet_state_dict(source, model)
-    if not converted.state:
-        raise DataError(f"{args.source}: no tensors to convert")
-    print(f"{len(converted.state)} tensors converted, {len(converted.dropped)} dropped:")
-    for name in converted.dropped:
-        show(f"  {printable(name)}")
-    return {"model": converted.state}
-
+from stageinteractor.cli.convert import main
 
 if __name__ == "__main__":
     sys.exit(main())

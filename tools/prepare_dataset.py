@@ -1,50 +1,8 @@
-"""Make one of the data sets that need no download beyond PyPI.
+"""The command ``stageinteractor datasets`` as a script."""
 
-tools/prepare_dataset.py digits_in_photos --sheet sheet.jpg
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from os.path import expanduser
-from pathlib import Path
 
-from stageinteractor.command_line import command
-from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.digits_in_photos import make_digits_in_photos
-from stageinteractor.data.tree_crowns import make_tree_crowns
-from stageinteractor.files import atomic_path
-from stageinteractor.output_folder import refuse_overwriting_inputs
-from stageinteractor.visualization.detections import ground_truth_sheet
-
-SETS = {"digits_in_photos": make_digits_in_photos, "tree_crowns": make_tree_crowns}
-
-
-@command
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name", choices=list(SETS))
-    parser.add_argument("--output", type=expanduser, help="default: datasets/NAME")
-    parser.add_argument(
-        "--sheet",
-        type=expanduser,
-        metavar="FILE",
-        help="also draw training images into an image file",
-    )
-    args = parser.parse_args()
-    folder = args.output or f"datasets/{args.name}"
-    made = SETS[args.name](folder)
-    if args.sheet:
-        refuse_overwriting_inputs([args.sheet], Path(folder).rglob("*"))
-        sheet = ground_truth_sheet(read_coco(f"{folder}/train.json"), f"{folder}/train")
-        with atomic_path(args.sheet) as temporary:
-            sheet.save(temporary)
-    print(f"{folder}: {'made' if made else 'exists, kept'}")
-    return 0
-
+from stageinteractor.cli.datasets import main
 
 if __name__ == "__main__":
     sys.exit(main())

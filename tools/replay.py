@@ -1,77 +1,8 @@
-"""Run the training step again whose loss was not finite, and print where NaN or inf appears.
+"""The command ``stageinteractor replay`` as a script."""
 
-tools/replay.py output/r50_1x/non_finite_0001234_rank0.pth
-tools/replay.py output/r50_1x/non_finite_0001234_rank0.pth --amp off    # is it finite in float32?
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from os.path import expanduser
-from pathlib import Path
 
-from tabulate import tabulate
-
-from stageinteractor.command_line import add_trust_option, command, show
-from stageinteractor.config import apply_overrides, load_config
-from stageinteractor.engine.non_finite_step import term_and_stage
-from stageinteractor.engine.replay import Replay, replay
-
-MAX_NAMES = 8  # printed of a long list
-
-
-@command
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("file", help="non_finite_*.pth in the output folder of the training")
-    parser.add_argument(
-        "--config-file",
-        type=expanduser,
-        metavar="FILE",
-        help="by default the config.yaml beside the file",
-    )
-    parser.add_argument("--amp", help="another precision: off, fp16 or bf16")
-    add_trust_option(parser)
-    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    args = parser.parse_intermixed_args()
-    cfg = load_config(
-        args.config_file or Path(args.file).with_name("config.yaml"), trust=args.trust_config
-    )
-    apply_overrides(cfg, args.opts)
-    show(describe(replay(cfg, args.file, args.amp)))
-    return 0
-
-
-def describe(result: Replay) -> str:
-    ids = ", ".join(str(item.get("image_id", "?")) for item in result.batch)
-    lines = [
-        f"iteration {result.iteration}, rank {result.rank}, precision {result.amp}, "
-        f"image ids {ids}",
-        f"non-finite weights: {shorten(result.non_finite_parameters)}",
-        f"modules with non-finite output, in order: {shorten(result.non_finite_modules)}",
-    ]
-    if result.error:
-        return "\n".join([*lines, f"no losses: {result.error}"])
-    lines.append(f"non-finite gradients: {shorten(result.non_finite_gradients)}")
-    return "\n".join([*lines, loss_table(result.losses)])
-
-
-def loss_table(losses: dict[str, float]) -> str:
-    cells: dict[str, dict[str, float]] = {}
-    for name, value in losses.items():
-        term, stage = term_and_stage(name)
-        cells.setdefault(stage, {})[term] = value
-    rows = [{"stage": stage, **values} for stage, values in cells.items()]
-    return tabulate(rows, headers="keys", floatfmt=".4g")
-
-
-def shorten(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more if names else "none"
-
+from stageinteractor.cli.replay import main
 
 if __name__ == "__main__":
     sys.exit(main())

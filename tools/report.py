@@ -1,31 +1,8 @@
-"""Report finished runs: a table of AP, and curves.png and val_grid.png in their output folders.
+"""The command ``stageinteractor report`` as a script."""
 
-tools/report.py output/demo output/no_reuse
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
 
-from stageinteractor.command_line import command, show
-from stageinteractor.visualization.run_report import compare_runs, write_report
-
-
-@command
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("output_dir", nargs="+", help="train.output_dir of a run")
-    args = parser.parse_args()
-    tables = [write_report(folder) for folder in args.output_dir]
-    table = tables[0] if len(tables) == 1 else compare_runs(args.output_dir)
-    show(table)
-    for folder in args.output_dir:
-        print(f"written: {folder}/curves.png, {folder}/val_grid.png")
-    return 0
-
+from stageinteractor.cli.report import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ train = dict(
     max_iter=90000,
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
-    backbone_weights="",  # of the backbone, to train from (tools/prepare_weights.py)
+    backbone_weights="",  # of the backbone, to train from (stageinteractor weights)
     amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, bf16 on CPUs; not in evaluation
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs

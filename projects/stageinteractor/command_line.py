@@ -1,4 +1,4 @@
-"""Common parts of the tools in ``tools/``: errors in one line, a closed or full standard output."""
+"""Common parts of the commands: errors in one line, a closed or full standard output."""
 
 from __future__ import annotations
 
@@ -31,8 +31,30 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
         "--trust-config",
         action="store_true",
         help="build a .yaml config even if it names objects not known to be harmless: it can "
-        "run any program (tools/list_targets.py lists the names)",
+        "run any program (stageinteractor targets lists the names)",
     )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config-file``, ``--trust-config`` and overrides; `take_config` reads them."""
+    parser.add_argument(
+        "--config-file",
+        type=os.path.expanduser,
+        metavar="CONFIG",
+        help="a .py or .yaml file, or a name of the zoo (stageinteractor configs); may also be "
+        "given first, without the option",
+    )
+    add_trust_option(parser)
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+
+
+def take_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
+    """Take the first argument that is no override as the config, if there is no option for it."""
+    if args.config_file is None:
+        if not args.opts or "=" in args.opts[0]:
+            parser.error("a config is required: a file, or a name of the zoo")
+        args.config_file = os.path.expanduser(args.opts.pop(0))
+    return args
 
 
 def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:

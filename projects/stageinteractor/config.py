@@ -25,6 +25,7 @@ from .plain_yaml import MAX_BYTES, read_plain
 from .python_config import load_python
 from .schema import expand_paths
 from .trust import Use, uses
+from .zoo import config_path
 
 # What constructors raise for values that they cannot use.
 REFUSALS = (
@@ -35,26 +36,29 @@ _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_configs", _PACKAGE.parents[1] / "configs")  # wheel, checkout
 
 
-def get_config(relative_path: str) -> DictConfig:
-    """Load a shared config file, such as ``"common/train.py"``.
+def get_config(name: str) -> DictConfig:
+    """Load a config of the zoo, "stageinteractor_r50_1x", or a shared part, "common/train.py".
 
     Raises:
-        ConfigError: no such file; the message lists those that exist.
+        ConfigError: there is none; the message has the nearest names or the shared parts.
     """
+    if not name.endswith(".py"):
+        return load_config(config_path(name))
     for root in _ROOTS:
-        if (root / relative_path).is_file():
-            return LazyConfig.load(str(root / relative_path))
+        if (root / name).is_file():
+            return LazyConfig.load(str(root / name))
     names = sorted(
         str(path.relative_to(root)) for root in _ROOTS for path in root.glob("common/**/*.py")
     )
-    raise ConfigError(f"no shared config {relative_path!r}; there are: {', '.join(names)}")
+    raise ConfigError(f"no shared config {name!r}; there are: {', '.join(names)}")
 
 
 def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig:
     """Load a config file, ``.py`` (executed) or ``.yaml`` (only read).
 
     Args:
-        path: of the file; a ``.yaml`` may also be a dump of OmegaConf or detectron2.
+        path: of the file, or a name of the zoo; a ``.yaml`` may also be a dump of OmegaConf or
+            detectron2.
         trust: accept a ``.yaml`` that names targets which `trust` does not list. Building them
             runs code that its author chose.
 
@@ -63,6 +67,8 @@ def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig
             has to be trusted.
     """
     file = Path(path).expanduser()
+    if not file.is_file() and not file.suffix and len(file.parts) == 1:
+        file = config_path(str(path))
     if not file.is_file():
         raise ConfigError(f"{path}: no such config file")
     if file.suffix not in (".py", ".yaml", ".yml"):
@@ -93,8 +99,8 @@ def _load_yaml(file: Path, trust: bool) -> DictConfig:
         first = refused[0]
         raise ConfigError(
             f"{file}: {first.key}: {first.target!r}: {first.fault}; {len(refused)} such places; "
-            "a YAML config that names it can run any program: see tools/list_targets.py, and give "
-            "--trust-config (trust=True in Python) if you trust who wrote it"
+            "a YAML config that names it can run any program: see `stageinteractor targets`, and "
+            "give --trust-config (trust=True in Python) if you trust who wrote it"
         )
     try:
         return OmegaConf.create(content, flags={"allow_objects": True})

@@ -1,10 +1,13 @@
 """Errors that a user can cause and fix.
 
 A message is one line: what is wrong, where (file, image id, annotation id or config key) and how to
-fix it. The command lines in ``tools/`` print that line without a traceback.
+fix it. The commands print that line without a traceback.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
 
 from .printable_text import printable
 
@@ -48,3 +51,8 @@ def one_line(error: BaseException) -> str:
         text = text.splitlines()[-1]
         text = text.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
     return printable(" ".join(text.split()))
+
+
+def nearest(name: str, names: Collection[str]) -> list[str]:
+    """Return up to three of the names that are most like ``name``, for a message."""
+    return difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)[:3]

@@ -81,7 +81,7 @@ def small_run(shapes_set, tmp_path):
 @pytest.fixture
 def train_net(load_tool):
     """The module tools/train_net.py."""
-    return load_tool("train_net")
+    return load_tool("train")
 
 
 @pytest.fixture

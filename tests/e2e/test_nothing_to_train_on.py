@@ -29,7 +29,7 @@ def test_crowds_only_are_accepted_without_the_filter(call, crowds):
 
 
 def test_check_dataset_reports_crowds_only(load_tool, crowds, shapes_set, tmp_path, capsys):
-    code = load_tool("check_dataset").main([f"{tmp_path}/crowds.json", f"{shapes_set}/train"])
+    code = load_tool("check").main([f"{tmp_path}/crowds.json", f"{shapes_set}/train"])
     text = capsys.readouterr().out
     assert code == 1
     assert "crowds.json" in text and "dataloader.train.dataset.filter_empty" in text

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-PREPARE = ("nowhere.pth", "tools/prepare_weights.py")
+PREPARE = ("nowhere.pth", "stageinteractor weights")
 
 
 @pytest.mark.parametrize(

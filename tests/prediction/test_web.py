@@ -80,7 +80,7 @@ def test_markdown_in_a_file_name_is_not_rendered(page):
 
 def test_the_page_needs_a_model(monkeypatch):
     monkeypatch.setattr(web, "_settings", [])
-    with pytest.raises(ConfigError, match=r"tools/demo\.py --web"):
+    with pytest.raises(ConfigError, match=r"stageinteractor predict --web"):
         web.show()
 
 

@@ -19,7 +19,7 @@ VOC_LABEL = """<annotation><filename>1.png</filename>
 
 @pytest.fixture(scope="module")
 def tool(load_tool) -> ModuleType:
-    return load_tool("check_dataset")
+    return load_tool("check")
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """Every command line explains itself and reports what it is given wrongly in one line."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from stageinteractor.cli.main import COMMANDS, main
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -15,24 +18,71 @@ def call(load_tool, monkeypatch):
     """Run the main function of a tool with these arguments."""
 
     def run(name: str, *arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
         return load_tool(name).main()
 
     return run
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in TOOLS.glob("*.py")))
+@pytest.mark.parametrize("name", [*COMMANDS, "audit", "compare_detectron2"])
 def test_help_has_purpose_and_example(name, load_tool, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(TOOLS)  # as for a script: tools may import each other
-    module = load_tool(name)
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    is_script = name not in COMMANDS
+    example = rf"tools/{name}\.py" if is_script else f"stageinteractor {name}"
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as stop:
-        getattr(module, "main", getattr(module, "parse_args", None))()
+        load_tool(name).main() if is_script else main([name, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert re.search(rf"^ *tools/{name}\.py ", text, re.MULTILINE), "no example"
-    help_text = " ".join(text.split())
-    assert " ".join(module.__doc__.split("\n\n")[0].split())[:60] in help_text
+    assert re.search(rf"^ *{example}\b", text, re.MULTILINE), "no example"
+
+
+@pytest.mark.parametrize("path", sorted(TOOLS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_is_a_command_or_a_tool_of_this_repository(path):
+    text = path.read_text()
+    if path.stem in ("audit", "compare_detectron2"):
+        return
+    command = re.search(r"from stageinteractor\.cli\.(\w+) import main", text)[1]
+    assert command.replace("_", "-") in COMMANDS
+    assert len(text.splitlines()) < 10
+
+
+def test_list_of_commands_needs_neither_torch_nor_detectron2():
+    code = (
+        "import sys; from stageinteractor.cli.main import main; main([]);"
+        "sys.exit('torch' in sys.modules or 'detectron2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_unknown_command_is_refused_with_the_names(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["trian"])
+    assert stop.value.code == 2
+    assert "'train'" in capsys.readouterr().err
+
+
+def test_eval_is_train_without_training(load_tool, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(load_tool("train"), "launch", lambda run, args, **_: seen.append(args[0]))
+    assert main(["eval", "digits_in_photos", "train.max_iter=3"]) == 0
+    (args,) = seen
+    assert args.eval_only and args.config_file == "digits_in_photos"
+    assert args.opts == ["train.max_iter=3"]
+
+
+def test_a_config_is_required(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "train.max_iter=3"])
+    assert "a config is required" in capsys.readouterr().err
+
+
+def test_configs_are_listed_by_name(capsys):
+    assert main(["configs", "r50_1x"]) == 0
+    table = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert table["stageinteractor_r50_1x"][1:] == ["100", "12", "136.9", "M", "44.8"]
+    assert "stageinteractor_dx101_300_crop_3x" not in table
 
 
 def test_report_of_a_folder_without_a_run(call, tmp_path, capsys):
@@ -42,14 +92,14 @@ def test_report_of_a_folder_without_a_run(call, tmp_path, capsys):
 
 def test_data_set_does_not_replace_another_folder(call, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
-    assert call("prepare_dataset", "digits_in_photos", "--output", str(tmp_path / "photos")) == 2
+    assert call("datasets", "digits_in_photos", "--output", str(tmp_path / "photos")) == 2
     assert "holds something else" in capsys.readouterr().err
 
 
 def test_weights_are_prepared_once(call, tmp_path, capsys):
     path = tmp_path / "weights.pth"
     for message in ("written", "exists, kept"):
-        assert call("prepare_weights", "efficientnet_lite0", "--output", str(path)) == 0
+        assert call("weights", "efficientnet_lite0", "--output", str(path)) == 0
         assert message in capsys.readouterr().out
 
 
@@ -57,10 +107,10 @@ def test_checkpoint_conversion_round_trip(call, tmp_path, capsys):
     ours = {"neck.norm.weight": torch.rand(4), "decoder.stages.0.attention.tau": torch.rand(8)}
     first, there, back = (str(tmp_path / f"{name}.pth") for name in ("ours", "theirs", "back"))
     torch.save({"model": ours}, first)
-    assert call("convert_checkpoint", first, there, "--to-mmdet") == 0
+    assert call("convert", first, there, "--to-mmdet") == 0
     published = torch.load(there, weights_only=True)["state_dict"]
     assert set(published) == {"neck.gn_out.weight", "roi_head.bbox_head.0.iof_tau"}
-    assert call("convert_checkpoint", there, back) == 0
+    assert call("convert", there, back) == 0
     converted = torch.load(back, weights_only=True)["model"]
     assert all(torch.equal(converted[name], ours[name]) for name in ours) and len(converted) == 2
 
@@ -70,7 +120,7 @@ def test_checkpoint_that_does_not_fit_the_config(call, tmp_path, capsys):
     demo = TOOLS.parent / "projects/stageinteractor/configs/demo/digits_in_photos.py"
     opts = "--config-file", str(demo), "model.backbone.weights=null"
     target = tmp_path / "ours.pth"
-    assert call("convert_checkpoint", str(tmp_path / "theirs.pth"), str(target), *opts) == 2
+    assert call("convert", str(tmp_path / "theirs.pth"), str(target), *opts) == 2
     errors = capsys.readouterr().err
     assert "missing: queries.content.weight" in errors or "missing: backbone" in errors
     assert "other shapes: neck.norm.weight (4,) instead of (128,)" in errors
@@ -79,7 +129,7 @@ def test_checkpoint_that_does_not_fit_the_config(call, tmp_path, capsys):
 
 def test_model_cost_is_printed_by_module(call, capsys):
     demo = TOOLS.parent / "projects/stageinteractor/configs/demo/digits_in_photos.py"
-    assert call("analyze_model", "--config-file", str(demo), "--size", "64", "64") == 0
+    assert call("analyze", "--config-file", str(demo), "--size", "64", "64") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[3:]}
     memory = rows.pop("memory")
     assert memory[4] == "36;"  # 9.4 M parameters of 4 bytes
@@ -91,6 +141,6 @@ def test_checkpoint_is_not_converted_onto_itself(call, tmp_path, capsys):
     path = tmp_path / "ours.pth"
     torch.save({"model": {"neck.norm.weight": torch.rand(4)}}, path)
     before = path.read_bytes()
-    assert call("convert_checkpoint", str(path), f"{tmp_path}/./ours.pth", "--to-mmdet") == 2
+    assert call("convert", str(path), f"{tmp_path}/./ours.pth", "--to-mmdet") == 2
     assert "ours.pth" in capsys.readouterr().err
     assert path.read_bytes() == before

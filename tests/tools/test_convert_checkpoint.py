@@ -44,7 +44,7 @@ def test_odd_checkpoints_are_refused_in_one_line(
     source, target = tmp_path / "odd.pth", tmp_path / "out.pth"
     ODD[kind](source)
     monkeypatch.setattr("sys.argv", ["convert_checkpoint", str(source), str(target), *options])
-    assert load_tool("convert_checkpoint").main() == 2
+    assert load_tool("convert").main() == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert not target.exists()

@@ -19,7 +19,7 @@ from stageinteractor import Predictor
 
 @pytest.fixture(scope="module")
 def demo(load_tool) -> ModuleType:
-    return load_tool("demo")
+    return load_tool("predict")
 
 
 @pytest.fixture

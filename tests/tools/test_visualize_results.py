@@ -25,7 +25,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def tool(load_tool) -> ModuleType:
-    return load_tool("visualize_results")
+    return load_tool("visualize")
 
 
 @pytest.fixture

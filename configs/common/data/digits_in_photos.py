@@ -1,4 +1,4 @@
-"""The embedded set of digits in photographs: tools/prepare_dataset.py digits_in_photos."""
+"""The embedded set of digits in photographs: stageinteractor datasets digits_in_photos."""
 
 from .coco_format import dataloader, dataset
 

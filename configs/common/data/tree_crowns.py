@@ -1,4 +1,4 @@
-"""Tree crowns in aerial photographs, cut into tiles: tools/prepare_dataset.py tree_crowns."""
+"""Tree crowns in aerial photographs, cut into tiles: stageinteractor datasets tree_crowns."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T

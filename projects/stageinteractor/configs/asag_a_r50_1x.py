@@ -21,7 +21,7 @@ optimizer = L(torch.optim.AdamW)(
     weight_decay=1e-4,
 )
 train.clip_grad.params.max_norm = 0.1
-train.backbone_weights = "datasets/weights/resnet50.pth"  # tools/prepare_weights.py resnet50
+train.backbone_weights = "datasets/weights/resnet50.pth"  # stageinteractor weights resnet50
 train.output_dir = "output/asag_a_r50_1x"
 train.epochs = 12  # 12 x 7,330 = 87,960 iterations; drops at 8 x and 11 x 7,330
 train.eval_period = train.checkpointer.period = 7330  # an epoch: 117,266 annotated images / 16

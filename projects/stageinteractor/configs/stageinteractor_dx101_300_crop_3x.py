@@ -10,5 +10,5 @@ from .stageinteractor_r50_300_crop_3x import (
 )
 
 model.queries.num_queries = 300
-train.backbone_weights = "datasets/weights/resnext101_32x4d.pth"  # tools/prepare_weights.py
+train.backbone_weights = "datasets/weights/resnext101_32x4d.pth"  # stageinteractor weights
 train.output_dir = "output/stageinteractor_dx101_300_crop_3x"

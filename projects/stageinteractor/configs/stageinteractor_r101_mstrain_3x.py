@@ -10,5 +10,5 @@ from .stageinteractor_r50_mstrain_3x import (
 )
 
 model.backbone.stages.depth = 101
-train.backbone_weights = "datasets/weights/resnet101.pth"  # tools/prepare_weights.py resnet101
+train.backbone_weights = "datasets/weights/resnet101.pth"  # stageinteractor weights resnet101
 train.output_dir = "output/stageinteractor_r101_mstrain_3x"

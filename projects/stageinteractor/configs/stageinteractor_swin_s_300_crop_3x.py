@@ -20,5 +20,5 @@ optimizer.params.no_decay = [
     "relative_position_bias_table",
 ]
 lr_multiplier.warmup_iters = 1000
-train.backbone_weights = "datasets/weights/swin_s.pth"  # tools/prepare_weights.py
+train.backbone_weights = "datasets/weights/swin_s.pth"  # stageinteractor weights
 train.output_dir = "output/stageinteractor_swin_s_300_crop_3x"

@@ -23,7 +23,7 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> Non
 
     Args:
         model: changed in place; the names of its backbone's tensors begin with "backbone.".
-        path: file that `tools/prepare_weights.py` has written.
+        path: file that `stageinteractor weights` has written.
 
     Raises:
         DataError: it is no file of finite tensors, or lacks tensors of the backbone.
@@ -39,7 +39,7 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> Non
         raise DataError(
             f"{path} (train.backbone_weights): {len(missing)} of the backbone's {len(needed)} "
             f"tensors are missing or have another shape, such as {missing[0]}; make it with "
-            "tools/prepare_weights.py, or set it to null for random weights"
+            "stageinteractor weights, or set it to null for random weights"
         )
     own = model.state_dict()
     fitting = {n: v for n, v in weights.items() if n in own and v.shape == own[n].shape}

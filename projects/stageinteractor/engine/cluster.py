@@ -1,11 +1,10 @@
-"""One task of a SLURM job: set up the environment of torchrun, then run tools/train_net.py."""
+"""One task of a SLURM job: set up the environment of torchrun, then train."""
 
 from __future__ import annotations
 
 import os
-import runpy
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 
@@ -13,12 +12,12 @@ class ClusterJob:
     """The callable that submitit runs in every task of a job; it can be pickled.
 
     Args:
-        script: path of tools/train_net.py.
-        arguments: its command line.
+        main: of the training command; takes its arguments, returns an exit code.
+        arguments: of the command.
     """
 
-    def __init__(self, script: str, arguments: list[str]) -> None:
-        self.script = script
+    def __init__(self, main: Callable[[list[str]], int], arguments: list[str]) -> None:
+        self.main = main
         self.arguments = arguments
 
     def __call__(self) -> None:
@@ -28,15 +27,15 @@ class ClusterJob:
         # every task sees all GPUs of its node, and uses that of its local rank
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0  # by SLURM itself
-        sys.argv = [self.script, *(self._resuming() if requeued else self.arguments)]
-        sys.path.insert(0, str(Path(self.script).parent))
-        runpy.run_path(self.script, run_name="__main__")
+        code = self.main(self._resuming() if requeued else self.arguments)
+        if code:
+            sys.exit(code)
 
     def checkpoint(self) -> Any:
         """Return the job that resumes after a pre-emption or the time limit; called by submitit."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(ClusterJob(self.script, self._resuming()))
+        return DelayedSubmission(ClusterJob(self.main, self._resuming()))
 
     def _resuming(self) -> list[str]:
         return ["--resume", *(argument for argument in self.arguments if argument != "--resume")]

@@ -171,7 +171,7 @@ class Trainer(SimpleTrainer):
         if self.save_non_finite_step is not None:
             try:
                 path = self.save_non_finite_step(step)
-                saved = f" {path} holds batch and weights for tools/replay.py."
+                saved = f" {path} holds batch and weights for stageinteractor replay."
             except OutputError as error:
                 saved = f" Batch and weights could not be saved: {error}."
         raise NonFiniteLossError(

@@ -234,6 +234,6 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
         if not os.path.isfile(cfg.train.backbone_weights):
             raise ConfigError(
                 f"train.backbone_weights: no file {cfg.train.backbone_weights!r}; make it with "
-                "tools/prepare_weights.py, or set it to null for random weights"
+                "stageinteractor weights, or set it to null for random weights"
             )
         load_backbone_weights(model, cfg.train.backbone_weights)

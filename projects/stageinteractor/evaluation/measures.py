@@ -22,7 +22,7 @@ def read_measures(output_dir: str | Path) -> dict[str, float]:
 
     AP after NMS requires ``dataloader.evaluator.nms_threshold``; duplicates (per object, at IoU 0.7
     among the best 100 of an image) require the file of detections; the unstable score (mean over
-    stages) and the labels added per image (of all stages) require tools/unstable_score.py.
+    stages) and the labels added per image (of all stages) require stageinteractor unstable-score.
 
     Args:
         output_dir: ``train.output_dir`` of the run.
@@ -59,7 +59,7 @@ def _numbers(path: Path, needed: Sequence[str]) -> dict[str, float]:
 
 
 def _stability(path: Path) -> dict[str, float]:
-    """Return the results of tools/unstable_score.py."""
+    """Return the results of stageinteractor unstable-score."""
     advice = "remove it, and measure again"
     runs = read_json(path, dict, advice)
     if len(runs) != 1:

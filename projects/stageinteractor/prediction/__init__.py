@@ -1,7 +1,7 @@
 """Prediction on images, videos and webcams.
 
 `predict_all` takes `Frame`s from sources (`sources`, `video`), detections from a `Predictor`, and
-passes both to sinks (`sinks`, `video`). ``tools/demo.py`` is the command line of this package.
+passes both to sinks (`sinks`, `video`). ``stageinteractor predict`` is its command line.
 """
 
 from .class_metadata import ClassMetadata

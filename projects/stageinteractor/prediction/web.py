@@ -75,7 +75,7 @@ def show() -> None:
     """Build the page for the current inputs; streamlit calls it after every change."""
     st = _require_streamlit()
     if not _settings:
-        raise ConfigError("the page has no model: start it with tools/demo.py --web")
+        raise ConfigError("the page has no model: start it with stageinteractor predict --web")
     predictor, default_score = _settings[0]
     _note_this_session()
     st.set_page_config(page_title="StageInteractor", page_icon="🔎", layout="wide")

@@ -24,7 +24,7 @@ def read_metrics(path: str | Path) -> Series:
     if file.is_file() and not file.stat().st_size:
         return {}
     values: dict[str, dict[int, float]] = {}
-    for number, entry in read_json_lines(file, "it is written by tools/train_net.py"):
+    for number, entry in read_json_lines(file, "it is written by stageinteractor train"):
         iteration = entry.pop("iteration", None)
         if not isinstance(iteration, int) or not is_metric_value(iteration):
             raise DataError(f"{path}, line {number}: expected an object with 'iteration'")

@@ -84,7 +84,7 @@ def test_fix_writes_nothing_and_ends_with_2(
     path = write_json(content)
     failing("b.png", error_of("EACCES"))
     before = sorted(path.parent.iterdir())
-    code = load_tool("check_dataset").main([str(path), str(photos), "--fix"])
+    code = load_tool("check").main([str(path), str(photos), "--fix"])
     assert code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and "b.png" in line and "Permission denied" in line

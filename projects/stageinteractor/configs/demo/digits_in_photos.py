@@ -15,7 +15,7 @@ train = get_config("common/train.py").train
 
 model.backbone = L(TimmBackbone)(
     name="tf_efficientnet_lite0",
-    weights="datasets/weights/efficientnet_lite0.pth",  # tools/prepare_weights.py
+    weights="datasets/weights/efficientnet_lite0.pth",  # stageinteractor weights
     fixed_statistics=False,  # small images, far from ImageNet's: the statistics adapt
 )
 model.neck.in_channels = [24, 40, 112, 320]

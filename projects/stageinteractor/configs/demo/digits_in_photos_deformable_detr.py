@@ -42,7 +42,7 @@ model = L(TransformersDetector)(
     ),
     backbone=L(TimmBackbone)(
         name=_backbone,
-        weights="datasets/weights/efficientnet_lite0.pth",  # tools/prepare_weights.py
+        weights="datasets/weights/efficientnet_lite0.pth",  # stageinteractor weights
         fixed_statistics=False,
     ),
     assigner=L(CrossStageAssigner)(iou_threshold=0.5, scope=[-1, None], keep_own_match=False),

@@ -21,7 +21,7 @@ optimizer = L(AdamW)(
 lr_multiplier = get_config("common/schedule.py").step_1x_detr
 
 train = get_config("common/train.py").train
-train.backbone_weights = "datasets/weights/resnet50.pth"  # tools/prepare_weights.py resnet50
+train.backbone_weights = "datasets/weights/resnet50.pth"  # stageinteractor weights resnet50
 train.clip_grad.params.max_norm = 0.1
 train.epochs = 12  # 12 x 7,330 = 87,960 iterations; drop at 11 x 7,330
 train.eval_period = train.checkpointer.period = 7330  # an epoch: 117,266 annotated images / 16

@@ -1,6 +1,6 @@
 """The rules of the COCO check: every kind of problem, and one problem at one location.
 
-`KINDS` is the one list of rules for training and for ``tools/check_dataset.py``. A kind is an error
+`KINDS` is the one list of rules for training and for ``stageinteractor check``. A kind is an error
 if training refuses the set or loses objects, or if results would be wrong; otherwise it is a
 warning.
 """
@@ -62,7 +62,7 @@ KINDS = {
         "Windows path",
         ERROR,
         "write it relative to the image folder, with forward slashes, as "
-        "tools/check_dataset.py --fix does",
+        "stageinteractor check --fix does",
     ),
     "unreadable_image": Kind("image unreadable", ERROR, "repair the file or remove the image"),
     "other_size": Kind(

@@ -1,4 +1,4 @@
-"""What training accepts, but the user should know; ``tools/check_dataset.py`` reports it.
+"""What training accepts, but the user should know; ``stageinteractor check`` reports it.
 
 In: usable entries. Out: findings about single annotations, about entries that repeat each other,
 and about the set as a whole.

@@ -90,7 +90,7 @@ def _create(name: str, weights: str | None) -> Any:
     if not os.path.exists(weights):
         raise ConfigError(
             f"model.backbone.weights: no file {weights!r} for {name!r}; make it with "
-            "tools/prepare_weights.py, save timm's weights under that name (docs/custom_data.md), "
+            "stageinteractor weights, save timm's weights under that name (docs/custom_data.md), "
             "or set it to null (random weights)"
         )
     try:

@@ -1,0 +1,10 @@
+"""``python -m stageinteractor COMMAND``, also for torchrun: ``torchrun -m stageinteractor train``."""
+
+import sys
+
+from .cli.main import main
+
+if __name__ == "__main__":
+    code = main()
+    if code:
+        sys.exit(code)

@@ -1,0 +1,1 @@
+"""The commands of ``stageinteractor``; each module has the ``main`` of one command."""

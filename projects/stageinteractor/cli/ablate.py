@@ -1,0 +1,150 @@
+"""Run ablation tables on a data set and print them beside the paper's results, where it has any.
+
+  stageinteractor ablate --list
+  stageinteractor ablate --table reuse --seeds 0 1 2                # on the embedded set
+  stageinteractor ablate --table scope --config-file X --num-gpus 8 dataset.train.json=...
+
+Finished runs are not repeated; interrupted runs resume from their last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+from os.path import expanduser
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ..ablations import TABLES, Row, apply_row
+from ..command_line import add_trust_option, command
+from ..config import apply_overrides, load_config, save_config
+from ..errors import ConfigError
+from ..evaluation.measures import (
+    ADDED,
+    DUPLICATES,
+    FURTHER,
+    STABILITY_FILE,
+    read_measures,
+)
+
+MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+PER_ITEM = (DUPLICATES, ADDED)  # per object or image, not per cent
+COMMAND = [sys.executable, "-m", "stageinteractor"]
+DEMO = "digits_in_photos"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", choices=list(TABLES), help="which ablation to run")
+    parser.add_argument("--list", action="store_true", help="list tables and rows, run nothing")
+    parser.add_argument(
+        "--config-file", default=DEMO, type=expanduser, metavar="CONFIG", help=f"default: {DEMO}"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
+    parser.add_argument("--output", default="output/ablations", type=expanduser, metavar="DIR")
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
+    parser.add_argument(
+        "--unstable-score",
+        action="store_true",
+        help="also measure it, on dataset.val",
+    )
+    add_trust_option(parser)
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    return parser.parse_intermixed_args()
+
+
+@command
+def main() -> int:
+    args = parse_args()
+    if args.list or args.table is None:
+        for name, rows in TABLES.items():
+            print(f"{name}: {', '.join(row.name for row in rows)}")
+        return 0
+    for seed in args.seeds:
+        for row in sorted(TABLES[args.table], key=lambda row: not row.trained):
+            run(args, row, seed)
+            if args.unstable_score and row.trained:
+                measure_unstable_score(folder(args, row, seed))
+    print(table(args))
+    return 0
+
+
+def folder(args: argparse.Namespace, row: Row, seed: int) -> Path:
+    """Return the folder of a run; all tables share the runs of the full model."""
+    name = f"{args.table}-{row.name}" if row.changes else "full"
+    return Path(args.output) / name / f"seed_{seed}"
+
+
+def run(args: argparse.Namespace, row: Row, seed: int) -> None:
+    """Train or evaluate one row with one seed, unless it is finished."""
+    output = folder(args, row, seed)
+    if is_finished(output):
+        print(f"{output}: finished before")
+        return
+    cfg = load_config(args.config_file, trust=args.trust_config)
+    apply_overrides(cfg, args.opts)
+    apply_row(cfg, row)
+    cfg.train.seed = seed
+    cfg.train.output_dir = str(output)
+    options = ["--trust-config", "--resume"]  # the config is written by this tool
+    if not row.trained:
+        weights = folder(args, Row("full"), seed) / "model_final.pth"
+        options = ["--trust-config", "--eval-only", f"train.init_checkpoint={weights}"]
+    config = output / "row.yaml"
+    save_config(cfg, config)
+    command = [*COMMAND, "train", "--config-file", str(config), *options]
+    print(f"{output}: {'training' if row.trained else 'evaluating'}, see log.txt there", flush=True)
+    call([*command, "--num-gpus", str(args.num_gpus)], output / "output.txt")
+    (output / "finished").touch()
+
+
+def measure_unstable_score(output: Path) -> None:
+    """Measure the unstable score of a run, unless its file exists."""
+    target = output / STABILITY_FILE
+    if target.is_file():
+        return
+    config = ["--config-file", str(output / "row.yaml"), "--output", str(target.parent)]
+    config.append("--trust-config")
+    print(f"{output}: measuring the unstable score", flush=True)
+    call([*COMMAND, "unstable-score", *config], output / "unstable_score.txt")
+
+
+def call(command: list[str], log: Path) -> None:
+    """Run a tool with its output in a log file."""
+    with log.open("w", encoding="utf-8") as file:
+        code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT)
+    if code != 0:
+        raise ConfigError(f"{log.parent}: failed with exit code {code}, see {log.name} there")
+
+
+def is_finished(output: Path) -> bool:
+    return (output / "finished").is_file()
+
+
+def table(args: argparse.Namespace) -> str:
+    """Return a table of mean and standard deviation over seeds, with the paper's results below."""
+    rows = TABLES[args.table]
+    results = [[read_measures(folder(args, row, seed)) for seed in args.seeds] for row in rows]
+    measured = {name for runs in results for run in runs for name in run}
+    names = (*MEASURES, *(name for name in FURTHER if name in measured))
+    lines = []
+    for row, runs in zip(rows, results, strict=True):
+        lines.append([row.name, *(cell(name, [run.get(name) for run in runs]) for name in names)])
+        if any(each.paper for each in rows):
+            paper = row.paper or (None,) * len(MEASURES)
+            lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in paper)])
+    return tabulate(lines, headers=[args.table, *names], disable_numparse=True)
+
+
+def cell(measure: str, values: list[float | None]) -> str:
+    """Return mean and standard deviation, or a dash if a run lacks the number."""
+    digits = 2 if measure in PER_ITEM else 1
+    if None in values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"

@@ -1,0 +1,90 @@
+"""Export a trained detector to ONNX or torch.export, and compare the file with the model.
+
+  stageinteractor export --config-file output/demo/config.yaml --output output/demo/export
+
+writes model.onnx, which takes an image (1, 3, height, width) of any size, RGB from 0 to 255, and
+returns boxes, scores and labels; docs/examples/run_onnx.py runs it without torch and detectron2.
+Nothing is written if file and model differ by more than 1e-4 of the largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from os.path import expanduser
+from pathlib import Path
+
+from .. import Predictor
+from ..class_names import set_class_names
+from ..command_line import add_config_options, command, take_config
+from ..config import apply_overrides, load_config
+from ..engine.run_folder import find_checkpoint, use_folder_beside
+from ..export import describe, export_detector
+from ..export.pipeline import FORMATS
+from ..output_folder import OutputFolder
+
+SIZES = [[480, 640], [333, 500]]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        "--weights",
+        type=expanduser,
+        metavar="FILE",
+        help="default: model_best.pth or the last checkpoint beside config.yaml",
+    )
+    parser.add_argument(
+        "--output", type=expanduser, metavar="DIR", help="default: train.output_dir/export"
+    )
+    parser.add_argument(
+        "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        action="append",
+        metavar=("H", "W"),
+        help="image sizes of the comparison, given at least twice; default: 480 640 and 333 500",
+    )
+    return take_config(parser, parser.parse_intermixed_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config_file, trust=args.trust_config)
+    apply_overrides(cfg, args.opts)
+    use_folder_beside(cfg, args.config_file, args.opts)
+    weights = args.weights or find_checkpoint(cfg, args.config_file)
+    output = OutputFolder(
+        args.output or Path(cfg.train.output_dir) / "export", [args.config_file, weights]
+    )
+    names = [FORMATS[name][0] for name in args.format]
+    output.check(names)
+    predictor = Predictor.from_config(cfg, weights, "cpu")
+    if predictor.class_names:  # a config before training has them in its annotation file only
+        set_class_names(cfg.dataset, predictor.class_names)
+    try:
+        written = export_detector(
+            predictor.model,
+            describe(cfg, predictor.model),
+            output.folder,
+            args.format,
+            [(height, width) for height, width in args.size or SIZES],
+            partial(print, flush=True),
+        )
+    finally:  # one of two formats may have been written
+        for name in names:
+            if (output.folder / name).exists():
+                output.record(name)
+    for path in written:
+        print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    run(parse_args(argv))
+    return 0

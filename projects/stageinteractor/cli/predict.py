@@ -1,0 +1,109 @@
+"""Detect objects in images, folders, videos or a webcam, or on a local web page.
+
+  stageinteractor predict --config-file output/demo/config.yaml photos 'more/*.jpg' --format images json
+  stageinteractor predict --config-file output/demo/config.yaml clip.mp4
+  stageinteractor predict --config-file output/demo/config.yaml webcam:0 --format video
+  stageinteractor predict --config-file output/demo/config.yaml --web
+
+Writes DIR/images, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
+Folders are searched with their subfolders. A file that cannot be used is reported and skipped; the
+exit code is then 1. A webcam runs until Ctrl-C. Only files that this tool has written are
+overwritten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from os.path import expanduser
+from pathlib import Path
+
+from .. import Predictor
+from ..command_line import add_trust_option, command, sigterm_as_exit
+from ..prediction import find_sources, predict_all
+from ..prediction.result_files import FORMATS, ResultFiles
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file",
+        required=True,
+        type=expanduser,
+        metavar="CONFIG",
+        help=".py or .yaml, such as the config.yaml of a run",
+    )
+    parser.add_argument(
+        "--weights",
+        type=expanduser,
+        metavar="FILE",
+        help="default: model_best.pth or the last checkpoint beside config.yaml",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="images, folders, patterns in quotes, videos, webcam:0",
+    )
+    parser.add_argument("--output", type=expanduser, metavar="DIR", default="output/predictions")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        help="default: images to images, videos to video; 'images' given here draws frames, too",
+    )
+    parser.add_argument(
+        "--min-score", type=float, default=0.3, metavar="SCORE", help="default: 0.3"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images per forward pass"
+    )
+    parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
+    parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
+    add_trust_option(parser)
+    args = parser.parse_intermixed_args(argv)
+    if bool(args.inputs) == args.web:
+        parser.error("give inputs, or --web and no inputs")
+    if args.batch_size < 1:
+        parser.error("--batch-size must be at least 1")
+    if not 0 <= args.min_score <= 1:
+        parser.error("--min-score must be from 0 to 1")
+    if args.port is not None and not 0 < args.port < 2**16:
+        parser.error("--port must be from 1 to 65535")
+    return args
+
+
+def load_predictor(args: argparse.Namespace, min_score: float = 0.0) -> Predictor:
+    return Predictor.from_config(
+        args.config_file, args.weights, args.device, min_score, args.trust_config
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.web:
+        from ..prediction.web import serve
+
+        predictor = load_predictor(args)
+        serve(predictor, args.min_score, args.port)
+        return 0
+    sources = find_sources(args.inputs, args.output)
+    inputs = [args.config_file, *filter(None, [args.weights])]
+    files = ResultFiles(args.output, args.format, sources, inputs)
+    predictor = load_predictor(args, args.min_score)
+    sinks = files.sinks(predictor.classes)
+    with sigterm_as_exit():
+        summary = predict_all(predictor, sources, list(sinks.values()), args.batch_size)
+    print(f"{summary.detections} detections in {summary.images} images")
+    written = [path for path in sinks if Path(path).exists()]
+    print(f"written: {', '.join(written) or 'nothing'}")
+    if summary.errors:
+        print(f"error: {len(summary.errors)} inputs skipped, see above", file=sys.stderr)
+    return 1 if summary.errors else 0
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv))

@@ -1,0 +1,81 @@
+"""Train or evaluate a detector.
+
+  stageinteractor train digits_in_photos train.max_iter=100
+  stageinteractor train stageinteractor_r50_1x --num-gpus 8 train.output_dir=output/r50_1x
+  stageinteractor eval output/r50_1x/config.yaml
+  torchrun --nproc-per-node 8 -m stageinteractor train --config-file X
+
+A .py config is executed as Python code; a .yaml config is only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from detectron2.utils import comm
+
+from ..command_line import add_config_options, command, take_config
+from ..config import apply_overrides, load_config
+from ..embedded import make_embedded_files
+from ..engine import evaluate, train
+from ..engine.launch import launch
+from ..engine.run_folder import use_folder_beside
+from ..visualization.detections import comparison_grid
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        "--eval-only",
+        action="store_true",
+        help="evaluate train.init_checkpoint=FILE, else the last checkpoint beside a run's "
+        "config.yaml or in train.output_dir",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the last checkpoint of the folder",
+    )
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes on this machine",
+    )
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
+    parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT")
+    return take_config(parser, parser.parse_intermixed_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do the work of one process."""
+    cfg = load_config(args.config_file, trust=args.trust_config)
+    apply_overrides(cfg, args.opts)
+    if comm.is_main_process():
+        make_embedded_files(cfg)
+    comm.synchronize()
+    use_folder_beside(cfg, args.config_file, args.opts)
+    if args.eval_only:
+        chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
+        evaluate(cfg, cfg.train.init_checkpoint if chosen else None)
+    else:
+        train(cfg, resume=args.resume, draw=comparison_grid)
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    launch(
+        run,
+        (args,),
+        num_processes=args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
+    return 0

@@ -1,0 +1,106 @@
+"""Measure the unstable score of one or more runs: the share of objects that change their query.
+
+  stageinteractor unstable-score --config-file output/demo/config.yaml
+  stageinteractor unstable-score --config-file output/plain/config.yaml \\
+                          --config-file output/stable/config.yaml
+
+prints, for each stage, the share of a data set's objects that are matched to another query than one
+stage before, and the labels that the assigner adds; unstable_score.json and unstable_score.png have
+the same. The images are the annotated ones of the configs' data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from os.path import expanduser
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..command_line import add_trust_option, command, show
+from ..config import apply_overrides, load_config
+from ..data.annotated import annotated_batches
+from ..engine.build import build_trained_model
+from ..engine.run_folder import use_folder_beside
+from ..engine.setup import find_device
+from ..errors import ConfigError
+from ..files import atomic_write_text
+from ..output_folder import OutputFolder
+from ..visualization.assignment import (
+    Stability,
+    measure_stability,
+    plot_stability,
+    stability_table,
+)
+from ..visualization.run_names import run_names
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file",
+        required=True,
+        action="append",
+        type=expanduser,
+        metavar="FILE",
+        help=".py or .yaml; repeat for every run",
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        type=expanduser,
+        metavar="FILE",
+        help="repeat for every run; default: its last checkpoint, or else train.init_checkpoint",
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="the first N images (default: all)")
+    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument(
+        "--output",
+        type=expanduser,
+        metavar="DIR",
+        help="default: train.output_dir/unstable_score; of several runs output/unstable_score",
+    )
+    add_trust_option(parser)
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of all configs")
+    args = parser.parse_intermixed_args(argv)
+    if args.weights and len(args.weights) != len(args.config_file):
+        raise ConfigError(
+            f"{len(args.weights)} --weights for {len(args.config_file)} --config-file: give "
+            "none, or one for every config"
+        )
+    if args.images is not None and args.images < 1:
+        raise ConfigError(f"--images is {args.images}: it must be at least 1")
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    weights = args.weights or [None] * len(args.config_file)
+    names = run_names(args.weights or args.config_file)
+    runs: dict[str, Stability] = {}
+    output = OutputFolder(args.output) if args.output else None
+    for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
+        cfg = load_config(config, trust=args.trust_config)
+        apply_overrides(cfg, args.opts)
+        use_folder_beside(cfg, config, args.opts)
+        cfg.train.device = find_device(cfg.train.device)
+        folder = cfg.train.output_dir if len(names) == 1 else "output"
+        output = output or OutputFolder(Path(folder) / "unstable_score")
+        output.check(["unstable_score.json", "unstable_score.png"])
+        batches = annotated_batches(cfg, args.split, args.images)
+        model = build_trained_model(cfg, checkpoint)
+        runs[name] = measure_stability(model, tqdm(batches, desc=name, unit="batch"))
+    content = {name: each.as_json() for name, each in runs.items()}
+    assert output is not None  # there is at least one config
+    atomic_write_text(output.path("unstable_score.json"), json.dumps(content, indent=1))
+    plot_stability(runs, output.path("unstable_score.png"))
+    show(stability_table(runs))
+    print(f"written: {output.folder}/unstable_score.json, unstable_score.png")
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    run(parse_args(argv))
+    return 0

@@ -1,0 +1,96 @@
+"""Show which query is matched to which object at each stage, and which labels the assigner adds.
+
+  stageinteractor visualize-assignment --config-file output/demo/config.yaml --images 0 1 2 3
+
+writes a PNG for every image, a page assignment.html for all of them, and their statistics as
+statistics.json and statistics.png. For a model with anchor queries (ASAG), IMAGE_anchors.png shows
+anchors, crops and the boxes of the last stage. The images are annotated ones of the config's data
+set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from os.path import expanduser
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..command_line import add_config_options, command, take_config
+from ..config import apply_overrides, load_config
+from ..data.annotated import annotated_inputs
+from ..engine.build import build_trained_model
+from ..engine.run_folder import use_folder_beside
+from ..engine.setup import find_device
+from ..files import atomic_write_text
+from ..output_folder import OutputFolder
+from ..visualization.assignment import (
+    collect_assignment,
+    draw_anchors,
+    draw_panels,
+    plot_summary,
+    record_anchors,
+    summarize,
+    write_page,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        "--weights", type=expanduser, metavar="FILE", help="default: see train_net --eval-only"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=4,
+        metavar="IMAGE",
+        help="file names, or numbers counted from 0 (default: the first four)",
+    )
+    parser.add_argument("--split", choices=("train", "val"), default="val")
+    parser.add_argument(
+        "--output", type=expanduser, metavar="DIR", help="default: train.output_dir/assignment"
+    )
+    return take_config(parser, parser.parse_intermixed_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = load_config(args.config_file, trust=args.trust_config)
+    apply_overrides(cfg, args.opts)
+    use_folder_beside(cfg, args.config_file, args.opts)
+    cfg.train.device = find_device(cfg.train.device)
+    inputs = annotated_inputs(cfg, args.split, args.images)
+    model = build_trained_model(cfg, args.weights)
+    output = OutputFolder(args.output or Path(cfg.train.output_dir) / "assignment")
+    output.check(["statistics.png", "statistics.json", "assignment.html"])
+    items = []
+    used = {"statistics"}  # names of image files
+    for item in tqdm(inputs, unit="image"):
+        with record_anchors(model) as anchors:
+            (assignment,) = collect_assignment(model, [item])
+        stem = Path(assignment.name).stem
+        while used & {stem, f"{stem}_anchors"}:  # files of the same name in two folders
+            stem += "_"
+        used |= {stem, f"{stem}_anchors"}
+        draw_panels(assignment, cfg.dataset.class_names, output.path(f"{stem}.png"))
+        for of_image in anchors:
+            draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
+        items.append(assignment)
+    summary = summarize(items)
+    plot_summary(summary, output.path("statistics.png"))
+    atomic_write_text(output.path("statistics.json"), json.dumps(asdict(summary), indent=1))
+    page = output.path("assignment.html")
+    write_page(items, cfg.dataset.class_names, summary, page)
+    print(summary.table())
+    print(f"written: {page}, {len(items)} images, statistics.json and .png")
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    run(parse_args(argv))
+    return 0
