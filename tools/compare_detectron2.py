@@ -19,7 +19,14 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from install_detectron2 import COMMIT, UPSTREAM, InstallError, download, is_kept, verify
+from stageinteractor.cli.install_detectron2 import (
+    COMMIT,
+    UPSTREAM,
+    InstallError,
+    download,
+    is_kept,
+    verify,
+)
 
 # Folders of the wheel that upstream keeps elsewhere (upstream's setup.py moves them too).
 MOVED = {

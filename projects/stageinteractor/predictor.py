@@ -33,8 +33,8 @@ from .engine.weights import load_all_weights
 from .errors import ConfigError
 from .hub import CONFIG, WEIGHTS, pretrained_folder, push_to_hub, save_pretrained
 from .hub.client import require_write_access
-from .hub.pretrained import forget_initial_weights
 from .hub.run_facts import facts_of
+from .hub.saving import forget_initial_weights
 from .machine.matmul import set_cpu_matmul
 from .prediction.class_metadata import ClassMetadata, load_class_metadata
 from .prediction.inputs import PredictorInput, check_batch, to_image_source

@@ -8,7 +8,11 @@ import torch
 from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig, OmegaConf
 
-from stageinteractor.config import apply_overrides, instantiate, load_config
+from stageinteractor.cli.configs import PARAMETERS
+from stageinteractor.config import apply_overrides, get_config, instantiate, load_config
+from stageinteractor.errors import ConfigError
+from stageinteractor.synthetic import untrained_model
+from stageinteractor.zoo import list_configs
 
 ZOO = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
 FILES = sorted(str(path.relative_to(ZOO)) for path in ZOO.rglob("*.py"))
@@ -150,3 +154,27 @@ def test_parameters_of_the_published_size():
     model = instantiate(load_config(ZOO / "stageinteractor_r50_1x.py").model, "model")
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == 137_277_256 - 328_960 - (2 * 64 + 3 * 2 * (64 + 64 + 256) + 2 * 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_listed_parameters_are_those_of_the_model(name: str):
+    model = untrained_model(load_config(name))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert round(count / 1e6, 1) == PARAMETERS[name]
+
+
+def test_all_configs_of_the_zoo_have_a_name():
+    names = list_configs()
+    recipes = {Path(name).stem for name in RECIPES + GENERATED}
+    assert recipes <= set(names)
+    assert {name for name in names if "dino" not in name and "detr" not in name} == {
+        name for name in PARAMETERS if "detr" not in name
+    }
+
+
+def test_a_config_of_the_zoo_is_loaded_by_name():
+    by_name, by_path = get_config("adamixer_r50_1x"), load_config(ZOO / "adamixer_r50_1x.py")
+    assert by_name == by_path == load_config("adamixer_r50_1x")
+    with pytest.raises(ConfigError, match="adamixer_r50_1x"):
+        load_config("adamixer_r50")

@@ -18,6 +18,45 @@ from ..config import load_config
 from ..errors import ConfigError, MissingDependencyError
 from ..zoo import list_configs
 
+PARAMETERS = {  # in millions; tests/configs/test_zoo.py counts them
+    "adamixer_r50_1x": 134.8,
+    "adamixer_r50_300_crop_1x": 134.8,
+    "adamixer_r50_300_crop_3x": 134.8,
+    "adamixer_r50_mstrain_3x": 134.8,
+    "asag_a_r101_300_crop_3x": 130.9,
+    "asag_a_r50_1x": 111.3,
+    "asag_a_r50_300_1x": 111.9,
+    "asag_a_r50_300_crop_3x": 111.9,
+    "asag_a_r50_crop_3x": 111.3,
+    "asag_a_r50_dn_1x": 111.3,
+    "asag_d_r50_300_crop_3x": 51.0,
+    "asag_d_r50_crop_3x": 50.3,
+    "asag_s_r50_300_crop_3x": 91.4,
+    "asag_s_r50_crop_3x": 90.7,
+    "asag_stageinteractor_r50_1x": 96.0,
+    "digits_in_photos": 9.4,
+    "digits_in_photos_asag": 11.2,
+    "digits_in_photos_asag_dn": 11.2,
+    "digits_in_photos_asag_stageinteractor": 8.1,
+    "digits_in_photos_deformable_detr": 4.5,
+    "digits_in_photos_deformable_detr_per_stage": 4.5,
+    "digits_in_photos_deformable_detr_stable": 4.5,
+    "digits_in_photos_no_reuse": 9.4,
+    "digits_in_photos_per_stage_assigner": 9.4,
+    "digits_in_photos_stable": 9.4,
+    "stageinteractor_dx101_300_crop_3x": 158.2,
+    "stageinteractor_r101_300_crop_3x": 156.0,
+    "stageinteractor_r101_mstrain_3x": 155.9,
+    "stageinteractor_r50_1x": 136.9,
+    "stageinteractor_r50_300_crop_1x": 137.0,
+    "stageinteractor_r50_300_crop_2x": 137.0,
+    "stageinteractor_r50_300_crop_3x": 137.0,
+    "stageinteractor_r50_mstrain_1x": 136.9,
+    "stageinteractor_r50_mstrain_3x": 136.9,
+    "stageinteractor_r50_stable_1x": 136.9,
+    "stageinteractor_swin_s_300_crop_3x": 161.7,
+    "tree_crowns": 9.4,
+}
 PUBLISHED = {  # COCO val2017 unless said
     "adamixer_r50_1x": "42.7",
     "adamixer_r50_300_crop_1x": "44.1",
@@ -55,7 +94,7 @@ def row(name: str) -> list[str]:
         OmegaConf.select(cfg, f"{key}.num_queries", default=None)
         for key in ("model.queries", "model", "model.model.config")
     ]
+    parameters = f"{PARAMETERS[name]:.1f} M" if name in PARAMETERS else "-"
     epochs = cfg.train.epochs
     length = f"{cfg.train.max_iter} iterations" if epochs is None else f"{epochs:g}"
-    return [name, str(next(filter(None, queries), "-")), length, _parameters(cfg), published]
-
+    return [name, str(next(filter(None, queries), "-")), length, parameters, published]

@@ -1,4 +1,4 @@
-"""Measure the unstable score of one or more runs: the share of objects that change their query.
+r"""Measure the unstable score of one or more runs: the share of objects that change their query.
 
   stageinteractor unstable-score --config-file output/demo/config.yaml
   stageinteractor unstable-score --config-file output/plain/config.yaml \\

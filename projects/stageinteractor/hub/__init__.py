@@ -6,6 +6,6 @@ folder, or a repository of the Hub. huggingface_hub (extra ``hub``) is imported 
 """
 
 from .client import pretrained_folder, push_to_hub
-from .pretrained import CONFIG, WEIGHTS, save_pretrained
+from .saving import CONFIG, WEIGHTS, save_pretrained
 
 __all__ = ["CONFIG", "WEIGHTS", "pretrained_folder", "push_to_hub", "save_pretrained"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ConfigError, DataError
-from .pretrained import CARD, CONFIG, WEIGHTS
+from .saving import CARD, CONFIG, WEIGHTS
 
 FILES = (CONFIG, WEIGHTS, CARD)
 
