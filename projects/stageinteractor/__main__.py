@@ -1,4 +1,4 @@
-"""``python -m stageinteractor COMMAND``, also for torchrun: ``torchrun -m stageinteractor train``."""
+"""``python -m stageinteractor COMMAND``, also for torchrun."""
 
 import sys
 

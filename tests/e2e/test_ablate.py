@@ -1,4 +1,4 @@
-"""tools/ablate.py: rows build trainable models, runs are not repeated, tables are printed."""
+"""stageinteractor ablate: rows build trainable models, runs are not repeated, tables are printed."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A training that stops on a non-finite loss saves the step, which tools/replay.py repeats."""
+"""A training that stops on a non-finite loss saves the step, which stageinteractor replay repeats."""
 
 import math
 import re

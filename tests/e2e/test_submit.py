@@ -1,4 +1,4 @@
-"""tools/submit.py, as far as a machine without a cluster goes: submitit's local executor."""
+"""stageinteractor submit, as far as a machine without a cluster goes: submitit's local executor."""
 
 import os
 import subprocess

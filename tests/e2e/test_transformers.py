@@ -1,4 +1,4 @@
-"""A model of transformers through tools/train_net.py: train, evaluate, resume, without code."""
+"""A model of transformers through stageinteractor train: train, evaluate, resume, without code."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""tools/unstable_score.py on the results of trainings."""
+"""stageinteractor unstable-score on the results of trainings."""
 
 import json
 from pathlib import Path

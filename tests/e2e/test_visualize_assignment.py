@@ -1,4 +1,4 @@
-"""tools/visualize_assignment.py on the result of a training."""
+"""stageinteractor visualize-assignment on the result of a training."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files for tools/replay.py: a recorded step is run again, others are refused in one line."""
+"""Files for stageinteractor replay: a recorded step is run again, others are refused in one line."""
 
 import copy
 from collections.abc import Callable

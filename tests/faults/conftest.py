@@ -1,4 +1,4 @@
-"""Runs of tools/train_net.py as processes that can be killed."""
+"""Runs of stageinteractor train as processes that can be killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Run:
         self.log = folder.with_suffix(".txt")
 
     def start(self, *options: str, before: tuple[str, ...] = ()) -> subprocess.Popen:
-        """Start tools/train_net.py in its own process group, with a command ``before`` it."""
+        """Start stageinteractor train in its own process group, with a command ``before`` it."""
         script = [sys.executable, str(ROOT / "tools/train_net.py"), "--config-file", CONFIG]
         with self.log.open("a") as log:
             return subprocess.Popen(

@@ -205,7 +205,7 @@ def shape_of(schedule: ParamScheduler) -> list[float]:
 
 
 def test_weights_of_the_backbone_fit(tmp_path: Path):
-    """What tools/prepare_weights.py makes of torchvision's ResNet-50, here a random one."""
+    """What stageinteractor weights makes of torchvision's ResNet-50, here a random one."""
     import torchvision
 
     from stageinteractor.checkpoint.resnet_names import from_torchvision

@@ -34,7 +34,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(tiny_run, tmp_path_factory):
-    """Address of tools/demo.py --web; the exit code after an interrupt must be 0."""
+    """Address of stageinteractor predict --web; the exit code after an interrupt must be 0."""
     log = tmp_path_factory.mktemp("server") / "log.txt"
     port = free_port()
     address = f"http://127.0.0.1:{port}"

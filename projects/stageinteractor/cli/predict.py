@@ -1,6 +1,6 @@
 """Detect objects in images, folders, videos or a webcam, or on a local web page.
 
-  stageinteractor predict --config-file output/demo/config.yaml photos 'more/*.jpg' --format images json
+  stageinteractor predict --config-file output/demo/config.yaml photos --format images json
   stageinteractor predict --config-file output/demo/config.yaml clip.mp4
   stageinteractor predict --config-file output/demo/config.yaml webcam:0 --format video
   stageinteractor predict --config-file output/demo/config.yaml --web

@@ -1,7 +1,7 @@
 """Run the training step again whose loss was not finite, and print where NaN or inf appears.
 
 stageinteractor replay output/r50_1x/non_finite_0001234_rank0.pth
-stageinteractor replay output/r50_1x/non_finite_0001234_rank0.pth --amp off    # is it finite in float32?
+stageinteractor replay output/r50_1x/non_finite_0001234_rank0.pth --amp off  # finite in float32?
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""tools/convert_checkpoint.py on files that are no checkpoints: one line, exit code 2."""
+"""stageinteractor convert on files that are no checkpoints: one line, exit code 2."""
 
 import os
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_odd_checkpoints_are_refused_in_one_line(
 ):
     source, target = tmp_path / "odd.pth", tmp_path / "out.pth"
     ODD[kind](source)
-    monkeypatch.setattr("sys.argv", ["convert_checkpoint", str(source), str(target), *options])
+    monkeypatch.setattr("sys.argv", ["convert", str(source), str(target), *options])
     assert load_tool("convert").main() == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

@@ -1,4 +1,4 @@
-"""tools/visualize_results.py: what it prints and writes of runs and of bare results files."""
+"""stageinteractor visualize: what it prints and writes of runs and of bare results files."""
 
 import json
 import math

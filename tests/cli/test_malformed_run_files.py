@@ -67,8 +67,8 @@ def test_curves_name_the_malformed_file(
     run: Path, refused: Callable[..., str], name: str, kind: str
 ):
     make_odd(run / name, kind)
-    assert str(run / name) in refused("visualize_results", run)
-    assert str(run / name) in refused("visualize_results", run, run / name)
+    assert str(run / name) in refused("visualize", run)
+    assert str(run / name) in refused("visualize", run, run / name)
 
 
 @pytest.mark.parametrize("kind", ["truncated", "nested-lists"])
@@ -78,7 +78,7 @@ def test_results_of_other_detectors_name_the_malformed_file(
     results = run / "theirs.json"
     make_odd(results, kind)
     truth = ["--json", run.parent / "val.json", "--images", run.parent]
-    line = refused("visualize_results", *truth, "--results", results, "--output", run / "out")
+    line = refused("visualize", *truth, "--results", results, "--output", run / "out")
     assert str(results) in line
 
 

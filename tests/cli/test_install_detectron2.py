@@ -1,4 +1,4 @@
-"""tools/install_detectron2.py on a tiny wheel of the same make; pip is replaced where called."""
+"""stageinteractor install-detectron2 on a tiny wheel of the same make; pip is replaced where called."""
 
 import base64
 import csv

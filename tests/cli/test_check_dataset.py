@@ -1,4 +1,4 @@
-"""tools/check_dataset.py: what it prints and writes, and its exit codes."""
+"""stageinteractor check: what it prints and writes, and its exit codes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""tools/visualize_assignment.py: the names of its files. tests/e2e runs it on a training."""
+"""stageinteractor visualize-assignment: the names of its files. tests/e2e runs it on a training."""
 
 from contextlib import nullcontext
 from pathlib import Path
