@@ -173,7 +173,7 @@ def test_config_before_training_takes_classes_of_annotations(main, run_folder, t
     [
         (["--weights", "nowhere.pth"], "nowhere.pth: no such checkpoint file"),
         (["--size", "64", "64"], "at least two different image sizes"),
-        (["dataset.class_names=[a,b,c]"], "2 of the model's tensors are not in it"),
+        (["dataset.class_names=[a,b,c]"], "2 of the model's tensors"),
         (["model.postprocesing=null"], "'model.postprocesing' does not exist"),
     ],
 )

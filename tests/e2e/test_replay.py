@@ -1,4 +1,4 @@
-"""A training that stops on a non-finite loss saves the step, which stageinteractor replay repeats."""
+"""A training that stops on a non-finite loss saves the step; the command replay repeats it."""
 
 import math
 import re

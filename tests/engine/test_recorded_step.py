@@ -1,4 +1,4 @@
-"""Files for stageinteractor replay: a recorded step is run again, others are refused in one line."""
+"""Files for the command replay: a recorded step is run again, others are refused in one line."""
 
 import copy
 from collections.abc import Callable
