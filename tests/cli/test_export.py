@@ -177,7 +177,7 @@ def test_config_before_training_takes_classes_of_annotations(main, run_folder, t
         (["model.postprocesing=null"], "'model.postprocesing' does not exist"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(main, run_folder, capsys, tmp_path, arguments, message):
+def test_errors_are_one_line(main, run_folder, capsys, tmp_path, arguments, message):
     config = ["--config-file", str(run_folder / "config.yaml"), "--output", str(tmp_path / "new")]
     assert main([*config, *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -185,6 +185,6 @@ def test_what_is_wrong_is_told_in_one_line(main, run_folder, capsys, tmp_path, a
     assert not (tmp_path / "new").exists()
 
 
-def test_a_missing_config_is_told(main, capsys):
+def test_a_missing_config_is_named(main, capsys):
     assert main(["--config-file", "nowhere.yaml"]) == 2
     assert capsys.readouterr().err == "error: nowhere.yaml: no such config file\n"

@@ -1,4 +1,4 @@
-"""stageinteractor install-detectron2 on a tiny wheel of the same make; pip is replaced where called."""
+"""stageinteractor install-detectron2 on a tiny wheel of the same make; pip is a stand-in."""
 
 import base64
 import csv

@@ -1,4 +1,4 @@
-"""stageinteractor ablate: rows build trainable models, runs are not repeated, tables are printed."""
+"""stageinteractor ablate: rows build trainable models, runs are not repeated, tables are right."""
 
 import subprocess
 import sys

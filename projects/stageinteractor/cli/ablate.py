@@ -144,7 +144,8 @@ def table(args: argparse.Namespace) -> str:
 def cell(measure: str, values: list[float | None]) -> str:
     """Return mean and standard deviation, or a dash if a run lacks the number."""
     digits = 2 if measure in PER_ITEM else 1
-    if None in values:
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values):
         return "-"
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{spread}"
+    spread = f" ± {statistics.stdev(numbers):.{digits}f}" if len(numbers) > 1 else ""
+    return f"{statistics.fmean(numbers):.{digits}f}{spread}"
