@@ -11,20 +11,43 @@ Importing the package, or ``stageinteractor.assigner``, needs neither detectron2
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import evaluate, train
+    from .assigner import CrossStageAssigner, HungarianMatcher
+    from .config import get_config
+    from .modeling import StageInteractor
+    from .predictor import Predictor
+    from .zoo import list_configs
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "get_config"]
+__all__ = [
+    "CrossStageAssigner",
+    "HungarianMatcher",
+    "Predictor",
+    "StageInteractor",
+    "__version__",
+    "evaluate",
+    "get_config",
+    "list_configs",
+    "train",
+]
+_MODULES = {  # imported on first use, so that the assigner needs neither detectron2 nor omegaconf
+    "CrossStageAssigner": "assigner",
+    "HungarianMatcher": "assigner",
+    "Predictor": "predictor",
+    "StageInteractor": "modeling",
+    "evaluate": "api",
+    "get_config": "config",
+    "list_configs": "zoo",
+    "train": "api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs detectron2 on first use, so that the assigner stays free of it."""
-    if name == "get_config":
-        from .config import get_config
-
-        return get_config
-    if name == "Predictor":
-        from .predictor import Predictor
-
-        return Predictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import the module of a public name on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

@@ -34,6 +34,9 @@ SINGLE = frozenset(
         "detectron2.modeling.ResNet.make_default_stages",
         "detectron2.modeling.backbone.ResNet.make_default_stages",
         "detectron2.modeling.backbone.resnet.ResNet.make_default_stages",
+        "stageinteractor.CrossStageAssigner",  # detectron2 saves the shortest name
+        "stageinteractor.HungarianMatcher",
+        "stageinteractor.StageInteractor",
         "stageinteractor.data.augmentation.OneOf",
         "stageinteractor.data.loaders.build_test_loader",
         "stageinteractor.data.loaders.build_train_loader",

@@ -12,15 +12,9 @@ from __future__ import annotations
 
 import argparse
 
-from detectron2.utils import comm
-
+from ..api import evaluate, train
 from ..command_line import add_config_options, command, take_config
-from ..config import apply_overrides, load_config
-from ..embedded import make_embedded_files
-from ..engine import evaluate, train
 from ..engine.launch import launch
-from ..engine.run_folder import use_folder_beside
-from ..visualization.detections import comparison_grid
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,17 +48,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Do the work of one process."""
-    cfg = load_config(args.config_file, trust=args.trust_config)
-    apply_overrides(cfg, args.opts)
-    if comm.is_main_process():
-        make_embedded_files(cfg)
-    comm.synchronize()
-    use_folder_beside(cfg, args.config_file, args.opts)
     if args.eval_only:
-        chosen = any(option.startswith("train.init_checkpoint=") for option in args.opts)
-        evaluate(cfg, cfg.train.init_checkpoint if chosen else None)
+        evaluate(args.config_file, *args.opts, trust_config=args.trust_config)
     else:
-        train(cfg, resume=args.resume, draw=comparison_grid)
+        train(args.config_file, *args.opts, resume=args.resume, trust_config=args.trust_config)
 
 
 @command

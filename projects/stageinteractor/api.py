@@ -1,0 +1,81 @@
+"""The commands ``train`` and ``eval`` as functions, with the same defaults and errors."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import TypeAlias
+
+from detectron2.utils import comm
+from omegaconf import DictConfig
+
+from . import engine
+from .config import apply_overrides, load_config
+from .embedded import make_embedded_files
+from .engine.evaluation import Metrics
+from .engine.run_folder import use_folder_beside
+from .visualization.detections import comparison_grid
+
+Config: TypeAlias = str | os.PathLike[str] | DictConfig
+
+
+def train(
+    config: Config, *overrides: str, resume: bool = False, trust_config: bool = False
+) -> Metrics:
+    """Train a detector in this process and return the metrics of the last evaluation.
+
+    Args:
+        config: name of the zoo, path of a ``.py`` or ``.yaml`` file, or a loaded config.
+        overrides: ``"key=value"``, as on the command line: ``"train.max_iter=100"``.
+        resume: go on from the last checkpoint of ``train.output_dir``.
+        trust_config: as ``trust`` of `stageinteractor.config.load_config`.
+
+    Returns:
+        {task: {metric: value in per cent}}, such as ``metrics["bbox"]["AP"]``.
+
+    Raises:
+        StageInteractorError: what the command reports in one line.
+        SystemExit: a signal stopped the training; a checkpoint has been written.
+    """
+    cfg = read_config(config, overrides, trust_config)
+    return engine.train(cfg, resume=resume, draw=comparison_grid)
+
+
+def evaluate(config: Config, *overrides: str, trust_config: bool = False) -> Metrics:
+    """Evaluate a trained detector and return the metrics; a run's files stay as they are.
+
+    Args:
+        config, overrides, trust_config: as of `train`; ``"train.init_checkpoint=FILE"`` names the
+            weights, by default the last checkpoint beside ``config.yaml`` or in
+            ``train.output_dir``.
+
+    Raises:
+        StageInteractorError: what the command reports in one line.
+    """
+    cfg = read_config(config, overrides, trust_config)
+    is_named = any(override.startswith("train.init_checkpoint=") for override in overrides)
+    return engine.evaluate(cfg, cfg.train.init_checkpoint if is_named else None)
+
+
+def read_config(
+    config: Config, overrides: tuple[str, ...] = (), trust_config: bool = False
+) -> DictConfig:
+    """Load a config, apply overrides, and make the embedded files that it needs.
+
+    Args:
+        config, overrides, trust_config: as of `train`. A loaded config is copied.
+
+    Raises:
+        ConfigError: it cannot be read, or an override cannot be applied.
+    """
+    if isinstance(config, DictConfig):
+        cfg = copy.deepcopy(config)
+        apply_overrides(cfg, overrides)
+    else:
+        cfg = load_config(os.path.expanduser(config), trust=trust_config)
+        apply_overrides(cfg, overrides)
+        use_folder_beside(cfg, config, overrides)
+    if comm.is_main_process():
+        make_embedded_files(cfg)
+    comm.synchronize()
+    return cfg
