@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt tools/install_detectron2.py
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@echo 'installing into $(VENV): about 7 GB with the CUDA libraries of torch, some minutes'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -e '.[demo,dev]'
+		-c constraints.txt -e '.[train,demo,dev]'
 	$(BIN)/python tools/install_detectron2.py
 	@touch $@
 

@@ -29,6 +29,6 @@ NEWEST = ("--constraint", "constraints.txt")
 def tests(session: nox.Session, versions: tuple[str, str]) -> None:
     """Install one row of versions and run the tests in it; what follows `--` goes to pytest."""
     session.install("pip")  # for tools/install_detectron2.py
-    session.install(*versions, "--editable", ".[demo,dev]")
+    session.install(*versions, "--editable", ".[train,demo,dev]")
     session.run("python", "tools/install_detectron2.py")
     session.run("python", "-m", "pytest", "-q", *session.posargs, env={"OMP_NUM_THREADS": "1"})

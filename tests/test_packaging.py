@@ -1,9 +1,12 @@
 """What a built wheel of the project holds, and that it works away from the checkout."""
 
+import functools
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,71 @@ def test_get_config_works_in_an_installed_wheel(wheel: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     where, max_iter = done.stdout.split()
     assert where.startswith(str(site)) and int(max_iter) > 0
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Run a command of the wheel away from the checkout, in a folder with a space in its name."""
+    folder = tmp_path_factory.mktemp("a new user") / "my project"
+    folder.mkdir()
+    with zipfile.ZipFile(wheel) as built:
+        built.extractall(folder.parent / "site packages")
+    env = os.environ | {"PYTHONPATH": str(folder.parent / "site packages"), "OMP_NUM_THREADS": "1"}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.slow
+def test_wheel_trains_predicts_and_exports(installed: Callable[..., str]):
+    call = functools.partial(installed, "-m", "stageinteractor")
+    assert "stageinteractor_r50_1x" in call("configs")
+    call("train", "digits_in_photos", "train.fast_dev_run.enabled=true", "train.output_dir=a run")
+    image = "datasets/digits_in_photos/val"
+    run = ("--config-file", "a run/config.yaml")
+    assert "300 images" in call("predict", *run, image, "--format", "json", "--min-score", "0")
+    sizes = ("--size", "64", "64", "--size", "64", "96")
+    assert "model.onnx" in call("export", "a run/config.yaml", *sizes)
+
+
+def test_every_config_of_the_wheel_loads(installed: Callable[..., str]):
+    program = (
+        "import stageinteractor as s\n"
+        "for name in s.list_configs():\n"
+        "    try: s.get_config(name)\n"
+        "    except ImportError as error: assert 'detrex' in str(error)\n"
+        "    else: print(name)"
+    )
+    names = installed("-c", program).split()
+    assert len(names) > 30 and "digits_in_photos" in names
+
+
+def test_the_assigner_needs_three_packages():
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    core = {r.name for r in map(Requirement, requires("stageinteractor")) if r.marker is None}
+    assert core == {"numpy", "scipy", "torch"}
+
+
+def test_a_command_without_its_packages_says_what_to_install():
+    program = (
+        "import sys; sys.modules['{0}'] = None; from stageinteractor.cli.main import main;"
+        "sys.exit(main(['report']))"
+    )
+    for package, advice in (("detectron2", "install-detectron2"), ("omegaconf", "[train]")):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(package)], capture_output=True, text=True
+        )
+        assert done.returncode == 2 and advice in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_constraints_pin_every_requirement_exactly():

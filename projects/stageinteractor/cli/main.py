@@ -56,12 +56,26 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     name, rest = args.command, arguments[1:]
-    module = importlib.import_module(f"..{_module(name)}", __name__)
+    try:
+        module = importlib.import_module(f"..{_module(name)}", __name__)
+    except ModuleNotFoundError as error:
+        print(f"error: {_missing(error)}", file=sys.stderr)
+        return 2
     sys.argv = [f"stageinteractor {name}", *rest]  # what usage lines and errors begin with
     if name == "eval":
         sys.argv.insert(1, "--eval-only")
     code: int = module.main()
     return code
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Return what to install; the core of the package has few dependencies."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "stageinteractor"):
+        raise error
+    if package == "detectron2":
+        return "this command needs detectron2: run `stageinteractor install-detectron2`"
+    return f"this command needs {package}: pip install 'stageinteractor[train]'"
 
 
 def _module(name: str) -> str:
