@@ -22,7 +22,7 @@ CORE = (
     "modeling/decoders",
     "modeling/mixing",
     "modeling/sampling/test_points.py",
-    "modeling/sampling/test_table.py",
+    "modeling/sampling/test_embedding_bag.py",
     "golden",
     "reference",
     "configs",

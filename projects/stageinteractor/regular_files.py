@@ -58,8 +58,8 @@ def require_regular_file(
     if status.st_size == 0 and not may_be_empty:
         raise UnsuitableFileError(path, "is empty")
     if limit is not None and status.st_size > limit:
-        size, most = _show(status.st_size), _show(limit)
-        raise UnsuitableFileError(path, f"{size} are more than the {most} that are read")
+        size, max_size = _show(status.st_size), _show(limit)
+        raise UnsuitableFileError(path, f"{size} are more than the {max_size} that are read")
 
 
 def _show(size: int) -> str:

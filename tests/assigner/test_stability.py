@@ -1,7 +1,7 @@
 import torch
 
 from stageinteractor.assigner import assignment_statistics, unstable_scores
-from stageinteractor.assigner.stability import queries_of_objects
+from stageinteractor.assigner.stability import queries_of_gt
 
 
 def objects(*counts: int) -> list[dict[str, torch.Tensor]]:
@@ -13,14 +13,14 @@ def objects(*counts: int) -> list[dict[str, torch.Tensor]]:
 
 def test_matches_are_inverted_to_the_query_of_each_object():
     matches = torch.tensor([[[2, -1, 0], [-1, 0, -1]], [[-1, -1, -1], [1, 2, 0]]])
-    assert queries_of_objects(matches, 3).tolist() == [
+    assert queries_of_gt(matches, 3).tolist() == [
         [[2, -1, 0], [1, -1, -1]],
         [[-1, -1, -1], [2, 0, 1]],
     ]
 
 
 def test_no_objects_invert_to_nothing():
-    assert queries_of_objects(torch.full((2, 1, 3), -1), 0).shape == (2, 1, 0)
+    assert queries_of_gt(torch.full((2, 1, 3), -1), 0).shape == (2, 1, 0)
 
 
 def test_score_is_the_share_of_objects_that_change_their_query():
@@ -77,7 +77,7 @@ def test_statistics_of_a_case_worked_out_by_hand():
         "labels_added": [1, 1],
         "labels_dropped": [1, 0],
         "multi_class_queries": [1, 0],
-        "multi_query_objects": [1, 1],  # object 2 at stage 0, object 1 at stage 1
+        "multi_query_gt": [1, 1],  # object 2 at stage 0, object 1 at stage 1
         "unstable_score": [100.0],
     }
 

@@ -57,7 +57,7 @@ def test_our_criterion_writes_them_when_asked():
         expected = {f"assigner/labels_added_{s}": 2.0 for s in range(2)}
         expected |= {f"assigner/labels_dropped_{s}": 0.0 for s in range(2)}
         expected |= {f"assigner/multi_class_queries_{s}": 2.0 for s in range(2)}
-        expected |= {f"assigner/multi_query_objects_{s}": 2.0 for s in range(2)}
+        expected |= {f"assigner/multi_query_gt_{s}": 2.0 for s in range(2)}
         expected |= {"assigner/unstable_score_0": 100.0}
         assert actual == (expected if asked else {})
 

@@ -189,7 +189,7 @@ def class_losses(
 
 def statistics(actual: Labels, pairs: Pairs, targets: Sequence) -> dict[str, list[float]]:
     """What `assignment_statistics` counts."""
-    names = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_objects")
+    names = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_gt")
     counts: dict[str, list[float]] = {name: [] for name in names}
     for stage, images in enumerate(actual):
         added = dropped = several_classes = several_queries = 0

@@ -14,13 +14,13 @@ from torch import Tensor
 from .targets import Target, matched_labels, pad_targets
 
 
-def queries_of_objects(matches: Tensor, num_objects: int) -> Tensor:
+def queries_of_gt(matches: Tensor, num_gt: int) -> Tensor:
     """Invert matches (S, B, N) to the query of every ground-truth box (S, B, T), -1 without one."""
     stages, images, queries = matches.shape
-    index = torch.where(matches < 0, num_objects, matches)  # column T collects the unmatched
+    index = torch.where(matches < 0, num_gt, matches)  # column T collects the unmatched
     query = torch.arange(queries, device=matches.device).expand_as(matches)
-    inverse = matches.new_full((stages, images, num_objects + 1), -1)
-    return inverse.scatter_(2, index, query)[..., :num_objects]
+    inverse = matches.new_full((stages, images, num_gt + 1), -1)
+    return inverse.scatter_(2, index, query)[..., :num_gt]
 
 
 def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
@@ -34,16 +34,16 @@ def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
     """
     total = sum(len(target["labels"]) for target in targets)
-    return changed_objects(matches, targets) * (100.0 / max(total, 1))
+    return changed_gt(matches, targets) * (100.0 / max(total, 1))
 
 
-def changed_objects(matches: Tensor, targets: Sequence[Target]) -> Tensor:
+def changed_gt(matches: Tensor, targets: Sequence[Target]) -> Tensor:
     """Count the ground-truth boxes (S - 1,) matched to another query than one stage before.
 
     The numerators of `unstable_scores`, which can be added over batches; arguments as there.
     """
-    most = max((len(target["labels"]) for target in targets), default=0)
-    queries = queries_of_objects(matches, most)
+    max_gt = max((len(target["labels"]) for target in targets), default=0)
+    queries = queries_of_gt(matches, max_gt)
     return (queries[1:] != queries[:-1]).sum(dim=(1, 2))
 
 
@@ -61,7 +61,7 @@ def assignment_statistics(
     Returns:
         ``labels_added``: labels of a query that its match does not have; ``labels_dropped``: labels
         of matches that the query is not assigned; ``multi_class_queries``: queries with two labels
-        or more; ``multi_query_objects``: ground-truth boxes assigned to two queries or more; all
+        or more; ``multi_query_gt``: ground-truth boxes assigned to two queries or more; all
         (S,). ``unstable_score``: (S - 1,) per cent.
     """
     padded = pad_targets(targets, like=torch.empty(0, device=matches.device))
@@ -75,13 +75,13 @@ def assignment_statistics(
         "labels_added": (valid & ~kept).sum(dim=(1, 2, 3)),
         "labels_dropped": (matched[..., 0] & ~kept.any(dim=-1)).sum(dim=(1, 2)),
         "multi_class_queries": (valid.sum(dim=-1) > 1).sum(dim=(1, 2)),
-        "multi_query_objects": (counts > 1).sum(dim=(1, 2)),
+        "multi_query_gt": (counts > 1).sum(dim=(1, 2)),
         "unstable_score": unstable_scores(matches, targets),
     }
 
 
-def _queries_per_gt(gt_indices: Tensor, num_objects: int) -> Tensor:
+def _queries_per_gt(gt_indices: Tensor, num_gt: int) -> Tensor:
     """Count the queries that every ground-truth box is assigned to: (S, B, N, R) -> (S, B, T)."""
-    index = torch.where(gt_indices < 0, num_objects, gt_indices).flatten(2)  # column T: unused
-    counts = index.new_zeros(*index.shape[:2], num_objects + 1)
-    return counts.scatter_add_(2, index, torch.ones_like(index))[..., :num_objects]
+    index = torch.where(gt_indices < 0, num_gt, gt_indices).flatten(2)  # column T: unused
+    counts = index.new_zeros(*index.shape[:2], num_gt + 1)
+    return counts.scatter_add_(2, index, torch.ones_like(index))[..., :num_gt]

@@ -18,10 +18,10 @@ from stageinteractor.modeling.sampling import triton_kernels
 from stageinteractor.modeling.sampling.triton_kernels import encoded
 
 HOPPER = GPUTarget("cuda", 90, 32)
-KERNELS = ["sample_kernel", "points_backward_kernel", "table_backward_kernel"]
+KERNELS = ["sample_kernel", "points_backward_kernel", "features_backward_kernel"]
 
 
-def compiled_text(name: str, table_type: str, sum_type: str, width: int, levels: int) -> str:
+def compiled_text(name: str, features_type: str, sum_type: str, width: int, levels: int) -> str:
     """Return the assembly of a kernel for so many channels and levels."""
     function = getattr(triton_kernels, name).fn
     tile = triton.next_power_of_2(width)
@@ -30,11 +30,11 @@ def compiled_text(name: str, table_type: str, sum_type: str, width: int, levels:
     for argument in function.arg_names:
         signature[argument] = "constexpr" if argument in constants else f"*{sum_type}"
     signature |= dict(levels=(("i32",) * 4,) * levels, cells="i32", points="i32")
-    if "table" in signature:
-        signature["table"] = f"*{table_type}"
+    if "features" in signature:
+        signature["features"] = f"*{features_type}"
     aligned = {
-        (place,): [["tt.divisibility", 16]]
-        for place, kind in enumerate(signature.values())
+        (index,): [["tt.divisibility", 16]]
+        for index, kind in enumerate(signature.values())
         if kind[0] == "*"
     }
     values = {(function.arg_names.index(key),): value for key, value in constants.items()}
@@ -51,7 +51,7 @@ def test_kernels_compile(name: str, types: tuple[str, str, int, int]):
 
 def test_cells_are_read_and_added_to_by_sixteen_bytes():
     assert compiled_text("sample_kernel", "bf16", "fp32", 64, 4).count("ld.global.v4.b32") == 16
-    added = compiled_text("table_backward_kernel", "bf16", "fp32", 64, 4)
+    added = compiled_text("features_backward_kernel", "bf16", "fp32", 64, 4)
     assert added.count("relaxed.add.v4.f32") == 2 * 16  # 64 channels of 16 points, 128 threads
 
 

@@ -38,7 +38,7 @@ def make_case(
     sizes: tuple[tuple[int, int], ...] = ((9, 13), (5, 7), (3, 4)),
     strides: tuple[int, ...] = (4, 7, 16),
     dtype: torch.dtype = torch.float64,
-    table_dtype: torch.dtype | None = None,
+    features_dtype: torch.dtype | None = None,
 ) -> Case:
     """Random maps, and points in and about them."""
     generator = torch.Generator().manual_seed(0)
@@ -47,7 +47,7 @@ def make_case(
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     shape = images, queries, groups, points
-    maps = [normal(images, groups * width, *size).to(table_dtype or dtype) for size in sizes]
+    maps = [normal(images, groups * width, *size).to(features_dtype or dtype) for size in sizes]
     positions = torch.rand(*shape, 2, generator=generator, dtype=torch.float64)
     positions = positions * torch.tensor([66.0, 50.0]) - 7.0
     weights = normal(*shape, len(sizes)).softmax(-1)
@@ -55,24 +55,26 @@ def make_case(
     return Case([x.to(DEVICE) for x in maps], *rest, strides)
 
 
-def table_of(maps: list[Tensor], strides: tuple[int, ...]) -> tuple[Tensor, tuple[Level, ...]]:
-    table = flatten_maps(maps, maps[0].dtype)
-    return table.rows.contiguous(), table.levels(strides)
+def flattened(maps: list[Tensor], strides: tuple[int, ...]) -> tuple[Tensor, tuple[Level, ...]]:
+    features = flatten_maps(maps, maps[0].dtype)
+    return features.rows.contiguous(), features.levels(strides)
 
 
 class Sampled(NamedTuple):
     sampled: Tensor
-    table_grad: Tensor
+    features_grad: Tensor
     positions_grad: Tensor
     weights_grad: Tensor
 
 
 def run_kernels(case: Case) -> Sampled:
-    table, levels = table_of(case.maps, case.strides)
-    sampled = sample(table, case.positions, case.weights, levels)
-    table_grad = torch.zeros_like(table, dtype=case.positions.dtype)
-    inputs = table, case.positions, case.weights
-    return Sampled(sampled, table_grad, *sample_backward(case.grad, *inputs, levels, table_grad))
+    features, levels = flattened(case.maps, case.strides)
+    sampled = sample(features, case.positions, case.weights, levels)
+    features_grad = torch.zeros_like(features, dtype=case.positions.dtype)
+    inputs = features, case.positions, case.weights
+    return Sampled(
+        sampled, features_grad, *sample_backward(case.grad, *inputs, levels, features_grad)
+    )
 
 
 def run_reference(case: Case) -> Sampled:
@@ -84,8 +86,8 @@ def run_reference(case: Case) -> Sampled:
     *map_grads, positions_grad, weights_grad = torch.autograd.grad(
         sampled, [*maps, *points], case.grad.double()
     )
-    table_grad = flatten_maps(map_grads, torch.float64).rows
-    return Sampled(*(x.to(dtype) for x in (sampled, table_grad, positions_grad, weights_grad)))
+    features_grad = flatten_maps(map_grads, torch.float64).rows
+    return Sampled(*(x.to(dtype) for x in (sampled, features_grad, positions_grad, weights_grad)))
 
 
 def assert_agree(case: Case) -> None:
@@ -117,9 +119,9 @@ def test_values_and_gradients_are_those_of_the_plain_sampling(changes: dict[str,
     assert_agree(make_case(**changes))
 
 
-@pytest.mark.parametrize("table_dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_a_table_of_any_precision_is_summed_in_float32(table_dtype: torch.dtype):
-    case = make_case(width=16, dtype=torch.float32, table_dtype=table_dtype)
+@pytest.mark.parametrize("features_dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_features_of_any_precision_are_summed_in_float32(features_dtype: torch.dtype):
+    case = make_case(width=16, dtype=torch.float32, features_dtype=features_dtype)
     assert run_kernels(case).sampled.dtype == torch.float32
     assert_agree(case)
 
@@ -156,17 +158,17 @@ def test_nothing_to_sample_gives_empty_results(changes: dict[str, int]):
     assert actual.sampled.shape == case.grad.shape
     assert actual.positions_grad.shape == case.positions.shape
     assert actual.weights_grad.shape == case.weights.shape
-    assert not actual.table_grad.any()
+    assert not actual.features_grad.any()
 
 
 def test_the_gradient_is_added_to_what_the_buffer_holds():
     case = make_case()
-    table, levels = table_of(case.maps, case.strides)
-    before = torch.randn_like(table)
+    features, levels = flattened(case.maps, case.strides)
+    before = torch.randn_like(features)
     buffer = before.clone()
     for _ in range(2):
-        sample_backward(case.grad, table, case.positions, case.weights, levels, buffer)
-    reference = before + 2 * run_reference(case).table_grad
+        sample_backward(case.grad, features, case.positions, case.weights, levels, buffer)
+    reference = before + 2 * run_reference(case).features_grad
     torch.testing.assert_close(buffer, reference, **TOLERANCE[torch.float64])
 
 
@@ -178,8 +180,8 @@ def test_many_points_in_one_cell_add_up():
 
 def test_without_a_buffer_the_other_gradients_are_the_same():
     case, reference = make_case(), run_kernels(make_case())
-    table, levels = table_of(case.maps, case.strides)
-    grads = sample_backward(case.grad, table, case.positions, case.weights, levels, None)
+    features, levels = flattened(case.maps, case.strides)
+    grads = sample_backward(case.grad, features, case.positions, case.weights, levels, None)
     assert torch.equal(grads[0], reference.positions_grad)
     assert torch.equal(grads[1], reference.weights_grad)
 
@@ -200,33 +202,33 @@ def test_strided_inputs_are_taken_as_they_read():
 
 def test_a_buffer_that_would_lose_the_gradient_is_refused():
     case = make_case()
-    table, levels = table_of(case.maps, case.strides)
-    inputs = case.grad, table, case.positions, case.weights, levels
+    features, levels = flattened(case.maps, case.strides)
+    inputs = case.grad, features, case.positions, case.weights, levels
     with pytest.raises(ValueError, match="bfloat16"):
-        sample_backward(*inputs, torch.zeros_like(table, dtype=torch.bfloat16))
+        sample_backward(*inputs, torch.zeros_like(features, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="contiguous"):
-        sample_backward(*inputs, table.mT.contiguous().mT)
+        sample_backward(*inputs, features.mT.contiguous().mT)
 
 
 class Sampling(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, table, positions, weights, levels):
-        ctx.save_for_backward(table, positions, weights)
+    def forward(ctx, features, positions, weights, levels):
+        ctx.save_for_backward(features, positions, weights)
         ctx.levels = levels
-        return sample(table, positions, weights, levels)
+        return sample(features, positions, weights, levels)
 
     @staticmethod
     def backward(ctx, grad):
-        table_grad = torch.zeros_like(ctx.saved_tensors[0])
-        points = sample_backward(grad, *ctx.saved_tensors, ctx.levels, table_grad)
-        return table_grad, *points, None
+        features_grad = torch.zeros_like(ctx.saved_tensors[0])
+        points = sample_backward(grad, *ctx.saved_tensors, ctx.levels, features_grad)
+        return features_grad, *points, None
 
 
 def test_gradients_are_the_numerical_ones():
     case = make_case(1, 1, 1, 2, width=2, sizes=((2, 3), (1, 2)), strides=(4, 8))
     case.positions[:] = torch.tensor([[3.1, 2.7], [9.3, 5.2]])
-    table, levels = table_of(case.maps, case.strides)
-    inputs = [x.requires_grad_() for x in (table, case.positions, case.weights)]
+    features, levels = flattened(case.maps, case.strides)
+    inputs = [x.requires_grad_() for x in (features, case.positions, case.weights)]
     # the order of the additions differs on a GPU
     assert torch.autograd.gradcheck(
         lambda *args: Sampling.apply(*args, levels), inputs, nondet_tol=1e-12
@@ -244,7 +246,7 @@ def test_another_size_of_image_compiles_nothing_anew():
     kernels = [
         triton_kernels.sample_kernel,
         triton_kernels.points_backward_kernel,
-        triton_kernels.table_backward_kernel,
+        triton_kernels.features_backward_kernel,
     ]
 
     def compiled() -> int:
@@ -261,19 +263,19 @@ def test_another_size_of_image_compiles_nothing_anew():
 
 
 @on_gpu
-def test_tables_beyond_two_to_the_31_elements_are_addressed():
+def test_features_beyond_two_to_the_31_elements_are_addressed():
     if torch.cuda.mem_get_info()[0] < 40 * 2**30:
         pytest.skip("needs 40 GiB of GPU memory")
     height, width, channels = 4097, 2048, 256  # 2^31 elements and a few an image
-    table = torch.zeros(2, height * width, channels, dtype=torch.bfloat16, device=DEVICE)
-    table[1, -1, -1] = 1.0
+    features = torch.zeros(2, height * width, channels, dtype=torch.bfloat16, device=DEVICE)
+    features[1, -1, -1] = 1.0
     positions = torch.tensor([width - 0.5, height - 0.5], device=DEVICE).expand(2, 1, 4, 1, 2)
     weights = torch.ones(2, 1, 4, 1, 1, device=DEVICE)
     levels = [Level(0, height, width, 1)]
-    sampled = sample(table, positions, weights, levels)
+    sampled = sample(features, positions, weights, levels)
     assert sampled[1, 0, 3, 0, -1] == 1.0
     assert sampled.sum() == 1.0
-    table_grad = torch.zeros_like(table, dtype=torch.float32)
-    sample_backward(torch.ones_like(sampled), table, positions, weights, levels, table_grad)
-    assert torch.equal(table_grad[:, -1], torch.ones(2, channels, device=DEVICE))
-    assert table_grad.sum() == 2 * channels
+    features_grad = torch.zeros_like(features, dtype=torch.float32)
+    sample_backward(torch.ones_like(sampled), features, positions, weights, levels, features_grad)
+    assert torch.equal(features_grad[:, -1], torch.ones(2, channels, device=DEVICE))
+    assert features_grad.sum() == 2 * channels

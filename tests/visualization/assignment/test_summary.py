@@ -20,7 +20,7 @@ def test_sums_over_images_and_score_over_all_objects(item):
         "labels_added": [0, 1],
         "labels_dropped": [1, 0],
         "multi_class_queries": [0, 1],
-        "multi_query_objects": [0, 1],
+        "multi_query_gt": [0, 1],
     }
     assert summary.unstable_score == [50.0]  # both objects of the first image, none of the second
     lines = summary.table().splitlines()

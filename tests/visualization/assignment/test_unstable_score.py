@@ -55,7 +55,7 @@ def test_labels_from_other_stages_worked_out_by_hand():
     assigned[1, 1, 1, 0] = 0
     stability = count_changes(MATCHES, assigned, objects(2, 1))
     assert stability.labels_added == (1, 2, 0)
-    assert stability.multi_query_objects == (1, 2, 0)
+    assert stability.multi_query_gt == (1, 2, 0)
     assert stability.labels_added_per_image == [0.5, 1.0, 0.0]
     assert stability.multi_query_share == pytest.approx([100 / 3, 200 / 3, 0])
     assert stability.from_encoder is None
@@ -104,7 +104,7 @@ def test_stageinteractor_has_the_numbers_of_its_figures(detector, inputs):
     assert (stability.num_images, stability.num_objects) == (2, 2)
     assert list(stability.unstable_scores().values()) == pytest.approx(expected.unstable_score)
     assert list(stability.labels_added) == expected.counts["labels_added"]
-    assert list(stability.multi_query_objects) == expected.counts["multi_query_objects"]
+    assert list(stability.multi_query_gt) == expected.counts["multi_query_gt"]
     assert stability.from_encoder is None
 
 

@@ -59,10 +59,10 @@ def test_labels_are_added_only_with_the_assigner(inputs):
         stages.append({"pred_logits": logits, "pred_boxes": boxes.clone()})
     plain = batch_stability(TwoStage(FocalHost(num_classes=3), None, stages), inputs)
     assert plain.changed == (1,)
-    assert plain.labels_added == (0, 0) and plain.multi_query_objects == (0, 0)
+    assert plain.labels_added == (0, 0) and plain.multi_query_gt == (0, 0)
     criterion = CrossStageCriterion(FocalHost(num_classes=3), CrossStageAssigner())
     wrapped = batch_stability(TwoStage(criterion, None, stages), inputs)
-    assert wrapped.labels_added == (1, 1) and wrapped.multi_query_objects == (1, 1)
+    assert wrapped.labels_added == (1, 1) and wrapped.multi_query_gt == (1, 1)
 
 
 def test_proposals_are_ranked_by_their_first_logit(inputs):

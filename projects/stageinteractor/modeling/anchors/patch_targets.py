@@ -40,8 +40,8 @@ def patch_targets(patches: Patches, gt: PaddedTargets, fit: bool) -> PaddedTarge
 def _compact(boxes: Tensor, shown: Tensor) -> PaddedTargets:
     """Move the boxes (n, T, 4) that are shown (n, T) to the front, with zeros behind them."""
     counts = shown.sum(dim=1).tolist()
-    most = max(counts, default=0)
-    order = (~shown).byte().argsort(dim=1, stable=True)[:, :most]
+    max_count = max(counts, default=0)
+    order = (~shown).byte().argsort(dim=1, stable=True)[:, :max_count]
     boxes = boxes.masked_fill(~shown.unsqueeze(-1), 0.0)
     boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
     return PaddedTargets(boxes, order.new_zeros(order.shape), counts)

@@ -1,4 +1,4 @@
-"""How features are sampled: by the table on CPUs, by Triton on GPUs, by the reference elsewhere.
+"""How features are sampled: by `embedding_bag` on CPUs, `triton` on GPUs, `reference` elsewhere.
 
 `choose_backend` decides. `prepare_features` brings the features into the form that the backend
 reads, once for all stages; `sample` reads either form. All backends compute what
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import triton
+from .embedding_bag import sample_rows, sample_rows_backward
 from .flattened import FlattenedFeatures, Level, flatten_maps
 from .reference import sample_levels
-from .table import sample_rows, sample_rows_backward
 
-Backend = Literal["reference", "table", "triton"]
+Backend = Literal["reference", "embedding_bag", "triton"]
 Features = Sequence[Tensor] | FlattenedFeatures  # L maps (B, D, H_l, W_l), or flattened
 
 
@@ -47,7 +47,7 @@ def choose_backend(tensor: Tensor) -> Backend:
         return "reference"
     if triton.is_available(tensor):
         return "triton"
-    return "table" if tensor.device.type == "cpu" else "reference"
+    return "embedding_bag" if tensor.device.type == "cpu" else "reference"
 
 
 def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> Features:

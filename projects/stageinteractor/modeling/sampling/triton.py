@@ -43,68 +43,72 @@ def _triton_is_usable() -> bool:
     return Version(triton.__version__) >= Version(OLDEST_TRITON)
 
 
-def sample(table: Tensor, positions: Tensor, weights: Tensor, levels: Sequence[Level]) -> Tensor:
+def sample(features: Tensor, positions: Tensor, weights: Tensor, levels: Sequence[Level]) -> Tensor:
     """Sample all levels bilinearly (zero outside) and add them up by weight.
 
     Args:
-        table: (B, R, D) of any floating-point type; a row is a cell, level follows level.
+        features: (B, R, D) of any floating-point type; a row is a cell, level follows level.
         positions: (B, N, G, P, 2), x and y in pixels; float32 or float64.
         weights: (B, N, G, P, L).
-        levels: where they lie in the table.
+        levels: where they lie in the flattened features.
 
     Returns:
         (B, N, G, P, Dc) in the type of ``positions``, which is that of the sums as well.
     """
-    sampled = positions.new_empty(*positions.shape[:-1], table.shape[2] // positions.shape[2])
+    sampled = positions.new_empty(*positions.shape[:-1], features.shape[2] // positions.shape[2])
     if sampled.numel():
         from .triton_kernels import sample_kernel
 
-        inputs = (x.contiguous() for x in (table, positions, weights))
-        _launch(sample_kernel, *inputs, sampled, shape=sampled.shape, table=table, levels=levels)
+        inputs = (x.contiguous() for x in (features, positions, weights))
+        _launch(
+            sample_kernel, *inputs, sampled, shape=sampled.shape, features=features, levels=levels
+        )
     return sampled
 
 
 def sample_backward(
     grad: Tensor,
-    table: Tensor,
+    features: Tensor,
     positions: Tensor,
     weights: Tensor,
     levels: Sequence[Level],
-    table_grad: Tensor | None,
+    features_grad: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients of positions and weights; add that of the table in place.
+    """Return the gradients of positions and weights; add that of the features in place.
 
     Args:
         grad: (B, N, G, P, Dc), of what `sample` returned.
-        table: as in `sample`; so are ``positions``, ``weights`` and ``levels``.
-        table_grad: (B, R, D), float32 or float64 and contiguous, to which the gradient is added;
-            None if the table needs none. The order of the additions, and with it the last digits,
-            differs from run to run.
+        features: as in `sample`; so are ``positions``, ``weights`` and ``levels``.
+        features_grad: (B, R, D), float32 or float64 and contiguous, to which the gradient is added;
+            None if the features need none. The order of the additions, and with it the last
+            digits, differs from run to run.
 
     Raises:
-        ValueError: ``table_grad`` is not contiguous, or of half precision, in which many small
+        ValueError: ``features_grad`` is not contiguous, or of half precision, in which many small
             terms would be lost.
     """
-    if table_grad is not None and not (table_grad.is_contiguous() and table_grad.itemsize >= 4):
+    if features_grad is not None and not (
+        features_grad.is_contiguous() and features_grad.itemsize >= 4
+    ):
         raise ValueError(
-            "table_grad must be contiguous and float32 or float64, "
-            f"but has strides {table_grad.stride()} and type {table_grad.dtype}"
+            "features_grad must be contiguous and float32 or float64, "
+            f"but has strides {features_grad.stride()} and type {features_grad.dtype}"
         )
     grad, positions, weights = (x.contiguous() for x in (grad, positions, weights))
     positions_grad, weights_grad = torch.empty_like(positions), torch.empty_like(weights)
     if grad.numel():
-        from .triton_kernels import points_backward_kernel, table_backward_kernel
+        from .triton_kernels import features_backward_kernel, points_backward_kernel
 
-        where: dict[str, Any] = dict(shape=grad.shape, table=table, levels=levels)
-        inputs = grad, table.contiguous(), positions, weights
+        where: dict[str, Any] = dict(shape=grad.shape, features=features, levels=levels)
+        inputs = grad, features.contiguous(), positions, weights
         _launch(points_backward_kernel, *inputs, positions_grad, weights_grad, **where)
-        if table_grad is not None:
-            _launch(table_backward_kernel, grad, positions, weights, table_grad, **where)
+        if features_grad is not None:
+            _launch(features_backward_kernel, grad, positions, weights, features_grad, **where)
     return positions_grad, weights_grad
 
 
 def _launch(
-    kernel: Any, *tensors: Tensor, shape: Sequence[int], table: Tensor, levels: Sequence[Level]
+    kernel: Any, *tensors: Tensor, shape: Sequence[int], features: Tensor, levels: Sequence[Level]
 ) -> None:
     """Run a kernel over all points of samples of shape (B, N, G, P, Dc)."""
     import triton
@@ -113,11 +117,11 @@ def _launch(
 
     images, queries, groups, points, width = shape
     total = queries * groups * points
-    with torch.cuda.device_of(table):  # Triton runs on the current device
+    with torch.cuda.device_of(features):  # Triton runs on the current device
         kernel[lambda config: (triton.cdiv(total, config["BLOCK"]), images)](
             *tensors,
             tuple(tuple(map(encoded, level)) for level in levels),
-            table.shape[1],
+            features.shape[1],
             total,
             G=groups,
             P=points,

@@ -3,11 +3,11 @@
 A program handles BLOCK points of one image (queries, groups and points run flat) with the Dc
 channels of each: a tile with a row for each point. It takes the four cells about a point on each
 level in turn and keeps the sums in registers, so that memory sees each cell read (or added to),
-and each result written once. The channels of a group lie side by side in the table: neighbouring
+and each result written once. The channels of a group lie side by side in a row: neighbouring
 threads read neighbouring addresses, 128 bytes for 64 channels in bfloat16, 16 by each thread, and
 the points of a query, which lie close together, meet in the caches.
 
-The way back is two kernels: one only reads the table, the other only adds to its gradient, by
+The way back is two kernels: one only reads the features, the other only adds to their gradient, by
 atomic operations on 16 bytes where the GPU has them (Hopper). In one kernel reads would wait for
 additions, and the tiles would pass through shared memory, as the two want different layouts.
 
@@ -34,7 +34,7 @@ UNSPECIALISED = ["cells", "points"]
 def encoded(number: int) -> int:
     """Return an odd number for one that is not negative.
 
-    Triton compiles anew for every tuple that has a 1 or a multiple of 16 at another place.
+    Triton compiles anew for every tuple that has a 1 or a multiple of 16 at another index.
     """
     return 2 * number + 3
 
@@ -47,7 +47,7 @@ def _decoded(number: tl.tensor) -> tl.tensor:
 @triton.autotune(CONFIGS, key=["L", "DC"])
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def sample_kernel(
-    table: tl.tensor,  # (B, cells, G DC)
+    features: tl.tensor,  # (B, cells, G DC)
     positions: tl.tensor,  # (B, points, 2)
     weights: tl.tensor,  # (B, points, L)
     sampled: tl.tensor,  # (B, points, DC), written
@@ -62,25 +62,25 @@ def sample_kernel(
     BLOCK: tl.constexpr,
 ) -> None:
     """Sample all levels."""
-    place, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
-    x, y = _load_positions(positions, place, exists)
-    read = table + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
+    point, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, point, exists)
+    read = features + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     total = tl.zeros((BLOCK, TILE), x.dtype)
     for level in tl.static_range(L):
-        weight = tl.load(weights + place * L + level, mask=exists, other=0.0).to(x.dtype)
+        weight = tl.load(weights + point * L + level, mask=exists, other=0.0).to(x.dtype)
         for corner in tl.static_range(4):
             row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
             mask = inside_tile & inside[:, None]
             cell = tl.load(read + row[:, None] * (G * DC), mask=mask, other=0.0).to(x.dtype)
             total += (weight * weight_x * weight_y)[:, None] * cell
-    tl.store(sampled + place[:, None] * DC + tl.arange(0, TILE)[None, :], total, mask=inside_tile)
+    tl.store(sampled + point[:, None] * DC + tl.arange(0, TILE)[None, :], total, mask=inside_tile)
 
 
 @triton.autotune(CONFIGS, key=["L", "DC"])
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def points_backward_kernel(
     grad: tl.tensor,  # (B, points, DC)
-    table: tl.tensor,  # (B, cells, G DC)
+    features: tl.tensor,  # (B, cells, G DC)
     positions: tl.tensor,  # (B, points, 2)
     weights: tl.tensor,  # (B, points, L)
     positions_grad: tl.tensor,  # like positions, written
@@ -96,14 +96,14 @@ def points_backward_kernel(
     BLOCK: tl.constexpr,
 ) -> None:
     """Work out the gradients of positions and weights."""
-    place, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
-    x, y = _load_positions(positions, place, exists)
-    above = _load_grad(grad, place, inside_tile, DC, TILE).to(x.dtype)
-    read = table + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
+    point, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, point, exists)
+    above = _load_grad(grad, point, inside_tile, DC, TILE).to(x.dtype)
+    read = features + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     x_grad = tl.zeros((BLOCK,), x.dtype)
     y_grad = tl.zeros((BLOCK,), x.dtype)
     for level in tl.static_range(L):
-        weight = tl.load(weights + place * L + level, mask=exists, other=0.0).to(x.dtype)
+        weight = tl.load(weights + point * L + level, mask=exists, other=0.0).to(x.dtype)
         slope = weight / _decoded(levels[level][3])
         weight_grad = tl.zeros((BLOCK,), x.dtype)
         for corner in tl.static_range(4):
@@ -115,19 +115,19 @@ def points_backward_kernel(
             # the weight of a right or lower cell grows with the position, the other's shrinks
             x_grad += (corner % 2 * 2 - 1) * slope * weight_y * corner_grad
             y_grad += (corner // 2 * 2 - 1) * slope * weight_x * corner_grad
-        tl.store(weights_grad + place * L + level, weight_grad, mask=exists)
-    tl.store(positions_grad + 2 * place, x_grad, mask=exists)
-    tl.store(positions_grad + 2 * place + 1, y_grad, mask=exists)
+        tl.store(weights_grad + point * L + level, weight_grad, mask=exists)
+    tl.store(positions_grad + 2 * point, x_grad, mask=exists)
+    tl.store(positions_grad + 2 * point + 1, y_grad, mask=exists)
 
 
 # Tuning runs add to the gradient, too: it is put back after each of them.
-@triton.autotune(CONFIGS, key=["L", "DC"], restore_value=["table_grad"])
+@triton.autotune(CONFIGS, key=["L", "DC"], restore_value=["features_grad"])
 @triton.jit(do_not_specialize=UNSPECIALISED)
-def table_backward_kernel(
+def features_backward_kernel(
     grad: tl.tensor,  # (B, points, DC)
     positions: tl.tensor,  # (B, points, 2)
     weights: tl.tensor,  # (B, points, L)
-    table_grad: tl.tensor,  # (B, cells, G DC), added to
+    features_grad: tl.tensor,  # (B, cells, G DC), added to
     levels: tl.tuple,
     cells: tl.tensor,
     points: tl.tensor,
@@ -138,13 +138,13 @@ def table_backward_kernel(
     TILE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Add the gradient of the table."""
-    place, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
-    x, y = _load_positions(positions, place, exists)
-    above = _load_grad(grad, place, inside_tile, DC, TILE).to(x.dtype)
-    add = table_grad + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
+    """Add the gradient of the features."""
+    point, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
+    x, y = _load_positions(positions, point, exists)
+    above = _load_grad(grad, point, inside_tile, DC, TILE).to(x.dtype)
+    add = features_grad + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     for level in tl.static_range(L):
-        weight = tl.load(weights + place * L + level, mask=exists, other=0.0).to(x.dtype)
+        weight = tl.load(weights + point * L + level, mask=exists, other=0.0).to(x.dtype)
         for corner in tl.static_range(4):
             row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
             term = (weight * weight_x * weight_y)[:, None] * above
@@ -164,32 +164,32 @@ def _tile(
     """Locate this program's points.
 
     Returns:
-        Their places among those of all images, which of them exist, which elements of the tile
-        exist, and the channels (BLOCK, TILE) of the table that the points' groups see.
+        Their indices among the points of all images, which of them exist, which elements of the
+        tile exist, and the channels (BLOCK, TILE) of a row that the points' groups see.
     """
-    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    image_point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.arange(0, TILE)[None, :]
-    exists = point < points
-    channel = (point // P % G)[:, None] * DC + column
-    place = tl.program_id(1).to(tl.int64) * points + point
-    return place, exists, exists[:, None] & (column < DC), channel
+    exists = image_point < points
+    channel = (image_point // P % G)[:, None] * DC + column
+    point = tl.program_id(1).to(tl.int64) * points + image_point
+    return point, exists, exists[:, None] & (column < DC), channel
 
 
 @triton.jit
 def _load_positions(
-    positions: tl.tensor, place: tl.tensor, exists: tl.tensor
+    positions: tl.tensor, point: tl.tensor, exists: tl.tensor
 ) -> tuple[tl.tensor, ...]:
     """Return x and y (BLOCK,) in pixels."""
-    x = tl.load(positions + 2 * place, mask=exists, other=0.0)
-    return x, tl.load(positions + 2 * place + 1, mask=exists, other=0.0)
+    x = tl.load(positions + 2 * point, mask=exists, other=0.0)
+    return x, tl.load(positions + 2 * point + 1, mask=exists, other=0.0)
 
 
 @triton.jit
 def _load_grad(
-    grad: tl.tensor, place: tl.tensor, mask: tl.tensor, DC: tl.constexpr, TILE: tl.constexpr
+    grad: tl.tensor, point: tl.tensor, mask: tl.tensor, DC: tl.constexpr, TILE: tl.constexpr
 ) -> tl.tensor:
     """Return the gradient (BLOCK, TILE) of what was sampled."""
-    return tl.load(grad + place[:, None] * DC + tl.arange(0, TILE)[None, :], mask=mask, other=0.0)
+    return tl.load(grad + point[:, None] * DC + tl.arange(0, TILE)[None, :], mask=mask, other=0.0)
 
 
 @triton.jit
@@ -213,10 +213,10 @@ def _along_axis(
     position: tl.tensor, size: tl.tensor, stride: tl.tensor, after: tl.constexpr
 ) -> tuple[tl.tensor, ...]:
     """Return the cell before or after a position (pixels) along one axis, and its weight."""
-    place = tl.maximum(position / stride - 0.5, -2.0, propagate_nan=tl.PropagateNan.ALL)
-    place = tl.minimum(place, size + 1.0, propagate_nan=tl.PropagateNan.ALL)
-    floor = tl.floor(place)
+    coordinate = tl.maximum(position / stride - 0.5, -2.0, propagate_nan=tl.PropagateNan.ALL)
+    coordinate = tl.minimum(coordinate, size + 1.0, propagate_nan=tl.PropagateNan.ALL)
+    floor = tl.floor(coordinate)
     if after:
-        return floor.to(tl.int32) + 1, place - floor
+        return floor.to(tl.int32) + 1, coordinate - floor
     else:
-        return floor.to(tl.int32), 1.0 - (place - floor)
+        return floor.to(tl.int32), 1.0 - (coordinate - floor)

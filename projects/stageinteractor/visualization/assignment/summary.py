@@ -13,7 +13,7 @@ from ...assigner import assignment_statistics
 from ..figures import new_figure, save_figure
 from .query_labels import ImageAssignment
 
-COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_objects")
+COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_gt")
 
 
 @dataclass(frozen=True)

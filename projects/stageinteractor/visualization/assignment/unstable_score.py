@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...assigner import PerStageAssigner, assignment_statistics
-from ...assigner.stability import changed_objects
+from ...assigner.stability import changed_gt
 from ...assigner.targets import Target
 from ...errors import DataError
 from .recording import (
@@ -35,7 +35,7 @@ class Stability:
     changed: tuple[int, ...]  # (S - 1,) objects matched to another query than one stage before
     from_encoder: int | None  # the same between proposals and stage 0; None: no proposals
     labels_added: tuple[int, ...]  # (S,) labels from matches of other stages
-    multi_query_objects: tuple[int, ...]  # (S,) objects assigned to two queries or more
+    multi_query_gt: tuple[int, ...]  # (S,) objects assigned to two queries or more
 
     def __add__(self, other: Stability) -> Stability:
         first, second = self.from_encoder, other.from_encoder
@@ -45,7 +45,7 @@ class Stability:
             tuple(map(add, self.changed, other.changed)),
             None if first is None or second is None else first + second,
             tuple(map(add, self.labels_added, other.labels_added)),
-            tuple(map(add, self.multi_query_objects, other.multi_query_objects)),
+            tuple(map(add, self.multi_query_gt, other.multi_query_gt)),
         )
 
     def unstable_scores(self) -> dict[str, float]:
@@ -62,7 +62,7 @@ class Stability:
             "unstable_score": self.unstable_scores(),
             "mean_unstable_score": self.mean_unstable_score,
             "labels_added_per_image": self.labels_added_per_image,
-            "objects_with_several_queries": self.multi_query_share,
+            "gt_with_several_queries": self.multi_query_share,
         }
 
     @property
@@ -79,7 +79,7 @@ class Stability:
     @property
     def multi_query_share(self) -> list[float]:
         """Objects assigned to several queries, per cent, for each stage."""
-        return [100.0 * count / max(self.num_objects, 1) for count in self.multi_query_objects]
+        return [100.0 * count / max(self.num_objects, 1) for count in self.multi_query_gt]
 
 
 def count_changes(
@@ -96,14 +96,14 @@ def count_changes(
     statistics = assignment_statistics(assigned, matches, targets)
     from_encoder = None
     if proposals is not None:
-        from_encoder = int(changed_objects(torch.stack([proposals, matches[0]]), targets))
+        from_encoder = int(changed_gt(torch.stack([proposals, matches[0]]), targets))
     return Stability(
         num_images=len(targets),
         num_objects=sum(len(target["labels"]) for target in targets),
-        changed=tuple(changed_objects(matches, targets).tolist()),
+        changed=tuple(changed_gt(matches, targets).tolist()),
         from_encoder=from_encoder,
         labels_added=tuple(statistics["labels_added"].tolist()),
-        multi_query_objects=tuple(statistics["multi_query_objects"].tolist()),
+        multi_query_gt=tuple(statistics["multi_query_gt"].tolist()),
     )
 
 

@@ -2,16 +2,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from stageinteractor.modeling.sampling import table as table_sampling
+from stageinteractor.modeling.sampling import embedding_bag
 from stageinteractor.modeling.sampling.dispatch import (
     choose_backend,
     prepare_features,
     sample,
     sample_flattened,
 )
+from stageinteractor.modeling.sampling.embedding_bag import bilinear_corners
 from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
-from stageinteractor.modeling.sampling.table import bilinear_corners
 
 STRIDES = 4, 8
 SIZES = (5, 7), (3, 4)  # height, width: an image of 20 x 28 pixels, the second level padded
@@ -35,16 +35,16 @@ def build_points(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
 
 def test_rows_are_cells_level_by_level():
     maps = [torch.arange(6.0).view(1, 1, 2, 3), torch.tensor([7.0, 8.0]).view(1, 1, 1, 2)]
-    table = flatten_maps(maps, torch.float32)
-    assert table.rows.flatten().tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
-    assert table.levels((4, 8)) == (Level(0, 2, 3, 4), Level(6, 1, 2, 8))
+    features = flatten_maps(maps, torch.float32)
+    assert features.rows.flatten().tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
+    assert features.levels((4, 8)) == (Level(0, 2, 3, 4), Level(6, 1, 2, 8))
 
 
 def test_channels_of_a_cell_lie_side_by_side():
-    table = flatten_maps(build_maps(), torch.float32)
-    assert table.rows.shape == (B, 5 * 7 + 3 * 4, D)
-    assert table.rows.is_contiguous()
-    assert table.rows.dtype == torch.float32
+    features = flatten_maps(build_maps(), torch.float32)
+    assert features.rows.shape == (B, 5 * 7 + 3 * 4, D)
+    assert features.rows.is_contiguous()
+    assert features.rows.dtype == torch.float32
 
 
 def test_a_table_of_other_levels_than_strides_is_refused():
@@ -96,7 +96,7 @@ def test_gradient_is_the_numerical_one():
 
 @pytest.mark.parametrize("points_at_once", [1, 5, 512])
 def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, monkeypatch):
-    monkeypatch.setattr(table_sampling, "CHUNK_POINTS", points_at_once)
+    monkeypatch.setattr(embedding_bag, "CHUNK_POINTS", points_at_once)
     maps, points = build_maps(), build_points()
     features, total = flatten_maps(maps, torch.float64), 0.0
     for stage in range(3):
@@ -112,8 +112,8 @@ def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, mon
 
 def test_features_sampled_twice_have_the_right_gradient():
     maps, points = build_maps(), build_points()
-    table = flatten_maps(maps, torch.float64)
-    total = sum(sample(table, *points, STRIDES)[0].sum() * factor for factor in (1.0, 2.0))
+    features = flatten_maps(maps, torch.float64)
+    total = sum(sample(features, *points, STRIDES)[0].sum() * factor for factor in (1.0, 2.0))
     expected = torch.autograd.grad(3 * sample_levels(maps, *points, STRIDES).sum(), maps)
     for one, other in zip(torch.autograd.grad(total, maps), expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -121,8 +121,8 @@ def test_features_sampled_twice_have_the_right_gradient():
 
 def test_a_sampling_whose_result_is_not_used_does_no_harm():
     maps, points = build_maps(), build_points()
-    _, table = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
-    sampled, _ = sample(table, *points, STRIDES)
+    _, features = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
+    sampled, _ = sample(features, *points, STRIDES)
     expected = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), maps)
     for one, other in zip(torch.autograd.grad(sampled.sum(), maps), expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -139,8 +139,8 @@ def test_maps_without_gradient():
 
 def test_no_queries():
     maps, (positions, weights) = build_maps(), build_points()
-    table = flatten_maps(maps, torch.float64)
-    sampled, _ = sample_flattened(table, positions[:, :0], weights[:, :0], STRIDES)
+    features = flatten_maps(maps, torch.float64)
+    sampled, _ = sample_flattened(features, positions[:, :0], weights[:, :0], STRIDES)
     assert sampled.shape == (B, 0, G, P, D // G)
     sampled.sum().backward()
     assert not maps[0].grad.any()
@@ -151,8 +151,8 @@ def test_non_finite_positions_read_nothing_outside_the_map():
     broken = positions.detach().clone()
     broken[0, 0, 0] = torch.tensor([float("inf"), float("nan")])
     broken[1, 2, 1, 0, 1] = -float("inf")
-    table = flatten_maps(maps, torch.float64)
-    sampled, _ = sample_flattened(table, broken.requires_grad_(), weights, STRIDES)
+    features = flatten_maps(maps, torch.float64)
+    sampled, _ = sample_flattened(features, broken.requires_grad_(), weights, STRIDES)
     sampled.sum().backward()
     sound = torch.ones(B, N, G, P, dtype=torch.bool)
     sound[0, 0, 0], sound[1, 2, 1, 0] = False, False
@@ -162,9 +162,9 @@ def test_non_finite_positions_read_nothing_outside_the_map():
 def test_half_precision_maps_are_sampled_in_the_boxes_type():
     maps = [x.detach().to(torch.bfloat16) for x in build_maps()]
     points = [x.detach().float() for x in build_points()]
-    table = prepare_features(maps, torch.float32)
-    assert table.rows.dtype == torch.float32
-    actual, _ = sample_flattened(table, *points, STRIDES)
+    features = prepare_features(maps, torch.float32)
+    assert features.rows.dtype == torch.float32
+    actual, _ = sample_flattened(features, *points, STRIDES)
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual, sample_levels(maps, *points, STRIDES), rtol=1e-4, atol=1e-4)
 
@@ -173,7 +173,7 @@ def test_backend_of_cpus_of_other_devices_and_of_graphs():
     maps = [torch.empty(1, D, *size, device="meta") for size in SIZES]
     assert choose_backend(maps[0]) == "reference"
     assert prepare_features(maps, torch.float32) is maps
-    assert choose_backend(torch.zeros(1)) == "table"
+    assert choose_backend(torch.zeros(1)) == "embedding_bag"
     assert torch.compile(choose_backend, backend="eager")(torch.zeros(1)) == "reference"
 
 

@@ -104,9 +104,9 @@ def _along_axis(position: Tensor, levels: Sequence[tuple[int, int]]) -> tuple[Te
         levels: cells along the axis and pixels per cell of each of L levels.
     """
     size, stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
-    place = (position / stride - 0.5).clamp(size.new_tensor(-2.0), size + 1.0)  # (L, M)
-    floor = place.detach().floor()
-    fraction = place - floor
+    coordinate = (position / stride - 0.5).clamp(size.new_tensor(-2.0), size + 1.0)  # (L, M)
+    floor = coordinate.detach().floor()
+    fraction = coordinate - floor
     cell = torch.stack([floor, floor + 1.0])  # (2, L, M)
     weight = torch.stack([1.0 - fraction, fraction])  # (2, L, M)
     inside = (cell >= 0) & (cell < size)
