@@ -184,7 +184,7 @@ def least_bytes(part: PartCalls, training: bool) -> int:
         held = [call.args, call.kwargs, parameters_of(call.function)]
         output, gradients = call.output, needing_gradient(held)
         read, written = size_of(held), size_of(gradients)
-        if part.title == "sampling":  # of the maps no more than four cells a level for every point
+        if part.title == "sampling":  # of the maps no more than four cells per level and point
             output = call.output[0]
             unread = max(0, size_of(call.args[0]) - _cells(call))
             read -= unread

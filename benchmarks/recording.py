@@ -58,7 +58,7 @@ def recorded(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[Calls]:
 
 
 class Watched:
-    """Wrap a callable that is no module, and record its calls."""
+    """Wrap a callable that is not a module, and record its calls."""
 
     def __init__(self, function: Any, calls: list[Call]) -> None:
         self._function = function

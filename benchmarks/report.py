@@ -97,7 +97,7 @@ def tables(result: Result, old: Result | None = None) -> str:
     """Return both tables, what was run above them, and the stages below them.
 
     Args:
-        result: as of `as_result`.
+        result: see `as_result`.
         old: another one of the same settings: its medians are shown, and by how much ours are
             faster.
     """

@@ -151,7 +151,7 @@ def with_transparencies() -> tuple[bytes, np.ndarray]:
 
 
 def high_bytes() -> np.ndarray:
-    """16 bits a pixel, the upper 8 of which are the grey image."""
+    """16 bits per pixel, the upper 8 of which are the grey image."""
     lower = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 256
     return grey().astype(np.uint16) * 256 + lower
 
@@ -298,7 +298,7 @@ def png(width: int, height: int, rows: bytes, bits: int = 1) -> bytes:
 
 
 def black_png(width: int, height: int) -> bytes:
-    """A whole, valid PNG of one bit a pixel: about a thousandth of that."""
+    """A whole, valid PNG of one bit per pixel: about a thousandth of that."""
     return png(width, height, zlib.compress(bytes((1 + (width + 7) // 8) * height), 9))
 
 

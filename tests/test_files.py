@@ -107,7 +107,7 @@ def test_finished_folder_gives_the_permissions_of_the_umask(tmp_path: Path, umas
     assert stat.S_IMODE((tmp_path / "digits").stat().st_mode) == 0o750
 
 
-# Links and what is no regular file
+# Links and what is not a regular file
 
 
 def test_atomic_path_writes_what_a_link_leads_to(tmp_path: Path):

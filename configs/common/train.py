@@ -17,7 +17,7 @@ train = dict(
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     cpu_matmul="auto",  # oneDNN for float32 products where exact and faster; "onednn", "default"
     channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
-    accumulate=1,  # micro-batches an optimiser step
+    accumulate=1,  # micro-batches per optimiser step
     clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),
     model_ema=dict(enabled=False, decay=0.9998),
     eval_period=5000,  # iterations; 0 or null: only at the end

@@ -2,9 +2,11 @@
 
 Shapes, everywhere in this package: S stages, B images, N queries, C classes, D content width,
 G channel groups, Dc = D / G, L feature levels, P = K J sampling points (K groups of J), O output
-points, T ground-truth boxes of an image. Boxes carry their format in the name (``boxes_xyxy``,
-``boxes_xyzr``) and are in pixels of the network's input image unless said otherwise; ``logits``
-are before the sigmoid, ``scores`` after it.
+points, O' rows of the spatial filter that a stage generates itself (O, or O / 2 with reuse), T
+ground-truth boxes of an image; M is B N G in mixing and the number of denoising queries elsewhere,
+R the number of pairs per query in losses and of cells of all levels in sampling. Boxes carry their
+format in the name (``boxes_xyxy``, ``boxes_xyzr``) and are in pixels of the network's input image
+unless said otherwise; ``logits`` are before the sigmoid, ``scores`` after it.
 
 Importing the package, or ``stageinteractor.assigner``, needs neither detectron2 nor omegaconf.
 """

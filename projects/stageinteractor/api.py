@@ -45,7 +45,7 @@ def evaluate(config: Config, *overrides: str, trust_config: bool = False) -> Met
     """Evaluate a trained detector and return the metrics; a run's files stay as they are.
 
     Args:
-        config, overrides, trust_config: as of `train`; ``"train.init_checkpoint=FILE"`` names the
+        config, overrides, trust_config: see `train`; ``"train.init_checkpoint=FILE"`` names the
             weights, by default the last checkpoint beside ``config.yaml`` or in
             ``train.output_dir``.
 
@@ -63,7 +63,7 @@ def read_config(
     """Load a config, apply overrides, and make the embedded files that it needs.
 
     Args:
-        config, overrides, trust_config: as of `train`. A loaded config is copied.
+        config, overrides, trust_config: see `train`. A loaded config is copied.
 
     Raises:
         ConfigError: it cannot be read, or an override cannot be applied.

@@ -49,7 +49,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def take_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
-    """Take the first argument that is no override as the config, if there is no option for it."""
+    """Take the first argument that is not an override as the config, if no option names one."""
     if args.config_file is None:
         if not args.opts or "=" in args.opts[0]:
             parser.error("a config is required: a file, or a name of the zoo")

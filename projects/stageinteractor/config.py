@@ -110,7 +110,7 @@ def _load_yaml(file: Path, trust: bool) -> DictConfig:
 
 def _read_yaml(file: Path) -> dict[Any, Any]:
     if file.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"{file}: more than {MAX_BYTES:,} bytes are no config")
+        raise ConfigError(f"{file}: more than {MAX_BYTES:,} bytes are not a config")
     try:
         content = read_plain(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

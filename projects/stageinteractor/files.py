@@ -2,7 +2,7 @@
 
 The content goes to a temporary file in the same folder, which is renamed when it is complete; an
 exception or a kill leaves the previous content. A symbolic link stays, and its target is written.
-A path that is no regular file, such as ``/dev/null`` or a pipe, is not replaced: the complete
+A path that is not a regular file, such as ``/dev/null`` or a pipe, is not replaced: the complete
 content is written into it.
 """
 

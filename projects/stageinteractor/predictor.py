@@ -150,7 +150,7 @@ class Predictor:
             name: of a folder that `save_pretrained` has written, else "owner/name".
             revision: branch, tag or commit hash of a repository; a hash pins the content.
             token: of the Hub, for private repositories.
-            device, min_score, trust_config: as of `from_config`.
+            device, min_score, trust_config: see `from_config`.
 
         Raises:
             ConfigError: as `from_config`; or huggingface_hub is not installed.
@@ -196,8 +196,8 @@ class Predictor:
 
         Args:
             repo_id: "owner/name"; the repository is created if it does not exist.
-            private, revision, token: as of `stageinteractor.hub.push_to_hub`.
-            command, licence: as of `save_pretrained`.
+            private, revision, token: see `stageinteractor.hub.push_to_hub`.
+            command, licence: see `save_pretrained`.
 
         Raises:
             ConfigError: as `save_pretrained`; or huggingface_hub is not installed.

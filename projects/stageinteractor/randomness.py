@@ -34,7 +34,8 @@ def random_by_key(*key: int) -> Iterator[None]:
 
 def _seed_numpy_and_python(key: tuple[int, ...]) -> int:
     """Seed Python and numpy, and return the seed for torch."""
-    sequence = np.random.SeedSequence((len(key), *key))  # zeros at the end do not count
+    # SeedSequence ignores trailing zeros, so the length is included
+    sequence = np.random.SeedSequence((len(key), *key))
     words = sequence.generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(words[1])

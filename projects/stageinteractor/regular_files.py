@@ -37,7 +37,7 @@ class UnsuitableFileError(DataError):
 def require_regular_file(
     path: str | os.PathLike[str], limit: int | None = None, *, may_be_empty: bool = False
 ) -> None:
-    """Refuse a path that is no regular file, is empty or too large, without opening it.
+    """Refuse a path that is not a regular file, is empty or too large, without opening it.
 
     Files of /proc, which may block or never end, have the size 0.
 

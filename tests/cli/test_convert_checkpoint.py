@@ -1,4 +1,4 @@
-"""stageinteractor convert on files that are no checkpoints: one line, exit code 2."""
+"""stageinteractor convert on files that are not checkpoints: one line, exit code 2."""
 
 import os
 from collections.abc import Callable

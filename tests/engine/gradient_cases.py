@@ -91,13 +91,13 @@ def results(dtype):
     images = images_of(dtype)
     targets = cases(model, images)
     counts = []
-    averages = model.criterion._averages
+    averages = model.criterion._normalizers
 
     def note(matches, num_labels):
         counts[-1].append([num_labels, (matches >= 0).sum((1, 2))])
         return averages(matches, num_labels)
 
-    model.criterion._averages = note
+    model.criterion._normalizers = note
     model = wrap_ddp(model)
     gradients = {}
     for case, batches in targets.items():

@@ -1,4 +1,4 @@
-"""Files that are no checkpoints, and tensors that are unusable."""
+"""Files that are not checkpoints, and tensors that are unusable."""
 
 import os
 import pickle

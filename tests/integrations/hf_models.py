@@ -87,7 +87,7 @@ def d_fine(**changes):
 
 
 def lw_detr(**changes):
-    """Of 12 queries a group; images must have a multiple of 64 pixels a side."""
+    """Of 12 queries per group; images must have a multiple of 64 pixels per side."""
     return transformers.LwDetrForObjectDetection(
         transformers.LwDetrConfig(
             **{

@@ -34,7 +34,7 @@ SERVED = {
 REFUSED = {
     "align_detr/configs/models/aligndetr_r50.py": "no method loss_labels",
     "deta/configs/models/deta_r50.py": "assign_second_stage=True",
-    "sqr_detr/configs/models/dab_detr_r50_sqr.py": "they are no chain of stages",
+    "sqr_detr/configs/models/dab_detr_r50_sqr.py": "they are not a chain of stages",
 }
 
 

@@ -162,5 +162,5 @@ def test_many_more_outputs_than_stages_are_no_chain():
     each = {"pred_logits": torch.zeros(1, 2, 3), "pred_boxes": torch.zeros(1, 2, 4)}
     for layers, sets in ((6, 32), (2, 3)):
         outputs = each | {"aux_outputs": [each] * (sets - 1)}
-        with pytest.raises(UnsupportedHostError, match="no chain of stages"):
+        with pytest.raises(UnsupportedHostError, match="not a chain of stages"):
             find_stages(outputs, layers)

@@ -54,7 +54,7 @@ def test_one_loss_that_is_no_sum_makes_the_whole_one_label_only():
 
 
 class LoggingHost(FocalHost):
-    """Returns numbers beside its loss, which are no sums."""
+    """Returns numbers beside its loss, which are not sums."""
 
     def loss_labels(self, outputs, targets, indices, num_boxes):
         losses = super().loss_labels(outputs, targets, indices, num_boxes)

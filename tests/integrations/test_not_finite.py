@@ -1,4 +1,4 @@
-"""What a host's matcher would pass over in silence: predictions that are no numbers."""
+"""What a host's matcher would pass over in silence: predictions that are not numbers."""
 
 import pytest
 import torch

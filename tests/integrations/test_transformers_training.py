@@ -25,7 +25,7 @@ def batch(tmp_path_factory):
 
 
 def stable_matching():
-    """Soft targets, the modulated cost and one query an object at the last stage."""
+    """Soft targets, the modulated cost and one query per ground-truth box at the last stage."""
     return {
         "assigner": OneToOneAtLastStage(CrossStageAssigner(keep_own_match=True)),
         "class_loss": instantiate(

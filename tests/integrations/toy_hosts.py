@@ -201,7 +201,7 @@ class DenoisingHost(FocalHost):
 
 
 class PlainMatcherHost(FocalHost):
-    """The matcher is no module."""
+    """The matcher is not a module."""
 
     def __init__(self, num_classes=4):
         super().__init__(num_classes)

@@ -160,7 +160,7 @@ def test_image_that_the_model_rejects_is_skipped(
 def test_image_that_one_sink_rejects_reaches_the_others(predictor, recorded, gray, tmp_path):
     pairs, sink = recorded
     gray(size=(70_000, 10)).save(tmp_path / "wide.png")
-    (tmp_path / "wide.png").rename(tmp_path / "wide.jpg")  # JPEG has at most 65,500 a side
+    (tmp_path / "wide.png").rename(tmp_path / "wide.jpg")  # JPEG has at most 65,500 pixels per side
     gray().save(tmp_path / "z.png")
     sinks = [image_sink(tmp_path / "out", predictor.classes), sink]
     summary = predict_all(predictor, find_sources([str(tmp_path)]), sinks)

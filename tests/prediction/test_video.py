@@ -152,7 +152,7 @@ def test_slow_frames_are_repeated(tmp_path: Path, gray, instances_of):
     ]
     write_video(tmp_path, frames, instances_of)
     written, _ = read(tmp_path / "webcam0.mp4")
-    assert len(written) == 11  # from 0.0 to 1.0 at 10 a second
+    assert len(written) == 11  # from 0.0 to 1.0 at 10 per second
 
 
 def test_unfinished_video_is_removed(tmp_path: Path, gray, instances_of):

@@ -13,7 +13,7 @@ from stageinteractor.visualization.convergence import plot_convergence, read_run
 
 
 def make_run(folder: Path, ap: list[float], name: str = "metrics.json") -> Path:
-    """A run of 100 iterations a value."""
+    """A run of 100 iterations per value."""
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = []
     for index, value in enumerate(ap, start=1):

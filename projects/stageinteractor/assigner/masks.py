@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 
-def given(**masks: Tensor | None) -> dict[str, Any]:
+def not_none(**masks: Tensor | None) -> dict[str, Any]:
     """Return the masks that are not None, as keyword arguments.
 
     A custom matcher, attention or postprocessing thus needs the argument only for padded queries.

@@ -44,7 +44,7 @@ class PositionModulatedMatcher(HungarianMatcher):
     """Match as `HungarianMatcher` does, with the position-modulated class cost.
 
     Args:
-        cost_class, cost_bbox, cost_giou, alpha, gamma: as of `HungarianMatcher`.
+        cost_class, cost_bbox, cost_giou, alpha, gamma: see `HungarianMatcher`.
         exponent: of s' = (GIoU + 1) / 2; 0 is the plain cost.
         rescale: scale s' so that the best pair of every image has 1, as the released code does and
             the paper does not.

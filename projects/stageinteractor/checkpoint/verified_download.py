@@ -18,7 +18,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the sha256 of a file in hexadecimal digits.
 
     Raises:
-        DataError: it cannot be read, or is no regular file.
+        DataError: it cannot be read, or is not a regular file.
     """
     try:
         require_regular_file(path)

@@ -16,7 +16,7 @@ train = get_config("common/train.py").train
 
 optimizer = L(torch.optim.AdamW)(
     params=L(param_groups)(lr="${..lr}", backbone_lr_factor=0.1, no_decay=[]),
-    lr=2e-4,  # for 16 images a step
+    lr=2e-4,  # for 16 images per step
     betas=(0.9, 0.999),
     weight_decay=1e-4,
 )

@@ -73,12 +73,12 @@ class AnchorLoss(nn.Module):
 
     All are divided by the number of ground-truth boxes in the batch. An object is in several crops:
     all crops of an image count as one. The published factor, 4 over the number of crops in the
-    batch of a process, is the same for 4 images a process; this one depends neither on the number
+    batch of a process, is the same for 4 images per process; this one depends neither on the number
     of images nor on that of processes.
 
     Args:
         weight_class, weight_bbox, weight_giou: weights of the three terms.
-        ignored_iou: as of `PatchLoss`.
+        ignored_iou: see `PatchLoss`.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class AreaWeightedMatcher(HungarianMatcher):
     """Match as `HungarianMatcher` does, with the costs of a ground-truth box times its weight.
 
     Args:
-        cost_class, cost_bbox, cost_giou, alpha, gamma: as of `HungarianMatcher`.
+        cost_class, cost_bbox, cost_giou, alpha, gamma: see `HungarianMatcher`.
         area: the weight of a ground-truth box.
     """
 

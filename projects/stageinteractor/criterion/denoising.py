@@ -2,7 +2,8 @@
 
 In: predictions of all queries, and the ground-truth boxes of the last M. Out: the predictions of
 matched and of denoising queries, and the assignment of the latter: at every stage, the ground-truth
-box they are a copy of. Source: Li et al., "DN-DETR", CVPR 2022.
+box they are a copy of. `gt_indices` are chosen by `modeling/queries/denoising.py`. Source: Li et
+al., "DN-DETR", CVPR 2022.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Predictions(NamedTuple):
     boxes: Tensor  # (S, B, N, 4) xyxy pixels
     query_mask: Tensor | None  # (B, N) bool: True for real queries; None if none is padding
 
-    def fixed_boxes(self) -> Tensor:
+    def detached_boxes(self) -> Tensor:
         """Return boxes without gradient; those of padding are 0, so that they overlap nothing."""
         boxes = self.boxes.detach()
         if self.query_mask is None:
@@ -71,7 +72,7 @@ def denoising_assignment(
     stages, *_, num_classes = predictions.logits.shape
     return Assignment(
         PerStageAssigner(),
-        predictions.fixed_boxes(),
+        predictions.detached_boxes(),
         gt_indices.expand(stages, -1, -1),
         targets,
         num_classes,

@@ -12,8 +12,9 @@ def world_size() -> int:
 
 
 def rank_average(counts: Tensor) -> Tensor:
-    """Return counts of any shape, summed over all ranks, at least 1, divided by the ranks.
+    """Return counts of any shape, averaged over the ranks.
 
+    The sum over ranks is clamped to at least 1, then divided by the number of ranks.
     Losses divided by it have, averaged over the ranks, the gradient of the joined batch.
 
     Args:

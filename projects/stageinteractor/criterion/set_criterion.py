@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..assigner import assignment_statistics
 from ..assigner.boxes import box_giou
 from ..assigner.interface import Assigner, Matcher
-from ..assigner.masks import given
+from ..assigner.masks import not_none
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
 from .denoising import Predictions, denoising_assignment, split
@@ -107,17 +107,17 @@ class SetCriterion(nn.Module):
         """Match, assign, and return the losses."""
         logits, boxes, query_mask = predictions
         inputs = logits.detach(), boxes.detach(), targets, image_sizes
-        matches = self.matcher(*inputs, **given(query_mask=query_mask))
-        fixed = predictions.fixed_boxes()
+        matches = self.matcher(*inputs, **not_none(query_mask=query_mask))
+        detached_boxes = predictions.detached_boxes()
         assignment = Assignment(
-            self.assigner, fixed, matches, targets, logits.shape[-1], image_sizes
+            self.assigner, detached_boxes, matches, targets, logits.shape[-1], image_sizes
         )
         sums, num_labels = self._sums(predictions, assignment, image_sizes)
-        averages = self._averages(matches, num_labels)
+        normalizers = self._normalizers(matches, num_labels)
         if self.log_statistics and statistics_are_due():
             gt_indices = assignment.label_pairs.gt_indices
             write_statistics(assignment_statistics(gt_indices, matches, targets))
-        return self._weighted("", sums, *averages)
+        return self._weighted("", sums, *normalizers)
 
     def _denoising_losses(
         self,
@@ -131,8 +131,8 @@ class SetCriterion(nn.Module):
             raise ValueError("dn_gt_indices needs denoising_queries, which is None")
         assignment = denoising_assignment(predictions, gt_indices, targets, image_sizes)
         sums, _ = self._sums(predictions, assignment, image_sizes)
-        average = self.denoising_queries * len(gt_indices)
-        return self._weighted("_dn", sums, average, average)
+        normalizer = self.denoising_queries * len(gt_indices)
+        return self._weighted("_dn", sums, normalizer, normalizer)
 
     def _sums(
         self, predictions: Predictions, assignment: Assignment, image_sizes: Tensor
@@ -151,15 +151,15 @@ class SetCriterion(nn.Module):
         self,
         suffix: str,
         sums: tuple[Tensor, Tensor, Tensor],
-        class_average: Tensor | int,
-        box_average: Tensor | int,
+        class_normalizer: Tensor | int,
+        box_normalizer: Tensor | int,
     ) -> dict[str, Tensor]:
         """Return the losses of every stage by name."""
         class_sum, bbox_sum, giou_sum = sums
         losses = {
-            "class": self.weight_class * class_sum / class_average,
-            "bbox": self.weight_bbox * bbox_sum / box_average,
-            "giou": self.weight_giou * giou_sum / box_average,
+            "class": self.weight_class * class_sum / class_normalizer,
+            "bbox": self.weight_bbox * bbox_sum / box_normalizer,
+            "giou": self.weight_giou * giou_sum / box_normalizer,
         }
         return {
             f"loss_{name}{suffix}_{stage}": value
@@ -173,12 +173,12 @@ class SetCriterion(nn.Module):
             return None
         return self.box_weight(logits.gather(-1, pairs.labels), pairs.iou, pairs)[..., 0]
 
-    def _averages(self, matches: Tensor, num_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _normalizers(self, matches: Tensor, num_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalisers (S,) of the class and of the box losses, averaged over the ranks.
 
         They are max(matches, labels), or matches, and matches. The published code takes the maximum
-        on every rank before it averages. The average is of at least 1 in all, so that a batch
-        without any object has finite losses (the published code divides by zero there).
+        on every rank before it averages. The sum over ranks is clamped to at least 1, so that a
+        batch without any object has finite losses (the published code divides by zero there).
         """
         num_matches = (matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
         num_labels, num_matches = rank_average(torch.stack([num_labels, num_matches]))

@@ -77,8 +77,9 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     findings += check_fields(entries)
     fatal = [f for f in findings if KINDS[f.kind].stops_training and f.kind != "no_images"]
     if fatal:
-        more = f"; {len(fatal) - 1} more problems: see stageinteractor check"
-        raise DataError(f"{where}: {fatal[0].line()}{more if len(fatal) > 1 else ''}")
+        count = len(fatal) - 1
+        more = f"; {count} more problem{'s' * (count > 1)}: see stageinteractor check"
+        raise DataError(f"{where}: {fatal[0].line()}{more if count else ''}")
     _fill_ids(entries.annotations)
     return CocoSet(
         json_file=str(json_file),

@@ -24,8 +24,8 @@ def read_coco_json(json_file: str | os.PathLike[str], key: str) -> Json:
         key: name of the config key or argument that the path came from, for messages.
 
     Raises:
-        DataError: there is no such file, it cannot be read now, is no regular file, is not JSON in
-            UTF-8, or lacks a list.
+        DataError: there is no such file, it cannot be read now, is not a regular file, is not JSON
+            in UTF-8, or lacks a list.
     """
     name = f"{os.fspath(json_file)} ({key})"
     missing = f"no such file; set {key} to a COCO-format JSON file"

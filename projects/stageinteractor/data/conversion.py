@@ -32,7 +32,7 @@ IMAGES, LABELS = "images", "labels"  # of YOLO: .../images/train/a.jpg, .../labe
 def convert_yolo(data_yaml: str | Path, split: str) -> tuple[Json, Path]:
     """Read one split of a YOLO set: boxes, or outlines and keypoints, of which the boxes are taken.
 
-    The library holds outlines as masks meanwhile: a byte a pixel and object.
+    Meanwhile the library holds outlines as masks: one byte per pixel and object.
 
     Args:
         data_yaml: file with "names" and a folder of images for every split; "path" may give the

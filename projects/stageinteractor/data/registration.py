@@ -66,7 +66,7 @@ def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
 
     Args:
         dataset: the node.
-        filter_empty: as detectron2's: leave out images without objects that are no crowds.
+        filter_empty: as detectron2's: leave out images without objects that are not crowds.
 
     Raises:
         DataError: none is left.
@@ -82,7 +82,7 @@ def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
 
 
 def has_objects(record: Record) -> bool:
-    """Tell whether an image has an object that is no crowd."""
+    """Return whether an image has an object that is not a crowd."""
     return any(not annotation["iscrowd"] for annotation in record["annotations"])
 
 
@@ -153,7 +153,7 @@ def _first(records: list[Record], count: int | None) -> list[Record]:
 
 
 def to_records(coco_set: CocoSet, image_root: str | os.PathLike[str]) -> list[Record]:
-    """Return detectron2's dataset dicts, one an image, in the order of the file."""
+    """Return detectron2's dataset dicts, one per image, in the order of the file."""
     class_of_category = coco_set.class_of_category
     records: dict[Any, Record] = {
         image["id"]: {

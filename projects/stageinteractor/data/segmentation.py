@@ -44,7 +44,7 @@ def box_of(segmentation: Any) -> list[float] | None:
 
 
 def _is_polygon(value: Any) -> bool:
-    """Tell whether a value is x, y, x, y, ... of at least three points."""
+    """Return whether a value is x, y, x, y, ... of at least three points."""
     if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
         return False
     return all(is_number(number) and not isinstance(number, bool) for number in value)
@@ -68,7 +68,7 @@ def _box_of_rle(rle: dict[str, Any]) -> list[float] | None:
 
 
 def _decompressed(text: str) -> list[int]:
-    """Return the counts of compressed RLE; what is no such text gives counts that cannot be.
+    """Return the counts of compressed RLE; any other text gives impossible counts.
 
     From the fourth count on, the text has the difference to the last but one.
     """

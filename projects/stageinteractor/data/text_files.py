@@ -32,8 +32,8 @@ def read_text(
         if_missing: what a message says if there is no such file.
 
     Raises:
-        DataError: there is no such file, it cannot be read now, is no regular file, is too large or
-            is not UTF-8.
+        DataError: there is no such file, it cannot be read now, is not a regular file, is too large
+            or is not UTF-8.
     """
     name = name or os.fspath(path)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number, also as a float (an integer of JSON may not be)."""
+    """Return whether a value is a finite number, also as a float (some integers are not)."""
     try:
         return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:
@@ -16,12 +16,12 @@ def is_number(value: Any) -> bool:
 
 
 def is_windows_path(name: str) -> bool:
-    r"""Tell whether a file name is a path of Windows, such as ``a\b.png`` or ``C:/a/b.png``."""
+    r"""Return whether a file name is a path of Windows, such as ``a\b.png`` or ``C:/a/b.png``."""
     return "\\" in name or PureWindowsPath(name).is_absolute()
 
 
 def is_writable(value: Any) -> bool:
-    """Tell whether a value as text can be written: JSON can hold halves of a character."""
+    """Return whether a value as text can be written: JSON can hold halves of a character."""
     try:
         str(value).encode()
     except UnicodeEncodeError:

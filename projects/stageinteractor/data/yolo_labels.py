@@ -22,7 +22,7 @@ def plain_labels(labels: Path) -> Iterator[Path]:
     It is ``labels`` itself, unless one of them does.
 
     Raises:
-        DataError: one of them is no regular file, is too large, or is UTF-16.
+        DataError: one of them is not a regular file, is too large, or is UTF-16.
         OSError: one of them cannot be opened.
     """
     files = list(labels.glob("*.txt"))

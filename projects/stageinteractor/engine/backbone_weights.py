@@ -26,7 +26,7 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> Non
         path: file that `stageinteractor weights` has written.
 
     Raises:
-        DataError: it is no file of finite tensors, or lacks tensors of the backbone.
+        DataError: it is not a file of finite tensors, or lacks tensors of the backbone.
     """
     weights = read_tensors(path)
     needed = {

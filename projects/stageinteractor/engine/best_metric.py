@@ -49,7 +49,7 @@ class BestCheckpoint(AfterEvaluation):
             return -math.inf
         value = content.get("best_value")
         if not isinstance(value, float | int) or not math.isfinite(value):
-            raise DataError(f"{path}: best_value {value!r} is no finite number; rename the file")
+            raise DataError(f"{path}: best_value {value!r} is not a finite number; rename the file")
         return float(value)
 
     def after_evaluation(self, value: float, iteration: int) -> None:

@@ -1,4 +1,7 @@
-"""Exponential moving average (EMA) of the model's weights, as a hook."""
+"""Exponential moving average (EMA) of the model's weights, as a hook.
+
+`engine/training.py` registers it if `train.model_ema.enabled`.
+"""
 
 from __future__ import annotations
 

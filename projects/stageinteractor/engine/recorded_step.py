@@ -47,7 +47,7 @@ def read_recorded_step(path: str | os.PathLike[str]) -> RecordedStep:
     """Read a ``non_finite_*.pth``.
 
     Raises:
-        DataError: the file is no such file; the message names the entry.
+        DataError: the file is not a recorded step; the message names the entry.
     """
     content = read_checkpoint(path)
     missing = [name for name in KEYS if name not in content]

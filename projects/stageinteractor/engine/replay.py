@@ -45,7 +45,7 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
         amp: precision in place of the training's: "off", "fp16" or "bf16".
 
     Raises:
-        DataError: the file is no recorded step, or does not fit the config.
+        DataError: the file is not a recorded step, or does not fit the config.
         ConfigError: no such precision.
     """
     step = read_recorded_step(path)

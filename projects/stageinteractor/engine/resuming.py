@@ -1,4 +1,6 @@
-"""Load the state of a checkpoint for ``--resume``, or say which setting does not fit it.
+"""Check and load the parts of a checkpoint for ``--resume``.
+
+Called by `AtomicCheckpointer.resume` (`checkpointing.py`).
 
 The optimizer's moments come from the checkpoint, its hyper-parameters (learning rate, weight decay,
 betas, eps) from the config. The optimizer class, its parameter groups and the shapes of the model
@@ -20,7 +22,7 @@ from ..errors import DataError, one_line
 from .weights import UnusableTensorError, require_usable
 
 logger = logging.getLogger(__name__)
-CLASS_SPECIFIC = ("betas", "momentum", "alpha")  # options that tell optimizer classes apart
+CLASS_SPECIFIC = ("betas", "momentum", "alpha")  # options that distinguish optimizer classes
 SCHEDULED = ("lr", "initial_lr")
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 State = dict[str, Any]
@@ -74,7 +76,7 @@ def load_module(module: nn.Module, state: Any, path: str | os.PathLike[str]) -> 
 
 def _require_same(name: str, value: Any, own: Tensor, path: str | os.PathLike[str]) -> None:
     if not isinstance(value, Tensor):
-        raise DataError(f"{name} is no tensor")
+        raise DataError(f"{name} is not a tensor")
     require_usable(name, value, own, path)
     if value.shape != own.shape:
         raise DataError(f"{name} has the shape {list(value.shape)}, the model's {list(own.shape)}")

@@ -90,8 +90,8 @@ class Trainer(SimpleTrainer):
         Args:
             start_iter: the first iteration.
             max_iter: number of iterations of the whole training.
-            finish_after: hook that wrote the checkpoint of a resumed training. The hooks after it
-                first run for the iteration before ``start_iter``.
+            finish_after: the checkpoint hook; hooks registered after it run once for iteration
+                ``start_iter - 1`` on resume.
 
         Raises:
             NonFiniteLossError: a loss or the gradient norm is NaN or infinite.
@@ -134,16 +134,18 @@ class Trainer(SimpleTrainer):
         # all batches first: a stop while waiting for data leaves batch-norm statistics unchanged
         batches = [self._next_batch() for _ in range(self.accumulate)]
         data_time = time.perf_counter() - start
-        for micro, batch in enumerate(batches):
-            seed_by_key(self.seed, self.iter, micro, comm.get_rank())
-            with self._gradient_sync(is_last=micro == self.accumulate - 1):
-                losses = self._losses(batch, micro)
+        for micro_index, batch in enumerate(batches):
+            seed_by_key(self.seed, self.iter, micro_index, comm.get_rank())
+            with self._gradient_sync(is_last=micro_index == self.accumulate - 1):
+                losses = self._losses(batch, micro_index)
                 checks.append(FiniteCheck(losses))
                 total = torch.stack(list(losses.values())).sum() / self.accumulate
                 self.scaler.scale(total).backward()
-        for micro, check in enumerate(checks):
+        for micro_index, check in enumerate(checks):
             if terms := check.non_finite():
-                self._stop(NonFiniteStep(self.iter, micro, batches[micro]), ", ".join(terms))
+                self._stop(
+                    NonFiniteStep(self.iter, micro_index, batches[micro_index]), ", ".join(terms)
+                )
         self._update(batches)
         totals: dict[str, Tensor] = {}
         for check in checks:  # the values are on the CPU by now
@@ -157,13 +159,13 @@ class Trainer(SimpleTrainer):
         except StageInteractorError as error:  # from a data-loading process, with its traceback
             raise type(error)(one_line(error)) from None
 
-    def _losses(self, batch: Batch, micro: int) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, micro_index: int) -> dict[str, Tensor]:
         try:
             mixed = self.precision != torch.float32
             with torch.autocast(self.device.type, self.precision, enabled=mixed):
                 return self.model(batch)
         except FloatingPointError as error:
-            self._stop(NonFiniteStep(self.iter, micro, batch), str(error), error)
+            self._stop(NonFiniteStep(self.iter, micro_index, batch), str(error), error)
 
     def _stop(self, step: NonFiniteStep, reason: str, cause: Exception | None = None) -> NoReturn:
         ids = ", ".join(str(item.get("image_id", "?")) for item in step.batch)

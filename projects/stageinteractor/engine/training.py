@@ -59,7 +59,7 @@ def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = N
 
     Args:
         cfg: loaded, with overrides applied.
-        resume: go on from the last checkpoint of the output folder, if it has one.
+        resume: continue from the last checkpoint of the output folder, if it has one.
         draw: draws the image of predictions that the writers get after each evaluation; None: no
             image.
 
@@ -181,7 +181,10 @@ class Training:
     def _hooks_after_checkpoint(
         self, last: LastEvaluation, start: int, resume: bool
     ) -> list[HookBase]:
-        """Return the hooks that a resumed training first runs for its checkpoint's iteration."""
+        """Return the hooks that follow the checkpoint hook.
+
+        A resumed training runs them once before its first iteration.
+        """
         cfg, metric = self.cfg, self.cfg.train.best_metric
 
         def evaluate() -> Metrics:

@@ -93,7 +93,7 @@ def require_write_access(repo_id: str, *, private: bool = False, token: str | No
     """Create the repository if it does not exist, and check that the token may write to it.
 
     Args:
-        repo_id, private, token: as of `push_to_hub`.
+        repo_id, private, token: see `push_to_hub`.
 
     Raises:
         ConfigError: huggingface_hub is not installed.

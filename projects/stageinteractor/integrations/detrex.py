@@ -64,8 +64,8 @@ def use_cross_stage(
 
     Args:
         criterion: the node ``model.criterion`` of a detrex model.
-        iou_threshold, scope, keep_own_match: as of `CrossStageAssigner`.
-        normalizer, log_statistics: as of `CrossStageCriterion`.
+        iou_threshold, scope, keep_own_match: see `CrossStageAssigner`.
+        normalizer, log_statistics: see `CrossStageCriterion`.
         assigner: the node of another assigner, instead of those settings.
         class_loss: the node of a `ClassLoss`, such as those of ``common/class_loss.py``; it becomes
             ``model.criterion.class_loss``.
@@ -140,7 +140,7 @@ def use_position_modulated_cost(
 
     Args:
         matcher: the node ``model.criterion.matcher`` of a detrex model: its ``HungarianMatcher``.
-        exponent, rescale: as of `PositionModulatedHostMatcher`.
+        exponent, rescale: see `PositionModulatedHostMatcher`.
 
     Raises:
         ConfigError: it is another matcher, or its class cost is that of a softmax.

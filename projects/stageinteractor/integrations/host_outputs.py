@@ -65,7 +65,7 @@ def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs
     if not num_stages - 1 <= len(before) <= num_stages - 1 + behind:
         raise UnsupportedHostError(
             f"expected {num_stages - 1} auxiliary outputs before the last of {num_stages} decoder "
-            f"stages, got {len(before)}: they are no chain of stages"
+            f"stages, got {len(before)}: they are not a chain of stages"
         )
     return [*before[: num_stages - 1], outputs]
 

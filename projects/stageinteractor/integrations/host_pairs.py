@@ -18,7 +18,7 @@ from ..assigner.targets import Target
 from ..errors import UnsupportedHostError
 
 Pairs = list[tuple[Tensor, Tensor]]  # of every image: queries, ground-truth boxes
-# Normalised boxes are scaled to an image of this many pixels a side, so that the eps of the IoU
+# Normalised boxes are scaled to an image of this many pixels per side, so that the eps of the IoU
 # means the same as for boxes in pixels. A power of two: nothing is rounded.
 SIDE = 1024.0
 

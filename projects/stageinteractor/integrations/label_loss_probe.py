@@ -69,8 +69,8 @@ def find_loss_name(criterion: Any, label_loss: LabelLoss) -> str:
     host = type(criterion).__name__
     if not label_loss.multi_label:
         raise UnsupportedHostError(
-            f"{host}: its logits are those of a softmax, or its class loss is no sum over queries, "
-            "so a ClassLoss cannot replace it"
+            f"{host}: its logits are those of a softmax, or its class loss is not a sum over "
+            "queries, so a ClassLoss cannot replace it"
         )
     case = _synthetic_case(criterion, criterion.num_classes)
     results = [getattr(criterion, hook)(*case, [_pairs((0, 1))], 1.0) for hook in label_loss.hooks]

@@ -132,7 +132,7 @@ def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
 
     Raises:
         UnsupportedHostError: the encoder has no such layers, or has a fusion. On its first
-            call: it does not run every layer once, or a layer's output is no tensor.
+            call: it does not run every layer once, or a layer's output is not a tensor.
     """
     name = type(encoder).__name__
     layers = getattr(encoder, "layers", None)

@@ -48,7 +48,7 @@ def use_cross_stage(
 
     Args:
         model: a ``...ForObjectDetection`` of transformers.
-        assigner, normalizer, log_statistics, class_loss, matcher: as of `CrossStageCriterion`.
+        assigner, normalizer, log_statistics, class_loss, matcher: see `CrossStageCriterion`.
 
     Raises:
         MissingDependencyError: transformers is not installed.
@@ -90,7 +90,7 @@ class CrossStageLoss:
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
         self.settings = settings
         self.criterion: CrossStageCriterion | None = None
-        self.observer: Callable[[Any], None] | None = None  # as of `CrossStageCriterion`
+        self.observer: Callable[[Any], None] | None = None  # see `CrossStageCriterion`
         scope = function.__globals__
         names = [name for name in function.__code__.co_names if _is_criterion(scope.get(name))]
         if len(names) != 1:

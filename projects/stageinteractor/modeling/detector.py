@@ -9,7 +9,7 @@ from typing import Any
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ..assigner.masks import given
+from ..assigner.masks import not_none
 from ..assigner.targets import Target
 from .interface import Criterion, Decoder, DecoderOutput, Queries, QueryModule, chained
 from .meta_architecture import MetaArchitecture
@@ -91,7 +91,7 @@ class StageInteractor(MetaArchitecture):
             output.boxes,
             targets,
             image_sizes,
-            **given(query_mask=output.query_mask, dn_gt_indices=queries.dn_gt_indices),
+            **not_none(query_mask=output.query_mask, dn_gt_indices=queries.dn_gt_indices),
         )
         return {**(queries.losses or {}), **losses}
 
@@ -100,7 +100,7 @@ class StageInteractor(MetaArchitecture):
         output, _ = self.decode(self.pad(images), images)
         logits, boxes = output.logits[-1], output.boxes[-1]
         sizes = self.host_sizes(images)
-        return self.postprocessing(logits, boxes, sizes, **given(query_mask=output.query_mask))
+        return self.postprocessing(logits, boxes, sizes, **not_none(query_mask=output.query_mask))
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
@@ -116,16 +116,16 @@ class StageInteractor(MetaArchitecture):
         if self.sizes_are_dynamic:
             _mark_dynamic(features, queries)
         output = self.decoder(features, queries)
-        if queries.proposals is not None:  # they count as the first stages
+        if queries.proposals is not None:  # prepended as the first stage
             output = chained(queries.proposals, output)
         return queries, output, image_sizes
 
     def compile_decoder(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the decoder in place, into one graph for feature maps of any size.
 
-        Names of parameters stay. A later copy of the model is not compiled. The first training step
-        and the first inference compile, which takes minutes; so does a first image whose coarsest
-        map is one cell wide or high.
+        Parameter names are unchanged. Copies made afterwards are not compiled. The first training
+        step and the first inference compile, which takes minutes; so does a first image whose
+        coarsest map is one cell wide or high.
 
         Args:
             backend: of `torch.compile`.
@@ -142,7 +142,7 @@ def _mark_dynamic(features: Sequence[Tensor], queries: Queries) -> None:
 
     for feature in features:
         torch._dynamo.maybe_mark_dynamic(feature, [2, 3])
-    if queries.proposals is None:  # as many queries for every image
+    if queries.proposals is None:  # all images have the same number of queries
         return
     for tensor in (queries.content, queries.boxes, queries.query_mask, queries.attn_mask):
         if tensor is not None:

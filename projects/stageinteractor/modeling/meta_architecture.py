@@ -61,7 +61,7 @@ class MetaArchitecture(nn.Module, ABC):
         """Return a dict of losses in training, else a list of {"instances": Instances}.
 
         Args:
-            batched_inputs: one dict an image: "image" (3, H, W) RGB in 0 to 255; "instances" with
+            batched_inputs: one dict per image: "image" (3, H, W) RGB in 0 to 255; "instances" with
                 gt_boxes and gt_classes in training; "height" and "width" to rescale the
                 detections to (the input size if absent).
         """

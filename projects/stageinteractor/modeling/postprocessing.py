@@ -61,7 +61,7 @@ class TopK:
         Args:
             logits: (B, N, C).
             boxes: (B, N, 4), xyxy pixels.
-            image_sizes: B times (height, width), on the host: a device would have to be waited for.
+            image_sizes: B times (height, width), on the host: avoids a GPU synchronisation.
             query_mask: (B, N) bool: True for real queries; padding gives no detections.
         """
         if query_mask is not None:
@@ -95,7 +95,7 @@ class TopKNms(TopK):
 
     Args:
         max_detections: the most detections an image can have.
-        iou_threshold: of two boxes of a class that overlap more, the weaker one is dropped.
+        iou_threshold: of two boxes of a class with a higher IoU, the lower-scoring one is removed.
     """
 
     def __init__(self, max_detections: int = 100, iou_threshold: float = 0.75) -> None:

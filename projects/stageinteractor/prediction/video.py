@@ -81,7 +81,7 @@ class VideoFile:
             )
         if width * height > MAX_PIXELS:  # before memory is allocated for a frame
             size = f"{width:.0f}x{height:.0f}"
-            return f"{size} is too large: at most {MAX_PIXELS:,} pixels a frame"
+            return f"{size} is too large: at most {MAX_PIXELS:,} pixels per frame"
         self.length = int(length) if length >= 1 else None
         self.fps = fps if 0 < fps <= 1000 else DEFAULT_FPS
         return ""

@@ -20,7 +20,7 @@ class TextKind(Enum):
 
 
 def text_kind(key: str) -> TextKind | None:
-    """Tell whether a key is described as text; None: it has another type, or is not described."""
+    """Return how a key is described as text; None: it has another type or no description."""
     kinds = alternatives(leaves().get(key))
     if not any(kind is str or get_origin(kind) is Literal for kind in kinds):
         return None

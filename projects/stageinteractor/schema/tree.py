@@ -23,7 +23,7 @@ class Root(TypedDict, total=False):
 
 @cache
 def leaves() -> dict[str, Any]:
-    """Return the type of every described key that is no mapping: {"train.model_ema.decay": ...}."""
+    """Return the types of described keys that are not mappings: {"train.model_ema.decay": ...}."""
     return dict(_leaves(Root, ""))
 
 

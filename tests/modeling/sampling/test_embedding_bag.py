@@ -64,7 +64,7 @@ def test_bilinear_corners_by_hand():
 def test_corners_of_images_and_groups_follow_each_other():
     positions = torch.full((2, 1, 3, 1, 2), 2.0)  # cell (0, 0) of the level
     cells, _ = bilinear_corners(positions, torch.ones(2, 1, 3, 1, 1), (Level(0, 2, 2, 4),), 4)
-    assert cells[:, 0].tolist() == [0, 1, 2, 12, 13, 14]  # 4 cells of 3 groups an image
+    assert cells[:, 0].tolist() == [0, 1, 2, 12, 13, 14]  # 4 cells of 3 groups per image
 
 
 def test_values_and_gradients_are_those_of_the_plain_sampling():

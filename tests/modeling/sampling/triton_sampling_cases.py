@@ -107,7 +107,7 @@ def assert_agree(case: Case) -> None:
         dict(width=1),
         dict(groups=1, width=64),
         dict(groups=3, width=24, queries=2),
-        dict(images=3, queries=17, groups=4, points=2),  # more than a program's points an image
+        dict(images=3, queries=17, groups=4, points=2),  # more than a program's points per image
         dict(images=1, queries=1, groups=1, points=1),
         dict(sizes=((1, 1), (2, 9)), strides=(32, 8)),
         dict(sizes=((8, 5),), strides=(6,)),

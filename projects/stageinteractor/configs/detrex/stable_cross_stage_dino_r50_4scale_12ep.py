@@ -1,4 +1,4 @@
-"""Stable-DINO and the cross-stage assigner together; the last stage has one query an object."""
+"""Stable-DINO with the cross-stage assigner; at the last stage one query per ground-truth box."""
 
 from stageinteractor import get_config
 

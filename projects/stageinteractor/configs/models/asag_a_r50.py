@@ -42,7 +42,7 @@ model.queries = L(AnchorQueries)(
         ),
         probing_levels="P3-P6",
         training_patches=4,
-        warmup_steps=7330,  # an epoch of 117,266 images at 16 a step
+        warmup_steps=7330,  # an epoch of 117,266 images at 16 per step
     ),
     relation=L(RelationBlock)(
         embed_dim="${...decoder.embed_dim}",

@@ -2,7 +2,7 @@
 
 `ClassLoss` is composed: a target, a weight of positives and a weight of negatives make focal,
 position-supervised, varifocal and other losses (``configs/common/class_loss.py``). `FocalLoss` is
-the plain focal loss, computed in less time.
+the plain focal loss, computed faster.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ClassLoss(nn.Module):
     def entries(self, logits: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the loss (S, B, N, C) of every entry; the classes of a query's pairs differ."""
         logits = logits.float() if logits.element_size() < 4 else logits
-        labels, valid = pairs.labels, pairs.valid  # (S, B, N, R) each
+        labels, valid = pairs.labels, pairs.valid  # (S, B, N, R) each: R pairs per query
         chosen = logits.gather(-1, labels)  # (S, B, N, R)
         targets = self.target(pairs, chosen.detach().sigmoid()).to(chosen)
         cross_entropy = targets * F.softplus(-chosen) + (1 - targets) * F.softplus(chosen)

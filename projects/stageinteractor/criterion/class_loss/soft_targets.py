@@ -1,10 +1,11 @@
 """Soft targets of class losses: t(IoU, probability, rank) of every matched pair.
 
-A target is a quality of the pair. `RescalePerImage` and `RescalePerObject` raise it where no query
-of the image, or of the ground-truth box, is good; `RankDecay` lowers it for all but the best query
-of a ground-truth box. Sources: Stable-DINO (Liu et al., ICCV 2023, equation 3, table 7) for the
-qualities and the rescaling, which is TOOD's (Feng et al., ICCV 2021) where it is per object;
-Align-DETR (Cai et al., BMVC 2024) for the decay.
+The target of a pair is its quality (a function of IoU and score), optionally rescaled and decayed.
+`RescalePerImage` and `RescalePerObject` raise it where no query of the image, or of the
+ground-truth box, is good; `RankDecay` lowers it for all but the best query of a ground-truth box.
+Sources: Stable-DINO (Liu et al., ICCV 2023, equation 3, table 7) for the qualities and the
+rescaling, which is TOOD's (Feng et al., ICCV 2021) where it is per object; Align-DETR (Cai et al.,
+BMVC 2024) for the decay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""All checks of a data set, in one call: `check_dataset`."""
+"""All checks of `stageinteractor check`, in one call: `check_dataset`.
+
+Training validates with `coco_format.read_coco`, which uses the same `KINDS`.
+"""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def crop_patches(images: Tensor, corners: Tensor, size: int, stride: int) -> Pat
         images: (n,) long.
         corners: (n, 2) long, column and row of the first cell.
         size: cells.
-        stride: of the map, pixels a cell.
+        stride: of the map, pixels per cell.
     """
     offsets = corners.to(torch.get_default_dtype()) * stride
     flips = torch.zeros_like(corners, dtype=torch.bool)

@@ -62,7 +62,7 @@ class PlainSampler(nn.Module):
     def forward(
         self, features: Features, content: Tensor, boxes_xyzr: Tensor
     ) -> tuple[Tensor, Features]:
-        """Return sampled features (B, N, G, P, Dc), and the features to sample next."""
+        """Return sampled features (B, N, G, P, Dc), and the same features for the next call."""
         offsets = self.offsets(content).unflatten(-1, self.shape).to(boxes_xyzr.dtype)
         box = boxes_xyzr[:, :, None, None]  # (B, N, 1, 1, 4)
         positions = box[..., :2] + box_sizes(box) * offsets[..., :2]  # (B, N, G, P, 2)

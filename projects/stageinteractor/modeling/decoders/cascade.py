@@ -1,4 +1,4 @@
-"""A cascade of decoder stages: each refines the queries that the stage before hands on.
+"""A cascade of decoder stages: each refines the queries returned by the previous stage.
 
 In: feature maps and initial queries. Out: logits and boxes of every stage. Boxes are detached
 between stages; content and filters are not, so gradients flow through the stages. Paper: section 3.
@@ -17,12 +17,12 @@ from .stage import Stage, StageState
 
 
 class CascadeDecoder(nn.Module):
-    """Stages in order; each gets the state that the one before it hands on.
+    """Stages in order; each gets the state returned by the previous one.
 
     Args:
         stages: S stages of one kind, at least one.
-        checkpoint_stages: in training, keep only what stages hand on, and run each stage again
-            for its backward pass: less memory, more time, the same results.
+        checkpoint_stages: activation checkpointing: in training, store stage inputs and recompute
+            each stage in backward. Less memory, more time, the same results.
 
     Raises:
         ValueError: there is no stage.

@@ -99,7 +99,7 @@ class DeformableStage(nn.Module):
         )
         boxes = refined(self.box_head, content, boxes, refine_boxes_by_scale)
         prediction = Prediction(self.class_head(content), boxes, content)
-        return prediction, state.after(prediction)
+        return prediction, state.updated_with(prediction)
 
 
 def reference_boxes(boxes_xyzr: Tensor, sizes: Tensor) -> Tensor:

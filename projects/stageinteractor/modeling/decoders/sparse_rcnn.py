@@ -136,7 +136,7 @@ class DynamicHead(nn.Module):
         content = self.ffn_norm(content + self.ffn(content))
         boxes = refined(self.box_head, content, boxes, refine_boxes_by_deltas)
         prediction = Prediction(self.class_head(content), boxes, content)
-        return prediction, state.after(prediction)
+        return prediction, state.updated_with(prediction)
 
     def _hidden(self, attn_mask: Tensor, queries: int) -> Tensor:
         """Return (B*heads, N, N) bool, True where torch's attention must not look."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import NamedTuple
 
-from ...assigner.masks import given
+from ...assigner.masks import not_none
 from ..attention import Attention
 from ..box_coding import refine_boxes
 from ..heads import feed_forward, init_focal_bias, refined, xavier_init_, zero_init_last_layer
@@ -21,19 +21,19 @@ from ..interface import Prediction
 from ..mixing.dynamic import EMPTY_BANK, FilterBank, Mixing
 from ..sampling.dispatch import Features, Sampler, prepare_features
 
-Maps = TypeVar("Maps")  # the form in which stages of a kind read the feature maps
+Maps = TypeVar("Maps")  # type of the feature maps this stage class reads
 
 
 class StageState(NamedTuple, Generic[Maps]):
-    """What a stage gets and, changed, hands on to the next one."""
+    """Input of a stage; it returns an updated one for the next stage."""
 
     features: Maps
     content: Tensor  # (B, N, D)
-    boxes_xyzr: Tensor  # (B, N, 4) pixels; stages hand them on without gradient
+    boxes_xyzr: Tensor  # (B, N, 4) pixels; stages return them without gradient
     attn_mask: Tensor | None = None  # (B, N or 1, N) bool: row sees column; None: all
     bank: FilterBank = EMPTY_BANK
 
-    def after(self, prediction: Prediction) -> StageState[Maps]:
+    def updated_with(self, prediction: Prediction) -> StageState[Maps]:
         """Return the state with the predicted content, and the predicted boxes detached."""
         return self._replace(content=prediction.content, boxes_xyzr=prediction.boxes_xyzr.detach())
 
@@ -44,7 +44,7 @@ class Stage(Protocol[Maps]):
     num_classes: int  # C
 
     def prepare(self, features: Sequence[Tensor], dtype: torch.dtype) -> Maps:
-        """Return L maps (B, D, H_l, W_l) in the form that stages of this kind read.
+        """Return L maps (B, D, H_l, W_l) as the type that this stage class reads.
 
         Args:
             features: the maps.
@@ -106,7 +106,7 @@ class DecoderStage(nn.Module):
     def forward(self, state: StageState[Features]) -> tuple[Prediction, StageState[Features]]:
         """Return the prediction, and the state with the generated filters in its bank."""
         boxes = state.boxes_xyzr
-        attended = self.attention(state.content, boxes, **given(attn_mask=state.attn_mask))
+        attended = self.attention(state.content, boxes, **not_none(attn_mask=state.attn_mask))
         content = self.attention_norm(attended)  # (B, N, D)
         sampled, features = self.sampler(state.features, content, boxes)  # (B, N, G, P, Dc)
         mixed, bank = self.mixing(sampled, content, state.bank)
@@ -114,7 +114,7 @@ class DecoderStage(nn.Module):
         content = self.ffn_norm(content + self.ffn(content))
         boxes = refined(self.box_head, content, boxes, self.refine)
         prediction = Prediction(self.class_head(content), boxes, content)
-        return prediction, state.after(prediction)._replace(features=features, bank=bank)
+        return prediction, state.updated_with(prediction)._replace(features=features, bank=bank)
 
 
 def _head(embed_dim: int, out_features: int) -> nn.Sequential:

@@ -36,7 +36,7 @@ class StageInteractorDecoder(CascadeDecoder):
         strides: of the feature maps.
         sampler: the class that places points and samples at them.
         cascade: the class that mixes the channels again from ``first_reuse_stage`` on.
-        static_mixing: the class that mixes between two of these mixings.
+        static_mixing: the class of the static mixing between two channel mixings.
         checkpoint_stages: as in `CascadeDecoder`.
     """
 

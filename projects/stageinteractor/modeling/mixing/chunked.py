@@ -1,6 +1,6 @@
 """Functions of many small matrices, computed on CPUs a chunk of matrices at a time.
 
-Between the linear layers of dynamic mixing every step works on each of B N G matrices by itself.
+Between the linear layers of dynamic mixing every step works on B N G matrices independently.
 Computed at once, all matrices pass through memory for every operation; a chunk passes once, because
 its intermediate results stay in a core's cache. The backward pass recomputes them chunk by chunk:
 less memory, and less time than reading them would take.
@@ -24,7 +24,7 @@ def chunked_apply(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     On other devices than CPUs, and under `torch.compile`, the function is just called.
 
     Args:
-        function: of tensors (M, ...) to a tensor (M, ...), whose rows do not see each other.
+        function: of tensors (M, ...) to a tensor (M, ...), that treats rows independently.
         operands: tensors of equal M.
     """
     if operands[0].device.type != "cpu" or torch.compiler.is_compiling():
@@ -52,14 +52,14 @@ class _ChunkedApply(torch.autograd.Function):
         dtype, enabled = ctx.autocast
         needed = ctx.needs_input_grad[1:]
         grads = [_Output(len(grad)) for _ in needed]
-        for above, *chunk in _chunks([grad, *ctx.saved_tensors]):
+        for grad_output, *chunk in _chunks([grad, *ctx.saved_tensors]):
             leaves = [
                 x.detach().requires_grad_(need) for x, need in zip(chunk, needed, strict=True)
             ]
             with torch.enable_grad(), torch.autocast("cpu", dtype, enabled=enabled):
                 result = ctx.function(*leaves)
             inputs = [leaf for leaf in leaves if leaf.requires_grad]
-            chunk_grads = iter(torch.autograd.grad(result, inputs, above))
+            chunk_grads = iter(torch.autograd.grad(result, inputs, grad_output))
             for rows, need in zip(grads, needed, strict=True):
                 if need:
                     rows.append(next(chunk_grads))

@@ -22,7 +22,7 @@ class FilterBank(NamedTuple):
     """Filters that later stages may reuse; a value handed from stage to stage."""
 
     channel: tuple[Tensor, ...]  # generated channel filters (B*N*G, Dc, Dc), oldest first
-    spatial: Tensor | None  # spatial filter rows of the last stage (B*N*G, O', P)
+    spatial: Tensor | None  # spatial filter rows of the previous stage (B*N*G, O', P)
 
 
 EMPTY_BANK = FilterBank(channel=(), spatial=None)
@@ -54,7 +54,7 @@ class DynamicMixing(nn.Module):
         out_points: O, rows of the spatial filter. A stage that reuses generates half of them.
         num_reused: n, how many channel filters of the bank are reused; 0 for none.
         cascade: the class that mixes the channels n more times.
-        static_mixing: the class that mixes between two of these times.
+        static_mixing: the class of the static mixing between two channel mixings.
     """
 
     def __init__(

@@ -2,8 +2,9 @@
 
 An adapter blends a stage's own filter with a reused one, entry by entry: the weight of the reused
 filter is the product of a row gate and a column gate, both sigmoids of linear layers of the query's
-content. Between two channel mixings, static mixing (two linear layers, shared by all queries) is
-added. Paper: section 3.3 and code 1; the adapter is the one of the published code.
+content. The raw sampled features are mixed again with each blended filter; before each of these
+mixings, the output of static mixing (two linear layers, shared by all queries) is added to them.
+Paper: section 3.3 and code 1; the adapter is the one of the published code.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class StaticMixing(nn.Module):
         self.across_groups = zero_linear(point_groups * width)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k slow."""
+        """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k-major."""
         grid: Tensor = h.unflatten(1, self.shape[:2])  # (M, K, J, Dc)
         within: Tensor = self.within_group(grid.flatten(2)).view_as(grid)  # (M, K, J, Dc)
         across: Tensor = self.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
@@ -81,7 +82,7 @@ class ChannelReuse(nn.Module):
         point_groups: K.
         points_per_group: J.
         num_reused: n, number of reused filters.
-        static_mixing: the class that mixes between two channel mixings.
+        static_mixing: the class of the static mixing between two channel mixings.
     """
 
     reuses_filters = True

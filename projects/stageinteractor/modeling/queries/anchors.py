@@ -1,7 +1,8 @@
-"""Anchor queries (ASAG): anchors predicted from the image, with content read in them.
+"""Anchor queries (ASAG): anchors predicted from the image.
 
-Images have different numbers of anchors; images with fewer are padded with boxes of the whole
-image, which the query mask leaves out. Paper: ASAG (Fu et al., ICCV 2023).
+Their content is pooled from the feature maps inside the boxes. Images have different numbers
+of anchors; images with fewer are padded with boxes of the whole image, which the query mask leaves
+out. Paper: ASAG (Fu et al., ICCV 2023).
 """
 
 from __future__ import annotations
@@ -32,7 +33,14 @@ class AnchorCriterion(Protocol):
         crops: PatchPredictions,
         num_objects: int,
     ) -> dict[str, Tensor]:
-        """Return weighted losses of the fields of `AnchorPredictions`."""
+        """Return weighted losses of the fields of `AnchorPredictions`.
+
+        Args:
+            quarters: predictions in the quarters of every image.
+            whole: predictions in every whole image and in its flipped versions.
+            crops: predictions in the crops of every finer level.
+            num_objects: T, summed over the images.
+        """
 
 
 class AnchorQueries(nn.Module):
@@ -79,8 +87,8 @@ class AnchorQueries(nn.Module):
             copies = self.denoising(targets, image_sizes)
             boxes, query_mask, attn_mask = append_denoising(boxes, query_mask, copies)
             dn_gt_indices = copies.gt_indices
-        seen = stage_attn_mask(query_mask, attn_mask)
-        proposals = self.relation(features, boxes, seen)
+        stage_mask = stage_attn_mask(query_mask, attn_mask)
+        proposals = self.relation(features, boxes, stage_mask)
         losses = None if generated.predictions is None else self.loss(*generated.predictions)
         return Queries(
             content=proposals.content,
@@ -113,11 +121,11 @@ def append_denoising(
 def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return boxes (B, N, 4), xyxy pixels, best first, and the query mask (B, N).
 
-    The mask is None where all images have as many anchors.
+    The mask is None if all images have the same number of anchors.
 
     Args:
         anchors: of all images.
-        image_sizes: (B, 2), (height, width); boxes of padding are as large.
+        image_sizes: (B, 2), (height, width); that of padding boxes.
     """
     counts = torch.bincount(anchors.images, minlength=len(image_sizes)).tolist()
     max_anchors = max(counts, default=0)

@@ -3,8 +3,8 @@
 In: the ground-truth boxes. Out: boxes near them, which follow the other queries, and an attention
 mask: the other queries see no copy; a copy sees the other queries and its own group, which has
 every box of the image once. Source: Li et al., "DN-DETR", CVPR 2022, section 4; with ASAG's
-settings (Fu et al., ICCV 2023, table A-1). Classes get no noise: content is read in the boxes, not
-embedded.
+settings (Fu et al., ICCV 2023, table A-1). Classes get no noise: content is pooled from the feature
+maps inside the boxes, not embedded.
 """
 
 from __future__ import annotations

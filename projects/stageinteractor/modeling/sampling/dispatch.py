@@ -29,7 +29,9 @@ class Sampler(Protocol):
     def __call__(
         self, features: Features, content: Tensor, boxes_xyzr: Tensor
     ) -> tuple[Tensor, Features]:
-        """Return sampled features (B, N, G, P, Dc), and the features to sample next.
+        """Return sampled features (B, N, G, P, Dc), and the same features for the next call.
+
+        They are to be passed to it so that all stages accumulate gradients in one buffer.
 
         Args:
             features: of all levels.
@@ -61,7 +63,12 @@ def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> Features:
 def sample(
     features: Features, positions: Tensor, weights: Tensor, strides: Sequence[int]
 ) -> tuple[Tensor, Features]:
-    """Sample features in either form as `sample_levels` does; also return those to sample next."""
+    """Sample features in either form as `sample_levels` does.
+
+    Returns:
+        The samples, and the same features, to be passed to the next call so that all stages
+        accumulate gradients in one buffer.
+    """
     if isinstance(features, FlattenedFeatures):
         return sample_flattened(features, positions, weights, strides)
     return sample_levels(features, positions, weights, strides), features
@@ -79,8 +86,8 @@ def sample_flattened(
         strides: pixels per cell of each level.
 
     Returns:
-        (B, N, G, P, Dc) in the type of ``positions``, and the features to sample next: their
-        gradients are then added in one buffer instead of one the size of the maps a stage.
+        (B, N, G, P, Dc) in the type of ``positions``, and the same features, to be passed to
+        the next call: all stages accumulate into one gradient buffer instead of one per stage.
     """
     sampled, rows = _Sampling.apply(
         features.rows, positions.contiguous(), weights.contiguous(), features.levels(strides)

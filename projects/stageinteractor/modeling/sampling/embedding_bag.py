@@ -47,7 +47,7 @@ def sample_rows_backward(
     flat = rows.view(-1, width)  # (B*R*G, Dc)
     flat_grad = None if rows_grad is None else rows_grad.view(-1, width)
     corner_grads = []
-    for cell, weight, above in zip(
+    for cell, weight, grad_output in zip(
         cells.split(CHUNK_POINTS),
         corner_weights.detach().split(CHUNK_POINTS),
         grad.view(-1, 1, width).split(CHUNK_POINTS),
@@ -55,9 +55,9 @@ def sample_rows_backward(
     ):
         cell = cell.flatten().long()  # index_add_ has no fast way for int32
         read = flat.index_select(0, cell).view(*weight.shape, width)  # (points, 4 L, Dc)
-        corner_grads.append((read * above).sum(-1))  # (points, 4 L)
+        corner_grads.append((read * grad_output).sum(-1))  # (points, 4 L)
         if flat_grad is not None:
-            flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * above).flatten(0, 1))
+            flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * grad_output).flatten(0, 1))
     grads = torch.autograd.grad(corner_weights, points, torch.cat(corner_grads))
     return grads[0], grads[1]
 
@@ -80,7 +80,7 @@ def bilinear_corners(
     """
     images, _, groups, _, _ = positions.shape
     integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
-    first = torch.tensor([[level.first] for level in levels], **integers)  # (L, 1)
+    first = torch.tensor([[level.start_row] for level in levels], **integers)  # (L, 1)
     width = torch.tensor([[level.width] for level in levels], **integers)
     image = torch.arange(images, **integers).view(-1, 1, 1, 1) * (
         num_cells * groups

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 class Level(NamedTuple):
     """Where a level lies in the flattened features, and how large it is."""
 
-    first: int  # row of its cell (0, 0); cells follow row-major
+    start_row: int  # row of its cell (0, 0); cells follow row-major
     height: int
     width: int
     stride: int  # pixels per cell
@@ -37,10 +37,10 @@ class FlattenedFeatures(NamedTuple):
         Raises:
             ValueError: there are more or fewer strides than levels.
         """
-        levels, first = [], 0
+        levels, start_row = [], 0
         for (height, width), stride in zip(self.sizes, strides, strict=True):
-            levels.append(Level(first, height, width, stride))
-            first += height * width
+            levels.append(Level(start_row, height, width, stride))
+            start_row += height * width
         return tuple(levels)
 
 

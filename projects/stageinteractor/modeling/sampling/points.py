@@ -2,9 +2,9 @@
 
 In: maps of all levels, content after attention (B, N, D), boxes (B, N, 4) xyzr. Out: features
 (B, N, G, P, Dc). A point has a position and a scale; first-level offsets place K groups of points
-for each channel group, second-level offsets place J points in each, P = K J with k slow. Paper:
+for each channel group, second-level offsets place J points in each, P = K J, k-major. Paper:
 section 3.3, code 2 and appendix J; x scales with the box's width and y with its height, and the
-second level is shared by the channel groups, as the published code has it.
+second level is shared by the channel groups, as in the published code.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class GroupedSampler(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Zero weights; biases spread the points over the box, the first of each group amid it."""
+        """Zero weights; biases spread the points over the box.
+
+        The first point of each group coincides with its first-level point.
+        """
         for layer, bound in ((self.first_offsets, 0.5), (self.second_offsets, 0.5 / 2**0.5)):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -77,7 +80,7 @@ class GroupedSampler(nn.Module):
     def forward(
         self, features: Features, content: Tensor, boxes_xyzr: Tensor
     ) -> tuple[Tensor, Features]:
-        """Return sampled features (B, N, G, P, Dc), and the features to sample next."""
+        """Return sampled features (B, N, G, P, Dc), and the same features for the next call."""
         points = self.points(content, boxes_xyzr)
         weights = level_weights(points[..., 2], len(self.strides))
         return sample(features, points[..., :2], weights, self.strides)

@@ -1,4 +1,4 @@
-"""Sampling of feature maps by torch's own operations: the reference for the fast ways.
+"""Sampling of feature maps by torch's own operations: the reference for the faster backends.
 
 It runs wherever torch does, and `torch.compile` and export can trace it.
 """

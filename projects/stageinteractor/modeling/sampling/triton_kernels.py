@@ -98,7 +98,7 @@ def points_backward_kernel(
     """Work out the gradients of positions and weights."""
     point, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
     x, y = _load_positions(positions, point, exists)
-    above = _load_grad(grad, point, inside_tile, DC, TILE).to(x.dtype)
+    grad_output = _load_grad(grad, point, inside_tile, DC, TILE).to(x.dtype)
     read = features + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     x_grad = tl.zeros((BLOCK,), x.dtype)
     y_grad = tl.zeros((BLOCK,), x.dtype)
@@ -110,7 +110,7 @@ def points_backward_kernel(
             row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
             mask = inside_tile & inside[:, None]
             cell = tl.load(read + row[:, None] * (G * DC), mask=mask, other=0.0).to(x.dtype)
-            corner_grad = tl.sum(cell * above, 1)
+            corner_grad = tl.sum(cell * grad_output, 1)
             weight_grad += weight_x * weight_y * corner_grad
             # the weight of a right or lower cell grows with the position, the other's shrinks
             x_grad += (corner % 2 * 2 - 1) * slope * weight_y * corner_grad
@@ -141,13 +141,13 @@ def features_backward_kernel(
     """Add the gradient of the features."""
     point, exists, inside_tile, channel = _tile(points, G, P, DC, TILE, BLOCK)
     x, y = _load_positions(positions, point, exists)
-    above = _load_grad(grad, point, inside_tile, DC, TILE).to(x.dtype)
+    grad_output = _load_grad(grad, point, inside_tile, DC, TILE).to(x.dtype)
     add = features_grad + tl.program_id(1).to(tl.int64) * cells * (G * DC) + channel
     for level in tl.static_range(L):
         weight = tl.load(weights + point * L + level, mask=exists, other=0.0).to(x.dtype)
         for corner in tl.static_range(4):
             row, inside, weight_x, weight_y = _corner(levels[level], x, y, corner)
-            term = (weight * weight_x * weight_y)[:, None] * above
+            term = (weight * weight_x * weight_y)[:, None] * grad_output
             mask = inside_tile & inside[:, None]
             tl.atomic_add(add + row[:, None] * (G * DC), term, mask=mask, sem="relaxed")
 

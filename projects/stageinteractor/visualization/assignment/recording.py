@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...assigner.interface import Assigner
-from ...assigner.masks import given
+from ...assigner.masks import not_none
 from ...assigner.targets import Target
 from ...attributes import replaced
 from ...errors import UnsupportedHostError
@@ -51,7 +51,7 @@ def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     output, sizes = model.decode(model.pad(images), images)
     targets = [model.target(item["instances"]) for item in batch]
     criterion = model.criterion
-    masks = given(query_mask=output.query_mask)
+    masks = not_none(query_mask=output.query_mask)
     matches = criterion.matcher(output.logits, output.boxes, targets, sizes, **masks)
     assigned = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
     return RecordedStep(output.logits, output.boxes, targets, matches, assigned, criterion.assigner)
