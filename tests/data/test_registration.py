@@ -269,5 +269,5 @@ def test_windows_paths_of_missing_images_are_named(
     dataset = node()
     content["images"][0]["file_name"] = name
     Path(dataset.train.json).write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"check_dataset\.py --fix"):
+    with pytest.raises(DataError, match="stageinteractor check --fix"):
         resolve_dataset(dataset)

@@ -43,7 +43,8 @@ class Queries(NamedTuple):
     proposals: DecoderOutput | None = None  # predicted before the decoder: its first stages
     losses: Mapping[str, Tensor] | None = None  # in training, weighted
     dn_gt_indices: Tensor | None = None  # (B, M) long: gt box of the last M queries, -1 for padding
-    attn_mask: Tensor | None = None  # (B, N, N) bool: row sees column; None: all real queries
+    # (B, N, N) bool: row sees column; None, before `stage_attn_mask`: every row sees real queries
+    attn_mask: Tensor | None = None
 
 
 class QueryModule(Protocol):
