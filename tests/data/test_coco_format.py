@@ -201,11 +201,14 @@ def test_repeated_id(content: Json, write_json: Write, name: str, said: str):
     assert said in refusal(write_json(content))
 
 
-def test_the_number_of_further_problems_is_named(content: Json, write_json: Write):
-    for annotation in content["annotations"]:
+@pytest.mark.parametrize(("count", "said"), [(2, "1 more problem:"), (3, "2 more problems:")])
+def test_the_number_of_further_problems_is_named(
+    content: Json, write_json: Write, count: int, said: str
+):
+    for annotation in content["annotations"][:count]:
         annotation["category_id"] = 8
     message = refusal(write_json(content))
-    assert "annotation id 501" in message and "2 more problems" in message
+    assert "annotation id 501" in message and said in message
 
 
 def test_no_categories(content: Json, write_json: Write):
