@@ -11,8 +11,8 @@ from stageinteractor.criterion import (
     QueryWeight,
     QueryWeightTarget,
     RankDecay,
+    RescalePerGt,
     RescalePerImage,
-    RescalePerObject,
     ScoreWeight,
     SoftTarget,
     TargetWeight,
@@ -32,12 +32,12 @@ position_supervised = L(ClassLoss)(
     negative_weight=L(ScoreWeight)(alpha=0.75, gamma=2.0),
 )
 
-# The same for labels from several stages: scaled object by object, and turned down for queries
-# that are not an object's best in the last stages but one.
+# The same for labels from several stages: scaled per ground-truth box, and lowered for queries
+# that are not the best of their box in the last stages but one.
 cross_stage_position_supervised = L(ClassLoss)(
     target=L(SoftTarget)(
         quality=L(Power)(iou=2.0),
-        rescale=L(RescalePerObject)(to="best_iou"),
+        rescale=L(RescalePerGt)(to="best_iou"),
         decay=L(RankDecay)(taus=[0.33, 0.33]),
     ),
     positive_weight=L(DistanceWeight)(alpha=0.25, gamma=2.0),
@@ -65,9 +65,9 @@ mal = L(ClassLoss)(
     negative_weight=L(Detached)(weight=L(ScoreWeight)(alpha=1.0, gamma=1.5)),
 )
 
-# Align-DETR (Cai et al., BMVC 2024), IoU-aware BCE with alpha = 0.25; the floor is LW-DETR's.
+# Align-DETR (Cai et al., BMVC 2024), IoU-aware BCE with alpha = 0.25; `min_target` is LW-DETR's.
 ia_bce = L(ClassLoss)(
-    target=L(SoftTarget)(quality=L(Power)(iou=0.75, score=0.25), floor=0.01),
+    target=L(SoftTarget)(quality=L(Power)(iou=0.75, score=0.25), min_target=0.01),
     positive_weight=L(EqualWeight)(),
     negative_weight=L(ScoreWeight)(alpha=1.0, gamma=2.0),
 )

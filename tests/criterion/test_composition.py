@@ -15,8 +15,8 @@ from stageinteractor.criterion import (
     MatchedPairs,
     Power,
     RankDecay,
+    RescalePerGt,
     RescalePerImage,
-    RescalePerObject,
     ScoreWeight,
     SetCriterion,
     SoftTarget,
@@ -41,7 +41,7 @@ def assigner_of(rule: Rule) -> CrossStageAssigner | OneToOneAtLastStage:
 
 
 def target_of(rule: Rule) -> SoftTarget:
-    scales = {"image": RescalePerImage, "object": RescalePerObject}
+    scales = {"image": RescalePerImage, "object": RescalePerGt}
     return SoftTarget(
         Power(rule.exponent),
         rescale=scales[rule.per](rule.to) if rule.per else None,

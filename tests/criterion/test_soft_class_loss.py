@@ -15,8 +15,8 @@ from stageinteractor.criterion import (
     MatchedPairs,
     Power,
     RankDecay,
+    RescalePerGt,
     RescalePerImage,
-    RescalePerObject,
     ScoreWeight,
     SoftTarget,
     TargetWeight,
@@ -198,5 +198,5 @@ def test_defaults_are_those_of_stable_dino():
     assert (DistanceWeight().alpha, DistanceWeight().gamma) == (0.25, 2.0)
     assert (ScoreWeight().alpha, ScoreWeight().gamma) == (0.75, 2.0)
     assert (Power().iou, Power().score) == (2.0, 0.0)
-    assert (RescalePerImage().to, RescalePerObject().to) == ("one", "best_iou")
+    assert (RescalePerImage().to, RescalePerGt().to) == ("one", "best_iou")
     assert RankDecay().taus == [0.33, 0.33]

@@ -10,8 +10,8 @@ from stageinteractor.criterion import (
     MatchedPairs,
     Power,
     RankDecay,
+    RescalePerGt,
     RescalePerImage,
-    RescalePerObject,
     Sine,
     SoftTarget,
 )
@@ -78,27 +78,27 @@ def test_best_iou_of_the_image_includes_unmatched_queries():
     target = SoftTarget(Power(2.0), RescalePerImage("best_iou"))
     actual = target(positives, positives.iou).flatten()[:2]
     torch.testing.assert_close(actual, torch.tensor([1.0, 0.25]))
-    target = SoftTarget(Power(2.0), RescalePerObject("best_iou"))
+    target = SoftTarget(Power(2.0), RescalePerGt("best_iou"))
     actual = target(positives, positives.iou).flatten()[:2]  # of object 0 it is 2/3
     torch.testing.assert_close(actual, torch.tensor([2 / 3, 2 / 3 * 0.25]))
 
 
-def test_rescaling_per_object_treats_objects_separately():
+def test_rescaling_per_gt_treats_objects_separately():
     positives = positives_of(0, 5, 10 / 3, objects=(0, 1, 1))  # 1; 1/3 and 1/2
     squares = SoftTarget(Power(2.0))(positives, positives.iou).flatten()
     torch.testing.assert_close(squares, torch.tensor([1.0, 1 / 9, 1 / 4]))
     per_image = SoftTarget(Power(2.0), RescalePerImage("one"))(positives, positives.iou).flatten()
     torch.testing.assert_close(per_image, squares)
-    per_object = SoftTarget(Power(2.0), RescalePerObject("best_iou"))(positives, positives.iou)
-    torch.testing.assert_close(per_object.flatten(), torch.tensor([1.0, 2 / 9, 1 / 2]))
-    to_one = SoftTarget(Power(2.0), RescalePerObject("one"))(positives, positives.iou)
+    per_gt = SoftTarget(Power(2.0), RescalePerGt("best_iou"))(positives, positives.iou)
+    torch.testing.assert_close(per_gt.flatten(), torch.tensor([1.0, 2 / 9, 1 / 2]))
+    to_one = SoftTarget(Power(2.0), RescalePerGt("one"))(positives, positives.iou)
     torch.testing.assert_close(to_one.flatten(), torch.tensor([1.0, 4 / 9, 1.0]))
 
 
 def test_targets_are_never_scaled_down():
     # sqrt(2/3) > 2/3, the best IoU
     positives = positives_of(2, objects=(0,))
-    for rescale in (RescalePerImage("best_iou"), RescalePerObject("best_iou")):
+    for rescale in (RescalePerImage("best_iou"), RescalePerGt("best_iou")):
         actual = SoftTarget(Power(0.5), rescale)(positives, positives.iou)
         assert actual.item() == pytest.approx(math.sqrt(2 / 3))
 
@@ -118,7 +118,7 @@ def test_ranks_are_turned_down_in_the_last_stages_only():
 
 def test_a_floor_is_the_least_target():
     positives = positives_of(0, 8, objects=(0, 0))  # 1 and 1/9
-    actual = SoftTarget(Power(1.0), floor=0.2)(positives, positives.iou).flatten()
+    actual = SoftTarget(Power(1.0), min_target=0.2)(positives, positives.iou).flatten()
     assert actual.tolist() == pytest.approx([1.0, 0.2])
 
 
@@ -131,10 +131,10 @@ def test_targets_have_no_gradient():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SoftTarget(Power(), floor=1.5), "floor must lie in"),
+        (lambda: SoftTarget(Power(), min_target=1.5), "min_target"),
         (lambda: Power(-1.0), "exponents must be"),
         (lambda: RescalePerImage("best"), "'one' or 'best_iou'"),
-        (lambda: RescalePerObject("two"), "'one' or 'best_iou'"),
+        (lambda: RescalePerGt("two"), "'one' or 'best_iou'"),
         (lambda: RankDecay([0.0]), "every tau must be positive"),
     ],
 )

@@ -16,7 +16,7 @@ from stageinteractor.assigner import (
     PositionModulatedMatcher,
 )
 from stageinteractor.config import instantiate, load_config, save_config
-from stageinteractor.criterion import RescalePerImage, RescalePerObject
+from stageinteractor.criterion import RescalePerGt, RescalePerImage
 from stageinteractor.modeling.postprocessing import TopKNms
 
 ROWS = [(name, row) for name, rows in TABLES.items() for row in rows]
@@ -156,7 +156,7 @@ def test_rows_of_stable_matching_build_up():
         )
     none = type(None)
     cross, one = CrossStageAssigner, OneToOneAtLastStage
-    best = RescalePerObject
+    best = RescalePerGt
     assert built == {
         "per-stage": (PerStageAssigner, None, False, "max", None, None, None, 2.0),
         "stable-matching-alone": (

@@ -14,7 +14,7 @@ from torch import nn
 
 from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage, PerStageAssigner
 from stageinteractor.config import apply_overrides, instantiate, load_config
-from stageinteractor.criterion import RescalePerImage, RescalePerObject
+from stageinteractor.criterion import RescalePerGt, RescalePerImage
 from stageinteractor.integrations.detrex import CrossStageCriterion, load_project_config
 
 pytestmark = pytest.mark.detrex
@@ -141,7 +141,7 @@ def test_stable_recipe_has_every_part(name: str, load):
     assert weights.get("loss_class_dn", 1.0) == weights.get("loss_class_dn_4", 1.0) == 1.0
     target = model.criterion.class_loss.target
     together = STABLE[name] is OneToOneAtLastStage
-    assert target.rescale._target_ is (RescalePerObject if together else RescalePerImage)
+    assert target.rescale._target_ is (RescalePerGt if together else RescalePerImage)
     assert ("decay" in target) == together
     assert model.criterion.cross_stage.normalizer == "host"
     assert isinstance(instantiate(model.criterion.assigner, "assigner"), STABLE[name])

@@ -32,8 +32,8 @@ from stageinteractor.criterion import (
     FocalLoss,
     Power,
     RankDecay,
+    RescalePerGt,
     RescalePerImage,
-    RescalePerObject,
     ScoreWeight,
     SoftTarget,
 )
@@ -108,7 +108,7 @@ RULES = {
 def parts_of(rule):
     """The assigner and the class loss that a rule of the reference describes."""
     assigner = CrossStageAssigner(rule.threshold, keep_own_match=rule.keep_own_match)
-    scales = {"image": RescalePerImage, "object": RescalePerObject}
+    scales = {"image": RescalePerImage, "object": RescalePerGt}
     target = SoftTarget(
         Power(rule.exponent),
         rescale=scales[rule.per](rule.to) if rule.per else None,

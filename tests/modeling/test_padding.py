@@ -15,7 +15,7 @@ from stageinteractor.criterion import (
     DistanceWeight,
     FocalLoss,
     Power,
-    RescalePerObject,
+    RescalePerGt,
     ScoreWeight,
     SetCriterion,
     SoftTarget,
@@ -27,7 +27,7 @@ DOUBLE = torch.float64
 QUERY_MASK = torch.tensor([[True, True, False, True, False], [True] * 5])
 SIZES = torch.tensor([[64.0, 96.0], [64.0, 96.0]])
 SOFT = ClassLoss(
-    SoftTarget(Power(2.0), rescale=RescalePerObject("best_iou")), DistanceWeight(), ScoreWeight()
+    SoftTarget(Power(2.0), rescale=RescalePerGt("best_iou")), DistanceWeight(), ScoreWeight()
 )
 
 

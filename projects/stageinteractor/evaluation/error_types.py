@@ -132,8 +132,8 @@ def class_equality(detections: Sequence[Json], gt: Sequence[Json]) -> np.ndarray
 def lies_in_crowd(detections: Sequence[Json], annotations: Sequence[Json]) -> np.ndarray:
     """Return (D,): whether at least half of a detection lies in a crowd region of its class."""
     crowds = [entry for entry in annotations if entry["iscrowd"]]
-    shares = _overlaps(detections, crowds, crowd=True)
-    return np.any(class_equality(detections, crowds) & (shares >= FOREGROUND_IOU), axis=1)
+    iof = _overlaps(detections, crowds, crowd=True)
+    return np.any(class_equality(detections, crowds) & (iof >= FOREGROUND_IOU), axis=1)
 
 
 def _overlaps(first: Sequence[Json], second: Sequence[Json], crowd: bool) -> np.ndarray:

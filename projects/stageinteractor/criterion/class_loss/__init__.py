@@ -7,8 +7,8 @@ from .soft_targets import (
     Exponential,
     Power,
     RankDecay,
+    RescalePerGt,
     RescalePerImage,
-    RescalePerObject,
     Sine,
     SoftTarget,
 )
@@ -26,7 +26,7 @@ __all__ = [
     "QueryWeightTarget",
     "RankDecay",
     "RescalePerImage",
-    "RescalePerObject",
+    "RescalePerGt",
     "ScoreWeight",
     "Sine",
     "SoftTarget",

@@ -26,8 +26,8 @@ class DistanceWeight(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the weights; t - p = t (1 - p) - (1 - t) p, each from the logit, is exact."""
-        gap = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
-        return self.alpha * gap.abs() ** self.gamma
+        difference = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
+        return self.alpha * difference.abs() ** self.gamma
 
 
 class TargetWeight(nn.Module):

@@ -1,11 +1,11 @@
 """Soft targets of class losses: t(IoU, probability, rank) of every matched pair.
 
 The target of a pair is its quality (a function of IoU and score), optionally rescaled and decayed.
-`RescalePerImage` and `RescalePerObject` raise it where no query of the image, or of the
-ground-truth box, is good; `RankDecay` lowers it for all but the best query of a ground-truth box.
-Sources: Stable-DINO (Liu et al., ICCV 2023, equation 3, table 7) for the qualities and the
-rescaling, which is TOOD's (Feng et al., ICCV 2021) where it is per object; Align-DETR (Cai et al.,
-BMVC 2024) for the decay.
+`RescalePerImage` and `RescalePerGt` raise it where no query of the image, or of the ground-truth
+box, is good; `RankDecay` lowers it for all but the best query of a ground-truth box. Sources:
+Stable-DINO (Liu et al., ICCV 2023, equation 3, table 7) for the qualities and the rescaling, which
+per ground-truth box is TOOD's (Feng et al., ICCV 2021); Align-DETR (Cai et al., BMVC 2024) for the
+decay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Quality(Protocol):
 
 
 class TargetChange(Protocol):
-    """Changes targets: `RescalePerImage`, `RescalePerObject`, `RankDecay`."""
+    """Changes targets: `RescalePerImage`, `RescalePerGt`, `RankDecay`."""
 
     def __call__(self, targets: Tensor, pairs: MatchedPairs) -> Tensor:
         """Return the changed targets (S, B, N, R)."""
@@ -43,7 +43,7 @@ class SoftTarget:
         quality: IoU and probability -> quality.
         rescale: raises targets, if given.
         decay: lowers the targets of all but the best query of a ground-truth box, if given.
-        floor: the minimum target.
+        min_target: the minimum target.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class SoftTarget:
         quality: Quality,
         rescale: TargetChange | None = None,
         decay: TargetChange | None = None,
-        floor: float = 0.0,
+        min_target: float = 0.0,
     ) -> None:
-        if not 0.0 <= floor <= 1.0:
-            raise ValueError(f"floor must lie in [0, 1], got {floor}")
+        if not 0.0 <= min_target <= 1.0:
+            raise ValueError(f"min_target must lie in [0, 1], got {min_target}")
         self.quality = quality
         self.rescale = rescale
         self.decay = decay
-        self.floor = floor
+        self.min_target = min_target
 
     @torch.no_grad()
     def __call__(self, pairs: MatchedPairs, scores: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class SoftTarget:
             targets = self.rescale(targets, pairs)
         if self.decay is not None:
             targets = self.decay(targets, pairs)
-        return targets.clamp(min=self.floor, max=1.0)
+        return targets.clamp(min=self.min_target, max=1.0)
 
 
 class Power:
@@ -117,7 +117,7 @@ class RescalePerImage:
         return _scaled(targets, goal, pairs.largest_per_image(targets))
 
 
-class RescalePerObject:
+class RescalePerGt:
     """Scale the targets of a ground-truth box so that the largest is 1 or its best IoU; never down.
 
     Args:
