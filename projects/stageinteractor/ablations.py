@@ -68,12 +68,12 @@ LINEAR = KEEP_MATCH | {
     f"{LOSS}.target.quality.iou": 1.0,
     f"{LOSS}.target.rescale": None,
 }
-PER_OBJECT = KEEP_MATCH | {
+PER_GT = KEEP_MATCH | {
     f"{CRITERION}.normalizer": "matches",
     LOSS: LOSSES.cross_stage_position_supervised,
     f"{LOSS}.target.decay": None,
 }
-MODULATED = PER_OBJECT | {f"{CRITERION}.matcher": STABLE[f"{CRITERION}.matcher"]}
+MODULATED = PER_GT | {f"{CRITERION}.matcher": STABLE[f"{CRITERION}.matcher"]}
 DECAYED = {key: value for key, value in MODULATED.items() if key != f"{LOSS}.target.decay"}
 ONE_TO_ONE = DECAYED | {
     ASSIGNER: LazyCall(OneToOneAtLastStage)(assigner=LazyCall(CrossStageAssigner)()),
@@ -85,14 +85,14 @@ TABLES: dict[str, list[Row]] = {
         Row("per-stage", {ASSIGNER: LazyCall(PerStageAssigner)()}),
         Row("stable-matching-alone", STABLE),
         Row("A-step", paper=FULL),
-        Row("B-own-match-kept", KEEP_MATCH),
+        Row("B-stage-match-kept", KEEP_MATCH),
         Row("C-iou-targets", LINEAR),
-        Row("D-rescaled-per-object", PER_OBJECT),
+        Row("D-rescaled-per-gt", PER_GT),
         Row("E-modulated-cost", MODULATED),
         Row("F-rank-decay", DECAYED),
         Row("G-last-stage-one-to-one", ONE_TO_ONE),
         *(
-            Row(f"H-D-weight-{value:g}", PER_OBJECT | {f"{CRITERION}.weight_class": value})
+            Row(f"H-D-weight-{value:g}", PER_GT | {f"{CRITERION}.weight_class": value})
             for value in (4.0, 6.0, 8.0)
         ),
         Row("A-weight-4", {f"{CRITERION}.weight_class": 4.0}),
@@ -112,7 +112,7 @@ TABLES: dict[str, list[Row]] = {
         Row("iou-0.5", paper=FULL),
         *(Row(f"iou-{value}", {f"{ASSIGNER}.iou_threshold": value}) for value in (0.6, 0.7)),
     ],
-    "own-match": [
+    "stage-match": [
         Row("thresholded", paper=FULL),
         Row("kept", {f"{ASSIGNER}.keep_own_match": True}),
     ],

@@ -32,9 +32,9 @@ def load_python(file: Path) -> DictConfig:
         package = (error.name or "").partition(".")[0]
         if not package or _can_be_imported(package):
             raise ConfigError(_reason(error, file)) from error
-        place = _place(error.__traceback__, file)
+        location = _location(error.__traceback__, file)
         raise MissingDependencyError(
-            f"{place}: it needs the package {package!r}: {how_to_get(package)}"
+            f"{location}: it needs the package {package!r}: {how_to_get(package)}"
         ) from error
     except Exception as error:
         raise ConfigError(_reason(error, file)) from error
@@ -54,15 +54,15 @@ def _reason(error: Exception, file: Path) -> str:
     cause = error.__cause__
     if isinstance(error, SyntaxError) and isinstance(cause, SyntaxError):  # error has the file
         return f"{one_line(error)} Line {cause.lineno or 1}: {cause.msg}"
-    return f"{_place(error.__traceback__, file)}: {type(error).__name__}: {one_line(error)}"
+    return f"{_location(error.__traceback__, file)}: {type(error).__name__}: {one_line(error)}"
 
 
-def _place(traceback: TracebackType | None, file: Path) -> str:
+def _location(traceback: TracebackType | None, file: Path) -> str:
     """Return file and line of the innermost config: they import each other."""
-    place = str(file)
+    location = str(file)
     while traceback is not None:
         frame = traceback.tb_frame
         if str(frame.f_globals.get("__package__")).startswith(_PACKAGE):
-            place = f"{frame.f_code.co_filename}:{traceback.tb_lineno}"
+            location = f"{frame.f_code.co_filename}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
-    return place
+    return location

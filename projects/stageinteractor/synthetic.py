@@ -35,14 +35,14 @@ def move_parameters(module: nn.Module, deviation: float = 0.01, seed: int = 0) -
 
 
 def synthetic_batch(
-    images: int, size: tuple[int, int], objects: int, num_classes: int = 1, seed: int = 0
+    images: int, size: tuple[int, int], num_gt: int, num_classes: int = 1, seed: int = 0
 ) -> Batch:
     """Return detector inputs: noise images with random ground-truth boxes, on the CPU.
 
     Args:
         images: B.
         size: (height, width) of every image.
-        objects: T of every image.
+        num_gt: T, ground-truth boxes of every image.
         num_classes: C.
         seed: of the noise.
     """
@@ -51,8 +51,8 @@ def synthetic_batch(
     batch = []
     for index in range(images):
         instances = Instances(size)
-        instances.gt_boxes = Boxes(random_boxes(objects, size, generator))
-        instances.gt_classes = torch.randint(num_classes, (objects,), generator=generator)
+        instances.gt_boxes = Boxes(random_boxes(num_gt, size, generator))
+        instances.gt_classes = torch.randint(num_classes, (num_gt,), generator=generator)
         image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
         batch.append({"image": image, "instances": instances, "image_id": index})
     return batch

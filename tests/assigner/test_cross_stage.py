@@ -57,7 +57,7 @@ def test_scope_chooses_the_stages(scope, expected):
 def test_keep_own_match_keeps_it_below_the_threshold():
     actual = CrossStageAssigner(keep_own_match=True)(BOXES, MATCHES, TARGETS, 3)
     assert classes(actual) == [
-        [[A, C], [], [B]],  # B of stage 2 is not query 1's own match here
+        [[A, C], [], [B]],  # B of stage 2 is not query 1's match at this stage
         [[A, C], [B], [B]],
         [[C], [B], []],  # query 1's own B, IoU .4
     ]

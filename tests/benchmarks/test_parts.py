@@ -42,7 +42,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def batch():
-    return synthetic_batch(images=2, size=(64, 96), objects=3, num_classes=10)
+    return synthetic_batch(images=2, size=(64, 96), num_gt=3, num_classes=10)
 
 
 @pytest.fixture(scope="module")

@@ -93,16 +93,16 @@ def test_large_objects_weigh_more_in_whole_images():
         (none, patch, none, 1.3),
         (none, none, patch, 3.7),  # one crop of one image
     ]:
-        actual = loss(quarters, whole, crops, num_objects=2)
+        actual = loss(quarters, whole, crops, num_gt=2)
         assert list(actual) == ["loss_anchor_class", "loss_anchor_bbox", "loss_anchor_giou"]
         assert actual["loss_anchor_class"].item() == pytest.approx(0, abs=1e-6)
         assert actual["loss_anchor_bbox"].item() == pytest.approx(4 * weight * up * 0.05 / 2)
         assert actual["loss_anchor_giou"].item() == pytest.approx(2 * weight * up * 0.5 / 2)
     eight = tuple(torch.cat([x] * 8) for x in patch[:2]) + (objects(*[[small]] * 8),)
-    actual = loss(none, none, eight, num_objects=2)
+    actual = loss(none, none, eight, num_gt=2)
     assert actual["loss_anchor_giou"].item() == pytest.approx(2 * 3.7 * up * 0.5 / 2)
     two_images = tuple(torch.cat([x] * 2) for x in none[:2]) + (objects(*[[]] * 8),)
-    actual = loss(two_images, none, eight, num_objects=2)  # four crops of each
+    actual = loss(two_images, none, eight, num_gt=2)  # four crops of each
     assert actual["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
 
 
@@ -111,7 +111,7 @@ def test_positives_of_whole_images_weigh_more_if_they_are_large():
     none = torch.zeros(0, 1), torch.zeros(0, 1, 4), objects()
     # a = 0.1: 4 - 3 a = 3.7 and 1 + 3 a = 1.3; IoU 1 and p = 1/2: (1/2)^2 log 2
     for patches, weight in (((one, none, none), 3.7), ((none, one, none), 1.3)):
-        losses = AnchorLoss()(*patches, num_objects=1)
+        losses = AnchorLoss()(*patches, num_gt=1)
         assert losses["loss_anchor_class"].item() == pytest.approx(8 * weight * LN2 / 4, rel=1e-5)
 
 
@@ -124,18 +124,18 @@ def test_matching_and_ignoring_follow_the_part_settings():
 
 def test_negatives_have_the_class_weight():
     empty = torch.zeros(4, 1), anchors(OBJECT).expand(4, 1, 4), objects(*[[]] * 4)
-    actual = AnchorLoss()(empty, empty, empty, num_objects=0)
+    actual = AnchorLoss()(empty, empty, empty, num_gt=0)
     # p^2 ln 2 in four quarters, in four flips of the whole image, and in four crops as in one
     assert actual["loss_anchor_class"].item() == pytest.approx(8 * (4 + 4 + 1) * LN2 / 4)
     assert actual["loss_anchor_bbox"] == actual["loss_anchor_giou"] == 0
 
 
 def test_patches_and_objects_may_be_missing():
-    actual = AnchorLoss()(NONE, NONE, NONE, num_objects=0)
+    actual = AnchorLoss()(NONE, NONE, NONE, num_gt=0)
     assert [x.item() for x in actual.values()] == [0, 0, 0]
     logits = torch.zeros(2, 3, requires_grad=True)
     boxes = torch.rand(2, 3, 4, requires_grad=True)
-    actual = AnchorLoss()((logits, boxes, objects([], [])), NONE, NONE, num_objects=0)
+    actual = AnchorLoss()((logits, boxes, objects([], [])), NONE, NONE, num_gt=0)
     sum(actual.values()).backward()
     assert logits.grad.all() and not boxes.grad.any()
 
@@ -150,8 +150,8 @@ def test_more_objects_than_anchors():
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
     boxes = anchors(OBJECT, [0.25, 0.25, 1, 1])
     patch = torch.zeros(1, 2).to(dtype), boxes.to(dtype), objects([OBJECT])
-    actual = AnchorLoss()(patch, patch, patch, num_objects=1)
-    expected = AnchorLoss()(*[(torch.zeros(1, 2), boxes, objects([OBJECT]))] * 3, num_objects=1)
+    actual = AnchorLoss()(patch, patch, patch, num_gt=1)
+    expected = AnchorLoss()(*[(torch.zeros(1, 2), boxes, objects([OBJECT]))] * 3, num_gt=1)
     for name, value in actual.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, expected[name])
@@ -193,10 +193,10 @@ def joined(parts):
 
 images = [part(4, 4), part(1, 1), part(9, 8)]
 mine = [each[rank] for each in images]
-actual = torch.stack(list(AnchorLoss()(*mine, num_objects=1 + 4 * rank).values()))
+actual = torch.stack(list(AnchorLoss()(*mine, num_gt=1 + 4 * rank).values()))
 dist.all_reduce(actual)
 dist.destroy_process_group()
-expected = AnchorLoss()(*(joined(each) for each in images), num_objects=6)
+expected = AnchorLoss()(*(joined(each) for each in images), num_gt=6)
 torch.testing.assert_close(actual / 2, torch.stack(list(expected.values())))
 """
 

@@ -36,7 +36,7 @@ def test_ranks_follow_iou_and_put_the_last_match_first(
     ranks = positives.ranks[:, 0].masked_fill(OBJECTS[:, 0] < 0, -1)
     # of object 1 query 3 (1/2) is better than query 1 (0)
     assert ranks[0].tolist() == [[0, -1], [1, 1], [2, -1], [0, -1]]
-    # query 2 is the own match of object 0, with the worst box of the three
+    # query 2 is the match of gt 0 at this stage, with the worst box of the three
     assert ranks[1].tolist() == [[1, -1], [2, 1], [0, -1], [0, -1]]
 
 

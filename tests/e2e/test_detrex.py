@@ -194,5 +194,5 @@ def test_the_loss_goes_down_on_the_embedded_set(call, small_detrex, tmp_path, mo
         for key, value in json.loads(line).items()
         if key.startswith(("assigner/labels_added", "assigner/labels_dropped"))
     ]
-    if not name.startswith("stable"):  # own matches are kept there, and two stages may agree
+    if not name.startswith("stable"):  # per-stage matches are kept there, and two stages may agree
         assert sum(changed) > 0

@@ -69,7 +69,7 @@ def test_scores_of_a_run_equal_those_of_its_figures(
     (name, scores), *others = read(output).items()
     assert (name, others) == ("run", [])
     val = json.loads((shapes_set / "val.json").read_text())
-    assert (scores["images"], scores["objects"]) == (8, len(val["annotations"]))
+    assert (scores["images"], scores["gt_boxes"]) == (8, len(val["annotations"]))
     assert list(scores["unstable_score"]) == ["0 -> 1", "1 -> 2"]
     assert len(scores["labels_added_per_image"]) == 3
     for value in (*scores["unstable_score"].values(), scores["mean_unstable_score"]):
@@ -121,7 +121,7 @@ def test_a_set_without_boxes_cannot_be_measured(run, tool, shapes_set, tmp_path,
     save_config(cfg, tmp_path / "config.yaml")
     weights = ["--weights", str(run / "model_final.pth")]
     assert tool.main(["--config-file", str(tmp_path / "config.yaml"), *weights]) == 2
-    assert "have no objects" in capsys.readouterr().err.splitlines()[-1]
+    assert "no ground-truth" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

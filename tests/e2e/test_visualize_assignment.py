@@ -32,7 +32,7 @@ def test_figures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, c
         i["id"] for i in annotations["images"] if i["file_name"] in ("image_1.png", "image_2.png")
     }
     objects = sum(a["image_id"] in ids for a in annotations["annotations"])
-    assert content["num_objects"] == objects
+    assert content["num_gt"] == objects
     assert content["matches"] == [objects] * 3
     assert len(content["unstable_score"]) == 2
     assert "unstable %" in capsys.readouterr().out

@@ -26,7 +26,7 @@ def weights(tiny_run: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def content(weights: dict[str, torch.Tensor]) -> Content:
     """A recorded step of the tiny config."""
-    batch = plain_batch(synthetic_batch(2, (64, 96), objects=2, num_classes=3))
+    batch = plain_batch(synthetic_batch(2, (64, 96), num_gt=2, num_classes=3))
     numbers = {"iteration": 4, "micro": 0, "rank": 0, "seed": 7, "amp": "off"}
     return {"model": dict(weights), "batch": batch, **numbers}
 

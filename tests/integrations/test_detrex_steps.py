@@ -100,7 +100,7 @@ def test_a_step_of_a_model_has_the_class_losses_of_the_reference(path, threshold
     assert any(plain[key].item() != pytest.approx(expected[key].item()) for key in expected)
     assert set(gradients) == set(plain_gradients)
     assert all(gradient.isfinite().all() for gradient in gradients.values())
-    if threshold == 0.0:  # else all that happens may be that own matches are dropped
+    if threshold == 0.0:  # else all that happens may be that per-stage matches are dropped
         assert labels_added(model.criterion.criterion, outputs, targets, rule) > 0
 
 

@@ -28,7 +28,7 @@ def main() -> int:
     cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     model = untrained_model(cfg)
-    batch = synthetic_batch(images=1, size=tuple(args.size), objects=1)
+    batch = synthetic_batch(images=1, size=tuple(args.size), num_gt=1)
     rows = [
         [
             cost.name or "whole model",

@@ -1,12 +1,12 @@
-r"""Measure the unstable score of one or more runs: the share of objects that change their query.
+r"""Measure the unstable score of one or more runs: how many boxes change their query.
 
   stageinteractor unstable-score --config-file output/demo/config.yaml
   stageinteractor unstable-score --config-file output/plain/config.yaml \\
                           --config-file output/stable/config.yaml
 
-prints, for each stage, the share of a data set's objects that are matched to another query than one
-stage before, and the labels that the assigner adds; unstable_score.json and unstable_score.png have
-the same. The images are the annotated ones of the configs' data sets.
+prints, for each stage, the share of a data set's ground-truth boxes that are matched to another
+query than one stage before, and the labels that the assigner adds; unstable_score.json and
+unstable_score.png have the same. The images are the annotated ones of the configs' data sets.
 """
 
 from __future__ import annotations

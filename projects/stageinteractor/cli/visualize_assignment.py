@@ -1,4 +1,4 @@
-"""Show which query is matched to which object at each stage, and which labels the assigner adds.
+"""Show which query is matched to which box at each stage, and which labels the assigner adds.
 
   stageinteractor visualize-assignment --config-file output/demo/config.yaml --images 0 1 2 3
 

@@ -71,9 +71,9 @@ class PatchLoss(nn.Module):
 class AnchorLoss(nn.Module):
     """The losses of the anchors of image quarters, of whole images, and of crops.
 
-    All are divided by the number of ground-truth boxes in the batch. An object is in several crops:
-    all crops of an image count as one. The published factor, 4 over the number of crops in the
-    batch of a process, is the same for 4 images per process; this one depends neither on the number
+    All are divided by the number of ground-truth boxes in the batch. A box is in several crops: all
+    crops of an image count as one. The published factor, 4 over the number of crops in the batch of
+    a process, is the same for 4 images per process; this one depends neither on the number
     of images nor on that of processes.
 
     Args:
@@ -94,7 +94,7 @@ class AnchorLoss(nn.Module):
         self.whole = PatchLoss(AreaWeight(small=1.0, large=4.0), ignored_iou)
 
     def forward(
-        self, quarters: Patches, whole: Patches, crops: Patches, num_objects: int
+        self, quarters: Patches, whole: Patches, crops: Patches, num_gt: int
     ) -> dict[str, Tensor]:
         """Return {"loss_anchor_class": ..., "loss_anchor_bbox": ..., "loss_anchor_giou": ...}.
 
@@ -102,16 +102,16 @@ class AnchorLoss(nn.Module):
             quarters: logits, boxes and ground-truth boxes of the 4 quarters of every image.
             whole: of the whole images, unflipped and flipped.
             crops: of the crops of all finer levels.
-            num_objects: ground-truth boxes of all images.
+            num_gt: ground-truth boxes of all images.
         """
         with torch.autocast(quarters[0].device.type, enabled=False):
             quarters, whole, crops = (_at_least_float32(x) for x in (quarters, whole, crops))
             counts = torch.tensor(
-                [num_objects, len(quarters[0]) // QUARTERS, len(crops[0])], dtype=quarters[0].dtype
+                [num_gt, len(quarters[0]) // QUARTERS, len(crops[0])], dtype=quarters[0].dtype
             ).to(quarters[0].device, non_blocking=True)
-            objects, images, patches = rank_average(counts)
+            boxes, images, patches = rank_average(counts)
             sums = self.parts(quarters) + self.whole(whole)  # (3,)
-            sums = (sums + self.parts(crops) * (images / patches)) / objects
+            sums = (sums + self.parts(crops) * (images / patches)) / boxes
         weighted = (weight * x for weight, x in zip(self.weights, sums.unbind(), strict=True))
         names = ("class", "bbox", "giou")
         return {f"loss_anchor_{name}": x for name, x in zip(names, weighted, strict=True)}

@@ -178,7 +178,8 @@ class SetCriterion(nn.Module):
 
         They are max(matches, labels), or matches, and matches. The published code takes the maximum
         on every rank before it averages. The sum over ranks is clamped to at least 1, so that a
-        batch without any object has finite losses (the published code divides by zero there).
+        batch without any ground-truth box has finite losses (the published code divides by zero
+        there).
         """
         num_matches = (matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
         num_labels, num_matches = rank_average(torch.stack([num_labels, num_matches]))

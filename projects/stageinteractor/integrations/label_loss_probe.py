@@ -141,12 +141,12 @@ def _synthetic_case(
         [[0.30, 0.30, 0.20, 0.20], [0.60, 0.62, 0.30, 0.30], [0.5, 0.5, 0.1, 0.1]],
         device=tensors[0].device,
     )
-    objects = torch.tensor(
+    gt_boxes = torch.tensor(
         [[0.31, 0.30, 0.20, 0.20], [0.66, 0.66, 0.20, 0.20]], device=tensors[0].device
     )
     labels = torch.tensor([0, int(criterion.num_classes > 1)], device=tensors[0].device)
     outputs = {"logits": logits, "pred_logits": logits, "pred_boxes": boxes.unsqueeze(0)}
-    return outputs, [{"labels": labels, "class_labels": labels, "boxes": objects}]
+    return outputs, [{"labels": labels, "class_labels": labels, "boxes": gt_boxes}]
 
 
 def _with_silent_row(outputs: dict[str, Tensor]) -> dict[str, Tensor]:

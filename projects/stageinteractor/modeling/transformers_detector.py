@@ -67,7 +67,7 @@ class TransformersDetector(MetaArchitecture):
         elif class_loss is not None or matcher is not None:
             raise ConfigError(
                 "model.class_loss and model.matcher come with model.assigner: set it too "
-                "(PerStageAssigner keeps every stage to its own matches)"
+                "(PerStageAssigner assigns the per-stage matches)"
             )
         if backbone is not None:
             encoder = model.base_model.backbone

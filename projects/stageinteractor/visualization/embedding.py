@@ -132,10 +132,10 @@ def plot_embedding(
         axes.set_axis_off()
     classes, predicted = queries.classes.numpy(), queries.predicted.numpy()
     panels = grid.flat[: len(points)]
-    for stage, (axes, places) in enumerate(zip(panels, points, strict=True)):
+    for stage, (axes, stage_points) in enumerate(zip(panels, points, strict=True)):
         axes.set_axis_on()
         axes.set(xticks=[], yticks=[], title=f"stage {stage}")
-        _scatter(axes, places, classes, predicted)
+        _scatter(axes, stage_points, classes, predicted)
     _write_names(panels[-1], points[-1], classes, class_names)
     wrong = int(((classes >= 0) & (classes != predicted)).sum())
     figure.suptitle(
@@ -146,8 +146,8 @@ def plot_embedding(
     save_figure(figure, path)
 
 
-def _scatter(axes: Axes, places: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> None:
-    x, y = places.T
+def _scatter(axes: Axes, points: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> None:
+    x, y = points.T
     background = classes < 0
     axes.scatter(x[background], y[background], s=6, color="0.75", linewidths=0)
     for label in _present(classes):
@@ -163,14 +163,14 @@ def _present(classes: np.ndarray) -> list[int]:
 
 
 def _write_names(
-    axes: Axes, places: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
+    axes: Axes, points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
 ) -> None:
     """Write the name of every class at the median of its points."""
     from matplotlib.patheffects import withStroke
 
     present = _present(classes)
     for label in present:
-        x, y = np.median(places[classes == label], axis=0)
+        x, y = np.median(points[classes == label], axis=0)
         axes.text(
             x,
             y,

@@ -86,7 +86,7 @@ def test_equal_boxes_of_other_classes_or_crowds_are_fine(content, check):
 
 @pytest.mark.parametrize(
     ("area", "kind"),
-    [(value, "odd_area") for value in ("200", None, math.nan, math.inf, True)]
+    [(value, "invalid_area") for value in ("200", None, math.nan, math.inf, True)]
     + [(value, "zero_area") for value in (-1, 0)],
 )
 def test_impossible_areas_are_errors(content, only, area, kind):
@@ -112,7 +112,7 @@ def test_the_area_of_an_outline_may_be_smaller_than_its_box(content, check):
 )
 def test_iscrowd_is_0_or_1(content, check, flag, fine):
     content["annotations"][0]["iscrowd"] = flag
-    assert [f.kind for f in check(content).findings] == ([] if fine else ["odd_iscrowd"])
+    assert [f.kind for f in check(content).findings] == ([] if fine else ["invalid_iscrowd"])
 
 
 def test_more_objects_than_queries_is_a_warning(content, only):

@@ -113,14 +113,14 @@ def test_text_ids_are_a_warning(content, check, name):
 def test_ids_of_categories_must_be_whole_numbers(content, check, value):
     content["categories"].append({"id": value, "name": "more"})
     kinds = {finding.kind: finding.severity for finding in check(content).findings}
-    assert kinds["odd_id"] == "error"
+    assert kinds["invalid_id"] == "error"
 
 
 @pytest.mark.parametrize("value", [7.5, None, [7], True])
 def test_ids_must_be_whole_numbers(content, check, value):
     content["annotations"][0]["id"] = value
     (finding,) = check(content).findings
-    assert finding.kind == "odd_id" and repr(value) in finding.problem
+    assert finding.kind == "invalid_id" and repr(value) in finding.problem
     assert finding.location.entry == "number 0 of 'annotations'"
     assert (finding.location.image_id, finding.location.file_name) == (11, "a.png")
 

@@ -117,7 +117,7 @@ def test_another_size_is_an_error(content, photos, only):
 @pytest.mark.parametrize("width", ["60", None, 0, -60])
 def test_a_size_that_is_none_is_an_error(content, only, width):
     content["images"][0]["width"] = width
-    assert only(content).kind == "odd_size"
+    assert only(content).kind == "invalid_size"
 
 
 def rotated(path, orientation: int, width: int = 60, height: int = 40) -> None:

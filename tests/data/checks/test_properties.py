@@ -72,7 +72,11 @@ def assert_located(finding: Finding) -> None:
     if finding.kind in OF_THE_SET:
         return
     assert str(location)
-    if finding.kind.startswith("box_") or finding.kind in ("same_box", "odd_area", "large_area"):
+    if finding.kind.startswith("box_") or finding.kind in (
+        "same_box",
+        "invalid_area",
+        "large_area",
+    ):
         assert location.image_id is not None and location.file_name is not None
     if "image" in finding.kind and finding.kind not in ("repeated_image_id", "unknown_image"):
         assert location.file_name is not None

@@ -197,11 +197,11 @@ def test_a_file_whose_name_has_a_backslash_keeps_it(content, photos, fix):
         ("annotations", {"bbox": [60, 2, 3, 4], "area": 12}, "box_outside"),
         ("annotations", {"category_id": 8}, "unknown_category"),
         ("annotations", {"image_id": [99]}, "unknown_image"),
-        ("annotations", {"iscrowd": 7}, "odd_iscrowd"),
+        ("annotations", {"iscrowd": 7}, "invalid_iscrowd"),
         ("images", {"id": 12}, "repeated_image_id"),
         ("images", {"file_name": "nowhere\\a.png"}, "missing_image"),
         ("categories", {"id": 7}, "repeated_category_id"),
-        ("categories", {"name": "ca\ud800r"}, "odd_name"),
+        ("categories", {"name": "ca\ud800r"}, "invalid_name"),
     ],
 )
 def test_what_only_the_user_can_know_is_left(content, fix, name, fields, kind):

@@ -67,7 +67,7 @@ def test_training_predicts_in_every_kind_of_patch():
     generator = build().train()
     result = generator(maps(), SIZES, TARGETS)
     actual = result.predictions
-    assert actual.num_objects == 2
+    assert actual.num_gt == 2
     assert actual.quarters.logits.shape == (8, GLOBAL_ANCHORS) and actual.whole.boxes.shape == (
         8,
         GLOBAL_ANCHORS,
@@ -75,8 +75,8 @@ def test_training_predicts_in_every_kind_of_patch():
     )
     assert actual.crops.logits.shape[1:] == (CROP_ANCHORS,)
     assert len(actual.crops.logits) >= 2 * 2 * 4  # two levels, two images, four patches
-    assert actual.quarters.objects.counts[4:] == actual.whole.objects.counts[4:] == [0] * 4
-    assert sum(actual.quarters.objects.counts) == 2 and actual.whole.objects.counts[:4] == [2] * 4
+    assert actual.quarters.gt.counts[4:] == actual.whole.gt.counts[4:] == [0] * 4
+    assert sum(actual.quarters.gt.counts) == 2 and actual.whole.gt.counts[:4] == [2] * 4
     counts = torch.bincount(result.anchors.images, minlength=2)
     assert (counts >= 5).all() and (counts <= 200).all()
     assert not result.anchors.boxes.requires_grad
@@ -156,7 +156,7 @@ def test_probing_can_be_stopped_by_hand(levels: str, expected: int):
     assert (generator(maps(), SIZES, TARGETS).num_crops(2) > 0).all()  # training uses all of them
 
 
-def test_warmup_crops_around_objects_and_replaces_nothing():
+def test_warmup_crops_around_gt_and_replaces_nothing():
     generator = build(Probing(patch_size=PATCH_SIZE, min_anchors=1), warmup_steps=2).train()
     generator.head = FixedHead(*[[[0.5, 0.2 + 0.1 * i, 0.3, 0.2, 0.2] for i in range(4)]] * 16)
     for step in range(2):
@@ -311,9 +311,9 @@ def test_large_objects_are_targets_of_whole_images_not_crops():
     actual = generator(
         maps(), SIZES, [{"boxes": whole, "labels": torch.zeros(1).long()}, TARGETS[1]]
     ).predictions
-    assert actual.whole.objects.counts == [1] * 4 + [0] * 4
-    assert sum(actual.quarters.objects.counts) == 1
-    assert sum(actual.crops.objects.counts) == 0
+    assert actual.whole.gt.counts == [1] * 4 + [0] * 4
+    assert sum(actual.quarters.gt.counts) == 1
+    assert sum(actual.crops.gt.counts) == 0
 
 
 def test_what_lies_beyond_an_image_is_not_read():

@@ -2,7 +2,11 @@ import torch
 
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.modeling.anchors.probing import Crops
-from stageinteractor.modeling.anchors.training_patches import anywhere, around_objects, filled
+from stageinteractor.modeling.anchors.training_patches import (
+    anywhere,
+    crops_around_gt,
+    filled,
+)
 
 CELLS = torch.tensor([[40, 60], [40, 60]])  # 640 x 960 pixels at stride 16
 
@@ -23,7 +27,9 @@ def crops(images: list[int], first: int = 0) -> Crops:
 def test_an_object_stays_inside_of_its_random_patch():
     torch.manual_seed(0)
     box = [401.0, 300, 440, 350]
-    corners = torch.cat([around_objects(objects([box]), 15, 16, CELLS).corners for _ in range(300)])
+    corners = torch.cat(
+        [crops_around_gt(objects([box]), 15, 16, CELLS).corners for _ in range(300)]
+    )
     # columns 25.1 to 27.5 and rows 18.75 to 21.9: corners from 28 - 15 to 25 and 22 - 15 to 18
     assert corners.amin(dim=0).tolist() == [13, 7]
     assert corners.amax(dim=0).tolist() == [25, 18]
@@ -34,34 +40,34 @@ def test_patches_stay_inside_of_the_image():
     torch.manual_seed(0)
     boxes = [[0.0, 0, 20, 20], [940, 620, 960, 640]]
     for _ in range(20):
-        corners = around_objects(objects(boxes), 15, 16, CELLS).corners
+        corners = crops_around_gt(objects(boxes), 15, 16, CELLS).corners
         assert sorted(corners.tolist()) == [[0, 0], [45, 25]]
 
 
 def test_objects_of_half_a_patch_have_none():
     boxes = [[0.0, 0, 120, 20], [300, 300, 320, 419], [600, 0, 620, 120]]
-    actual = around_objects(objects([], boxes), 15, 16, CELLS)
+    actual = crops_around_gt(objects([], boxes), 15, 16, CELLS)
     assert actual.images.tolist() == [1]
-    assert around_objects(objects([], boxes), 15, 8, CELLS).images.tolist() == []
+    assert crops_around_gt(objects([], boxes), 15, 8, CELLS).images.tolist() == []
 
 
 def test_near_objects_share_the_patch_of_the_middle_one():
     torch.manual_seed(0)
     # centres 110, 210 and 310: crops of 240, shifted by 100: IoU 140 / 340 = 0.41
     boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
-    actual = around_objects(objects(boxes, boxes[:1]), 15, 16, CELLS)
+    actual = crops_around_gt(objects(boxes, boxes[:1]), 15, 16, CELLS)
     assert sorted(actual.images.tolist()) == [0, 1]
     column = actual.corners[actual.images == 0][0, 0] * 16
     assert column <= 200 and column + 240 >= 220
     # the outer two are 200 apart: 40 / 440
-    actual = around_objects(objects([boxes[0], boxes[2]]), 15, 16, CELLS)
+    actual = crops_around_gt(objects([boxes[0], boxes[2]]), 15, 16, CELLS)
     assert actual.images.tolist() == [0, 0]
 
 
 def test_objects_of_other_images_do_not_matter():
     # as above, beside an image of ten: were padding an object, the first of three would be taken
     boxes = [[100.0, 300, 120, 320], [200, 300, 220, 320], [300, 300, 320, 320]]
-    actual = around_objects(objects(boxes, boxes[:1] * 10), 15, 16, CELLS)
+    actual = crops_around_gt(objects(boxes, boxes[:1] * 10), 15, 16, CELLS)
     assert actual.images.tolist().count(0) == 1
 
 
@@ -70,7 +76,7 @@ def test_all_objects_have_a_chance():
     boxes = [[x, 300.0, x + 20, 320] for x in (0.0, 300, 600)]  # no two share a patch
     shown = set()
     for _ in range(60):
-        left = around_objects(objects(boxes), 15, 16, CELLS).corners[0, 0] * 16
+        left = crops_around_gt(objects(boxes), 15, 16, CELLS).corners[0, 0] * 16
         shown |= {x for x, _, end, _ in boxes if left <= x and end <= left + 240}
     assert shown == {0, 300, 600}
 

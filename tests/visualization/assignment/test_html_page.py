@@ -54,8 +54,8 @@ def test_page_has_every_label(data):
     assert added["sources"] == [0]
     assert image["boxes"]["0"] == [[10, 10, 30, 30], [11, 10, 31, 30]]
     assert set(image["boxes"]) == {"0", "1"}  # query 2 has nothing to show
-    assert [each["name"] for each in image["objects"]] == ["</script><b>three", "one"]
-    assert image["objects"][0]["history"][1] == {"match": 1, "assigned": [0, 1]}
+    assert [each["name"] for each in image["gt"]] == ["</script><b>three", "one"]
+    assert image["gt"][0]["history"][1] == {"match": 1, "assigned": [0, 1]}
     assert data["summary"]["counts"]["labels_added"] == [0, 1]
 
 
@@ -81,7 +81,7 @@ def test_odd_names_cannot_leave_the_data(item, tmp_path, name):
     assert literal.isascii() and not set("<>&") & set(literal)
     data = json.loads(literal)
     assert data["images"][0]["name"] == name
-    assert {each["name"] for each in data["images"][0]["objects"]} == {name}
+    assert {each["name"] for each in data["images"][0]["gt"]} == {name}
 
 
 def test_page_inserts_names_as_text(page):

@@ -98,9 +98,9 @@ def test_hovered_query_is_followed_with_all_labels(page):
     page.find_element("tag name", "body").send_keys(Keys.ARROW_RIGHT)
     details = hover(page, "#history tr:nth-child(3) td:nth-child(3) [data-query='0']").splitlines()
     assert details[0] == "query 0 at stage 1 has the label of its match"
-    assert details[1].startswith("object 1: one, IoU 0.")
+    assert details[1].startswith("gt 1: one, IoU 0.")
     assert details[2] == "query 0 at stage 1 has a label added from stage 0"
-    assert details[3].startswith("object 0: three, IoU 0.9")
+    assert details[3].startswith("gt 0: three, IoU 0.9")
     assert followed(page, "#stage") == ({"0"}, 2)
     assert followed(page, "#strip") == ({"0"}, 3)
     assert followed(page, "#history") == ({"0"}, 3)

@@ -14,7 +14,7 @@ def test_sums_over_images_and_score_over_all_objects(item):
         assigned=torch.tensor([[[0], [1], [-1]], [[0], [1], [-1]]]),
     )
     summary = summarize([item, stable])
-    assert (summary.num_images, summary.num_objects) == (2, 4)
+    assert (summary.num_images, summary.num_gt) == (2, 4)
     assert summary.matches == [4, 4]
     assert summary.counts == {
         "labels_added": [0, 1],

@@ -101,7 +101,7 @@ def test_batch_without_proposals_drops_the_encoder_step():
 def test_stageinteractor_has_the_numbers_of_its_figures(detector, inputs):
     expected = summarize(collect_assignment(detector, inputs))
     stability = batch_stability(detector, inputs)
-    assert (stability.num_images, stability.num_objects) == (2, 2)
+    assert (stability.num_images, stability.num_gt) == (2, 2)
     assert list(stability.unstable_scores().values()) == pytest.approx(expected.unstable_score)
     assert list(stability.labels_added) == expected.counts["labels_added"]
     assert list(stability.multi_query_gt) == expected.counts["multi_query_gt"]
@@ -111,14 +111,14 @@ def test_stageinteractor_has_the_numbers_of_its_figures(detector, inputs):
 def test_single_images_add_up_to_the_batch(detector, same_size_inputs):
     whole = measure_stability(detector, [same_size_inputs])
     assert whole == measure_stability(detector, [[item] for item in same_size_inputs])
-    assert whole.num_objects == 5
+    assert whole.num_gt == 5
     assert sum(whole.changed) > 0
 
 
 def test_images_without_objects_are_refused(detector, inputs):
-    with pytest.raises(DataError, match="no objects"):
+    with pytest.raises(DataError, match="no ground-truth"):
         measure_stability(detector, [inputs[1:]])
-    with pytest.raises(DataError, match="no objects"):
+    with pytest.raises(DataError, match="no ground-truth"):
         measure_stability(detector, [])
 
 
@@ -161,7 +161,7 @@ def test_rt_detr_proposals_are_matched_by_its_matcher(inputs):
         ((query, index),) = matcher({"logits": logits, "pred_boxes": boxes}, labels)
         queries.append(query[index.argsort()])
     assert stability.from_encoder == int((queries[0] != queries[1]).sum())
-    assert stability.num_objects == 2
+    assert stability.num_gt == 2
 
 
 @pytest.mark.parametrize("make", [d_fine, lw_detr])
@@ -171,7 +171,7 @@ def test_models_that_differ_in_training_run_as_in_evaluation(make, large_inputs)
     settings = host.config.to_dict()
     model = TransformersDetector(model=host, postprocessing=TopK(5), size_divisibility=64)
     stability = batch_stability(model, large_inputs)
-    assert (stability.num_objects, len(stability.changed)) == (3, 2)
+    assert (stability.num_gt, len(stability.changed)) == (3, 2)
     assert stability.from_encoder is not None
     assert host.config.to_dict() == settings
     assert not any(module.training for module in model.modules())
@@ -213,7 +213,7 @@ def test_detrex_proposals_are_the_first_queries_of_the_decoder(inputs, monkeypat
     stability = batch_stability(model, inputs)
     assert starts[0].shape[1] >= 20  # denoising queries come first
     torch.testing.assert_close(matched[0]["pred_boxes"], starts[0][:, -20:])
-    assert (stability.num_images, stability.num_objects) == (2, 2)
+    assert (stability.num_images, stability.num_gt) == (2, 2)
     assert stability.from_encoder in (0, 1, 2)
     assert list(stability.unstable_scores()) == ["encoder -> 0", "0 -> 1"]
     assert model.training is False

@@ -1,4 +1,4 @@
-"""The same Deformable DETR as it is: every stage keeps the labels of its own matches."""
+"""The same Deformable DETR as it is: per-stage matches and labels."""
 
 from .digits_in_photos_deformable_detr import (
     dataloader,

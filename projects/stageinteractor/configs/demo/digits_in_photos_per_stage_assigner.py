@@ -1,4 +1,4 @@
-"""Ablation of the demo: every stage keeps the labels of its own matches."""
+"""Ablation of the demo: per-stage matches and labels."""
 
 from detectron2.config import LazyCall as L
 

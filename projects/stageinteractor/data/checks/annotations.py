@@ -62,10 +62,10 @@ def check_fields(entries: Entries) -> Iterator[Finding]:
         area, flag = annotation.get("area", 1), annotation.get("iscrowd", 0)
         if not is_area(area):
             is_real = is_number(area) and not isinstance(area, bool)
-            kind = "zero_area" if is_real else "odd_area"
+            kind = "zero_area" if is_real else "invalid_area"
             yield _field(kind, f"the area is {area!r}", annotation, entries)
         if not is_crowd_flag(flag):
-            yield _field("odd_iscrowd", f"iscrowd is {flag!r}", annotation, entries)
+            yield _field("invalid_iscrowd", f"iscrowd is {flag!r}", annotation, entries)
 
 
 def _field(kind: str, problem: str, annotation: Json, entries: Entries) -> Finding:

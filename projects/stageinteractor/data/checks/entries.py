@@ -100,7 +100,7 @@ def check_entries(content: Json) -> tuple[Entries, list[Finding]]:
     for image in usable["images"]:
         if "width" in image and "height" in image and not is_size(image):
             size = f"width {image['width']!r}, height {image['height']!r}"
-            findings.append(Finding("odd_size", size, Location.of_image(image)))
+            findings.append(Finding("invalid_size", size, Location.of_image(image)))
     known = []
     for annotation in usable["annotations"]:
         is_known = (
@@ -149,9 +149,9 @@ def _entry_problem(name: str, entry: Any) -> tuple[str, str] | None:
     if not is_usable(name, entry):
         return "malformed", f"file_name is {entry['file_name']!r}, not a text"
     if "id" in entry and not is_id_of(name, entry["id"]):
-        return "odd_id", f"the id is {entry['id']!r}"
+        return "invalid_id", f"the id is {entry['id']!r}"
     if name == "categories" and not is_writable(entry["name"]):
-        return "odd_name", f"the name is {entry['name']!r}"
+        return "invalid_name", f"the name is {entry['name']!r}"
     return None
 
 

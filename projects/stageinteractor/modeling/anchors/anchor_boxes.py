@@ -66,8 +66,8 @@ def rank_in_image(anchors: Anchors) -> Tensor:
     order = anchors.scores.argsort(descending=True, stable=True)
     order = order[anchors.images[order].argsort(stable=True)]  # by image, and there by score
     images = anchors.images[order]
-    place = torch.arange(len(images), device=images.device)
-    ranks = place - torch.searchsorted(images, images)  # minus where the image begins
+    position = torch.arange(len(images), device=images.device)
+    ranks = position - torch.searchsorted(images, images)  # minus where the image begins
     return torch.empty_like(order).scatter_(0, order, ranks)
 
 

@@ -31,7 +31,7 @@ from .patch_targets import patch_targets
 from .patches import Patches, crop_patches, quarters, whole_images
 from .predictions import AnchorPredictions, GeneratedAnchors, PatchAnchors, PatchPredictions
 from .probing import Crops, Probing
-from .training_patches import anywhere, around_objects, filled, joined
+from .training_patches import anywhere, crops_around_gt, filled, joined
 
 LEVELS = ("P5-P6", "P4-P6", "P3-P6")
 
@@ -49,8 +49,8 @@ class AnchorGenerator(nn.Module):
         probing: decides which anchors are replaced, and which are returned.
         probing_levels: at inference, one of `LEVELS`, named after the published strides.
         training_patches: crops of every image and level in training, at least.
-        warmup_steps: batches of the first epoch, in which crops are those around small objects
-            and no anchor is replaced.
+        warmup_steps: batches of the first epoch, in which crops are those around small ground-truth
+            boxes and no anchor is replaced.
         strides: of the three maps that anchors are predicted from, P3, P4 and P5.
         feature_strides: of all maps of the neck, the finest first.
     """
@@ -146,11 +146,11 @@ class AnchorGenerator(nn.Module):
         if self.training:
             whole = flipped(whole)
         logits, boxes = self.head(self.embedding(torch.cat([parts, whole])))
-        places = quarters(image_sizes), whole_images(image_sizes, flips=self.training)
+        patches = quarters(image_sizes), whole_images(image_sizes, flips=self.training)
         count = len(parts)
         return (
-            PatchAnchors(logits[:count], boxes[:count], places[0]),
-            PatchAnchors(logits[count:], boxes[count:], places[1]),
+            PatchAnchors(logits[:count], boxes[:count], patches[0]),
+            PatchAnchors(logits[count:], boxes[count:], patches[1]),
         )
 
     def predict_crops(
@@ -164,11 +164,11 @@ class AnchorGenerator(nn.Module):
             crops: where they lie.
             cells: (B, 2) long, rows and columns of the images in the map.
         """
-        places = crops.images, crops.corners, self.patch_size
+        patches = crops.images, crops.corners, self.patch_size
         inside = within(crops.corners, self.patch_size, cells[crops.images])  # (n, P, P)
-        cut = cast(Compress, self.finer_compress[level]).crops(features, *places)  # (n, c, P, P)
+        cut = cast(Compress, self.finer_compress[level]).crops(features, *patches)  # (n, c, P, P)
         logits, boxes = self.finer_head(self.finer_embedding[level](cut * inside.unsqueeze(1)))
-        return PatchAnchors(logits, boxes, crop_patches(*places, self.strides[1 - level]))
+        return PatchAnchors(logits, boxes, crop_patches(*patches, self.strides[1 - level]))
 
 
 class _Search:
@@ -251,7 +251,7 @@ class _Search:
     ) -> tuple[Crops, int]:
         """Return enough crops for training; the first ones, so many, also yield anchors."""
         generator = self.generator
-        around_gt = around_objects(gt, generator.patch_size, stride, cells, self.probing.overlap)
+        around_gt = crops_around_gt(gt, generator.patch_size, stride, cells, self.probing.overlap)
         if self.warmup:  # as if they had been generated
             nothing = Crops(around_gt.images[:0], around_gt.corners[:0])
             crops = filled(nothing, around_gt, self.probing.max_crops, self.num_images)
@@ -278,7 +278,7 @@ class _Search:
             quarters=_with_targets(parts, self.gt, fit=False),
             whole=_with_targets(whole, self.gt, fit=False),
             crops=_with_targets(crops, self.gt, fit=True),
-            num_objects=sum(self.gt.counts),
+            num_gt=sum(self.gt.counts),
         )
 
 

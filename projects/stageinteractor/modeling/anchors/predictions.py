@@ -17,7 +17,7 @@ class PatchPredictions(NamedTuple):
 
     logits: Tensor  # (n, A)
     boxes: Tensor  # (n, A, 4), xyxy in parts of the patch
-    objects: PaddedTargets  # of the n patches, xyxy in parts of the patch
+    gt: PaddedTargets  # of the n patches, xyxy in parts of the patch
 
 
 class AnchorPredictions(NamedTuple):
@@ -26,7 +26,7 @@ class AnchorPredictions(NamedTuple):
     quarters: PatchPredictions
     whole: PatchPredictions
     crops: PatchPredictions
-    num_objects: int
+    num_gt: int
 
 
 class GeneratedAnchors(NamedTuple):

@@ -1,7 +1,7 @@
 """Crops added in training, so that every level has enough of them in every image.
 
-Crops from probing come first, then crops around small objects, then random ones. Paper: ASAG,
-section 3.4 and appendix.
+Crops from probing come first, then crops around small ground-truth boxes, then random ones. Paper:
+ASAG, section 3.4 and appendix.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .probing import Crops, crop_nms
 
 
 @torch.no_grad()
-def around_objects(
+def crops_around_gt(
     gt: PaddedTargets, size: int, stride: int, cells: Tensor, overlap: float = 0.25
 ) -> Crops:
     """Return crops at random places around boxes that are less than half a crop wide and high.

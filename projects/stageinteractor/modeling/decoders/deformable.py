@@ -56,7 +56,7 @@ class DeformableStage(nn.Module):
     ) -> None:
         super().__init__()
         require_transformers()
-        from transformers.models.deformable_detr import modeling_deformable_detr as host
+        from transformers.models.deformable_detr import modeling_deformable_detr as hf
 
         self.num_classes = num_classes
         self.strides = tuple(strides)
@@ -68,7 +68,7 @@ class DeformableStage(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(embed_dim, embed_dim),
         )
-        self.layer = host.DeformableDetrDecoder(config).layers[0]
+        self.layer = hf.DeformableDetrDecoder(config).layers[0]
         self.class_head = prediction_head(embed_dim, num_classes, layers=1)
         self.box_head = prediction_head(embed_dim, 4, layers=3)
         self.reset_parameters()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..attention import IoFBiasedSelfAttention
 from ..mixing.dynamic import DynamicMixing
-from ..mixing.reuse import CascadeType, ChannelReuse, StaticMixing, StaticMixingType
+from ..mixing.reuse import ChannelReuse, ChannelReuseType, StaticMixing, StaticMixingType
 from ..sampling.points import GroupedSampler, GroupedSamplerType
 from .cascade import CascadeDecoder
 from .stage import DecoderStage
@@ -56,7 +56,7 @@ class StageInteractorDecoder(CascadeDecoder):
         first_reuse_stage: int | None = 2,
         strides: Sequence[int] = (4, 8, 16, 32),
         sampler: GroupedSamplerType = GroupedSampler,
-        cascade: CascadeType = ChannelReuse,
+        cascade: ChannelReuseType = ChannelReuse,
         static_mixing: StaticMixingType = StaticMixing,
         checkpoint_stages: bool = False,
     ) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels, mix_points
-from .reuse import CascadeType, ChannelReuse, SpatialReuse, StaticMixing, StaticMixingType
+from .reuse import ChannelReuse, ChannelReuseType, SpatialReuse, StaticMixing, StaticMixingType
 
 
 class FilterBank(NamedTuple):
@@ -66,7 +66,7 @@ class DynamicMixing(nn.Module):
         points_per_group: int = 8,
         out_points: int = 128,
         num_reused: int = 0,
-        cascade: CascadeType = ChannelReuse,
+        cascade: ChannelReuseType = ChannelReuse,
         static_mixing: StaticMixingType = StaticMixing,
     ) -> None:
         super().__init__()

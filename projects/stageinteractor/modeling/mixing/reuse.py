@@ -25,7 +25,7 @@ class StaticMixingType(Protocol):
         """Build the module; arguments as in `StaticMixing`."""
 
 
-class CascadeType(Protocol):
+class ChannelReuseType(Protocol):
     """A class of modules that mix the channels n more times, as `ChannelReuse` does."""
 
     def __call__(

@@ -63,7 +63,7 @@ class DeformableEncoder(nn.Module):
         super().__init__()
         check_levels(in_channels, in_features)
         require_transformers()
-        from transformers.models.deformable_detr import modeling_deformable_detr as host
+        from transformers.models.deformable_detr import modeling_deformable_detr as hf
 
         self.in_features = tuple(in_features)
         self.strides = tuple(8 * 2**level for level in range(len(in_features) + 1))
@@ -72,9 +72,9 @@ class DeformableEncoder(nn.Module):
         self.projections = nn.ModuleList(
             nn.Sequential(conv, GroupNorm(num_groups, out_channels)) for conv in convs
         )
-        self.position = host.DeformableDetrSinePositionEmbedding(out_channels // 2, normalize=True)
+        self.position = hf.DeformableDetrSinePositionEmbedding(out_channels // 2, normalize=True)
         self.level_embeddings = nn.Parameter(torch.empty(len(convs), out_channels))
-        self.encoder = host.DeformableDetrEncoder(
+        self.encoder = hf.DeformableDetrEncoder(
             deformable_config(
                 out_channels, num_heads, feedforward_dim, points, len(convs), num_layers
             )

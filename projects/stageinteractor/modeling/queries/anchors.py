@@ -31,7 +31,7 @@ class AnchorCriterion(Protocol):
         quarters: PatchPredictions,
         whole: PatchPredictions,
         crops: PatchPredictions,
-        num_objects: int,
+        num_gt: int,
     ) -> dict[str, Tensor]:
         """Return weighted losses of the fields of `AnchorPredictions`.
 
@@ -130,11 +130,11 @@ def padded(anchors: Anchors, image_sizes: Tensor) -> tuple[Tensor, Tensor | None
     counts = torch.bincount(anchors.images, minlength=len(image_sizes)).tolist()
     max_anchors = max(counts, default=0)
     whole = whole_image_boxes(image_sizes)
-    place = anchors.images, rank_in_image(anchors)
+    index = anchors.images, rank_in_image(anchors)
     boxes = (
-        whole.to(anchors.boxes)[:, None].repeat(1, max_anchors, 1).index_put(place, anchors.boxes)
+        whole.to(anchors.boxes)[:, None].repeat(1, max_anchors, 1).index_put(index, anchors.boxes)
     )
     if min(counts, default=0) == max_anchors:
         return boxes, None
     query_mask = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-    return boxes, query_mask.index_put(place, torch.ones_like(anchors.images, dtype=torch.bool))
+    return boxes, query_mask.index_put(index, torch.ones_like(anchors.images, dtype=torch.bool))

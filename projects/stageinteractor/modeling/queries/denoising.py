@@ -85,9 +85,9 @@ class DenoisingQueries:
         """Return the box indices (B, M) of all copies, -1 for padding, and their groups (B, M)."""
         counts = torch.tensor(padded.counts).unsqueeze(1)
         copies = counts * (self.num_queries // counts.clamp(min=1)).clamp(min=1)
-        place = torch.arange(max(int(copies.max()), 1))
-        groups, boxes = place // counts.clamp(min=1), place % counts.clamp(min=1)  # (B, M)
-        gt_indices = boxes.masked_fill(place >= copies, -1)
+        position = torch.arange(max(int(copies.max()), 1))
+        groups, boxes = position // counts.clamp(min=1), position % counts.clamp(min=1)  # (B, M)
+        gt_indices = boxes.masked_fill(position >= copies, -1)
         device = padded.labels.device
         return gt_indices.to(device, non_blocking=True), groups.to(device, non_blocking=True)
 

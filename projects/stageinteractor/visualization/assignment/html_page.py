@@ -49,7 +49,7 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
     height, width = item.image.shape[:2]
     names = [class_names[index] for index in item.gt_classes.tolist()]
     boxes = _rounded(item.gt_boxes)
-    objects = [
+    gt_boxes = [
         {"name": name, "box": box, "color": gt_color(index), "history": history}
         for index, (name, box, history) in enumerate(
             zip(names, boxes, gt_history(item), strict=True)
@@ -59,7 +59,7 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
         [
             {
                 "query": label.query,
-                "object": label.gt_index,
+                "gt": label.gt_index,
                 "kind": label.kind,
                 "sources": label.sources,
                 "iou": round(label.iou, 3),
@@ -76,7 +76,7 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
         "width": width,
         "height": height,
         "source": _data_url(item),
-        "objects": objects,
+        "gt": gt_boxes,
         "stages": stages,
         "boxes": {query: tracks[query] for query in sorted(shown)},
     }

@@ -1,4 +1,4 @@
-"""A figure for each image: a panel for every stage, and the history of every object below."""
+"""A figure for each image: a panel for every stage, and the history of every gt box below."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ LEGEND = {
 
 
 def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | Path) -> None:
-    """Draw every stage of an image, and each object's history, into an image file.
+    """Draw every stage of an image, and the history of every box, into an image file.
 
-    Ground truth is white. A query's box has the colour of its object: solid for the label of its
-    match at this stage, dashed for a label added from another stage, dotted if the label of its
-    match is dropped. The history lists the query matched to every object at each stage.
+    Ground truth is white. A query's box has the colour of its ground-truth box: solid for the
+    label of its match at this stage, dashed for a label added from another stage, dotted if the
+    label of its match is dropped. The history lists the query matched to every
+    ground-truth box at each stage.
     """
     from matplotlib.lines import Line2D
 
@@ -74,11 +75,11 @@ def draw_panels(item: ImageAssignment, class_names: Sequence[str], path: str | P
 
 
 def _write_history(axes: Axes, item: ImageAssignment, class_names: Sequence[str]) -> None:
-    """Write a row for every object, a column for every stage."""
+    """Write a row for every ground-truth box, a column for every stage."""
     history = gt_history(item)
     axes.set_axis_off()
     axes.set(xlim=(-1, len(item.matches)), ylim=(len(history) + 0.5, -1.5))
-    note = "query matched to the object (others with its label); red: not the one of the last stage"
+    note = "query matched to the box (others with its label); red: not the one of the last stage"
     axes.text(-1, -1, note, fontsize=9)
     for stage in range(len(item.matches)):
         axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
@@ -98,7 +99,7 @@ def _write_history(axes: Axes, item: ImageAssignment, class_names: Sequence[str]
 
 
 def gt_color(index: int) -> str:
-    """Return the colour of an object as #rrggbb."""
+    """Return the colour of a ground-truth box as #rrggbb."""
     return "#{:02x}{:02x}{:02x}".format(*class_color(index))
 
 

@@ -21,10 +21,10 @@ class Summary:
     """Sums over images, one number for each stage."""
 
     num_images: int
-    num_objects: int
+    num_gt: int
     matches: list[int]
     counts: dict[str, list[int]]  # of `assignment_statistics`
-    unstable_score: list[float]  # (S - 1,) per cent of objects matched to another query
+    unstable_score: list[float]  # (S - 1,) per cent of gt boxes matched to another query
 
     def table(self) -> str:
         """Return a text table with a row for each stage."""
@@ -37,20 +37,20 @@ class Summary:
 
 
 def summarize(items: Sequence[ImageAssignment]) -> Summary:
-    """Add up the statistics of images; the unstable score is over all their objects."""
+    """Add up the statistics of images; the unstable score is over all their ground-truth boxes."""
     statistics = [
         assignment_statistics(item.assigned[:, None], item.matches[:, None], [item.target])
         for item in items
     ]
     sums = {name: torch.stack([each[name] for each in statistics]).sum(dim=0) for name in COUNTS}
-    num_objects = torch.tensor([len(item.gt_classes) for item in items])
+    num_gt = torch.tensor([len(item.gt_classes) for item in items])
     unstable = torch.stack([each["unstable_score"] for each in statistics])  # (images, S - 1)
     return Summary(
         num_images=len(items),
-        num_objects=int(num_objects.sum()),
+        num_gt=int(num_gt.sum()),
         matches=torch.stack([(item.matches >= 0).sum(dim=1) for item in items]).sum(dim=0).tolist(),
         counts={name: total.tolist() for name, total in sums.items()},
-        unstable_score=(num_objects.float() @ unstable / num_objects.sum().clamp(min=1)).tolist(),
+        unstable_score=(num_gt.float() @ unstable / num_gt.sum().clamp(min=1)).tolist(),
     )
 
 
@@ -62,7 +62,7 @@ def plot_summary(summary: Summary, path: str | Path) -> None:
     for name in COUNTS:
         labels.plot(stages, summary.counts[name], marker="o", label=name.replace("_", " "))
     labels.set(
-        title=f"{summary.num_objects} objects in {summary.num_images} images", xlabel="stage"
+        title=f"{summary.num_gt} ground-truth boxes in {summary.num_images} images", xlabel="stage"
     )
     labels.legend(fontsize="small")
     unstable.plot(stages[1:], summary.unstable_score, marker="o", color="tab:red")

@@ -1,8 +1,8 @@
 """The unstable score of a model over a data set, from counts that are summed over batches.
 
 In: a model and batches of annotated images. Out: for every pair of adjacent stages the number of
-objects that are matched to another query, and for every stage the labels that the assigner adds.
-The unstable score (Stable-DINO, Liu et al., ICCV 2023) is the share of changed objects of the set.
+ground-truth boxes matched to another query, and for every stage the labels that the assigner adds.
+The unstable score (Stable-DINO, Liu et al., ICCV 2023) is the share of changed boxes of the set.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class Stability:
     """Counts over images; stages count from 0. Counts of two batches can be added."""
 
     num_images: int
-    num_objects: int
-    changed: tuple[int, ...]  # (S - 1,) objects matched to another query than one stage before
+    num_gt: int
+    changed: tuple[int, ...]  # (S - 1,) boxes matched to another query than one stage before
     from_encoder: int | None  # the same between proposals and stage 0; None: no proposals
     labels_added: tuple[int, ...]  # (S,) labels from matches of other stages
-    multi_query_gt: tuple[int, ...]  # (S,) objects assigned to two queries or more
+    multi_query_gt: tuple[int, ...]  # (S,) boxes assigned to two queries or more
 
     def __add__(self, other: Stability) -> Stability:
         first, second = self.from_encoder, other.from_encoder
         return Stability(
             self.num_images + other.num_images,
-            self.num_objects + other.num_objects,
+            self.num_gt + other.num_gt,
             tuple(map(add, self.changed, other.changed)),
             None if first is None or second is None else first + second,
             tuple(map(add, self.labels_added, other.labels_added)),
@@ -49,16 +49,16 @@ class Stability:
         )
 
     def unstable_scores(self) -> dict[str, float]:
-        """Return per cent of all objects by step: "encoder -> 0" if there is one, "0 -> 1", ..."""
+        """Return per cent of all gt boxes by step: "encoder -> 0" if there is one, "0 -> 1", ..."""
         counts = {} if self.from_encoder is None else {"encoder -> 0": self.from_encoder}
         counts |= {f"{stage} -> {stage + 1}": n for stage, n in enumerate(self.changed)}
-        return {step: 100.0 * count / max(self.num_objects, 1) for step, count in counts.items()}
+        return {step: 100.0 * count / max(self.num_gt, 1) for step, count in counts.items()}
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry of a run in ``unstable_score.json``."""
         return {
             "images": self.num_images,
-            "objects": self.num_objects,
+            "gt_boxes": self.num_gt,
             "unstable_score": self.unstable_scores(),
             "mean_unstable_score": self.mean_unstable_score,
             "labels_added_per_image": self.labels_added_per_image,
@@ -69,7 +69,7 @@ class Stability:
     def mean_unstable_score(self) -> float:
         """Mean over the decoder's steps, per cent; the step from the encoder is left out."""
         steps = len(self.changed)
-        return 100.0 * sum(self.changed) / max(self.num_objects * steps, 1)
+        return 100.0 * sum(self.changed) / max(self.num_gt * steps, 1)
 
     @property
     def labels_added_per_image(self) -> list[float]:
@@ -78,8 +78,8 @@ class Stability:
 
     @property
     def multi_query_share(self) -> list[float]:
-        """Objects assigned to several queries, per cent, for each stage."""
-        return [100.0 * count / max(self.num_objects, 1) for count in self.multi_query_gt]
+        """Ground-truth boxes assigned to several queries, per cent, for each stage."""
+        return [100.0 * count / max(self.num_gt, 1) for count in self.multi_query_gt]
 
 
 def count_changes(
@@ -99,7 +99,7 @@ def count_changes(
         from_encoder = int(changed_gt(torch.stack([proposals, matches[0]]), targets))
     return Stability(
         num_images=len(targets),
-        num_objects=sum(len(target["labels"]) for target in targets),
+        num_gt=sum(len(target["labels"]) for target in targets),
         changed=tuple(changed_gt(matches, targets).tolist()),
         from_encoder=from_encoder,
         labels_added=tuple(statistics["labels_added"].tolist()),
@@ -133,7 +133,7 @@ def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stabil
 
 
 def measure_stability(model: nn.Module, batches: Iterable[Sequence[dict[str, Any]]]) -> Stability:
-    """Add up the counts of batches; every object has the same weight (micro average).
+    """Add up the counts of batches; every box has the same weight (micro average).
 
     Raises:
         DataError: no image has ground truth.
@@ -143,6 +143,6 @@ def measure_stability(model: nn.Module, batches: Iterable[Sequence[dict[str, Any
     for batch in batches:
         counts = batch_stability(model, batch)
         total = counts if total is None else total + counts
-    if total is None or total.num_objects == 0:
-        raise DataError("the images have no objects: there is nothing to match")
+    if total is None or total.num_gt == 0:
+        raise DataError("the images have no ground-truth boxes: there is nothing to match")
     return total

@@ -22,12 +22,12 @@ def stability_table(runs: Mapping[str, Stability]) -> str:
     rows.append(["unstable %", "mean", *(_cell(run.mean_unstable_score) for run in stabilities)])
     for name, columns, digits in (
         ("labels added / image", [run.labels_added_per_image for run in stabilities], 2),
-        ("several queries, % of objects", [run.multi_query_share for run in stabilities], 1),
+        ("several queries, % of gt boxes", [run.multi_query_share for run in stabilities], 1),
     ):
         for stage, values in enumerate(zip_longest(*columns)):
             rows.append([name, str(stage), *(_cell(value, digits) for value in values)])
     rows.append(["images", "", *(str(run.num_images) for run in stabilities)])
-    rows.append(["objects", "", *(str(run.num_objects) for run in stabilities)])
+    rows.append(["gt boxes", "", *(str(run.num_gt) for run in stabilities)])
     table = tabulate(rows, headers=["", "stage", *runs], tablefmt="simple", disable_numparse=True)
     without = ", ".join(name for name, run in runs.items() if run.from_encoder is None)
     if not without:
@@ -59,7 +59,7 @@ def plot_stability(runs: Mapping[str, Stability], path: str | Path) -> None:
         label = f"{literal_text(name)}: mean {run.mean_unstable_score:.1f}"
         unstable.plot(at, [scores[steps[index]] for index in at], marker="o", label=label)
         added.plot(run.labels_added_per_image, marker="o", label=literal_text(name))
-    unstable.set(title="unstable score, per cent of objects", xlabel="stages", ylim=(0, None))
+    unstable.set(title="unstable score, per cent of gt boxes", xlabel="stages", ylim=(0, None))
     unstable.set_xticks(range(len(steps)), steps)
     added.set(title="labels added per image", xlabel="stage", ylim=(0, None))
     added.set_xticks(range(max(len(run.labels_added) for run in runs.values())))
