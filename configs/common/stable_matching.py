@@ -1,7 +1,7 @@
 """What ``model.criterion`` of StageInteractor takes for stable matching (Stable-DINO, ICCV 2023).
 
 Together with labels gathered over stages: the cost of a match sees how the box fits, targets follow
-the IoU, scaled object by object, and the last stage teaches every object to one query.
+the IoU, scaled per ground-truth box, and the last stage assigns every box to one query.
 """
 
 from detectron2.config import LazyCall as L
