@@ -39,7 +39,7 @@ class AnchorCriterion(Protocol):
             quarters: predictions in the quarters of every image.
             whole: predictions in every whole image and in its flipped versions.
             crops: predictions in the crops of every finer level.
-            num_objects: T, summed over the images.
+            num_gt: T, summed over the images.
         """
 
 
