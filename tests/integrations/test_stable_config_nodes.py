@@ -129,7 +129,7 @@ def test_asking_for_the_cost_again_changes_its_settings():
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        (LazyCall(OtherMatcher)(), "not of .*OtherMatcher: match with that one"),
+        (LazyCall(OtherMatcher)(), "not .*OtherMatcher"),
         (matcher(cost_mask=1.0), "has no 'cost_mask', which .*HungarianMatcher has"),
         (matcher(cost_class_type="ce_cost"), "cost_class_type='focal_loss_cost', got 'ce_cost'"),
     ],

@@ -28,7 +28,7 @@ def test_repeated_iterations_keep_the_last_value(tmp_path: Path):
 
 
 def test_missing_metrics_error_has_advice(tmp_path: Path):
-    with pytest.raises(DataError, match=r"metrics\.json: no such file; .*train_net"):
+    with pytest.raises(DataError, match=r"metrics\.json: no such file; .*stageinteractor train"):
         read_metrics(tmp_path / "metrics.json")
 
 
