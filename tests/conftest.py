@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from PIL import Image, ImageFilter
 from tally import counts
 from torch import nn
 
+os.environ.setdefault("STAGEINTERACTOR_CPU_MATMUL", "default")  # equal runs, on any machine
 CORE = (
     "assigner",
     "criterion",
