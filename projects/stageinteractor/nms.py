@@ -1,4 +1,4 @@
-"""Non-maximum suppression (NMS) within groups: within classes, or within images."""
+"""NMS within groups: within classes, or within images."""
 
 from __future__ import annotations
 

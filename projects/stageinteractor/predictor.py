@@ -32,7 +32,6 @@ from .engine.setup import find_device
 from .engine.weights import load_all_weights
 from .errors import ConfigError
 from .hub import CONFIG, WEIGHTS, pretrained_folder, push_to_hub, save_pretrained
-from .hub.client import require_write_access
 from .hub.run_facts import facts_of
 from .hub.saving import forget_initial_weights
 from .machine.matmul import set_cpu_matmul
@@ -203,7 +202,6 @@ class Predictor:
             ConfigError: as `save_pretrained`; or huggingface_hub is not installed.
             DataError: the token may not write there, or the Hub cannot be reached.
         """
-        require_write_access(repo_id, private=private, token=token)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, command=command, licence=licence)
             return push_to_hub(folder, repo_id, private=private, revision=revision, token=token)

@@ -147,7 +147,7 @@ def test_a_pinned_repository_is_downloaded(hub, saved, photo):
 def test_write_access_is_checked_before_the_upload(hub, predictor):
     client = hub()
     assert predictor.push_to_hub("me/detector", private=True) == "commit/abc"
-    assert [call[0] for call in client.calls] == ["create", "check", "create", "check", "upload"]
+    assert [call[0] for call in client.calls] == ["create", "check", "upload"]
     assert client.calls[0] == ("create", "me/detector", True)
 
 

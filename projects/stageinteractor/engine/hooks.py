@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ def latest_evaluation(trainer: TrainerBase, metric: str) -> tuple[float, int]:
     return trainer.storage.latest().get(metric, (float("nan"), -1))
 
 
-class AfterEvaluation(HookBase):
+class AfterEvaluation(HookBase, ABC):
     """Base of the hooks that run once after each evaluation, also after the last.
 
     They must come after the hook that evaluates.
@@ -57,9 +58,9 @@ class AfterEvaluation(HookBase):
         """Call `after_evaluation` for the final evaluation."""
         self.after_step()
 
+    @abstractmethod
     def after_evaluation(self, value: float, iteration: int) -> None:
         """Act on the metric's new value, of the weights after ``iteration``."""
-        raise NotImplementedError
 
 
 class DrawDetections(Protocol):

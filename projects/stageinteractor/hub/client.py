@@ -73,7 +73,7 @@ def push_to_hub(
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: no such folder; write one with save_pretrained")
     path = pretrained_folder(folder)
-    require_write_access(repo_id, private=private, token=token)
+    _require_write_access(repo_id, private, token)
     with _hub_errors(repo_id):
         commit = (
             _huggingface_hub()
@@ -89,16 +89,8 @@ def push_to_hub(
     return str(commit.commit_url)
 
 
-def require_write_access(repo_id: str, *, private: bool = False, token: str | None = None) -> None:
-    """Create the repository if it does not exist, and check that the token may write to it.
-
-    Args:
-        repo_id, private, token: see `push_to_hub`.
-
-    Raises:
-        ConfigError: huggingface_hub is not installed.
-        DataError: the token may not write there, or the Hub cannot be reached.
-    """
+def _require_write_access(repo_id: str, private: bool, token: str | None) -> None:
+    """Create the repository if it does not exist, and check that the token may write to it."""
     api = _huggingface_hub().HfApi(token=token)
     with _hub_errors(repo_id):
         api.create_repo(repo_id, private=private, exist_ok=True)

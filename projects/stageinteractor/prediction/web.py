@@ -50,6 +50,7 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
         MissingDependencyError: streamlit is not installed.
     """
     _require_streamlit()
+    from click.exceptions import Abort  # streamlit's command line is click's
     from streamlit.web import cli
 
     _settings[:] = [(predictor, min_score)]
@@ -58,7 +59,10 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
     arguments = ["run", str(script), *(f"--{key}={value}" for key, value in options.items())]
     arguments += [f"--server.allowedHosts={host}" for host in HOSTS]  # of websockets
     gc.freeze()  # streamlit collects garbage after every change; torch need not be searched
-    cli.main(arguments, standalone_mode=False)
+    try:
+        cli.main(arguments, standalone_mode=False)
+    except Abort:  # click's word for Ctrl-C
+        return
 
 
 def _require_streamlit() -> Any:
