@@ -37,9 +37,10 @@ def cache():
 
 
 @pytest.fixture
-def uninterrupted(cache, new_run) -> tuple[Run, float]:
+def uninterrupted(cache, new_run, tmp_path_factory) -> tuple[Run, float]:
     if not cache:
-        run = new_run(*SETTINGS)
+        folder = tmp_path_factory.mktemp("uninterrupted") / "run"  # tmp_path ends with one test
+        run = Run(folder, new_run(*SETTINGS).overrides)
         process = run.start()
         run.wait_for(lambda: is_training(run), process)
         begin = time.monotonic()
