@@ -1,5 +1,6 @@
 """The public names of the package, and training and evaluation from a notebook."""
 
+import json
 import shutil
 
 import pytest
@@ -28,6 +29,20 @@ def test_a_run_is_evaluated_with_overrides(tiny_run, tmp_path):
     )
     assert 0 <= named["bbox"]["AP"] <= 100
     assert stageinteractor.evaluate(str(run / "config.yaml"))["bbox"].keys() == named["bbox"].keys()
+
+
+def test_an_evaluation_takes_a_precision(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    file, scores = run / "evaluation/coco_instances_results.json", []
+    for precision in ("float32", "bf16"):
+        stageinteractor.evaluate(run / "config.yaml", precision=precision)
+        scores.append([result["score"] for result in json.loads(file.read_text())])
+    exact, rounded = scores
+    assert exact != rounded
+    assert max(rounded) == pytest.approx(max(exact), abs=0.1)
+    with pytest.raises(ConfigError, match=r"train\.eval_precision=bf16"):
+        stageinteractor.evaluate(run / "config.yaml", "train.device=cpu", precision="fp16")
 
 
 def test_a_loaded_config_is_not_changed(tiny_config):

@@ -121,6 +121,34 @@ def test_a_model_of_transformers_is_used_in_the_same_way(
     assert_equals_evaluation(predictor, results, tiny_set)
 
 
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("float32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_the_model_multiplies_in_the_precision(precision, expected, photo):
+    class Product(Recorder):
+        def forward(self, batched_inputs):
+            self.dtype = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+            return super().forward(batched_inputs)
+
+    model = Product()
+    Predictor(model, precision=precision)(photo)
+    assert model.dtype == expected
+
+
+def test_bf16_changes_the_scores_and_returns_float32(tiny_run, predictor, photo):
+    rounded = Predictor.from_config(tiny_run / "config.yaml", device="cpu", precision="bf16")
+    scores = rounded(photo).scores
+    assert scores.dtype == rounded(photo).pred_boxes.tensor.dtype == torch.float32
+    assert not torch.equal(scores, predictor(photo).scores)
+
+
+def test_float16_on_a_cpu_is_refused_before_loading(tiny_run):
+    with pytest.raises(ConfigError, match="bf16"):
+        Predictor.from_config(tiny_run / "config.yaml", "no_file", "cpu", precision="fp16")
+    with pytest.raises(ConfigError, match="bf16"):
+        Predictor(Recorder(), precision="fp16")
+
+
 def test_path_pil_image_and_array_are_the_same(predictor, photo):
     with Image.open(photo) as image:
         array = np.asarray(image.convert("RGB"))

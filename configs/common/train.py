@@ -12,7 +12,7 @@ train = dict(
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
     backbone_weights="",  # of the backbone, to train from (stageinteractor weights)
-    amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, bf16 on CPUs; not in evaluation
+    amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, bf16 on CPUs
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     cpu_matmul="auto",  # oneDNN for float32 products where exact and faster; "onednn", "default"
@@ -20,6 +20,7 @@ train = dict(
     accumulate=1,  # micro-batches per optimiser step
     clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),
     model_ema=dict(enabled=False, decay=0.9998),
+    eval_precision="float32",  # of evaluations; "bf16", or "fp16" on GPUs
     eval_period=5000,  # iterations; 0 or null: only at the end
     checkpointer=dict(period=5000, max_to_keep=3),  # max_to_keep=null: all
     log_period=20,

@@ -41,17 +41,22 @@ def train(
     return engine.train(cfg, resume=resume, draw=comparison_grid)
 
 
-def evaluate(config: Config, *overrides: str, trust_config: bool = False) -> Metrics:
+def evaluate(
+    config: Config, *overrides: str, precision: str | None = None, trust_config: bool = False
+) -> Metrics:
     """Evaluate a trained detector and return the metrics; a run's files stay as they are.
 
     Args:
         config, overrides, trust_config: see `train`; ``"train.init_checkpoint=FILE"`` names the
             weights, by default the last checkpoint beside ``config.yaml`` or in
             ``train.output_dir``.
+        precision: "float32", "bf16", or "fp16" on a GPU; by default ``train.eval_precision``.
 
     Raises:
         StageInteractorError: what the command reports in one line.
     """
+    if precision is not None:
+        overrides += (f"train.eval_precision={precision}",)
     cfg = read_config(config, overrides, trust_config)
     is_named = any(override.startswith("train.init_checkpoint=") for override in overrides)
     return engine.evaluate(cfg, cfg.train.init_checkpoint if is_named else None)

@@ -27,6 +27,7 @@ from torch import nn
 from .config import instantiate, load_config
 from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
+from .engine.precision import inference_autocast
 from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
 from .engine.weights import load_all_weights
@@ -56,6 +57,11 @@ class Predictor:
         min_score: detections with a lower score are dropped.
         config: of the model; `save_pretrained` needs it.
         checkpoint: path of the file with the weights.
+        precision: "float32", "bf16", or "fp16" on a GPU. Box arithmetic and postprocessing stay
+            float32.
+
+    Raises:
+        ConfigError: another precision, or float16 on a CPU.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Predictor:
         min_score: float = 0.0,
         config: DictConfig | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        precision: str = "float32",
     ) -> None:
         self.model = model.eval()
         self.augmentations = T.AugmentationList(list(augmentations))
@@ -76,6 +83,8 @@ class Predictor:
         self.min_score = min_score
         self.config = config
         self.checkpoint = checkpoint
+        device = next((tensor.device for tensor in model.parameters()), "cpu")
+        self.autocast = inference_autocast(precision, device)
 
     @classmethod
     def from_config(
@@ -85,6 +94,8 @@ class Predictor:
         device: str = "auto",
         min_score: float = 0.0,
         trust_config: bool = False,
+        *,
+        precision: str = "float32",
     ) -> Predictor:
         """Build the model of a config and load its weights.
 
@@ -97,9 +108,11 @@ class Predictor:
             device: "auto", "cpu", "cuda" or "cuda:1".
             min_score: detections with a lower score are dropped.
             trust_config: as ``trust`` of `load_config`.
+            precision: "float32", "bf16", or "fp16" on a GPU.
 
         Raises:
-            ConfigError: the config cannot be read or built, or there is no such device.
+            ConfigError: the config cannot be read or built, there is no such device, or the device
+                has no such precision.
             DataError: there is no checkpoint, or it does not hold all weights of the model.
         """
         if isinstance(config, DictConfig):
@@ -107,6 +120,8 @@ class Predictor:
         else:
             cfg, file = load_config(config, trust=trust_config), config
         check_config(cfg)
+        device = find_device(device, "device")
+        inference_autocast(precision, device)  # refuse it before anything is loaded
         checkpoint = weights or find_checkpoint(cfg, file)
         classes = load_class_metadata(cfg)
         if classes.names and "dataset" in cfg:
@@ -118,7 +133,6 @@ class Predictor:
         load_all_weights(
             model, checkpoint, OmegaConf.select(cfg, "train.model_ema.enabled") or False
         )
-        device = find_device(device, "device")
         if device == "cpu":
             setting = OmegaConf.select(cfg, "train.cpu_matmul", default="auto")
             logger.info("%s", set_cpu_matmul(setting))
@@ -130,6 +144,7 @@ class Predictor:
             min_score=min_score,
             config=cfg,
             checkpoint=checkpoint,
+            precision=precision,
         )
 
     @classmethod
@@ -142,6 +157,7 @@ class Predictor:
         device: str = "auto",
         min_score: float = 0.0,
         trust_config: bool = False,
+        precision: str = "float32",
     ) -> Predictor:
         """Load a pretrained folder, or a repository of the Hugging Face Hub.
 
@@ -149,14 +165,16 @@ class Predictor:
             name: of a folder that `save_pretrained` has written, else "owner/name".
             revision: branch, tag or commit hash of a repository; a hash pins the content.
             token: of the Hub, for private repositories.
-            device, min_score, trust_config: see `from_config`.
+            device, min_score, trust_config, precision: see `from_config`.
 
         Raises:
             ConfigError: as `from_config`; or huggingface_hub is not installed.
             DataError: there is no such folder, repository or revision, or a file is missing.
         """
         folder = pretrained_folder(name, revision, token)
-        return cls.from_config(folder / CONFIG, folder / WEIGHTS, device, min_score, trust_config)
+        return cls.from_config(
+            folder / CONFIG, folder / WEIGHTS, device, min_score, trust_config, precision=precision
+        )
 
     def save_pretrained(
         self,
@@ -247,7 +265,9 @@ class Predictor:
         check_batch(images)
         if not images:
             return []
-        outputs = self.model([self._model_input(image) for image in images])
+        inputs = [self._model_input(image) for image in images]
+        with self.autocast:
+            outputs = self.model(inputs)
         predictions = [output["instances"].to("cpu") for output in outputs]
         return [instances[instances.scores >= self.min_score] for instances in predictions]
 

@@ -43,6 +43,7 @@ def cfg() -> DictConfig:
         "train.accumulate=0",
         "train.amp.dtype=null",
         "train.amp.dtype=fp8",
+        "train.eval_precision=fp8",
         "train.wandb.params.mode=off",
         "train.output_dir=",
         "train.output_dir=???",

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .. import Predictor
 from ..command_line import add_trust_option, command, sigterm_as_exit
+from ..engine.precision import INFERENCE_PRECISIONS
 from ..prediction import find_sources, predict_all
 from ..prediction.result_files import FORMATS, ResultFiles
 
@@ -59,6 +60,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=INFERENCE_PRECISIONS,
+        help="default: float32; bf16 is faster where the processor has it, fp16 is for GPUs",
+    )
+    parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="images per forward pass"
     )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
@@ -78,7 +85,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_predictor(args: argparse.Namespace, min_score: float = 0.0) -> Predictor:
     return Predictor.from_config(
-        args.config_file, args.weights, args.device, min_score, args.trust_config
+        args.config_file,
+        args.weights,
+        args.device,
+        min_score,
+        args.trust_config,
+        precision=args.precision,
     )
 
 

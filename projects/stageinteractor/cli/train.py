@@ -15,6 +15,7 @@ import argparse
 from ..api import evaluate, train
 from ..command_line import add_config_options, command, take_config
 from ..engine.launch import launch
+from ..engine.precision import INFERENCE_PRECISIONS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -27,6 +28,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="evaluate train.init_checkpoint=FILE, else the last checkpoint beside a run's "
         "config.yaml or in train.output_dir",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=INFERENCE_PRECISIONS,
+        help="of an evaluation, in place of train.eval_precision; fp16 on GPUs",
     )
     parser.add_argument(
         "--resume",
@@ -43,13 +49,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-machines", type=int, default=1, metavar="N")
     parser.add_argument("--machine-rank", type=int, default=0, metavar="N")
     parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT")
-    return take_config(parser, parser.parse_intermixed_args(argv))
+    args = parser.parse_intermixed_args(argv)
+    if args.precision and not args.eval_only:
+        parser.error("--precision is for evaluations: train.amp is that of a training")
+    return take_config(parser, args)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do the work of one process."""
     if args.eval_only:
-        evaluate(args.config_file, *args.opts, trust_config=args.trust_config)
+        evaluate(
+            args.config_file,
+            *args.opts,
+            precision=args.precision,
+            trust_config=args.trust_config,
+        )
     else:
         train(args.config_file, *args.opts, resume=args.resume, trust_config=args.trust_config)
 

@@ -19,6 +19,7 @@ from ..errors import DataError, StageInteractorError, one_line
 from ..files import atomic_write_text
 from ..json_files import is_metric_value, read_json
 from .build import build_trained_model, compile_decoder
+from .precision import inference_autocast
 from .run_config import save_run_config_if_none
 from .run_folder import find_checkpoint
 from .setup import check_settings, prepare
@@ -56,7 +57,9 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
 def run_evaluation(
     cfg: DictConfig, model: nn.Module, request: StopRequest | None = None
 ) -> Metrics:
-    """Evaluate a model on ``dataloader.test``; ranks other than 0 return an empty dict.
+    """Evaluate a model on ``dataloader.test``, in the precision ``train.eval_precision``.
+
+    Ranks other than 0 return an empty dict.
 
     Args:
         cfg: loaded, with overrides applied.
@@ -70,12 +73,15 @@ def run_evaluation(
     if comm.get_world_size() > 1:  # batch-norm statistics differ; those of rank 0 are saved
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+    precision = cfg.train.get("eval_precision", "float32")
+    autocast = inference_autocast(precision, cfg.train.device, "train.eval_precision")
     evaluator = instantiate(cfg.dataloader.evaluator, "dataloader.evaluator")
     loader = instantiate(cfg.dataloader.test, "dataloader.test")
     if request is not None:
         loader = request.interruptible(loader, at_once=True)
     try:
-        metrics = inference_on_dataset(model, loader, evaluator)
+        with autocast:
+            metrics = inference_on_dataset(model, loader, evaluator)
     except StageInteractorError as error:  # from a data-loading process, with its traceback
         raise type(error)(one_line(error)) from None
     print_csv_format(metrics)

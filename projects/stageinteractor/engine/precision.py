@@ -1,4 +1,4 @@
-"""``train.amp``: the precision of the forward pass."""
+"""The precision of the forward pass: ``train.amp`` in training, else ``train.eval_precision``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from ..errors import ConfigError
 
 PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+INFERENCE_PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_name(train: DictConfig) -> str:
@@ -28,3 +29,28 @@ def precision_name(train: DictConfig) -> str:
             "train.amp.dtype is 'fp16', which is for GPUs: use train.amp.dtype=bf16 on a CPU"
         )
     return str(train.amp.dtype)
+
+
+def inference_autocast(
+    precision: str, device: str | torch.device, key: str = "precision"
+) -> torch.autocast:
+    """Return the context in which a model detects objects.
+
+    Linear layers, convolutions and products take this precision. Box arithmetic, sampling
+    positions and postprocessing stay float32.
+
+    Args:
+        precision: "float32", "bf16", or "fp16" on a GPU.
+        device: of the model.
+        key: config key or argument, for the message.
+
+    Raises:
+        ConfigError: another precision, or float16 on a CPU.
+    """
+    if precision not in INFERENCE_PRECISIONS:
+        raise ConfigError(f"{key} {precision!r}: choose from {', '.join(INFERENCE_PRECISIONS)}")
+    device_type = torch.device(device).type
+    if device_type == "cpu" and precision == "fp16":
+        raise ConfigError(f"{key} 'fp16' is for GPUs: use {key}=bf16 on a CPU")
+    enabled = precision != "float32"
+    return torch.autocast(device_type, INFERENCE_PRECISIONS[precision], enabled=enabled)

@@ -20,6 +20,7 @@ from ..machine.matmul import set_cpu_matmul
 from ..machine.threads import describe_threads, set_threads
 from ..schema import check_config, require_keys
 from .config_checks import check_data_nodes, check_model_classes
+from .precision import inference_autocast
 from .printable_logs import escape_log_messages
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ def prepare(cfg: DictConfig) -> None:
     fast = cfg.train.fast_dev_run.enabled
     _set_up_logging(cfg.train.output_dir)
     cfg.train.device = find_device(cfg.train.device)
+    precision = cfg.train.get("eval_precision", "float32")
+    inference_autocast(precision, cfg.train.device, "train.eval_precision")  # refuse it now
     _set_up_cpu(cfg.train)
     resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
     check_data_nodes(cfg)

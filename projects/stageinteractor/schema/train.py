@@ -122,6 +122,7 @@ class Train(TypedDict, total=False):
     accumulate: Count
     clip_grad: ClipGrad
     model_ema: ModelEma
+    eval_precision: Literal["float32", "bf16", "fp16"]
     eval_period: Annotated[Natural, NullIsZero]
     checkpointer: Checkpointer
     log_period: Count
