@@ -20,11 +20,7 @@ from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 
 Json = dict[str, Any]
 BOTH = ("pycocotools", "faster-coco-eval")
-CATEGORIES = [
-    {"id": 7, "name": "person"},
-    {"id": 19, "name": "car"},
-    {"id": 1000, "name": "dog"},
-]
+CATEGORIES = [{"id": 7, "name": "person"}, {"id": 19, "name": "car"}, {"id": 1000, "name": "dog"}]
 
 
 def random_set(rng: np.random.Generator, faulty_boxes: bool = False) -> tuple[CocoSet, list[Json]]:

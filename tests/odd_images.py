@@ -78,10 +78,7 @@ LOSSLESS = {
     "ppm": ("PPM", {}),
 }
 for name, (kind, options) in LOSSLESS.items():
-    FINE[name] = lambda kind=kind, options=options: (
-        encoded(image(), kind, **options),
-        colours(),
-    )
+    FINE[name] = lambda kind=kind, options=options: (encoded(image(), kind, **options), colours())
 
 UPRIGHT = {  # what is done to an upright image so that its EXIF orientation turns it back
     1: lambda a: a,

@@ -64,12 +64,7 @@ def bound_socket(path: Path) -> Path:
     return path
 
 
-SPECIAL = {
-    "a FIFO": fifo,
-    "a folder": folder,
-    "a device": link_to_zero,
-    "a socket": bound_socket,
-}
+SPECIAL = {"a FIFO": fifo, "a folder": folder, "a device": link_to_zero, "a socket": bound_socket}
 
 
 @pytest.mark.parametrize("kind", SPECIAL)

@@ -3,12 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.parts import (
-    inference_calls,
-    least_bytes,
-    select_parts,
-    training_calls,
-)
+from benchmarks.parts import inference_calls, least_bytes, select_parts, training_calls
 from benchmarks.recording import training_run
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling import AdaMixerDecoder

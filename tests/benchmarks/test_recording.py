@@ -5,14 +5,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from benchmarks.recording import (
-    Answer,
-    Call,
-    Watched,
-    forward_run,
-    recorded,
-    training_run,
-)
+from benchmarks.recording import Answer, Call, Watched, forward_run, recorded, training_run
 
 
 def test_recorded_inputs_keep_requires_grad():

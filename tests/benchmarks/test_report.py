@@ -4,13 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.report import (
-    as_result,
-    differing_machine,
-    read_result,
-    tables,
-    write_result,
-)
+from benchmarks.report import as_result, differing_machine, read_result, tables, write_result
 from benchmarks.roofline import Rates
 from benchmarks.rows import INFERENCE, TRAINING, Row
 from benchmarks.timing import Timing

@@ -19,10 +19,7 @@ from safetensors.torch import save_file
 from tally import count_fault
 from torch import nn
 
-from stageinteractor.checkpoint.pretrained import (
-    SOURCES,
-    prepare_weights,
-)
+from stageinteractor.checkpoint.pretrained import SOURCES, prepare_weights
 from stageinteractor.checkpoint.resnet_names import from_torchvision, to_torchvision
 from stageinteractor.checkpoint.verified_download import download, sha256_of
 from stageinteractor.config import instantiate, load_config

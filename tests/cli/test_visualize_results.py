@@ -47,15 +47,7 @@ RESULTS = [
     detection(2, 7, [4, 4, 20, 8], 0.6),  # Loc; the dog of image 2 is missed
     detection(3, 7, CAT, 0.1),  # all of image 3 is missed, unless 0.1 is enough
 ]
-COUNTS = {
-    "correct": 1,
-    "Dupe": 1,
-    "Cls": 1,
-    "Loc": 1,
-    "Both": 0,
-    "Bkg": 0,
-    "Miss": 3,
-}
+COUNTS = {"correct": 1, "Dupe": 1, "Cls": 1, "Loc": 1, "Both": 0, "Bkg": 0, "Miss": 3}
 
 
 @pytest.fixture

@@ -6,10 +6,7 @@ from stageinteractor.criterion import MatchedPairs
 # Two stages, one image, four queries on a line; object 0 is (0, 0, 10, 10), object 1 the same far
 # away. Queries 0 to 2 are shifted from object 0 by 0, 2 and 5: IoU 1, 80 / 120 and 50 / 150.
 TARGETS = [
-    {
-        "boxes": torch.tensor([[0.0, 0, 10, 10], [100, 0, 110, 10]]),
-        "labels": torch.tensor([3, 1]),
-    }
+    {"boxes": torch.tensor([[0.0, 0, 10, 10], [100, 0, 110, 10]]), "labels": torch.tensor([3, 1])}
 ]
 ROW = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [5, 0, 15, 10], [100, 0, 110, 20]])
 BOXES = ROW.expand(2, 1, 4, 4)
@@ -30,9 +27,7 @@ def test_labels_and_overlaps_are_those_of_the_objects(positives: MatchedPairs):
     torch.testing.assert_close(positives.best_iou, torch.tensor([[[1.0, 0.5]]] * 2))
 
 
-def test_ranks_follow_iou_and_put_the_last_match_first(
-    positives: MatchedPairs,
-):
+def test_ranks_follow_iou_and_put_the_last_match_first(positives: MatchedPairs):
     ranks = positives.ranks[:, 0].masked_fill(OBJECTS[:, 0] < 0, -1)
     # of object 1 query 3 (1/2) is better than query 1 (0)
     assert ranks[0].tolist() == [[0, -1], [1, 1], [2, -1], [0, -1]]

@@ -60,10 +60,7 @@ def one_query(shift: float = 10 / 3) -> MatchedPairs:
             (math.log(4) - LN3 / 2) / 2,
         ),
         # MAL with gamma 2: t = 1/4, BCE alone
-        (
-            ClassLoss(SoftTarget(Power(2.0)), EqualWeight(), ScoreWeight(1.0)),
-            math.log(4) - LN3 / 4,
-        ),
+        (ClassLoss(SoftTarget(Power(2.0)), EqualWeight(), ScoreWeight(1.0)), math.log(4) - LN3 / 4),
         # IA-BCE with alpha 1/2: t = sqrt(3/4 * 1/2), BCE alone
         (
             ClassLoss(SoftTarget(Power(0.5, 0.5)), EqualWeight(), ScoreWeight(1.0)),

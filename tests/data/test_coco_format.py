@@ -226,12 +226,7 @@ def test_no_categories(content: Json, write_json: Write):
         ("annotations", "id", [1], r"number 0 of 'annotations'.*\[1\]"),
         ("annotations", "image_id", [1], r"annotation id 1.*image_id \[1\] is not in 'images'"),
         ("annotations", "image_id", 7, r"annotation id 1.*image_id 7 is not in 'images'"),
-        (
-            "annotations",
-            "category_id",
-            {},
-            "category_id {} is not in 'categories'",
-        ),
+        ("annotations", "category_id", {}, "category_id {} is not in 'categories'"),
         ("annotations", "image_id", "a\n", r"image_id 'a\\+n' is not in 'images'"),
         ("annotations", "area", None, "annotation id 1.*area is None"),
         ("annotations", "area", math.nan, "annotation id 1.*area is nan"),

@@ -109,9 +109,7 @@ def test_images_and_boxes_are_as_the_parameters_say(made: Path):
                 assert 16 <= max(width, height) <= 72
 
 
-def test_numbers_and_sizes_of_objects_reach_their_limits(
-    splits: dict[str, tuple[Sources, int]],
-):
+def test_numbers_and_sizes_of_objects_reach_their_limits(splits: dict[str, tuple[Sources, int]]):
     numbers, sides = set(), set()
     for seed in range(150):
         _, objects = compose_image(np.random.default_rng(seed), splits["train"][0], PARAMETERS)
@@ -152,9 +150,7 @@ def test_covers_of_several_later_objects_add_up():
 # The splits
 
 
-def test_digits_of_the_splits_are_disjoint_and_complete(
-    splits: dict[str, tuple[Sources, int]],
-):
+def test_digits_of_the_splits_are_disjoint_and_complete(splits: dict[str, tuple[Sources, int]]):
     train, val = (
         [digit.tobytes() for digit in splits[split][0].digits] for split in ("train", "val")
     )

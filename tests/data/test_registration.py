@@ -189,10 +189,7 @@ def test_split_without_images_is_refused(val_content: Json, node: Callable[[], D
 
 @pytest.mark.parametrize(
     "categories",
-    [
-        {7: "person", 20: "car"},
-        {7: "dog", 19: "car", 1000: "person"},
-    ],
+    [{7: "person", 20: "car"}, {7: "dog", 19: "car", 1000: "person"}],
     ids=["ids", "names"],
 )
 def test_other_categories_in_val_are_refused(

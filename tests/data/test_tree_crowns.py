@@ -14,12 +14,7 @@ from PIL import Image
 
 from stageinteractor.data import tree_crowns
 from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.tree_crowns import (
-    cut_boxes,
-    make_tree_crowns,
-    read_boxes,
-    tile_corners,
-)
+from stageinteractor.data.tree_crowns import cut_boxes, make_tree_crowns, read_boxes, tile_corners
 from stageinteractor.errors import DataError
 
 HEADER = "image_path,xmin,ymin,xmax,ymax,label\n"

@@ -12,14 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from coco_sets import (
-    BOTH,
-    CATEGORIES,
-    process,
-    random_set,
-    registered_set,
-    twelve_numbers,
-)
+from coco_sets import BOTH, CATEGORIES, process, random_set, registered_set, twelve_numbers
 from detectron2.structures import Boxes, Instances
 from device_to_host import HostCopies
 

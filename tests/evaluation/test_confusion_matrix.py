@@ -40,12 +40,7 @@ def test_matrix_worked_out_by_hand():
         detection("cow", [200, 200, 100, 40], 0.6),  # IoU 0.4 with the cow
     ]
     matrix = confusion_matrix(make_set("cat", "dog", "dog", "cow"), results)
-    assert matrix.tolist() == [
-        [1, 0, 0, 0],
-        [0, 0, 1, 1],
-        [0, 0, 0, 1],
-        [0, 1, 1, 0],
-    ]
+    assert matrix.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 0]]
 
 
 def test_object_counts_for_its_detection_of_highest_score():

@@ -90,8 +90,7 @@ def test_lower_min_score_detects_the_missed_object():
 
 
 @pytest.mark.parametrize(
-    ("height", "expected"),
-    [(50, "correct"), (49.9, "Loc"), (10, "Loc"), (9.9, "Bkg")],
+    ("height", "expected"), [(50, "correct"), (49.9, "Loc"), (10, "Loc"), (9.9, "Bkg")]
 )
 def test_limits_of_the_overlap(height: float, expected: str):
     types_of_one = types(make_set((CAT, SQUARE)), detection(CAT, [0, 0, 100, height]))

@@ -43,10 +43,7 @@ def with_ids(coco_set: CocoSet, results: list[Json], images: list[Any], categori
     def moved(entries: list[Json]) -> list[Json]:
         return [
             entry
-            | {
-                "image_id": image[entry["image_id"]],
-                "category_id": category[entry["category_id"]],
-            }
+            | {"image_id": image[entry["image_id"]], "category_id": category[entry["category_id"]]}
             for entry in entries
         ]
 

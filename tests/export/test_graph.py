@@ -11,12 +11,7 @@ from tracer_mark import needs_tracer
 from stageinteractor.criterion import AnchorLoss
 from stageinteractor.errors import ConfigError
 from stageinteractor.export import DetectionGraph, trace
-from stageinteractor.modeling import (
-    AnchorGenerator,
-    AnchorQueries,
-    ChannelMapper,
-    RelationBlock,
-)
+from stageinteractor.modeling import AnchorGenerator, AnchorQueries, ChannelMapper, RelationBlock
 from stageinteractor.modeling.backbones import TimmBackbone
 from stageinteractor.modeling.decoders import stage
 from stageinteractor.modeling.postprocessing import TopKNms

@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from integrations.checks import (
-    assigned,
-    stages_of,
-)
+from integrations.checks import assigned, stages_of
 from integrations.toy_hosts import (
     DenoisingHost,
     EncoderHost,

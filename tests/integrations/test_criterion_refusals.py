@@ -5,16 +5,8 @@ import logging
 import pytest
 from integrations import bad_hosts
 from integrations.cases import attributes, crowd
-from integrations.checks import (
-    assert_only_class_losses_changed,
-    expected_class_losses,
-)
-from integrations.toy_hosts import (
-    FocalHost,
-    OtherNamesHost,
-    SoftmaxHost,
-    random_case,
-)
+from integrations.checks import assert_only_class_losses_changed, expected_class_losses
+from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, random_case
 
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations import CrossStageCriterion

@@ -3,16 +3,9 @@
 import pytest
 from detectron2.utils.events import EventStorage
 from integrations import reference
-from integrations.checks import (
-    assigned,
-    pairs_of,
-)
+from integrations.checks import assigned, pairs_of
 from integrations.reference import Rule
-from integrations.toy_hosts import (
-    FocalHost,
-    SoftmaxHost,
-    random_case,
-)
+from integrations.toy_hosts import FocalHost, SoftmaxHost, random_case
 
 from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
 from stageinteractor.integrations import CrossStageCriterion

@@ -20,9 +20,7 @@ from integrations.toy_hosts import random_case
 
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.detrex import (
-    CrossStageCriterion,
-)
+from stageinteractor.integrations.detrex import CrossStageCriterion
 
 pytestmark = pytest.mark.detrex
 DATA = Path(__file__).parents[1] / "golden/data"
@@ -92,11 +90,7 @@ def build(kind, num_classes=4):
     weights = {"loss_class": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
     settings = {"eos_coef": 0.1} if softmax else {}
     return locate(kind.path)(
-        num_classes=num_classes,
-        matcher=matcher,
-        weight_dict=weights,
-        **settings,
-        **kind.settings,
+        num_classes=num_classes, matcher=matcher, weight_dict=weights, **settings, **kind.settings
     )
 
 

@@ -122,8 +122,7 @@ def test_the_assigner_does_not_change_initial_weights(path):
 def test_the_config_node_can_be_overridden_and_saved(path, tmp_path):
     cfg = with_assigner(small_config(path))
     apply_overrides(
-        cfg,
-        ["model.criterion.num_classes=7", "model.criterion.cross_stage.iou_threshold=0.25"],
+        cfg, ["model.criterion.num_classes=7", "model.criterion.cross_stage.iou_threshold=0.25"]
     )
     save_config(cfg, tmp_path / "config.yaml")
     for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):

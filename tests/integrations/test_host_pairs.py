@@ -58,12 +58,7 @@ def test_a_query_may_match_at_several_stages_and_images():
 
 
 def test_active_queries_are_those_matched_at_any_stage():
-    matches = torch.tensor(
-        [
-            [[-1, 0, -1, -1], [-1, -1, -1, 0]],
-            [[-1, -1, -1, 0], [-1, -1, -1, 0]],
-        ]
-    )
+    matches = torch.tensor([[[-1, 0, -1, -1], [-1, -1, -1, 0]], [[-1, -1, -1, 0], [-1, -1, -1, 0]]])
     actual = active_queries(matches)
     assert actual.shape == (2, 2)
     assert actual[0].tolist() == [1, 3]

@@ -12,12 +12,7 @@ from integrations.checks import (
     assert_only_class_losses_changed,
     expected_class_losses,
 )
-from integrations.toy_hosts import (
-    EncoderHost,
-    FocalHost,
-    SoftmaxHost,
-    random_case,
-)
+from integrations.toy_hosts import EncoderHost, FocalHost, SoftmaxHost, random_case
 from torch import nn
 
 from stageinteractor.assigner import CrossStageAssigner
@@ -121,10 +116,7 @@ def test_training_and_evaluation_reach_the_host():
 @hosts
 @pytest.mark.parametrize(
     "duplicate",
-    [
-        copy.deepcopy,
-        pytest.param(lambda wrapped: pickle.loads(pickle.dumps(wrapped))),
-    ],
+    [copy.deepcopy, pytest.param(lambda wrapped: pickle.loads(pickle.dumps(wrapped)))],
     ids=["deepcopy", "pickle"],
 )
 def test_copies_compute_the_same_and_are_free_of_the_original(host, duplicate):

@@ -19,10 +19,7 @@ from stageinteractor.integrations.transformers import (
 )
 
 RECORDING = Path(__file__).parents[1] / "golden/data/synth_deformable.pt"
-NEUTRAL = {
-    "assigner": CrossStageAssigner(scope=(0, 0), keep_own_match=True),
-    "normalizer": "host",
-}
+NEUTRAL = {"assigner": CrossStageAssigner(scope=(0, 0), keep_own_match=True), "normalizer": "host"}
 STAGES = 6
 
 

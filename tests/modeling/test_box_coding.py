@@ -1,12 +1,7 @@
 import pytest
 import torch
 
-from stageinteractor.modeling.box_coding import (
-    box_sizes,
-    refine_boxes,
-    xyxy_to_xyzr,
-    xyzr_to_xyxy,
-)
+from stageinteractor.modeling.box_coding import box_sizes, refine_boxes, xyxy_to_xyzr, xyzr_to_xyxy
 
 # z = 3, r = 2: width 2^(3 - 1) = 4, height 2^(3 + 1) = 16
 BOX = torch.tensor([10.0, 20.0, 3.0, 2.0])

@@ -108,8 +108,7 @@ def colored_rows(image: Image.Image, color: tuple[int, int, int]) -> tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("box", "above", "below"),
-    [((40, 40, 160, 80), True, False), ((40, 2, 160, 60), False, True)],
+    ("box", "above", "below"), [((40, 40, 160, 80), True, False), ((40, 2, 160, 60), False, True)]
 )
 def test_text_is_above_a_box_or_else_below_it(box, above: bool, below: bool):
     image = LARGE_GRAY

@@ -11,10 +11,7 @@ from PIL import Image
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.evaluation.backends import class_ap, precision_array
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
-from stageinteractor.visualization.pr_curves import (
-    plot_class_ap,
-    plot_precision_recall,
-)
+from stageinteractor.visualization.pr_curves import plot_class_ap, plot_precision_recall
 
 BOXES = [[0, 0, 100, 100], [150, 0, 100, 100], [0, 150, 100, 100], [150, 150, 100, 100]]
 

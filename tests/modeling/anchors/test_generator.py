@@ -205,10 +205,7 @@ def test_small_and_thin_images_have_anchors(size: tuple[float, float]):
     generator = build()
     sizes = torch.tensor([size])
     targets = [{"boxes": torch.tensor([[0.0, 0, 1, 1]]), "labels": torch.tensor([0])}]
-    for result in (
-        generator.train()(maps(1), sizes, targets),
-        generator.eval()(maps(1), sizes),
-    ):
+    for result in (generator.train()(maps(1), sizes, targets), generator.eval()(maps(1), sizes)):
         assert len(result.anchors.scores) >= 5
         assert result.anchors.boxes.isfinite().all()
         assert (result.anchors.boxes[:, 2:] > result.anchors.boxes[:, :2]).all()

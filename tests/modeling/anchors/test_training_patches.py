@@ -2,11 +2,7 @@ import torch
 
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.modeling.anchors.probing import Crops
-from stageinteractor.modeling.anchors.training_patches import (
-    anywhere,
-    crops_around_gt,
-    filled,
-)
+from stageinteractor.modeling.anchors.training_patches import anywhere, crops_around_gt, filled
 
 CELLS = torch.tensor([[40, 60], [40, 60]])  # 640 x 960 pixels at stride 16
 

@@ -23,10 +23,7 @@ from stageinteractor.modeling import (
     RelationBlock,
     StageInteractor,
 )
-from stageinteractor.modeling.decoders.deformable import (
-    DeformableStage,
-    reference_boxes,
-)
+from stageinteractor.modeling.decoders.deformable import DeformableStage, reference_boxes
 from stageinteractor.modeling.decoders.stage import StageState
 from stageinteractor.modeling.necks.deformable_encoder import (
     DeformableEncoder,
@@ -279,8 +276,7 @@ def test_autocast_leaves_boxes_and_positions_in_float32(randomise):
     content, boxes = (x.float() for x in make_queries()[:2])
     seen: list[Tensor] = []
     neck.encoder.register_forward_pre_hook(
-        lambda _, args, inputs: seen.append(inputs["spatial_position_embeddings"]),
-        with_kwargs=True,
+        lambda _, args, inputs: seen.append(inputs["spatial_position_embeddings"]), with_kwargs=True
     )
     neck(backbone_maps())
     with torch.autocast("cpu", torch.bfloat16):

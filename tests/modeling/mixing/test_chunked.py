@@ -27,14 +27,8 @@ def noise(*shape: int, seed: int) -> Tensor:
 CASES = {
     "channels": (mix_channels, [(P, D), (D, D), (1, D)]),
     "points": (mix_points, [(P, D), (Q, P), (Q, 1)]),
-    "blended channels": (
-        mix_channels_blended,
-        [(P, D), (1, D), (D, D), (D, D), (D, 1), (1, D)],
-    ),
-    "blended points": (
-        mix_points_blended,
-        [(P, D), (2 * Q, 1), (Q, P), (Q, P), (Q, 1), (1, P)],
-    ),
+    "blended channels": (mix_channels_blended, [(P, D), (1, D), (D, D), (D, D), (D, 1), (1, D)]),
+    "blended points": (mix_points_blended, [(P, D), (2 * Q, 1), (Q, P), (Q, P), (Q, 1), (1, P)]),
 }
 
 

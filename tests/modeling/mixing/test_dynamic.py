@@ -2,11 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stageinteractor.modeling.mixing.dynamic import (
-    EMPTY_BANK,
-    DynamicMixing,
-    FilterBank,
-)
+from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK, DynamicMixing, FilterBank
 from stageinteractor.modeling.mixing.ops import joint_norm_relu
 
 # B = 2, N = 3, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, O = 10

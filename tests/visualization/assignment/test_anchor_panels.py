@@ -47,10 +47,7 @@ def asag(detector):
 @pytest.fixture
 def image_anchors() -> ImageAnchors:
     """Two anchors; two crops of P4, one of which exceeds the image, and none of P3."""
-    crops = {
-        16: torch.tensor([[0.0, 0, 40, 40], [40.0, -8, 80, 32]]),
-        8: torch.zeros(0, 4),
-    }
+    crops = {16: torch.tensor([[0.0, 0, 40, 40], [40.0, -8, 80, 32]]), 8: torch.zeros(0, 4)}
     boxes = torch.tensor([[10.0, 10, 30, 30], [12.0, 10, 34, 32]])
     return ImageAnchors(boxes, torch.tensor([0.75, 0.05]), crops)
 

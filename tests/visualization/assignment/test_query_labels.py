@@ -58,8 +58,6 @@ def test_history_has_match_and_assigned_queries(item):
 
 def test_gt_box_without_a_query_has_no_match(item):
     crowded = dataclasses.replace(
-        item,
-        gt_boxes=item.gt_boxes[[0, 1, 1]],
-        gt_classes=torch.tensor([3, 1, 1]),
+        item, gt_boxes=item.gt_boxes[[0, 1, 1]], gt_classes=torch.tensor([3, 1, 1])
     )
     assert gt_history(crowded)[2] == [{"match": None, "assigned": []}] * 2
