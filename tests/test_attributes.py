@@ -36,20 +36,3 @@ def test_a_method_that_the_instance_had_itself_is_back_too():
     with replaced(module, twice=lambda x: 0):
         assert module.twice(3) == 0
     assert module.twice is own
-
-
-def test_replacements_may_be_nested():
-    module = Calls()
-    with replaced(module, twice=lambda x: 1):
-        with replaced(module, twice=lambda x: 2):
-            assert module.twice(0) == 2
-        assert module.twice(0) == 1
-    assert module.twice(4) == 8
-
-
-def test_a_submodule_is_hidden_by_anything_and_comes_back():
-    module = nn.Module()
-    module.part = part = nn.Linear(2, 2)
-    with replaced(module, part=len):
-        assert module.part is len
-    assert module.part is part and dict(module.named_children()) == {"part": part}

@@ -4,10 +4,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from stageinteractor.errors import (
-    ConfigError,
     DataError,
-    NonFiniteLossError,
-    StageInteractorError,
     one_line,
 )
 
@@ -22,12 +19,6 @@ class BrokenImages(Dataset):
 
     def __getitem__(self, index: int) -> int:
         raise DataError(MESSAGE)
-
-
-@pytest.mark.parametrize("kind", [ConfigError, DataError, NonFiniteLossError])
-def test_all_errors_share_the_base_that_the_command_lines_catch(kind: type[Exception]):
-    with pytest.raises(StageInteractorError):
-        raise kind(MESSAGE)
 
 
 def test_one_line_of_a_plain_error_is_its_message():

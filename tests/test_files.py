@@ -47,12 +47,6 @@ def test_atomic_path_leaves_the_old_content_after_an_error(
     assert content_of(tmp_path) == ["report.json"]
 
 
-def test_atomic_path_leaves_nothing_after_an_error(tmp_path: Path):
-    with pytest.raises(ValueError), atomic_path(tmp_path / "new.json"):
-        raise ValueError
-    assert content_of(tmp_path) == []
-
-
 def test_atomic_path_keeps_suffix_and_folder_and_makes_parents(tmp_path: Path):
     target = tmp_path / "a" / "b" / "sheet.png"
     with atomic_path(target) as temporary:
@@ -68,11 +62,6 @@ def test_atomic_path_gives_the_permissions_of_the_umask(tmp_path: Path, umask_02
         temporary.write_text("new")
     assert stat.S_IMODE((tmp_path / "report.json").stat().st_mode) == 0o640
     assert os.umask(0o027) == 0o027  # left as it was
-
-
-def test_atomic_write_text_writes_utf8(tmp_path: Path):
-    atomic_write_text(str(tmp_path / "names.txt"), "Bäume\n")
-    assert (tmp_path / "names.txt").read_bytes() == "Bäume\n".encode()
 
 
 def test_finished_folder_appears_only_at_the_end(tmp_path: Path):
@@ -99,12 +88,6 @@ def test_finished_folder_does_not_replace_a_folder_with_content(tmp_path: Path):
         (folder / "0.png").write_bytes(b"image")
     assert content_of(tmp_path) == ["digits"]
     assert content_of(tmp_path / "digits") == ["mine.txt"]
-
-
-def test_finished_folder_gives_the_permissions_of_the_umask(tmp_path: Path, umask_027: None):
-    with finished_folder(tmp_path / "digits") as folder:
-        (folder / "0.png").write_bytes(b"image")
-    assert stat.S_IMODE((tmp_path / "digits").stat().st_mode) == 0o750
 
 
 # Links and what is not a regular file

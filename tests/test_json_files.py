@@ -8,7 +8,7 @@ import pytest
 from malformed_json import ODD_FILES, make_odd
 
 from stageinteractor.errors import DataError, one_line
-from stageinteractor.json_files import is_metric_value, kind_of, read_json, read_json_lines
+from stageinteractor.json_files import is_metric_value, read_json, read_json_lines
 
 OBJECTS = {"empty-object"}
 LISTS = {"list", "list-of-numbers"}
@@ -73,9 +73,3 @@ def test_numbers_of_a_double_are_values(value: float):
 @pytest.mark.parametrize("value", [True, None, "1", [1], {}, 10**400])
 def test_everything_else_is_no_value(value: Any):
     assert not is_metric_value(value)
-
-
-def test_kinds_have_words():
-    kinds = [kind_of(value) for value in ({}, [], "", None, True, 1, 1.5)]
-    assert kinds[:4] == ["an object", "a list", "a text", "null"]
-    assert kinds[4:] == ["true or false", "a number", "a number"]

@@ -192,11 +192,6 @@ def test_unsupported_input_types_are_refused(predictor, image, token):
     assert token in str(caught.value) and isinstance(caught.value, DataError)
 
 
-def test_a_single_image_is_no_batch(predictor, photo):
-    with pytest.raises(TypeError, match="str"):
-        predictor.batch(str(photo))
-
-
 def test_batch_equals_single_images(predictor, tiny_set):
     photos = sorted((tiny_set / "images").iterdir())
     exact = copy.deepcopy(predictor)
@@ -233,17 +228,6 @@ def test_scores_below_the_threshold_are_dropped():
     instances = Predictor(Recorder(), min_score=0.5)(image)
     torch.testing.assert_close(instances.scores, torch.tensor([0.9, 0.5]))
     assert len(Predictor(Recorder())(image)) == 3
-
-
-def test_the_threshold_of_from_config(tiny_run, photo):
-    predictor = Predictor.from_config(tiny_run / "config.yaml", device="cpu", min_score=0.5)
-    every = Predictor.from_config(tiny_run / "config.yaml", device="cpu")(photo)
-    assert 0 < len(predictor(photo)) == int((every.scores >= 0.5).sum()) < len(every)
-
-
-def test_class_names_and_category_ids(predictor):
-    assert predictor.class_names == ("disc", "square", "bar")
-    assert predictor.classes.category_ids == (3, 7, 40)
 
 
 def test_data_set_and_backbone_weights_are_not_needed(run_copy, predictor, photo):
@@ -322,28 +306,11 @@ def test_run_without_checkpoint_is_refused(run_copy):
         Predictor.from_config(run_copy / "config.yaml", device="cpu")
 
 
-def test_a_checkpoint_of_another_model_is_refused(run_copy):
-    path = run_copy / "model_best.pth"
-    content = torch.load(path, weights_only=True)
-    weights = content["model"]
-    name = next(key for key in weights if "class_head" in key and key.endswith("weight"))
-    weights[name] = torch.zeros(5, 32)
-    torch.save(content, path)
-    with pytest.raises(DataError, match=f"model_best.pth: 1 of the model's .*such as {name}"):
-        Predictor.from_config(run_copy / "config.yaml", device="cpu")
-
-
 def test_a_config_without_test_augmentations_is_refused(tiny_config, tiny_run):
     cfg = tiny_config.copy()
     del cfg.dataloader.test.mapper
     with pytest.raises(ConfigError, match=r"'dataloader\.test\.mapper\.augmentations' is missing"):
         Predictor.from_config(cfg, tiny_run / "model_best.pth")
-
-
-def test_missing_device_is_refused(tiny_run, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="device 'cuda': torch finds no GPU"):
-        Predictor.from_config(tiny_run / "config.yaml", device="cuda")
 
 
 def test_importing_the_package_does_not_import_the_predictor():

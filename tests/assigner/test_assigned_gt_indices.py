@@ -3,8 +3,6 @@ import torch
 
 from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
 
-SCOPES = [(-1, None), (0, 0), (None, None), (-1, 0), (1, 2)]
-
 
 def random_case(seed: int, counts=(5, 0, 3, 9), stages=5, queries=6, classes=3, crowded=True):
     """Boxes of all queries and objects in one heap, so that most pairs overlap by about half."""
@@ -29,40 +27,6 @@ def random_case(seed: int, counts=(5, 0, 3, 9), stages=5, queries=6, classes=3, 
     return boxes(stages, len(counts), queries), matches, targets
 
 
-def iou(a: list[float], b: list[float]) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return width * height / (sum(areas) - width * height)
-
-
-def rank_with_loops(boxes, matches, targets, assigner):
-    """The best object of every class, of every query: {(stage, image, query): [objects]}."""
-    stages, images, queries = matches.shape
-    first, last = assigner.scope
-    actual = {}
-    for place in torch.cartesian_prod(*(torch.arange(n) for n in matches.shape)).tolist():
-        stage, image, query = place
-        best: dict[int, tuple[float, int]] = {}
-        for source in range(stages):
-            inside = first is None or source - stage >= first
-            inside &= last is None or source - stage <= last
-            index = int(matches[source, image, query])
-            if index < 0 or not (inside or source == stage):
-                continue
-            label = int(targets[image]["labels"][index])
-            overlap = iou(
-                boxes[stage, image, query].tolist(), targets[image]["boxes"][index].tolist()
-            )
-            own = assigner.keep_own_match and source == stage
-            fits = overlap >= assigner.iou_threshold or own
-            if fits and (label not in best or overlap > best[label][0]):
-                best[label] = overlap, index
-        order = sorted(best.values(), key=lambda entry: -entry[0])
-        actual[tuple(place)] = [index for _, index in order]
-    return actual
-
-
 def rows(objects: torch.Tensor) -> dict[tuple[int, int, int], list[int]]:
     shape = objects.shape[:3]
     places = torch.cartesian_prod(*(torch.arange(n) for n in shape)).tolist()
@@ -76,50 +40,6 @@ def class_targets_of(objects, targets, classes):
         for index in indices:
             actual[stage, image, query, targets[image]["labels"][index]] = 1
     return actual
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("keep_own", [False, True])
-@pytest.mark.parametrize("scope", SCOPES)
-def test_labels_of_the_objects_are_the_class_targets(scope, keep_own, seed):
-    assigner = CrossStageAssigner(0.5, scope, keep_own)
-    case = random_case(seed)
-    expected = assigner(*case, num_classes=3)
-    assert expected.any()
-    assert torch.equal(class_targets_of(assigner.assigned_gt_indices(*case), case[2], 3), expected)
-
-
-@pytest.mark.parametrize("seed", range(100))
-def test_labels_are_the_class_targets_in_random_cases(seed):
-    assigner = CrossStageAssigner(0.3 + 0.005 * seed, keep_own_match=seed % 2 == 0)
-    case = random_case(seed, counts=(seed % 7, 8), stages=1 + seed % 6, classes=1 + seed % 4)
-    objects, expected = assigner.assigned_gt_indices(*case), assigner(*case, num_classes=4)
-    assert torch.equal(class_targets_of(objects, case[2], 4), expected)
-
-
-@pytest.mark.parametrize("keep_own", [False, True])
-@pytest.mark.parametrize("scope", SCOPES)
-def test_best_box_of_each_class_best_class_first(scope, keep_own):
-    assigner = CrossStageAssigner(0.5, scope, keep_own)
-    for seed in range(3):
-        case = random_case(seed)
-        assert rows(assigner.assigned_gt_indices(*case)) == rank_with_loops(*case, assigner)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_every_class_occurs_once_and_unused_entries_are_last(seed):
-    boxes, matches, targets = random_case(seed)
-    objects = CrossStageAssigner(0.4).assigned_gt_indices(boxes, matches, targets)
-    assert objects.shape == (5, 4, 6, 5)
-    for (stage, image, query), indices in rows(objects).items():
-        labels = [int(targets[image]["labels"][index]) for index in indices]
-        assert len(set(labels)) == len(labels)
-        assert objects[stage, image, query].tolist() == indices + [-1] * (5 - len(indices))
-
-
-def test_random_cases_have_rows_of_three_classes():
-    objects = CrossStageAssigner(0.4).assigned_gt_indices(*random_case(0))
-    assert {len(indices) for indices in rows(objects).values()} == {0, 1, 2, 3}
 
 
 # Objects A, B and C: A is the square, B its left nine tenths, C its lower half; A and C have class
@@ -152,11 +72,6 @@ def test_ties_go_to_the_earlier_stage():
     targets = [{"boxes": SQUARE[:, 0, 0], "labels": torch.tensor([1, 0, 1])}]
     objects = CrossStageAssigner().assigned_gt_indices(SQUARE, MATCHES, targets)
     assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]
-
-
-def test_one_object_at_all_stages_is_named_once():
-    objects = CrossStageAssigner().assigned_gt_indices(SQUARE, torch.zeros_like(MATCHES), TARGETS)
-    assert objects.view(3, 3).tolist() == [[A, -1, -1]] * 3
 
 
 @pytest.mark.parametrize("assigner", [CrossStageAssigner(0.0), PerStageAssigner()])

@@ -39,16 +39,6 @@ def test_equals_the_cross_stage_assigner_that_only_keeps_its_own(seed: int):
     assert torch.equal(actual.sum(dim=-1), (matches >= 0).float())
 
 
-def test_a_batch_without_objects_has_no_targets():
-    actual = PerStageAssigner()(BOXES, torch.full_like(MATCHES, -1), [TARGETS[1]] * 2, 3)
-    assert torch.equal(actual, torch.zeros(2, 2, 3, 3))
-
-
-def test_one_stage_and_one_class():
-    actual = PerStageAssigner()(BOXES[:1, 1:], torch.full((1, 1, 3), -1), TARGETS[1:], 1)
-    assert actual.shape == (1, 1, 3, 1)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
     actual = PerStageAssigner()(BOXES.to(dtype).requires_grad_(), MATCHES, TARGETS, 3)

@@ -81,20 +81,6 @@ def test_matches_pick_their_objects():
     ]
 
 
-def test_an_object_may_be_matched_by_several_queries():
-    padded = pad_targets(TWO_ONE_NONE[:1], like=torch.zeros(1))
-    matches = torch.tensor([[[1, 1]]])
-    assert matched_labels(padded, matches).tolist() == [[[5, 5]]]
-    assert matched_boxes(padded, matches)[0, 0].tolist() == [[2, 2, 3, 3]] * 2
-
-
-def test_nothing_is_matched_without_objects():
-    padded = pad_targets([target([], [])], like=torch.zeros(1))
-    matches = torch.full((2, 1, 3), -1)
-    assert matched_boxes(padded, matches).tolist() == torch.zeros(2, 1, 3, 4).tolist()
-    assert matched_labels(padded, matches).tolist() == [[[0, 0, 0]]] * 2
-
-
 @pytest.mark.parametrize(
     ("boxes", "labels", "shapes"),
     [

@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from benchmarks import anchors
-from benchmarks.report import anchor_table
-from stageinteractor.modeling.anchors.anchor_head import AnchorHead
 
 
 @pytest.fixture
@@ -42,20 +40,3 @@ def test_the_published_size_has_the_same_patches():
         anchors.generator_of(anchors.CASES[1]), maps, torch.tensor([[800.0, 1333.0]])
     )
     assert crops == (5, 5) and actual.shape == (100, 4)
-
-
-def test_a_head_can_be_set_to_constant_predictions():
-    head = AnchorHead(in_features=8, num_anchors=4, hidden_dim=6)
-    anchors.predict(head, sure=1, unsure=2)
-    logits, boxes = head(torch.randn(3, 8))
-    assert torch.equal(logits, torch.tensor([3.0, 0.0, 0.0, -5.0]).expand(3, 4))
-    size = torch.tensor(-2.5).sigmoid()  # 0.076
-    assert torch.equal(boxes, torch.stack([0 * size + 0.5] * 2 + [size] * 2).expand(3, 4, 4))
-
-
-def test_the_table_has_a_line_for_every_row():
-    row = anchors.AnchorRow("anchors", 100, (5, 4), 30.0, 0.25)
-    other = anchors.AnchorRow("learned", 90, None, 1.0, 0.008)
-    *_, first, second = anchor_table([row._asdict(), other._asdict()]).splitlines()
-    assert first.split() == ["anchors", "100", "5", "4", "30", "0.250"]
-    assert second.split() == ["learned", "90", "1", "0.008"]

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from benchmarks.parts import inference_calls, least_bytes, select_parts, training_calls
-from benchmarks.recording import training_run
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.modeling import AdaMixerDecoder
 from stageinteractor.synthetic import move_parameters, synthetic_batch, untrained_model
@@ -82,17 +81,6 @@ def tensors(tree):
     return [x.detach() for x in torch.utils._pytree.tree_leaves(tree) if hasattr(x, "detach")]
 
 
-def test_parts_get_gradients_through_their_inputs(passes):
-    parts = {(part.title, part.stage): part for part in select_parts(passes["training"])}
-    sampler = parts["sampling", 1].calls[0]
-    features, content, boxes = sampler.args
-    learns = [
-        x.requires_grad for x in torch.utils._pytree.tree_leaves(features) if hasattr(x, "dim")
-    ]
-    assert all(learns) and content.requires_grad and not boxes.requires_grad
-    assert all(logits.requires_grad for logits in parts["losses", None].calls[0].args[:2])
-
-
 def test_bytes_of_a_linear_layer_and_of_a_sampler(passes):
     parts = {(part.title, part.stage): part for part in select_parts(passes["training"])}
     part = parts["output projection", 0]
@@ -153,13 +141,3 @@ def test_anchor_queries_and_parallel_stages_have_parts(passes_of_found_queries, 
     counts = PER_STAGE | {"filter generation": 1, "channel mixing": 1, "spatial mixing": 1}
     expected = {(title, stage): counts[title] for title in titles for stage in range(stages)}
     assert actual == expected | {(title, None): 1 for title in whole}
-
-
-def test_calls_of_anchor_queries_can_be_repeated(passes_of_found_queries):
-    from contextlib import nullcontext
-
-    for part in select_parts(passes_of_found_queries["training"]):
-        if part.title in ("queries", "anchor generator", "relation block", "anchor losses"):
-            run = training_run(part.calls, nullcontext)
-            for _ in range(4):  # patches are drawn anew, and anchors are more or less
-                run()

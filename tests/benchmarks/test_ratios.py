@@ -49,16 +49,6 @@ def test_ratios_are_of_both_sides(rows):
         assert row.ratio == fewer
 
 
-def test_no_gradient_is_left_behind(decoder):
-    ratios.decoder_rows(decoder, (64, 96), 5, CPU, "bf16", 2)
-    assert all(parameter.grad is None for parameter in decoder.parameters())
-
-
-def test_the_paper_has_its_parameters():
-    count = sum(parameter.numel() for parameter in ratios.paper_decoder().parameters())
-    assert count == 112_759_048 - 328_960  # without the layers that have no effect
-
-
 def test_predictions_have_labels_to_be_gathered():
     logits, boxes, targets, sizes = predictions_near_objects(CPU)
     assert logits.shape == (6, 2, 100, 80)

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from benchmarks.recording import Answer, Call, Watched, forward_run, recorded, training_run
+from benchmarks.recording import Call, recorded, training_run
 
 
 def test_recorded_inputs_keep_requires_grad():
@@ -19,32 +19,6 @@ def test_recorded_inputs_keep_requires_grad():
     assert not first.args[0].requires_grad and second.args[0].requires_grad
     assert second.args[0].is_leaf and torch.equal(second.output, out)
     assert torch.equal(second.function(*second.args), out)
-
-
-def test_a_training_run_leaves_no_gradients_behind():
-    layer, x = nn.Linear(2, 3), torch.rand(4, 2, requires_grad=True)
-    seen = []
-    layer.weight.register_hook(lambda grad: seen.append(grad.clone()))
-    training_run([Call(layer, (x,), {}, layer(x).detach())], nullcontext)()
-    assert len(seen) == 1 and torch.allclose(seen[0], x.detach().sum(0).expand(3, 2))
-    assert layer.weight.grad is None and x.grad is None
-
-
-def test_a_forward_run_has_no_graph():
-    modes = []
-    call = Call(lambda x: modes.append(torch.is_grad_enabled()), (torch.ones(1),), {}, None)
-    forward_run([call, call], nullcontext)()
-    assert modes == [False, False]
-
-
-def test_answer_has_the_attributes_of_its_part():
-    class Matcher:
-        alpha = 0.25
-
-        def __call__(self):
-            return 1
-
-    assert Watched(Matcher(), []).alpha == Answer([], Matcher()).alpha == 0.25
 
 
 class Varying(nn.Module):

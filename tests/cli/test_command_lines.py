@@ -85,24 +85,6 @@ def test_configs_are_listed_by_name(capsys):
     assert "stageinteractor_dx101_300_crop_3x" not in table
 
 
-def test_report_of_a_folder_without_a_run(call, tmp_path, capsys):
-    assert call("report", str(tmp_path)) == 2
-    assert "metrics.json: no such file" in capsys.readouterr().err
-
-
-def test_data_set_does_not_replace_another_folder(call, tmp_path, capsys):
-    (tmp_path / "photos").mkdir()
-    assert call("datasets", "digits_in_photos", "--output", str(tmp_path / "photos")) == 2
-    assert "holds something else" in capsys.readouterr().err
-
-
-def test_weights_are_prepared_once(call, tmp_path, capsys):
-    path = tmp_path / "weights.pth"
-    for message in ("written", "exists, kept"):
-        assert call("weights", "efficientnet_lite0", "--output", str(path)) == 0
-        assert message in capsys.readouterr().out
-
-
 def test_checkpoint_conversion_round_trip(call, tmp_path, capsys):
     ours = {"neck.norm.weight": torch.rand(4), "decoder.stages.0.attention.tau": torch.rand(8)}
     first, there, back = (str(tmp_path / f"{name}.pth") for name in ("ours", "theirs", "back"))

@@ -95,13 +95,6 @@ def test_nothing_is_written_without_a_readable_image(call, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_earlier_drawings_are_no_inputs(call, tmp_path, demo, tiny_run, gray_photo):
-    for _ in range(2):
-        arguments = ["--config-file", str(tiny_run / "config.yaml"), str(gray_photo.parent)]
-        assert demo.main([*arguments, "--output", str(gray_photo.parent / "out")]) == 0
-    assert files(gray_photo.parent / "out") == ["images/gray.png"]
-
-
 @pytest.fixture
 def gray_photo(tmp_path) -> Path:
     path = tmp_path / "photos" / "gray.png"
@@ -119,11 +112,6 @@ def clip(tmp_path) -> Path:
         writer.write(np.full((48, 64, 3), 90, np.uint8))
     writer.release()
     return tmp_path / "clip.avi"
-
-
-def test_default_format(call, clip, gray_photo, tmp_path):
-    assert call(clip, gray_photo) == 0
-    assert files(tmp_path / "out") == ["images/gray.png", "videos/clip.avi.mp4"]
 
 
 def test_a_video_as_images_and_table(call, clip, tmp_path):
@@ -151,11 +139,6 @@ def test_invalid_inputs_are_reported_in_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith(f"error: {line}")
     assert not (tmp_path / "out").exists()
-
-
-def test_options_may_stand_between_inputs(demo):
-    args = demo.parse_args(["a.jpg", "--config-file", "config.yaml", "b.jpg"])
-    assert args.inputs == ["a.jpg", "b.jpg"]
 
 
 def test_an_output_folder_that_is_a_file_is_refused(call, capsys, gray_photo, tmp_path):
@@ -211,12 +194,6 @@ def test_an_input_is_never_overwritten(demo, tiny_run, gray_photo, capsys, monke
     assert "images/gray.png" in error and len(error.splitlines()) == 1
     assert files(Path()) == ["images/gray.png"]
     assert Path("images/gray.png").read_bytes() == before
-
-
-def test_results_may_be_in_the_folder_of_inputs(demo, tiny_run, gray_photo):
-    config, folder = str(tiny_run / "config.yaml"), str(gray_photo.parent)
-    assert demo.main(["--config-file", config, folder, "--output", folder]) == 0
-    assert files(gray_photo.parent) == ["gray.png", "images/gray.png"]
 
 
 def test_an_earlier_result_that_is_an_input_is_refused(call, gray_photo, tmp_path, capsys):

@@ -105,12 +105,6 @@ def detections_of_model(run_folder: Path, path: Path) -> list[tuple[str, list[fl
     return [pair for pair in zip(names, numbers, strict=True) if pair[1][0] >= 0.3]
 
 
-def test_the_example_is_short():
-    lines = (ROOT / "docs/examples/run_onnx.py").read_text().splitlines()
-    code = [line for line in lines if line.strip() and not line.startswith(("import", "from"))]
-    assert len(code) <= 20
-
-
 def save_sure(run_folder: Path, path: Path) -> None:
     """Write the run's weights with a bias that makes every score nearly one."""
     content = torch.load(run_folder / "model_final.pth", weights_only=True)
@@ -154,20 +148,6 @@ def test_the_best_weights_beside_the_config_are_taken(main, run_folder, tmp_path
     assert min(scores_and_facts(tmp_path / "model.pt2")[0]) > 0.99
 
 
-@needs_tracer
-def test_config_before_training_takes_classes_of_annotations(main, run_folder, tmp_path):
-    categories = [{"id": 4, "name": "oak"}, {"id": 9, "name": "pine"}]
-    content = {"images": [], "annotations": [], "categories": categories}
-    (tmp_path / "set.json").write_text(json.dumps(content))
-    config = ["--config-file", str(DEMO / "tree_crowns.py")]
-    weights = ["--weights", str(run_folder / "model_final.pth")]
-    options = ["--output", str(tmp_path), "--format", "torch"]
-    data = f"dataset.val.json={tmp_path}/set.json"
-    assert main([*config, *weights, *options, *SIZES, *SMALL, data]) == 0
-    facts = scores_and_facts(tmp_path / "model.pt2")[1]
-    assert json.loads(facts["class_names"]) == ["oak", "pine"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -183,8 +163,3 @@ def test_errors_are_one_line(main, run_folder, capsys, tmp_path, arguments, mess
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and message in line
     assert not (tmp_path / "new").exists()
-
-
-def test_a_missing_config_is_named(main, capsys):
-    assert main(["--config-file", "nowhere.yaml"]) == 2
-    assert capsys.readouterr().err == "error: nowhere.yaml: no such config file\n"

@@ -229,10 +229,5 @@ def test_a_mere_folder_of_that_name_is_not_detectron2(tool, tmp_path, monkeypatc
     assert tool.find_detectron2() is None
 
 
-def test_help_runs():
-    done = subprocess.run([sys.executable, TOOL, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "--from-source" in done.stdout
-
-
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

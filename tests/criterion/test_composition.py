@@ -18,7 +18,6 @@ from stageinteractor.criterion import (
     RescalePerGt,
     RescalePerImage,
     ScoreWeight,
-    SetCriterion,
     SoftTarget,
 )
 
@@ -116,29 +115,3 @@ def test_targets_of_odd_cases_equal_the_slow_reference(case: Case, rule: Rule):
         return
     expected = slow.soft_targets(rule, boxes, matches, targets, case.classes)
     torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-9)
-
-
-@examples(0.5)
-@given(cases())
-def test_losses_and_gradients_of_the_composition_are_finite(case: Case):
-    logits, boxes, targets, sizes = case.tensors()
-    logits, boxes = logits.requires_grad_(), boxes.requires_grad_()
-    matches = case.matches()
-    criterion = SetCriterion(
-        lambda *_: matches, assigner_of(SPEC), loss_of(SPEC), normalizer="matches"
-    )
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = criterion(logits, boxes, targets, sizes)
-    for name, value in losses.items():
-        assert torch.isfinite(value) and value >= 0, name
-    sum(value for name, value in losses.items() if "class" in name).backward()
-    assert torch.isfinite(logits.grad).all()
-
-
-def test_an_image_has_the_same_targets_alone_and_in_a_batch():
-    logits, boxes, matches, targets = crowded(7)
-    together = actual_targets(SPEC, boxes, matches, targets, logits)
-    for image in range(len(targets)):
-        own = slice(image, image + 1)
-        alone = actual_targets(SPEC, boxes[:, own], matches[:, own], targets[own], logits[:, own])
-        assert torch.equal(together[:, own], alone)

@@ -35,10 +35,6 @@ def test_ranks_follow_iou_and_put_the_last_match_first(positives: MatchedPairs):
     assert ranks[1].tolist() == [[1, -1], [2, 1], [0, -1], [0, -1]]
 
 
-def test_unranked_queries_have_rank_0():
-    assert not MatchedPairs(OBJECTS, BOXES, MATCHES, TARGETS, rank_queries=False).ranks.any()
-
-
 def test_largest_values_of_objects_and_of_images(positives: MatchedPairs):
     values = torch.tensor([[0.1, 9.0], [0.3, 0.7], [0.2, 9.0], [0.5, 9.0]]).expand(2, 1, 4, 2)
     per_object = positives.largest_per_gt(values)[0, 0]

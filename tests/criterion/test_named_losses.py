@@ -10,7 +10,7 @@ from transformers.loss.loss_rt_detr import RTDetrLoss
 from stageinteractor import get_config
 from stageinteractor.assigner import PerStageAssigner
 from stageinteractor.assigner.boxes import cxcywh_to_xyxy
-from stageinteractor.criterion import FocalLoss, MatchedPairs
+from stageinteractor.criterion import MatchedPairs
 from stageinteractor.criterion.class_loss import ClassLoss
 
 CLASSES = 4
@@ -93,15 +93,6 @@ def test_values_and_gradients_equal_those_of_transformers(theirs):
     expected.backward()
     actual.backward()
     torch.testing.assert_close(other.grad, one.grad, rtol=1e-5, atol=1e-7)
-
-
-def test_focal_is_the_focal_loss():
-    logits, boxes, targets, pairs = random_case()
-    dense = torch.zeros_like(logits)
-    for image, (queries, objects) in enumerate(pairs):
-        dense[image, queries, targets[image]["labels"][objects]] = 1
-    actual = ours(named("focal"), logits, boxes, targets, pairs)
-    torch.testing.assert_close(actual, FocalLoss().entries(logits, dense).sum())
 
 
 def test_every_loss_of_the_file_decreases():

@@ -17,7 +17,6 @@ from stageinteractor.criterion import (
 )
 from stageinteractor.criterion.class_loss.query_weighting import (
     negative_weight,
-    normalised,
     positive_weight,
 )
 
@@ -45,24 +44,6 @@ def test_weights_are_those_of_the_equations(score: float, iou: float, up: float,
     # 0.9434 / 0.9526 - 0.1915 = 0.7989
     assert positive_weight(number(score), number(iou)).item() == pytest.approx(up, abs=5e-3)
     assert negative_weight(number(score), number(iou)).item() == pytest.approx(down, abs=5.1e-3)
-
-
-def test_ranges():
-    zero, one = number(0.0), number(1.0)
-    assert normalised(zero, one).item() == pytest.approx(0.1915, abs=5e-5)
-    assert positive_weight(one, one).item() == pytest.approx(1.0)
-    # of the paper, which subtracts sigmoid(-1.5) alone, the least would be 0.009
-    assert negative_weight(zero, zero).item() == pytest.approx(0.0, abs=1e-12)
-    assert negative_weight(one, one).item() == pytest.approx(0.0, abs=1e-12)
-    assert negative_weight(one, zero).item() == pytest.approx(0.8085, abs=5e-5)
-
-
-def test_a_box_begins_to_fit_where_iou_to_the_0_6_is_a_half():
-    switch = 0.5 ** (1 / 0.6)  # 0.315
-    for iou in (0.0, 0.1, switch - 1e-9, switch + 1e-9):
-        actual = negative_weight(number(0.5), number(iou))
-        torch.testing.assert_close(actual, negative_weight(number(0.5), number(0.0)))
-    assert negative_weight(number(0.5), number(0.32)) < negative_weight(number(0.5), number(0.3))
 
 
 def one_query(iou: float) -> MatchedPairs:

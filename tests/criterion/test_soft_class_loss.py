@@ -14,9 +14,6 @@ from stageinteractor.criterion import (
     FocalLoss,
     MatchedPairs,
     Power,
-    RankDecay,
-    RescalePerGt,
-    RescalePerImage,
     ScoreWeight,
     SoftTarget,
     TargetWeight,
@@ -189,11 +186,3 @@ def test_weights_of_a_distance_worked_out_by_hand(gamma: float, above: float, be
     logits = torch.zeros(2, dtype=torch.float64)
     actual = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), pairs=None)
     assert actual.tolist() == pytest.approx([0.5 * above, 0.5 * below])
-
-
-def test_defaults_are_those_of_stable_dino():
-    assert (DistanceWeight().alpha, DistanceWeight().gamma) == (0.25, 2.0)
-    assert (ScoreWeight().alpha, ScoreWeight().gamma) == (0.75, 2.0)
-    assert (Power().iou, Power().score) == (2.0, 0.0)
-    assert (RescalePerImage().to, RescalePerGt().to) == ("one", "best_iou")
-    assert RankDecay().taus == [0.33, 0.33]

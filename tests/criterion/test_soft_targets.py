@@ -39,11 +39,6 @@ def test_qualities_worked_out_by_hand(quality, expected):
     torch.testing.assert_close(quality(IOU, SCORES), torch.tensor(expected, dtype=torch.float32))
 
 
-def test_the_exponential_is_convex_and_the_sine_is_concave():
-    line = torch.linspace(0.01, 0.99, 50)
-    assert (Exponential()(line, line) < line).all() and (Sine()(line, line) > line).all()
-
-
 def positives_of(*shifts: float, objects: tuple[int, ...], stages: int = 1) -> MatchedPairs:
     """One image with two objects of 10 x 10, far apart, and queries shifted from their objects.
 

@@ -11,11 +11,6 @@ from stageinteractor.criterion.training_metrics import (
 )
 
 
-def test_nothing_is_due_without_a_training_loop():
-    assert not statistics_are_due()
-    write_statistics({"labels_added": torch.tensor([1, 2])})
-
-
 def test_numbers_are_due_every_twentieth_iteration():
     due = []
     for iteration in range(2 * PERIOD + 1):

@@ -246,28 +246,6 @@ def test_yolo_files_may_begin_with_a_byte_order_mark(tmp_path):
     assert boxes_by_name(content)["b.jpg"][0] == ("cat", [15, 15, 30, 10])
 
 
-def test_a_bad_label_beside_a_byte_order_mark_is_named(tmp_path):
-    data = write_yolo(tmp_path)
-    begin_with_mark(tmp_path / "labels/train/b.txt")
-    (tmp_path / "labels/train/a.txt").write_text("0 x 0.5 0.5 0.5")
-    with pytest.raises(DataError, match=f"{tmp_path}/labels/train/a.txt"):
-        convert_yolo(data, "train")
-
-
-def test_yolo_labels_in_utf_16_are_refused(tmp_path):
-    data = write_yolo(tmp_path)
-    (tmp_path / "labels/train/b.txt").write_text("0 0.5 0.5 0.5 0.25", encoding="utf-16")
-    with pytest.raises(DataError, match=r"b\.txt: is UTF-16; save it as UTF-8"):
-        convert_yolo(data, "train")
-
-
-def test_voc_files_may_begin_with_a_byte_order_mark(tmp_path):
-    write_voc(tmp_path)
-    begin_with_mark(tmp_path / "ImageSets/Main/train.txt")
-    begin_with_mark(tmp_path / "Annotations/1.xml")
-    assert boxes_by_name(convert_voc(tmp_path, "train")[0]) == EXPECTED
-
-
 @pytest.mark.parametrize("name", ["data.yaml", "images/train/b.jpg", "labels/train/b.txt"])
 def test_fifos_in_a_yolo_set_are_not_waited_for(tmp_path, name):
     data = write_yolo(tmp_path)

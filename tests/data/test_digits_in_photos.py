@@ -60,18 +60,6 @@ def test_same_seed_gives_the_same_bytes(made: Path, tmp_path: Path):
     assert files(tmp_path / "again") == files(made)
 
 
-def test_other_seed_gives_other_images(made: Path, tmp_path: Path):
-    make_digits_in_photos(tmp_path / "other", num_train=1, num_val=1, seed=1)
-    for name in ("train/000000.png", "val/000000.png"):
-        assert (tmp_path / "other" / name).read_bytes() != (made / name).read_bytes()
-
-
-def test_longer_set_begins_with_the_shorter_one(made: Path, tmp_path: Path):
-    make_digits_in_photos(tmp_path / "short", num_train=2, num_val=1)
-    for name in ("train/000000.png", "train/000001.png", "val/000000.png"):
-        assert (tmp_path / "short" / name).read_bytes() == (made / name).read_bytes()
-
-
 def test_second_call_keeps_what_is_there(made: Path):
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
     assert make_digits_in_photos(made, num_train=6, num_val=4) is False
@@ -138,13 +126,6 @@ def test_earlier_objects_stay_visible_by_sixty_per_cent(covered: int, expected: 
     old[0, :10] = True
     new[0, 10 - covered : 15] = True
     assert _leaves_visible([old], new) is expected
-
-
-def test_covers_of_several_later_objects_add_up():
-    old, middle, new = np.zeros((3, 1, 20), dtype=bool)
-    old[0, :10], middle[0, 7:17], new[0, :3] = True, True, True
-    assert _leaves_visible([old], middle) and _leaves_visible([old], new)
-    assert not _leaves_visible([old, middle], new)
 
 
 # The splits

@@ -65,11 +65,6 @@ def test_other_arrays_are_refused_with_their_type_and_shape(array: np.ndarray):
         load_image(array)
 
 
-def test_a_missing_file_is_named():
-    with pytest.raises(DataError, match="nowhere/photo.jpg: no such file"):
-        load_image("nowhere/photo.jpg")
-
-
 @pytest.mark.parametrize("kind", [RuntimeError, TypeError])  # AVIF, EXIF
 def test_any_error_of_pillow_is_reported(tmp_path: Path, monkeypatch, kind: type[Exception]):
     def fail(image):

@@ -51,15 +51,6 @@ def test_every_round_is_another_order_of_all_images():
     assert rounds[0] != rounds[1] != rounds[2]
 
 
-def test_order_depends_on_the_seed_alone():
-    assert order(50, seed=0) == order(50, seed=0) != order(50, seed=1)
-
-
-def test_batches_are_cut_from_the_order():
-    ids = order(12, seed=5)
-    assert batches(4, total_batch_size=3, seed=5) == [ids[i : i + 3] for i in (0, 3, 6, 9)]
-
-
 @pytest.mark.parametrize("first", [0, 1, 3, 4, 10])
 @pytest.mark.parametrize("grouping", [False, True])
 def test_first_batch_continues_the_batches_of_an_earlier_run(first: int, grouping: bool):
@@ -117,11 +108,6 @@ def test_reading_leaves_the_generators_of_the_training_alone():
     first, second = next(images), next(images)
     assert draw({}) == expected
     assert first[0]["drawn"] != second[0]["drawn"]
-
-
-def test_a_rank_takes_its_share_of_the_batch(on_rank: Any):
-    on_rank(1, 2)
-    assert [len(batch) for batch in batches(3, total_batch_size=6)] == [3, 3, 3]
 
 
 def test_grouping_does_not_mix_upright_and_wide_images():

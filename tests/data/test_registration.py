@@ -12,8 +12,7 @@ from detectron2.structures import BoxMode
 from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import get_config
-from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.registration import resolve_dataset, to_records, training_images
+from stageinteractor.data.registration import resolve_dataset, training_images
 from stageinteractor.errors import DataError, StageInteractorError
 
 Json = dict[str, Any]
@@ -106,15 +105,6 @@ def test_image_with_nothing_but_a_crowd_is_not_trained_on(node: Callable[[], Dic
     assert [record["image_id"] for record in records] == [11]
 
 
-def test_resolving_again_replaces_the_registration(content: Json, node: Callable[[], DictConfig]):
-    resolve_dataset(node(), num_queries=100)
-    content["categories"][2]["name"] = "pedestrian"
-    del content["images"][1], content["annotations"][2]
-    resolve_dataset(node(), num_queries=100)
-    assert len(DatasetCatalog.get("tiny_train")) == 1
-    assert MetadataCatalog.get("tiny_train").thing_classes[0] == "pedestrian"
-
-
 def test_max_images_shortens_both_splits(
     content: Json, val_content: Json, node: Callable[[], DictConfig]
 ):
@@ -122,12 +112,6 @@ def test_max_images_shortens_both_splits(
     resolve_dataset(node(), num_queries=100, max_images=1)
     for split in ("train", "val"):
         assert [record["image_id"] for record in DatasetCatalog.get(f"tiny_{split}")] == [11]
-
-
-def test_records_leave_out_unusable_boxes(content: Json, write_json: Callable[..., Path]):
-    content["annotations"][0]["bbox"] = [10, 5, 0, 10]
-    first, _ = to_records(read_coco(write_json(content)), "photos")
-    assert [annotation["bbox"] for annotation in first["annotations"]] == [[0, 0, 60, 40]]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -169,14 +153,6 @@ def test_missing_image_file_names_path_and_id(node: Callable[[], DictConfig]):
     with pytest.raises(DataError, match="1 of 2 images are missing: image id 12") as caught:
         resolve_dataset(dataset, num_queries=100)
     assert str(missing) in str(caught.value) and dataset.train.json in str(caught.value)
-
-
-def test_missing_subfolder_is_a_missing_image(node: Callable[[], DictConfig]):
-    dataset = node()
-    (Path(dataset.val.images) / "sub" / "v.png").unlink()
-    (Path(dataset.val.images) / "sub").rmdir()
-    with pytest.raises(DataError, match=r"1 of 1 images .*image id 1 .*sub/v\.png"):
-        resolve_dataset(dataset, num_queries=100)
 
 
 def test_split_without_images_is_refused(val_content: Json, node: Callable[[], DictConfig]):
@@ -223,15 +199,6 @@ def test_more_objects_than_queries_is_a_warning_with_the_image(
     assert "image id 11" in message and "2 objects, 1 queries" in message
 
 
-def test_as_many_objects_as_queries_are_no_reason_to_warn(
-    content: Json, node: Callable[[], DictConfig], log: pytest.LogCaptureFixture
-):
-    crowd = {"id": 504, "image_id": 11, "category_id": 7, "bbox": [0, 0, 9, 9], "iscrowd": 1}
-    content["annotations"].append(crowd)  # needs no query
-    resolve_dataset(node(), num_queries=2)
-    assert log.records == []
-
-
 # Something to train on
 
 
@@ -244,12 +211,6 @@ def test_crowds_alone_are_not_trained_on(content: Json, node: Callable[[], DictC
     with pytest.raises(DataError, match=r"dataloader\.train\.dataset\.filter_empty") as caught:
         training_images(dataset, filter_empty=True)
     assert str(caught.value).startswith(f"{dataset.train.json} (dataset.train.json)")
-
-
-def test_images_with_objects_are_trained_on(node: Callable[[], DictConfig]):
-    dataset = node()
-    resolve_dataset(dataset)
-    assert [each["image_id"] for each in training_images(dataset, filter_empty=True)] == [11]
 
 
 def test_max_images_prefers_images_with_objects(content: Json, node: Callable[[], DictConfig]):

@@ -43,12 +43,6 @@ def test_box_of_a_segmentation(segmentation: Any):
     assert box_of(segmentation) == [10, 5, 20, 10]
 
 
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 20), st.integers(1, 20))
-def test_both_kinds_of_rle_give_the_box_of_the_pixels(x: int, y: int, w: int, h: int):
-    rle = rle_of((x, y, w, h))
-    assert box_of(rle) == box_of(compressed(rle)) == [x, y, w, h]
-
-
 MALFORMED = {
     "none": None,
     "text": "polygon",

@@ -41,10 +41,6 @@ def test_read_boxes_groups_by_image():
     }
 
 
-def test_read_boxes_of_an_empty_table():
-    assert read_boxes(HEADER) == {}
-
-
 @pytest.mark.parametrize(
     ("size", "stride", "expected"),
     [
@@ -90,11 +86,6 @@ def test_cut_boxes_at_the_tile_100_200(
     assert cut_boxes([box], left=100, top=200) == expected
 
 
-def test_cut_boxes_keeps_the_order():
-    boxes = [(10, 10, 20, 20), (500, 500, 510, 510), (1, 1, 2, 2)]
-    assert cut_boxes(boxes, 0, 0) == [[10, 10, 10, 10], [1, 1, 1, 1]]
-
-
 # The package
 
 
@@ -106,12 +97,6 @@ def test_failing_download_is_reported_in_one_line(tmp_path: Path, answer: Any):
     expected = "pip cannot download deepforest==2.1.0: ERROR: No matching distribution found"
     assert str(caught.value) == expected
     assert list(tmp_path.iterdir()) == []
-
-
-def test_failing_download_without_a_message(tmp_path: Path, answer: Any):
-    answer(lambda command, **_: subprocess.CompletedProcess(command, 1, "", ""))
-    with pytest.raises(DataError, match="cannot download .*: no message"):
-        make_tree_crowns(tmp_path / "crowns")
 
 
 def test_other_package_than_expected_is_not_used(tmp_path: Path, answer: Any):

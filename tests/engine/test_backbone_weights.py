@@ -59,12 +59,6 @@ def test_weights_of_a_classifier_are_sufficient(load: Callable[[Weights], Model]
     assert all(torch.equal(state[name], value) for name, value in weights.items())
 
 
-def test_weights_may_be_nested(load: Callable[[Weights], Model]):
-    weights = published()
-    state = load({"state_dict": weights, "epoch": 3}).state_dict()
-    assert torch.equal(state["backbone.res3.conv.weight"], weights["backbone.res3.conv.weight"])
-
-
 def test_model_without_backbone_needs_a_matching_tensor(tmp_path: Path):
     torch.save({"weight": torch.ones(4, 4)}, tmp_path / "a.pth")
     model = nn.Linear(4, 4)

@@ -50,13 +50,6 @@ def test_pickle_with_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_checkpoint_without_ema_is_refused(tmp_path):
-    AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path)).save("model_final", iteration=0)
-    average = ModelEMA(nn.Linear(2, 1), 0.9).average
-    with pytest.raises(DataError, match="lacks 'ema'"):
-        AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), ema=average).resume()
-
-
 def test_tensors_of_other_shapes_are_skipped_and_logged(tmp_path, caplog):
     old = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 5), "gone": nn.Linear(1, 1)})
     new = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 3), "new": nn.Linear(1, 1)})

@@ -52,14 +52,6 @@ def test_equals_adamw_with_tiny_eps():
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-12)
 
 
-def test_parameters_without_gradient_are_unchanged():
-    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-    used.grad = torch.ones(2)
-    ClampedAdamW([used, unused], lr=0.1).step()
-    assert not torch.equal(used, torch.ones(2))
-    assert torch.equal(unused, torch.ones(2))
-
-
 def test_state_can_be_saved_and_loaded():
     def steps(optimizer, parameter, count):
         for _ in range(count):
@@ -89,12 +81,6 @@ def model():
     model["head"] = nn.Linear(2, 1)
     model["head"].bias.requires_grad_(False)
     return model
-
-
-def test_one_group_by_default(model):
-    (first, second) = param_groups(model=model, lr=0.3)
-    assert first["lr"] == second["lr"] == 0.3
-    assert len(first["params"]) == 2 and len(second["params"]) == 3  # the frozen bias is left out
 
 
 def test_groups_by_backbone_factor_and_weight_decay(model):

@@ -74,12 +74,6 @@ def test_learning_rates_come_from_the_config(saved, tmp_path, caplog):
     assert "optimizer.lr: 0.1 -> 0.3" in caplog.text
 
 
-def test_changed_no_decay_of_whole_groups_is_applied(saved, tmp_path):
-    second = trainer(no_decay=["head", "stages"])
-    resume(second, tmp_path)
-    assert [g["weight_decay"] for g in second.optimizer.param_groups] == [0.01, 0.0]
-
-
 def test_without_changes_nothing_is_logged(saved, tmp_path, caplog):
     second = trainer()
     resume(second, tmp_path)
@@ -120,14 +114,6 @@ def test_groups_of_older_checkpoints_are_compared(saved, tmp_path):
     sgd.optimizer = torch.optim.SGD(sgd.optimizer.param_groups, lr=0.1, momentum=0.9)
     with pytest.raises(DataError, match="optimizer.momentum"):
         resume(sgd, tmp_path)
-
-
-def test_changed_amsgrad_is_refused(tmp_path):
-    first = trainer(kind=torch.optim.AdamW)
-    first.train(0, 1)
-    AtomicCheckpointer(first.model, str(tmp_path), trainer=first).save("model_0", iteration=0)
-    with pytest.raises(DataError, match="optimizer.amsgrad"):
-        resume(trainer(kind=torch.optim.AdamW, amsgrad=True), tmp_path)
 
 
 def test_checkpoint_without_ema_is_refused(saved, tmp_path):

@@ -62,14 +62,6 @@ def test_mixed_precision_trains(amp):
     assert model.w.dtype == torch.float32
 
 
-def test_losses_are_recorded_with_their_sum():
-    _, trainer = make(batches(2.0))
-    trainer.train(0, 1)
-    latest = {name: value for name, (value, _) in trainer.storage.latest().items()}
-    assert latest["loss_fit"] == pytest.approx(4.0)
-    assert latest["total_loss"] == pytest.approx(5.0)
-
-
 def test_non_finite_loss_stops_before_the_step():
     model, trainer = make(batches(2.0, float("inf")))
     with pytest.raises(NonFiniteLossError, match="iteration 1, image ids 2: loss_fit is inf"):
@@ -104,15 +96,6 @@ def test_stage_of_the_loss_is_named_and_the_step_saved():
     with pytest.raises(NonFiniteLossError, match="image ids 2: loss_class of stage 3 is nan"):
         trainer.train(5, 6)
     assert [(step.iteration, step.micro, step.batch) for step in kept] == [(5, 1, loader[1])]
-
-
-def test_failed_save_does_not_hide_the_loss():
-    def full(step):
-        raise OutputError("run/bad.pth: cannot be written: No space left on device")
-
-    _, trainer = make(batches(float("inf")), save_non_finite_step=full)
-    with pytest.raises(NonFiniteLossError, match="loss_fit is inf.*No space left"):
-        trainer.train(0, 1)
 
 
 def test_step_skipped_by_the_grad_scaler_is_no_error():

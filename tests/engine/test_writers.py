@@ -87,16 +87,6 @@ def test_tensorboard_gets_metrics_and_image(cfg, tmp_path):
     assert json.loads(lines[-1])["bbox/AP"] == 12.0
 
 
-def test_no_image_without_a_results_file(cfg, tmp_path):
-    (tmp_path / "run/evaluation/coco_instances_results.json").unlink()
-    with EventStorage(0) as storage:
-        storage.put_scalar("bbox/AP", 1.0)
-        hook = PredictionImages(cfg, "bbox/AP", comparison_grid)
-        hook.trainer = type("Trainer", (), {"storage": storage})
-        hook.after_step()
-        assert not storage._vis_data
-
-
 @pytest.mark.parametrize("content", ["[{", "{}", '[{"image_id": 9}]'])
 def test_invalid_results_file_is_logged_without_image(cfg, content, caplog):
     file = Path(cfg.train.output_dir) / "evaluation/coco_instances_results.json"

@@ -46,10 +46,6 @@ def test_detections_beyond_the_first_of_an_object_count():
     assert duplicates_per_object(TRUTH, results[::-1], top=2) == pytest.approx(1 / 3)
 
 
-def test_no_detection_no_duplicate():
-    assert duplicates_per_object(TRUTH, []) == 0
-
-
 def test_crowds_are_no_objects():
     crowd = annotated((1, 7, [0, 0, 10, 10], 1), (1, 19, [0, 0, 10, 10], 0))
     twice = [detection(1, 7, [0, 0, 10, 10], 0.9)] * 2

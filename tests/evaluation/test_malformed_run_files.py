@@ -12,7 +12,7 @@ from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.errors import DataError
 from stageinteractor.evaluation.coco_results import read_results
 from stageinteractor.evaluation.measures import read_measures
-from stageinteractor.visualization.curves import plot_curves, read_metrics
+from stageinteractor.visualization.curves import read_metrics
 
 SET = CocoSet("val.json", [{"id": 3}], [], [{"id": 7, "name": "cat"}])
 NUMBERS = {"AP": 30.0, "AP50": 50.0, "AP75": 35.0}
@@ -110,13 +110,3 @@ def test_metrics_name_the_line_of_a_malformed_value(tmp_path: Path, name: str, v
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(DataError, match=r"metrics\.json, line 2"):
         read_metrics(path)
-
-
-def test_empty_metrics_file_is_empty(tmp_path: Path):
-    (tmp_path / "metrics.json").touch()
-    assert read_metrics(tmp_path / "metrics.json") == {}
-
-
-def test_losses_without_a_stage_are_not_plotted(tmp_path: Path):
-    plot_curves({"loss_class_x": ([1], [0.5])}, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").is_file()

@@ -49,8 +49,3 @@ def test_files_of_other_content_are_refused(tmp_path: Path):
     write(tmp_path / "unstable_score/unstable_score.json", {"one": {}, "other": {}})
     with pytest.raises(DataError, match="has 2 runs"):
         read_measures(tmp_path)
-
-
-def test_run_without_evaluation_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"metrics\.json: no such file; evaluate the run"):
-        read_measures(tmp_path)

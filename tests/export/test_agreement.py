@@ -74,12 +74,6 @@ def test_additional_and_missing_detections_are_unmatched():
     assert compare(SIZE, fewer, outputs()).unmatched == 1
 
 
-def test_no_detections_agree_with_none():
-    none = reordered(outputs(), [])
-    assert compare(SIZE, none, none).holds
-    assert not compare(SIZE, none, outputs()).holds
-
-
 def test_table_has_one_row_per_size():
     actual = outputs(query_boxes=[[0.0, 0, 100, 10], [5, 5, 20, 25.002]])
     table = agreement_table([compare(SIZE, outputs(), outputs()), compare(SIZE, outputs(), actual)])

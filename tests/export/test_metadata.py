@@ -3,14 +3,12 @@
 import json
 
 import pytest
-import torch
 from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T
 from omegaconf import OmegaConf
 
 from stageinteractor.class_names import set_class_names
 from stageinteractor.config import get_config, load_config, save_config
-from stageinteractor.errors import ConfigError
 from stageinteractor.export import describe
 from stageinteractor.export.metadata import resize_rule
 
@@ -50,23 +48,6 @@ def test_class_names_are_not_evaluated(config, model, monkeypatch):
 
 def test_classes_without_names_are_numbered(config, model):
     assert json.loads(describe(config, model)["class_names"]) == ["0", "1"]
-
-
-def test_other_models_are_refused(config):
-    with pytest.raises(ConfigError, match="Linear"):
-        describe(config, torch.nn.Linear(2, 2))
-
-
-def test_no_resizing(caplog):
-    assert resize_rule([]) is None and resize_rule(None) is None
-    assert not caplog.messages
-
-
-def test_resizing_without_a_longest_side():
-    nodes = OmegaConf.create(
-        [L(T.ResizeShortestEdge)(short_edge_length=256)], flags={"allow_objects": True}
-    )
-    assert resize_rule(nodes) == {"shortest": 256, "longest": None}
 
 
 def test_other_augmentations_are_logged(caplog):

@@ -165,28 +165,11 @@ def quick_export(make_detector, tmp_path, monkeypatch):
     return export
 
 
-def test_file_replaces_that_of_an_earlier_export(quick_export, tmp_path):
-    (tmp_path / "model.onnx").write_text("old")
-    paths, lines = quick_export()
-    assert paths == list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]
-    assert paths[0].read_text() == "new"
-
-
 def test_disagreeing_file_is_not_kept(quick_export, tmp_path):
     (tmp_path / "model.onnx").write_text("old")
     with pytest.raises(DisagreementError, match=r"model\.onnx"):
         quick_export(error=0.01)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_failed_write_leaves_nothing(quick_export, tmp_path):
-    def write_half(program, metadata, path):
-        path.write_text("half")
-        raise OSError("no space left on device")
-
-    with pytest.raises(OSError, match="no space"):
-        quick_export(write=write_half)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("sizes", [[(64, 96)], [(64, 96), (64, 96)], []])

@@ -104,21 +104,6 @@ def test_no_path_of_this_machine_is_saved(saved, tiny_run, tiny_set):
     assert str(tiny_set) not in text
 
 
-def test_a_folder_is_saved_again_and_loads_twice(saved, tmp_path):
-    twice = Predictor.from_pretrained(saved, device="cpu").save_pretrained(tmp_path / "twice")
-    for name in ("config.yaml", "model.safetensors"):
-        assert (twice / name).read_bytes() == (saved / name).read_bytes()
-
-
-def test_card_names_what_is_not_known(saved):
-    metadata, text = card_of(saved)
-    assert metadata["pipeline_tag"] == "object-detection"
-    assert "license" not in metadata
-    assert "model-index" not in metadata
-    assert "No evaluation is recorded" in text
-    assert "disc, square, bar" in text
-
-
 def test_card_has_the_metrics_of_its_checkpoint(predictor, tiny_run, tmp_path):
     shutil.copy(tiny_run / "model_best.pth", tmp_path / "model_best.pth")  # iteration 7
     lines = [

@@ -41,14 +41,6 @@ class LargestTargetHost(VarifocalHost):
         return actual / actual.max().clamp(min=1e-6)
 
 
-class MeanHost(FocalHost):
-    """Divides by the number of queries."""
-
-    def loss_labels(self, outputs, targets, indices, num_boxes):
-        losses = super().loss_labels(outputs, targets, indices, num_boxes)
-        return {self.key: losses[self.key] / outputs[self.logits].shape[1]}
-
-
 class UnionHost(FocalHost):
     use_uni_set = True
 
@@ -107,13 +99,6 @@ class OwnAssignmentHost(FocalHost):
     def forward(self, outputs, targets):
         indices, number = hungarian(outputs, targets), self.number_of_boxes(outputs, targets)
         return self.all_losses(outputs, targets, indices, number, "")
-
-
-class NoLossesHost(FocalHost):
-    """Neither asks its matcher nor computes anything."""
-
-    def forward(self, outputs, targets):
-        return {}
 
 
 class LastStageHost(FocalHost):

@@ -14,7 +14,7 @@ from torch import nn
 from stageinteractor import get_config
 from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.config import apply_overrides, load_config, save_config
-from stageinteractor.errors import MissingDependencyError, StageInteractorError
+from stageinteractor.errors import MissingDependencyError
 from stageinteractor.integrations.detrex import (
     CrossStageCriterion,
     load_project_config,
@@ -75,13 +75,6 @@ def test_losses_are_those_of_a_criterion_wrapped_by_hand():
     assert_all_equal(instantiate(cfg.model).criterion(*arguments), expected)
 
 
-def test_the_target_may_be_written_as_a_name():
-    cfg = config()
-    cfg.model.criterion["_target_"] = f"{FocalHost.__module__}.{FocalHost.__qualname__}"
-    use_cross_stage(cfg.model.criterion)
-    assert isinstance(instantiate(cfg.model).criterion.criterion, FocalHost)
-
-
 def test_asking_again_replaces_the_settings_and_wraps_once():
     cfg = config()
     use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
@@ -105,6 +98,8 @@ def test_criterion_keys_and_interpolations_stay():
     assert actual.assigner.scope == (None, 0)
     apply_overrides(cfg, ["model.criterion.num_classes=5"])
     assert instantiate(cfg.model).criterion.num_classes == 5
+    apply_overrides(cfg, ["model.transformer.decoder.num_layers=2"])
+    assert instantiate(cfg.model).criterion.num_stages == 2
 
 
 def test_a_saved_config_builds_the_same(tmp_path):
@@ -116,19 +111,6 @@ def test_a_saved_config_builds_the_same(tmp_path):
     assert actual.num_stages == 4
 
 
-def test_without_a_model_all_auxiliary_outputs_are_stages():
-    node = LazyCall(FocalHost)(num_classes=4)
-    use_cross_stage(node)
-    assert instantiate(node).num_stages is None
-
-
-def test_num_stages_follows_the_decoder_layers():
-    cfg = config()
-    use_cross_stage(cfg.model.criterion)
-    apply_overrides(cfg, ["model.transformer.decoder.num_layers=2"])
-    assert instantiate(cfg.model).criterion.num_stages == 2
-
-
 @pytest.mark.parametrize("missing", ["detrex", "projects", "projects.dino"])
 def test_missing_dependency_error_says_what_to_install(missing, monkeypatch):
     def find_spec(name, package=None):
@@ -137,13 +119,7 @@ def test_missing_dependency_error_says_what_to_install(missing, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     with pytest.raises(MissingDependencyError) as caught:
         load_project_config("dino/configs/models/dino_r50.py")
-    assert str(caught.value) == (
-        f"this config needs detrex, and {missing!r} cannot be imported: clone "
-        "IDEA-Research/detrex, install it as its documentation says, and put the clone on "
-        "PYTHONPATH"
-    )
-    assert isinstance(caught.value, ImportError)
-    assert isinstance(caught.value, StageInteractorError)
+    assert repr(missing) in str(caught.value) and "PYTHONPATH" in str(caught.value)
 
 
 def test_a_package_that_detrex_needs_is_named(monkeypatch, tmp_path):

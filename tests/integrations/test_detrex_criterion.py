@@ -13,13 +13,11 @@ from integrations.checks import (
     assert_all_equal,
     assert_only_class_losses_changed,
     expected_class_losses,
-    stages_of,
 )
 from integrations.reference import Rule
 from integrations.toy_hosts import random_case
 
 from stageinteractor.assigner import CrossStageAssigner
-from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations.detrex import CrossStageCriterion
 
 pytestmark = pytest.mark.detrex
@@ -161,69 +159,6 @@ def test_gradients_are_finite_and_those_of_the_reference(kind):
         torch.testing.assert_close(x.grad, y.grad, rtol=1e-4, atol=1e-7)
 
 
-@criteria
-def test_nothing_is_left_on_the_criterion(kind):
-    criterion = build(kind)
-    before = set(vars(criterion)), set(vars(criterion.matcher))
-    call(CrossStageCriterion(criterion), *case_of(kind))
-    assert (set(vars(criterion)), set(vars(criterion.matcher))) == before
-
-
-def test_more_objects_than_queries():
-    kind = CRITERIA["base, focal"]
-    arguments = case_of(kind, counts=(12, 1))
-    expected = expected_of(kind, *arguments, Rule(), "max")
-    actual = call(CrossStageCriterion(build(kind)), *arguments)
-    assert_only_class_losses_changed(actual, call(build(kind), *arguments), expected)
-
-
-def test_returned_indices_are_the_hosts_own():
-    outputs, targets = case_of(CRITERIA["base, focal"])
-    host = build(CRITERIA["base, focal"])
-    _, actual = CrossStageCriterion(host)(outputs, targets, return_indices=True)
-    _, expected = host(outputs, targets, return_indices=True)
-    for ours, theirs in zip(actual, expected, strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
-
-
-def test_queries_with_many_matches_an_object_are_not_touched():
-    kind = CRITERIA["h-deformable"]
-    wrapped = CrossStageCriterion(build(kind))
-    for seed in range(2):
-        outputs, targets = case_of(kind, seed)
-        many, _ = random_case(seed + 300, queries=20)
-        outputs |= {f"{name}_one2many": value for name, value in many.items()}
-        plain = toy_hosts.hybrid_losses(build(kind), outputs, targets)
-        expected = expected_of(kind, outputs, targets, Rule(), "max")
-        actual = toy_hosts.hybrid_losses(wrapped, outputs, targets)
-        assert_only_class_losses_changed(actual, plain, expected)
-
-
-def test_names_in_a_state_dict_are_those_of_the_host():
-    host = build(CRITERIA["base, softmax"])
-    wrapped = CrossStageCriterion(build(CRITERIA["base, softmax"]))
-    assert list(wrapped.state_dict()) == list(host.state_dict()) == ["empty_weight"]
-    wrapped.load_state_dict(host.state_dict(), strict=True)
-    host.load_state_dict(wrapped.state_dict(), strict=True)
-
-
-def test_deta_with_its_own_assignment_is_refused():
-    kind = CRITERIA["deta with one match an object"]
-    kind = kind._replace(settings={"assign_second_stage": True, "assign_first_stage": True})
-    with pytest.raises(UnsupportedHostError, match="DETACriterion has assign_second_stage=True"):
-        CrossStageCriterion(build(kind))
-
-
-def test_align_detr_is_refused():
-    matcher = locate("projects.align_detr.modeling.MixedMatcher")(2.0, 5.0, 2.0)
-    criterion = locate("projects.align_detr.modeling.AlignDETRCriterion")(
-        4, matcher, {}, match_num=[2, 2, 1], gamma=2.0, alpha=0.25, tau=1.5
-    )
-    with pytest.raises(UnsupportedHostError, match="AlignDETRCriterion: no method loss_labels"):
-        CrossStageCriterion(criterion)
-
-
 # The recordings.
 
 
@@ -247,16 +182,6 @@ def test_the_recorded_losses_of_the_assigner(synthetic, name, keep_own):
     actual = wrapped(synthetic["outputs"], synthetic["targets"])
     changed = {key: expected[key] for key in expected_classes}
     assert_only_class_losses_changed(actual, expected, changed)
-
-
-def test_the_recorded_matches(synthetic):
-    criterion = build(CRITERIA["deformable"], 80)
-    for stage, expected in zip(
-        stages_of(synthetic["outputs"], criterion), synthetic["matches"], strict=True
-    ):
-        actual = criterion.matcher(stage, synthetic["targets"])
-        for ours, theirs in zip(actual, expected, strict=True):
-            assert all(torch.equal(x, y) for x, y in zip(ours, theirs, strict=True))
 
 
 def test_the_recorded_losses_of_a_real_model():

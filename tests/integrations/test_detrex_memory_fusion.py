@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from detectron2.config import instantiate
 from integrations import detrex_host
 from integrations.detrex_cases import build_model, two_images
 from torch import nn
 
-from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.config import apply_overrides
 from stageinteractor.integrations.detrex import load_project_config, use_memory_fusion
 from stageinteractor.integrations.memory_fusion import DenseFusion, SimpleFusion, ULikeFusion
 
@@ -22,7 +21,6 @@ MODELS = {
 FUSIONS = {"dense": DenseFusion, "simple": SimpleFusion, "u-like": ULikeFusion}
 models = pytest.mark.parametrize("name", MODELS)
 fusions = pytest.mark.parametrize("fusion", FUSIONS)
-ENCODER = "transformer.encoder"
 
 
 @pytest.fixture(autouse=True)
@@ -88,16 +86,6 @@ def test_decoder_and_proposals_read_the_joined_memory(name):
 
 @models
 @fusions
-def test_weights_of_a_model_without_fusion_load_by_their_names(name, fusion):
-    plain, model = (instantiate(small_config(name, each).model) for each in (None, fusion))
-    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
-    added = model.transformer.encoder.memory_fusion.state_dict()
-    assert set(missing) == {f"{ENCODER}.memory_fusion.{key}" for key in added}
-    assert not unexpected
-
-
-@models
-@fusions
 def test_fusion_that_picks_the_last_layer_keeps_losses_exactly(name, fusion):
     plain, model = (build_model(small_config(name, each)) for each in (None, fusion))
     model.load_state_dict(plain.state_dict(), strict=False)
@@ -113,33 +101,3 @@ def test_fusion_that_picks_the_last_layer_keeps_losses_exactly(name, fusion):
 def step(model):
     torch.manual_seed(2)
     return model(two_images(96, 128))
-
-
-@models
-@fusions
-def test_the_transformer_leaves_xavier_weights_and_no_bias(name, fusion):
-    model = instantiate(small_config(name, fusion).model)
-    for parameter_name, parameter in model.transformer.encoder.memory_fusion.named_parameters():
-        if parameter.dim() > 1:
-            limit = (6 / sum(parameter.shape)) ** 0.5
-            assert 0.98 * limit < parameter.abs().max() <= limit, parameter_name
-        elif "bias" in parameter_name:
-            assert not parameter.any(), parameter_name
-
-
-@models
-def test_fusion_follows_encoder_overrides_and_can_be_saved(name, tmp_path):
-    cfg = small_config(name, "dense", "model.transformer.encoder.num_layers=1")
-    chosen = "stageinteractor.integrations.memory_fusion.SimpleFusion"
-    save_config(cfg, tmp_path / "config.yaml")
-    for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
-        encoder = instantiate(each.model).transformer.encoder
-        assert encoder.memory_fusion.join.project.weight.shape == (256, 2 * 256)
-        apply_overrides(each, [f"model.transformer.encoder.fusion._target_={chosen}"])
-        assert type(instantiate(each.model).transformer.encoder.memory_fusion) is SimpleFusion
-
-
-def test_dense_fusion_of_six_layers_has_the_papers_size():
-    cfg = small_config("dino", "dense", "model.transformer.encoder.num_layers=6")
-    fusion = instantiate(cfg.model.transformer.encoder).memory_fusion
-    assert sum(parameter.numel() for parameter in fusion.parameters()) == 459_520

@@ -119,16 +119,3 @@ def test_class_loss_and_assigner_can_be_overridden_and_saved(name, tmp_path):
         assert criterion.own_class_loss.name == "loss_class"
         assert criterion.assigner.iou_threshold == 0.75
         assert criterion.normalizer == "max"
-
-
-@models
-def test_the_class_weight_is_set_but_for_denoising_queries(name):
-    criterion = small_config(name).model.criterion
-    before = dict(criterion.weight_dict)
-    set_class_weight(criterion, 6.0)
-    weights = instantiate(criterion).weight_dict
-    changed = {key for key in weights if weights[key] != before[key]}
-    assert changed == {"loss_class", "loss_class_enc", *(f"loss_class_{i}" for i in range(5))}
-    assert all(weights[key] == 6.0 for key in changed)
-    if name == "dino":
-        assert weights["loss_class_dn"] == weights["loss_class_dn_4"] == 1

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from detectron2.config import instantiate
 from integrations import detrex_host
 from integrations.checks import (
     assert_all_equal,
@@ -14,9 +13,8 @@ from integrations.checks import (
 from integrations.detrex_cases import build_model, two_images
 from integrations.reference import Rule, statistics
 
-from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.config import apply_overrides
 from stageinteractor.integrations.detrex import (
-    CrossStageCriterion,
     load_project_config,
     use_cross_stage,
 )
@@ -108,33 +106,3 @@ def labels_added(host, outputs, targets, rule):
     pairs = pairs_of(host, outputs, targets)
     actual = assigned(host, outputs, targets, rule)
     return sum(statistics(actual, pairs, targets)["labels_added"])
-
-
-@models
-def test_the_assigner_does_not_change_initial_weights(path):
-    plain = instantiate(small_config(path).model)
-    model = instantiate(with_assigner(small_config(path)).model)
-    assert list(model.state_dict()) == list(plain.state_dict())
-    model.load_state_dict(plain.state_dict(), strict=True)
-
-
-@models
-def test_the_config_node_can_be_overridden_and_saved(path, tmp_path):
-    cfg = with_assigner(small_config(path))
-    apply_overrides(
-        cfg, ["model.criterion.num_classes=7", "model.criterion.cross_stage.iou_threshold=0.25"]
-    )
-    save_config(cfg, tmp_path / "config.yaml")
-    for each in (cfg, load_config(tmp_path / "config.yaml", trust=True)):
-        criterion = instantiate(each.model).criterion
-        assert isinstance(criterion, CrossStageCriterion)
-        assert criterion.num_classes == 7
-        assert criterion.assigner.iou_threshold == 0.25
-        assert criterion.num_stages == 3
-        assert criterion.weight_dict["loss_bbox_1"] == 5.0
-
-
-def test_the_number_of_classes_still_comes_from_the_model():
-    cfg = with_assigner(small_config(MODELS["dino"], "model.num_classes=9"))
-    assert cfg.model.criterion.num_classes == 9
-    assert instantiate(cfg.model).criterion.criterion.num_classes == 9

@@ -18,12 +18,6 @@ def numbers(stages) -> list[int]:
     return [int(logits_of(each)[0, 0, 0]) for each in stages]
 
 
-@pytest.mark.parametrize("key", ["pred_logits", "logits"])
-def test_logits_have_either_of_two_keys(key):
-    logits = torch.zeros(1, 2, 3)
-    assert logits_of({"pred_boxes": torch.ones(1, 2, 4), key: logits}) is logits
-
-
 def test_missing_logits_error_lists_the_keys():
     with pytest.raises(UnsupportedHostError, match="none of pred_logits, logits, but a, b"):
         logits_of({"a": 1, "b": 2})
@@ -74,30 +68,6 @@ def test_the_logit_of_a_further_class_moves_to_a_row_of_its_own(key):
     assert [[x.tolist() for x in pair] for pair in pairs] == [[[1, 3], [1, 0]], [[2], [0]]]
 
 
-def test_boxes_of_a_new_row_are_those_of_its_query():
-    outputs, _ = add_rows(two_images(), PAIRS, MORE, LABELS)
-    boxes = two_images()["pred_boxes"]
-    assert outputs["pred_boxes"].shape == (2, 4, 4)
-    assert torch.equal(outputs["pred_boxes"][:, :3], boxes)
-    assert torch.equal(outputs["pred_boxes"][0, 3], boxes[0, 1])
-    assert not outputs["pred_boxes"][1, 3].any()
-
-
-def test_several_further_classes_have_a_row_each():
-    labels = [index(0, 1, 1), index(0)]
-    more = [(index(2, 0), index(1, 2)), (index(), index())]
-    pairs = [(index(2, 0), index(0, 0)), (index(1), index(0))]
-    outputs, actual = add_rows(two_images(), pairs, more, labels)
-    assert outputs["pred_logits"][0].tolist() == [
-        [0, SILENT],
-        [2, 3],
-        [4, SILENT],
-        [SILENT, 5],
-        [SILENT, 1],
-    ]
-    assert [x.tolist() for x in actual[0]] == [[2, 0, 3, 4], [0, 0, 1, 2]]
-
-
 def test_add_rows_extends_entries_per_query_only():
     sizes, proposals = torch.ones(2), {"pred_logits": torch.zeros(2, 3, 2)}
     more = {"masks": torch.ones(2, 3, 5, 5), "sizes": sizes, "enc_outputs": proposals, "log": "x"}
@@ -108,19 +78,6 @@ def test_add_rows_extends_entries_per_query_only():
     assert outputs["sizes"] is sizes
     assert outputs["enc_outputs"] is proposals
     assert outputs["log"] == "x"
-
-
-@pytest.mark.parametrize("key", ["aux_outputs", "auxiliary_outputs"])
-def test_the_stages_before_are_left_out(key):
-    outputs, _ = add_rows(two_images(**{key: [stage(0)]}), PAIRS, MORE, LABELS)
-    assert key not in outputs
-
-
-def test_the_given_outputs_stay_as_they_are():
-    outputs = two_images(aux_outputs=[])
-    add_rows(outputs, PAIRS, MORE, LABELS)
-    assert list(outputs) == ["pred_logits", "pred_boxes", "aux_outputs"]
-    assert torch.equal(outputs["pred_logits"], two_images()["pred_logits"])
 
 
 def test_gradients_reach_every_logit_exactly_once():
@@ -139,12 +96,6 @@ def test_half_precision_logits_become_single(dtype):
     extended, _ = add_rows(outputs, PAIRS, MORE, LABELS)
     assert extended["pred_logits"].dtype == torch.float32
     assert extended["pred_logits"].isfinite().all()
-
-
-def test_double_precision_logits_stay_double():
-    outputs = two_images()
-    outputs["pred_logits"] = outputs["pred_logits"].double()
-    assert add_rows(outputs, PAIRS, MORE, LABELS)[0]["pred_logits"].dtype == torch.float64
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

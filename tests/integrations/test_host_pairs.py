@@ -4,7 +4,7 @@ from integrations import reference
 from integrations.checks import stages_of
 from integrations.toy_hosts import FocalHost, random_case
 
-from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
+from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations.host_pairs import (
     active_queries,
@@ -34,27 +34,10 @@ def test_pairs_become_matches():
     ]
 
 
-def test_pairs_of_no_object_become_no_matches():
-    assert to_matches([index()] * 2, [index()] * 2, (1, 2, 2)).tolist() == [[[-1, -1], [-1, -1]]]
-
-
-def test_pairs_may_be_of_another_integer_type():
-    assert to_matches([index(1).int()], [index(0).int()], (1, 1, 2)).tolist() == [[[-1, 0]]]
-
-
-def test_one_object_may_have_several_queries():
-    assert to_matches([index(0, 2)], [index(1, 1)], (1, 1, 3)).tolist() == [[[1, -1, 1]]]
-
-
 def test_a_query_with_several_objects_is_refused():
     queries, objects = [index(0), index(1, 1)], [index(0), index(0, 1)]
     with pytest.raises(UnsupportedHostError, match="several ground-truth boxes"):
         to_matches(queries, objects, (2, 1, 3))
-
-
-def test_a_query_may_match_at_several_stages_and_images():
-    queries, objects = [index(1), index(1), index(1), index(1)], [index(0)] * 4
-    assert (to_matches(queries, objects, (2, 2, 3)) >= 0).sum() == 4
 
 
 def test_active_queries_are_those_matched_at_any_stage():
@@ -64,14 +47,6 @@ def test_active_queries_are_those_matched_at_any_stage():
     assert actual[0].tolist() == [1, 3]
     assert actual[1, 0].item() == 3
     assert (matches[:, 1, actual[1, 1]] == -1).all()  # filled up by one without a match
-
-
-def test_one_query_is_named_where_none_is_active():
-    assert active_queries(torch.full((3, 2, 4), -1)).shape == (2, 1)
-
-
-def test_no_images_have_no_active_queries():
-    assert active_queries(torch.full((3, 0, 4), -1)).shape == (0, 0)
 
 
 # Three objects of the classes 0, 1, 2 in one image: A, next to it B, and C over most of A.
@@ -93,13 +68,6 @@ def test_assign_names_the_objects_of_the_active_queries():
     assert objects.tolist() == [[[[-1, -1], [A, C]]], [[[B, -1], [A, C]]]]
 
 
-def test_per_stage_assigner_returns_the_match():
-    matches = torch.tensor([[[-1, -1, -1, A]], [[-1, B, -1, C]]])
-    queries, objects = assign(PerStageAssigner(), torch.zeros(2, 1, 4, 4), matches, TARGETS)
-    assert queries.tolist() == [[1, 3]]
-    assert objects.tolist() == [[[[-1], [A]]], [[[B], [C]]]]
-
-
 @pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
 def test_the_overlap_of_small_boxes_is_that_of_large_ones(size):
     # an intersection over union of .6, of boxes of a ten-thousandth of the image's side
@@ -109,26 +77,6 @@ def test_the_overlap_of_small_boxes_is_that_of_large_ones(size):
     for threshold, expected in ((0.59, 0), (0.61, -1)):
         _, objects = assign(CrossStageAssigner(threshold), predicted, index(0)[None, None], targets)
         assert objects.flatten().tolist() == [expected]
-
-
-def test_objects_become_pairs_of_which_none_names_a_query_twice():
-    queries = torch.tensor([[1, 3], [0, 2]])
-    objects = torch.tensor(
-        [
-            [[[A, C], [-1, -1]], [[B, -1], [C, -1]]],  # stage 0
-            [[[-1, -1], [B, A]], [[-1, -1], [-1, -1]]],  # stage 1
-        ]
-    )
-    first, second = to_pairs(queries, objects)
-    assert lists(first) == [[[(1,), (A,)], [(0, 2), (B, C)]], [[(3,), (B,)], [(), ()]]]
-    assert lists(second) == [[[(1,), (C,)], [(), ()]], [[(3,), (A,)], [(), ()]]]
-
-
-def test_ranks_that_no_query_has_are_left_out_but_for_the_first():
-    objects = torch.tensor([[[[A, -1, -1]]]])
-    assert lists(*to_pairs(torch.tensor([[2]]), objects)) == [[[(2,), (A,)]]]
-    nothing = torch.full((2, 1, 1, 3), -1)
-    assert lists(*to_pairs(torch.tensor([[0]]), nothing)) == [[[(), ()]], [[(), ()]]]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -152,14 +100,6 @@ def test_pairs_are_those_of_plain_loops(seed):
             for rank in actual:
                 named = rank[stage][image][0].tolist()
                 assert len(set(named)) == len(named)
-
-
-def test_tensors_on_the_host_are_handed_on_detached():
-    tensors = [torch.rand(2, 3, requires_grad=True), index(1, 2), torch.zeros(0, 4)]
-    actual = to_host(tensors)
-    assert [x.dtype for x in actual] == [x.dtype for x in tensors]
-    assert not actual[0].requires_grad
-    assert all(torch.equal(x, y) for x, y in zip(actual, tensors, strict=True))
 
 
 def various_tensors(device: str = "cpu") -> list[torch.Tensor]:

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from integrations import bad_hosts
 from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, VarifocalHost
 
 from stageinteractor.errors import UnsupportedHostError
@@ -53,19 +52,6 @@ def test_one_loss_that_is_no_sum_makes_the_whole_one_label_only():
     assert find_label_loss(MixedHost()) == (("loss_labels", "loss_labels_mean"), False)
 
 
-class LoggingHost(FocalHost):
-    """Returns numbers beside its loss, which are not sums."""
-
-    def loss_labels(self, outputs, targets, indices, num_boxes):
-        losses = super().loss_labels(outputs, targets, indices, num_boxes)
-        matched = sum(len(queries) for queries, _ in indices)
-        return losses | {"class_error": torch.tensor(100.0 / (1 + matched))}
-
-
-def test_entries_that_are_no_losses_do_not_count():
-    assert find_label_loss(LoggingHost()).multi_label
-
-
 class NoGetLossHost(FocalHost):
     """Calls its losses by their names."""
 
@@ -95,9 +81,3 @@ def test_a_number_of_classes_that_is_none_is_refused(num_classes):
     host.num_classes = num_classes
     with pytest.raises(UnsupportedHostError, match="FocalHost has no num_classes"):
         find_label_loss(host)
-
-
-def test_the_hosts_error_is_the_cause():
-    with pytest.raises(UnsupportedHostError, match=r"\(KeyError: 'sampled_points'\)") as caught:
-        find_label_loss(bad_hosts.HookOfOtherFormHost())
-    assert isinstance(caught.value.__cause__, KeyError)

@@ -118,18 +118,6 @@ def test_u_like_fusion_never_joins_a_layer_with_itself(num_layers, expected):
     assert sorted(seen) == [(first, first, second) for first, second in expected]
 
 
-@pytest.mark.parametrize("kind", [DenseFusion, SimpleFusion])
-def test_layers_run_on_what_they_run_on_without_a_fusion(kind):
-    encoder, inputs = LinearEncoder(3, 4), torch.randn(2, 5, 4)
-    seen = []
-    for layer in encoder.layers:
-        layer.register_forward_hook(lambda _, arguments, output: seen.append(output))
-    encoder(inputs)
-    fuse_memory(encoder, kind(4, 3))
-    encoder(inputs)
-    assert all(torch.equal(a, b) for a, b in zip(seen[:3], seen[3:], strict=True))
-
-
 @fusions
 def test_weights_that_pick_the_last_layer_change_no_bit(kind):
     encoder, inputs = LinearEncoder(4, 8), torch.randn(2, 5, 8)
@@ -170,16 +158,6 @@ def test_weights_start_as_xavier_has_them_and_biases_at_zero(kind):
             assert 0.98 * limit < parameter.abs().max() <= limit, name
         elif "bias" in name:
             assert not parameter.any(), name
-
-
-@fusions
-def test_every_parameter_of_encoder_and_fusion_gets_its_gradient(kind):
-    encoder = LinearEncoder(5, 8)
-    fuse_memory(encoder, kind(8, 5))
-    encoder(torch.randn(2, 7, 8)).square().sum().backward()
-    for name, parameter in encoder.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        assert parameter.grad.any() or "bias" in name, name
 
 
 @fusions
@@ -255,19 +233,6 @@ def test_no_hook_is_left_behind_when_a_layer_fails():
         run(encoder, no_such_argument=1)
     assert not any(layer._forward_hooks for layer in encoder.layers)
     assert run(encoder) == 1.0 + 11.0 + 111.0
-
-
-@fusions
-def test_half_precision_is_finite(kind):
-    encoder = LinearEncoder(2, 8)
-    fuse_memory(encoder, kind(8, 2))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert encoder(torch.randn(1, 4, 8)).isfinite().all()
-
-
-def test_an_encoder_without_layers_is_refused():
-    with pytest.raises(UnsupportedHostError, match="Identity cannot .* it has no layers"):
-        fuse_memory(nn.Identity(), DenseFusion(4, 2))
 
 
 def test_an_encoder_with_another_number_of_layers_is_refused():

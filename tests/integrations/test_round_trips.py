@@ -35,32 +35,15 @@ def step(model):
 
 
 @ways
-@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_of_transformers_can_be_copied(name, used, duplicate):
+def test_a_model_of_transformers_can_be_copied(name, duplicate):
     model = MODELS[name]()
     use_in_transformers(model, CrossStageAssigner(iou_threshold=0.1))
-    if used:
-        step(model).backward()
+    step(model).backward()
     copied = duplicate(model)
     assert torch.equal(step(copied), step(model))
     with pytest.raises(UnsupportedHostError, match="already"):
         use_in_transformers(copied)
-
-
-@ways
-def test_a_copied_loss_leaves_the_original_alone(duplicate):
-    model = MODELS["deformable_detr"]()
-    use_in_transformers(model)
-    step(model)
-    copied = duplicate(model)
-    before, steps = model.loss_function.criterion, []
-    host = before.criterion
-    copied.loss_function.observer = steps.append
-    step(copied)
-    assert len(steps) == 1
-    assert model.loss_function.criterion is before and before.criterion is host
-    assert copied.loss_function.criterion is not before
 
 
 @ways

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from stageinteractor import get_config
-from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage, PerStageAssigner
+from stageinteractor.assigner import CrossStageAssigner, OneToOneAtLastStage
 from stageinteractor.config import apply_overrides, load_config, save_config
 from stageinteractor.errors import ConfigError
 from stageinteractor.integrations.detrex import (
@@ -72,15 +72,6 @@ def test_sizes_of_the_fusion_follow_those_of_the_encoder(tmp_path):
         assert instantiate(each.encoder).memory_fusion.join.project.weight.shape == (6, 6 * 6)
 
 
-def test_asking_again_chooses_another_fusion():
-    node = transformer()
-    use_memory_fusion(node, "dense")
-    use_memory_fusion(node, "simple")
-    encoder = instantiate(node.encoder)
-    assert type(encoder) is WideEncoder
-    assert type(encoder.memory_fusion) is SimpleFusion
-
-
 def test_a_fusion_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="one of dense, simple, u-like, not 'sum'"):
         use_memory_fusion(transformer(), "sum")
@@ -108,22 +99,6 @@ def test_the_matcher_keeps_its_settings_and_gets_an_exponent(tmp_path):
             0.75,
             False,
         )
-
-
-def test_settings_of_the_matcher_can_be_overridden():
-    node = matcher()
-    use_position_modulated_cost(node)
-    apply_overrides(node, ["exponent=1.0", "rescale=true", "cost_class=4"])
-    actual = instantiate(node)
-    assert (actual.exponent, actual.rescale, actual.cost_class) == (1.0, True, 4)
-
-
-def test_asking_for_the_cost_again_changes_its_settings():
-    node = matcher()
-    use_position_modulated_cost(node)
-    use_position_modulated_cost(node, exponent=2.0, rescale=True)
-    actual = instantiate(node)
-    assert (actual.exponent, actual.rescale) == (2.0, True)
 
 
 @pytest.mark.parametrize(
@@ -160,16 +135,6 @@ def test_assigner_and_class_loss_are_nodes_of_the_criterion(tmp_path):
         assert actual.own_class_loss.loss.target.decay.taus == [0.5]
         assert (actual.normalizer, actual.num_stages) == ("host", 4)
     assert LOSSES.cross_stage_position_supervised.target.decay.taus == [0.33, 0.33]
-
-
-def test_a_recipe_can_override_the_assigner_of_its_base():
-    cfg = config()
-    use_cross_stage(cfg.model.criterion, iou_threshold=0.6)
-    cfg.model.criterion.assigner = LazyCall(PerStageAssigner)()
-    cfg.model.criterion.class_loss = LOSSES.focal
-    actual = instantiate(cfg.model).criterion
-    assert type(actual.assigner) is PerStageAssigner
-    assert actual.own_class_loss.name == "loss_class"
 
 
 def test_the_class_weight_is_that_of_layers_and_proposals():

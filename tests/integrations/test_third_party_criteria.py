@@ -4,7 +4,6 @@ import copy
 import pickle
 
 import pytest
-import torch
 from integrations import bad_hosts, reference, toy_hosts
 from integrations.cases import attributes, case_of, hosts
 from integrations.checks import (
@@ -65,13 +64,6 @@ def in_a_model(criterion):
     return nn.ModuleDict({"head": nn.Linear(2, 2), "criterion": criterion, "tail": nn.Linear(2, 2)})
 
 
-def test_names_in_a_state_dict_are_those_of_the_host():
-    host, wrapped = in_a_model(SoftmaxHost()), in_a_model(CrossStageCriterion(SoftmaxHost()))
-    assert list(wrapped.state_dict()) == list(host.state_dict())
-    assert "criterion.empty_weight" in wrapped.state_dict()
-    assert list(CrossStageCriterion(SoftmaxHost()).state_dict()) == ["empty_weight"]
-
-
 @pytest.mark.parametrize(
     "place", [lambda criterion: criterion, in_a_model], ids=["alone", "in a model"]
 )
@@ -87,14 +79,6 @@ def test_weights_load_with_and_without_the_assigner(place):
     assert_all_equal(host.state_dict(), kept)
 
 
-def test_a_missing_weight_is_still_missed():
-    with pytest.raises(RuntimeError, match="Missing key.*empty_weight"):
-        CrossStageCriterion(SoftmaxHost()).load_state_dict({})
-    with pytest.raises(RuntimeError, match="Unexpected key.*full_weight"):
-        wrapped = CrossStageCriterion(SoftmaxHost())
-        wrapped.load_state_dict(wrapped.state_dict() | {"full_weight": torch.ones(1)})
-
-
 def test_attributes_of_the_host_are_reachable():
     host = SoftmaxHost(7)
     wrapped = CrossStageCriterion(host)
@@ -105,12 +89,6 @@ def test_attributes_of_the_host_are_reachable():
     assert not hasattr(wrapped, "nothing_of_this_name")
     with pytest.raises(AttributeError, match="SoftmaxHost.*nothing_of_this_name"):
         wrapped.nothing_of_this_name  # noqa: B018
-
-
-def test_training_and_evaluation_reach_the_host():
-    wrapped = CrossStageCriterion(FocalHost())
-    assert not wrapped.eval().criterion.training
-    assert wrapped.train().criterion.training
 
 
 @hosts

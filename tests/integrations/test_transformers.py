@@ -242,30 +242,6 @@ def test_the_published_normaliser_is_the_larger_number(recorded):
         torch.testing.assert_close(actual[key], host[key] * (matches / max(matches, labels)))
 
 
-def test_the_encoder_outputs_of_rt_detr_are_no_stage(recorded):
-    wrapped = CrossStageLoss(loss_function("RTDetrForObjectDetection"), num_stages=STAGES)
-    call_rt_detr(recorded, wrapped)
-    assert wrapped.criterion.num_stages == STAGES
-    too_many = CrossStageLoss(loss_function("RTDetrForObjectDetection"), num_stages=9)
-    with pytest.raises(UnsupportedHostError, match="expected 8 auxiliary outputs"):
-        call_rt_detr(recorded, too_many)
-
-
-def test_union_of_matches_is_refused():
-    from transformers.loss.loss_deimv2 import Deimv2Loss
-
-    class Union(Deimv2Loss):
-        def __init__(self):
-            torch.nn.Module.__init__(self)
-            self.matcher = torch.nn.Identity()
-            self.use_dense_one_to_one = True
-
-    from stageinteractor.integrations import CrossStageCriterion
-
-    with pytest.raises(UnsupportedHostError, match="use_dense_one_to_one=True: box losses use"):
-        CrossStageCriterion(Union())
-
-
 def step(model):
     torch.manual_seed(1)
     images = torch.rand(2, 3, 64, 64)

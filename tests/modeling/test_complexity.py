@@ -8,7 +8,6 @@ from torchvision.ops import deform_conv2d
 from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 from stageinteractor.modeling.complexity import (
     flop_counter,
-    kept_for_backward,
     model_cost,
     training_bytes,
 )
@@ -69,13 +68,6 @@ def test_depth_and_names():
     ]
 
 
-def test_a_module_used_twice_counts_twice():
-    shared = nn.Linear(3, 3, bias=False)
-    (whole, first, *_) = model_cost(nn.Sequential(shared, nn.ReLU(), shared), torch.zeros(2, 3))
-    assert whole.flops == 2 * (2 * 2 * 3 * 3)
-    assert whole.activations == first.activations == 2 * (2 * 3)
-
-
 class Deformed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -103,11 +95,3 @@ class OneLoss(nn.Module):
 def test_what_the_backward_pass_needs_is_added_up():
     # the input (5 x 4), and the output of the sigmoid (5), which the square needs too
     assert training_bytes(OneLoss(), torch.ones(5, 4)) == 4 * (5 * 4 + 5)
-
-
-def test_kept_bytes_of_a_product_are_its_factors():
-    x, y = (torch.ones(10, 10, requires_grad=True) for _ in range(2))
-    assert kept_for_backward(lambda: x * y, known=[]) == 800
-    assert kept_for_backward(lambda: x * y, known=[x]) == 400
-    assert kept_for_backward(lambda: x + y, known=[]) == 0
-    assert kept_for_backward(lambda: (x[:5] * y[:5]) * y[5:], known=[x, y]) == 200

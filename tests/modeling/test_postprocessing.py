@@ -30,11 +30,6 @@ def test_selected_tensors_are_those_of_the_instances(postprocessing: TopK):
     assert torch.equal(selected.labels, actual.pred_classes)
 
 
-def test_all_pairs_are_kept_where_there_are_fewer():
-    (actual,) = TopK(max_detections=100)(LOGITS, BOXES, SIZES)
-    torch.testing.assert_close(actual.scores, SCORES.flatten().sort(descending=True).values)
-
-
 def test_images_are_kept_apart():
     logits, boxes = torch.cat([LOGITS, LOGITS.flip(1)]), torch.cat([BOXES, BOXES + 100])
     sizes = torch.tensor([[30, 40], [50, 60]])
@@ -43,12 +38,6 @@ def test_images_are_kept_apart():
     assert one.pred_boxes.tensor[0].tolist() == [0, 0, 10, 10]
     assert two.pred_boxes.tensor[0].tolist() == [105, 105, 120, 125]
     assert (one.image_size, two.image_size) == ((30, 40), (50, 60))
-
-
-def test_boxes_are_not_clipped():
-    outside = torch.tensor([[[-7.0, -8, 500, 600]]])
-    (actual,) = TopK()(torch.zeros(1, 1, 1), outside, SIZES)
-    assert actual.pred_boxes.tensor.tolist() == outside[0].tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -85,12 +74,6 @@ def test_nms_drops_the_weaker_of_two_like_boxes_of_a_class():
     torch.testing.assert_close(few.scores, torch.tensor([0.9, 0.3]))
 
 
-def test_identical_boxes_of_a_class_become_one():
-    boxes = torch.tensor([1.0, 1, 5, 5]).expand(1, 3, 4)
-    (actual,) = TopKNms()(torch.tensor([[[0.0], [1.0], [2.0]]]), boxes, SIZES)
-    assert actual.scores.tolist() == [torch.tensor(2.0).sigmoid().item()]
-
-
 def instances() -> Instances:
     actual = Instances((30, 40))
     actual.pred_boxes = Boxes(torch.tensor([[4.0, 3, 8, 9]]))
@@ -104,14 +87,3 @@ def test_rescaling_by_hand():
     assert actual.image_size == (10, 80)
     torch.testing.assert_close(actual.pred_boxes.tensor, torch.tensor([[8.0, 1, 16, 3]]))
     assert actual.scores.tolist() == [0.5]
-
-
-def test_rescaling_leaves_its_input():
-    before = instances()
-    rescale(before, 60, 80)
-    assert before.image_size == (30, 40)
-    assert before.pred_boxes.tensor.tolist() == [[4.0, 3, 8, 9]]
-
-
-def test_no_detections_can_be_rescaled():
-    assert len(rescale(instances()[:0], 10, 80)) == 0

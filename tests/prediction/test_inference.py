@@ -67,13 +67,6 @@ def test_batches_skip_unreadable_images(folder, predictor, recorded, capsys, siz
     assert output.out == ""
 
 
-def test_no_readable_image(folder, predictor, recorded):
-    photos = Path(folder("a.png"))
-    (photos / "a.png").write_bytes(b"")
-    summary = predict_all(predictor, find_sources([str(photos)]), [recorded[1]])
-    assert (summary.images, len(summary.errors), predictor.model.batches) == (0, 1, [])
-
-
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -186,16 +179,6 @@ def test_image_without_memory_to_draw_it_is_skipped(predictor, recorded, gray, t
     assert [frame.name for frame, _ in pairs] == ["a.png", "b.png"]
     (error,) = summary.errors
     assert error.startswith(f"{tmp_path}/a.png: ") and "memory" in error
-
-
-def test_image_whose_drawn_name_is_too_long_is_skipped(predictor, gray, tmp_path: Path):
-    names = ["a" * 251 + ".tif", "b.tif"]
-    for name in names:
-        gray().save(tmp_path / name)
-    sink = image_sink(tmp_path / "out", predictor.classes)
-    summary = predict_all(predictor, find_sources([str(tmp_path)]), [sink])
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.tif.jpg"]
-    assert len(summary.errors) == 1
 
 
 def test_skipped_name_is_printed_escaped(predictor, recorded, tmp_path: Path, capsys):

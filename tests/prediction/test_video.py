@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stageinteractor.errors import DataError, MissingDependencyError
+from stageinteractor.errors import MissingDependencyError
 from stageinteractor.prediction import ClassMetadata, Frame, find_sources, predict_all
 from stageinteractor.prediction.sinks import image_sink
 from stageinteractor.prediction.video import VideoFile, Webcam, require_cv2, video_sink
@@ -99,17 +99,6 @@ def test_video_with_a_name_not_in_utf8_is_skipped(tmp_path: Path, make_video):
     assert frame.image is None and "UTF-8" in frame.error
 
 
-def test_error_of_opencv_names_the_video(tmp_path: Path, make_video, monkeypatch):
-    def failing(*_):
-        raise cv2.error("Insufficient memory")
-        yield
-
-    source = VideoFile("clip.avi", make_video(tmp_path / "clip.avi"))
-    monkeypatch.setattr("stageinteractor.prediction.video._images", failing)
-    (frame,) = source
-    assert frame.error.startswith(f"{tmp_path}/clip.avi: ") and "memory" in frame.error
-
-
 def write_video(path: Path, frames, instances_of) -> None:
     with video_sink(path, CLASSES) as write:
         for frame in frames:
@@ -161,12 +150,6 @@ def test_unfinished_video_is_removed(tmp_path: Path, gray, instances_of):
         write(frame, instances_of(40, 30))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-
-
-def test_video_that_cannot_be_written(tmp_path: Path, gray, instances_of):
-    frame = Frame("a.mp4", gray(size=(1000, 1)), number=0, fps=10.0)
-    with pytest.raises(DataError, match=r"a\.mp4.*1000x0"):
-        write_video(tmp_path, [frame], instances_of)
 
 
 def test_video_and_images_together(tmp_path: Path, make_video, gray, predictor):

@@ -32,13 +32,6 @@ def texts(page) -> list[str]:
     return [element.value for element in page.markdown]
 
 
-def test_the_page_asks_for_an_image(page, predictor):
-    assert page.title[0].value == "StageInteractor"
-    assert page.info[0].value == "Drop an image above."
-    assert len(page.dataframe) == len(page.image) == 0
-    assert predictor.model.batches == [] and page.slider[0].value == 0.3
-
-
 def test_an_upload_shows_an_image_and_a_table(page):
     page.file_uploader[0].upload("photo.png", png(), "image/png").run()
     assert texts(page) == ["**2** of 2 detections"]
@@ -56,12 +49,6 @@ def test_moving_the_threshold_does_not_rerun_the_model(page, predictor):
         assert texts(page) == [f"**{count}** of 2 detections"]
         assert [len(table.value) for table in page.dataframe] == [count] * bool(count)
     assert predictor.model.batches == [1]
-
-
-def test_another_image_reruns_the_model(page, predictor):
-    page.file_uploader[0].upload("photo.png", png(), "image/png").run()
-    page.file_uploader[0].clear().upload("photo.png", png(200), "image/png").run()
-    assert predictor.model.batches == [1, 1]
 
 
 def test_a_file_that_is_no_image_shows_an_error(page, predictor):

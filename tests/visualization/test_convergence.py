@@ -49,23 +49,12 @@ def test_ap_and_loss_of_every_run(tmp_path: Path, figures: list[Any]):
         assert image.width > 1000
 
 
-def test_runs_of_equal_folder_names_include_the_parent(tmp_path: Path):
-    runs = [make_run(tmp_path / name / "seed_0", [1]) for name in ("full", "reuse-none")]
-    assert [run.name for run in read_runs(runs)] == ["full/seed_0", "reuse-none/seed_0"]
-    assert [run.name for run in read_runs(runs[:1])] == ["seed_0"]
-
-
 def test_previous_run_is_labelled(tmp_path: Path):
     run = make_run(tmp_path / "demo", [2])
     make_run(run, [1], "metrics.previous.json")
     runs = read_runs([run, run / "metrics.previous.json"])
     assert [item.name for item in runs] == ["demo", "demo (previous)"]
     assert [item.series["bbox/AP"][1] for item in runs] == [[2], [1]]
-
-
-def test_run_given_twice_has_one_name(tmp_path: Path):
-    run = make_run(tmp_path / "demo", [2])
-    assert len({item.name for item in read_runs([run, run])}) == 1
 
 
 def test_axis_has_epochs_if_all_runs_set_epochs(tmp_path: Path, figures: list[Any]):
@@ -97,10 +86,3 @@ def test_run_that_has_just_started_can_be_plotted(tmp_path: Path, figures: list[
 def test_folder_without_metrics_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"metrics\.json: no such file"):
         read_runs([tmp_path])
-
-
-def test_more_runs_than_colors_have_other_line_styles(tmp_path: Path, figures: list[Any]):
-    runs = [make_run(tmp_path / f"run_{n}", [n]) for n in range(12)]
-    precision, _ = draw(runs, tmp_path / "convergence.png", figures)
-    looks = {(line.get_color(), line.get_linestyle()) for line in precision.lines}
-    assert len(looks) == 12

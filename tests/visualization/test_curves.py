@@ -1,6 +1,5 @@
 """Reading and plotting ``metrics.json``."""
 
-import json
 import math
 from pathlib import Path
 
@@ -18,13 +17,6 @@ def test_metrics_are_read_by_name(tmp_path: Path):
     assert series["bbox/AP"] == ([59], [12.25])
     assert math.isnan(series["bbox/APl"][1][0])
     assert "iteration" not in series
-
-
-def test_repeated_iterations_keep_the_last_value(tmp_path: Path):
-    lines = [(0, 3.0), (20, 2.0), (40, 1.5), (20, 2.5), (40, 1.0)]  # stopped, resumed after 0
-    path = tmp_path / "metrics.json"
-    path.write_text("\n".join(json.dumps({"iteration": i, "lr": value}) for i, value in lines))
-    assert read_metrics(path) == {"lr": ([0, 20, 40], [3.0, 2.5, 1.0])}
 
 
 def test_missing_metrics_error_has_advice(tmp_path: Path):
@@ -60,10 +52,3 @@ def test_curves_show_the_losses_of_the_last_stage(tmp_path: Path, monkeypatch: p
     with Image.open(tmp_path / "curves.png") as image:
         assert image.format == "PNG"
         assert image.width > 1000
-
-
-@pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
-def test_curves_of_a_run_that_has_just_started(tmp_path: Path):
-    plot_curves({}, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.format == "PNG"

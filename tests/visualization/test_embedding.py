@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 from torch import nn
 
-from stageinteractor.errors import DataError, MissingDependencyError, UnsupportedHostError
+from stageinteractor.errors import MissingDependencyError, UnsupportedHostError
 from stageinteractor.modeling import DecoderOutput
 from stageinteractor.modeling.meta_architecture import MetaArchitecture
 from stageinteractor.visualization.embedding import (
@@ -75,10 +75,6 @@ def test_queries_of_all_images_are_concatenated():
     assert queries.content[0, :, 0].tolist() == [1, 10, 2, 11]
 
 
-def test_no_confident_query_gives_an_empty_result():
-    assert collect_content(FourQueries(), [OBJECTS], min_score=0.95).content.shape == (2, 0, 3)
-
-
 def test_third_party_models_are_refused():
     with pytest.raises(UnsupportedHostError, match="Linear has no method 'decode'"):
         collect_content(nn.Linear(2, 2), [OBJECTS])
@@ -97,11 +93,6 @@ def test_clusters_stay_separate_in_the_plane():
     spread = max(np.ptp(first, axis=0).max(), np.ptp(second, axis=0).max())
     assert np.linalg.norm(first.mean(axis=0) - second.mean(axis=0)) > spread / 2
     assert np.array_equal(places, embed(clusters()))
-
-
-def test_too_few_queries_are_refused():
-    with pytest.raises(DataError, match="9 queries are too few for t-SNE.*more images"):
-        embed(torch.zeros(9, 4))
 
 
 def test_missing_scikit_learn_error_names_the_extra(monkeypatch: pytest.MonkeyPatch):

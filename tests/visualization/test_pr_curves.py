@@ -83,11 +83,6 @@ def test_seven_of_many_classes_are_named(tmp_path: Path, figures: list[Any]):
     assert len(labels) == 7 and labels[-1] == "class 0: 50.5"
 
 
-def test_one_class_has_one_curve(tmp_path: Path, figures: list[Any]):
-    plot_precision_recall(evaluate(1), names(1), tmp_path / "pr.png")
-    assert [len(axes.lines) for axes in figures[0].axes] == [10, 1]
-
-
 def bars(axes: Any) -> list[float]:
     """Widths of the bars of AP, from top to bottom."""
     (container,) = (c for c in axes.containers if c.get_label() == "AP")
@@ -104,16 +99,3 @@ def test_bars_are_sorted_and_named(tmp_path: Path, figures: list[Any]):
     assert bars(axes) == pytest.approx([70, 100 * 51 / 101, math.nan], nan_ok=True)
     assert ticks(axes) == ["class 1  (2)", "class 0  (2)", "class 2  (0)"]
     assert [t.get_text() for t in axes.texts] == ["70.0 / 100.0", "50.5 / 50.5", "no objects"]
-
-
-@pytest.mark.parametrize(("classes", "columns"), [(1, 1), (40, 1), (41, 2), (80, 2)])
-def test_bars_of_many_classes_are_in_columns(
-    tmp_path: Path, figures: list[Any], classes: int, columns: int
-):
-    plot_class_ap(evaluate(classes), names(classes), [1] * classes, tmp_path / "ap.png")
-    axes = figures[0].axes
-    assert len(axes) == columns
-    assert sum(len(ticks(panel)) for panel in axes) == classes
-    with Image.open(tmp_path / "ap.png") as image:
-        assert 100 < image.height < 1300
-        assert image.height > 20 * -(-classes // columns)  # room for a line of text each

@@ -68,8 +68,3 @@ def test_report_without_evaluation_is_refused(run_folder: Path):
     (run_folder / "evaluation" / "coco_instances_results.json").unlink()
     with pytest.raises(DataError, match=r"coco_instances_results\.json: no such file; let the"):
         write_report(run_folder)
-
-
-def test_report_of_an_empty_folder_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=r"metrics\.json: no such file"):
-        write_report(tmp_path)

@@ -3,7 +3,6 @@ import torch
 from stageinteractor.modeling.anchors.anchor_boxes import (
     Anchors,
     anchors_of,
-    count_in_images,
     join,
     rank_in_image,
 )
@@ -43,23 +42,10 @@ def test_tiny_anchors_and_centres_outside_have_no_score():
     torch.testing.assert_close(actual.boxes[3, 2] - actual.boxes[3, 0], torch.tensor(3.0))
 
 
-def test_anchors_have_no_gradient():
-    logits = torch.zeros(8, 1, requires_grad=True)
-    boxes = torch.full((8, 1, 4), 0.5, requires_grad=True)
-    actual = anchors_of(logits, boxes, quarters(SIZES), SIZES)
-    assert not actual.boxes.requires_grad and not actual.scores.requires_grad
-
-
 def test_ranks_are_counted_in_every_image_by_itself():
     anchors = some([0.1, 0.9, 0.5, 0.5, 0.8], [1, 0, 1, 1, 0])
     assert rank_in_image(anchors).tolist() == [2, 0, 0, 1, 1]
     assert rank_in_image(some([], [])).tolist() == []
-
-
-def test_counts_are_those_of_every_image():
-    images = torch.tensor([2, 0, 2, 2])
-    mask = torch.tensor([True, False, True, False])
-    assert count_in_images(images, mask, 4).tolist() == [0, 0, 2, 0]
 
 
 def test_anchors_are_picked_and_joined():

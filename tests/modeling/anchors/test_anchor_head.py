@@ -60,16 +60,6 @@ def test_cells_and_channels_are_normalised_together():
     torch.testing.assert_close(embedding(patch), torch.tensor([[-1.0, 1] * 4]), atol=1e-5, rtol=0)
 
 
-def test_every_cell_has_its_own_scale_and_position():
-    embedding = PatchEmbedding(patch_size=2, channels=1)
-    with torch.no_grad():
-        embedding.norm.weight.copy_(torch.tensor([[1.0], [2], [3], [4]]))
-        embedding.position.copy_(torch.tensor([[10.0], [20], [30], [40]]))
-    patch = torch.tensor([[[[-1.0, 1.0], [1.0, -1.0]]]])  # row by row
-    expected = torch.tensor([[9.0, 22, 33, 36]])
-    torch.testing.assert_close(embedding(patch), expected, atol=1e-4, rtol=0)
-
-
 def test_five_numbers_are_centre_size_and_logit():
     head = AnchorHead(in_features=3, num_anchors=2, hidden_dim=4)
     last = head.layers[-1]

@@ -211,20 +211,6 @@ def test_small_and_thin_images_have_anchors(size: tuple[float, float]):
         assert (result.anchors.boxes[:, 2:] > result.anchors.boxes[:, :2]).all()
 
 
-def test_half_precision_maps_are_read_in_float32():
-    result = build().eval()([x.bfloat16() for x in maps()], SIZES)
-    assert result.anchors.boxes.dtype == torch.float32
-
-
-def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="probing_levels"):
-        build(probing_levels="P2-P6")
-    with pytest.raises(ValueError, match="5 cells here and 15 in probing"):
-        build(Probing())
-    with pytest.raises(ValueError, match="targets"):
-        build().train()(maps(), SIZES)
-
-
 def looked_at(generator: AnchorGenerator, monkeypatch) -> list[tuple]:
     """Keep what `predict_crops` is asked for."""
     seen, look = [], generator.predict_crops
@@ -235,14 +221,6 @@ def looked_at(generator: AnchorGenerator, monkeypatch) -> list[tuple]:
 
     monkeypatch.setattr(generator, "predict_crops", keep)
     return seen
-
-
-def test_crops_are_read_from_the_map_of_their_stride(monkeypatch):
-    generator = build().train()
-    seen = looked_at(generator, monkeypatch)
-    generator(maps(), SIZES, TARGETS)
-    actual = [(level, features.shape[-1], cells.tolist()) for level, features, _, cells in seen]
-    assert actual == [(0, 8, [[8, 6], [4, 8]]), (1, 16, [[16, 12], [8, 16]])]
 
 
 def test_in_training_one_unsure_anchor_is_replaced():
@@ -291,15 +269,6 @@ def test_warmup_uses_no_object_patch_twice(monkeypatch):
     _, (_, _, crops, _) = seen  # of P3: 8 x 12 places
     corners = crops.corners[crops.images == 0].tolist()
     assert len(corners) == 4 and corners[0] not in corners[1:]
-
-
-@pytest.mark.parametrize(("overlap", "expected"), [(0.25, 1), (0.9, 2)])
-def test_objects_share_a_patch_as_anchors_do(overlap: float, expected: int):
-    generator = build(Probing(patch_size=PATCH_SIZE, overlap=overlap), warmup_steps=1).train()
-    # 10 pixels apart: crops of 40 have an IoU of 30 / 50
-    near = torch.tensor([[30.0, 30, 34, 34], [40, 30, 44, 34]])
-    targets = [{"boxes": near, "labels": torch.zeros(2).long()}, TARGETS[1]]
-    assert generator(maps(), SIZES, targets).num_crops(2)[0, 1] == expected
 
 
 def test_large_objects_are_targets_of_whole_images_not_crops():

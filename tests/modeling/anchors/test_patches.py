@@ -136,13 +136,6 @@ def test_padding_is_neither_resized_nor_cut_out():
     assert shown[1].tolist() == [[True, True], [False, False]]  # the image has 3 rows
 
 
-def test_crops_are_zero_outside_of_the_map():
-    features = torch.arange(6.0).view(1, 1, 2, 3)
-    corners = torch.tensor([[-1, -1], [2, 1], [0, 0]])
-    actual = cut_crops(features, torch.zeros(3, dtype=torch.long), corners, 2)
-    assert actual[:, 0].tolist() == [[[0, 0], [0, 0]], [[5, 0], [0, 0]], [[0, 1], [3, 4]]]
-
-
 def test_crops_are_pushed_back_into_the_image():
     cells = torch.tensor([[6, 9], [3, 20]])
     corners = torch.tensor([[-2, 1], [7, 5], [18, 2]])
@@ -156,12 +149,3 @@ def test_crops_pass_gradients_to_their_cells_only():
     images, corners = torch.tensor([0, 0]), torch.tensor([[0, 0], [1, 1]])
     cut_crops(features, images, corners, 2).sum().backward()
     assert features.grad[0, 0].tolist() == [[1, 1, 0, 0], [1, 2, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
-
-
-def test_no_crops_are_cut_for_no_corners():
-    none = torch.zeros(0, dtype=torch.long)
-    corners = none.view(0, 2)
-    actual = cut_crops(torch.zeros(1, 3, 4, 4), none, corners, 2)
-    assert actual.shape == (0, 3, 2, 2)
-    patches = crop_patches(none, corners, size=2, stride=8)
-    assert to_image(torch.zeros(0, 5, 4), patches).shape == (0, 5, 4)

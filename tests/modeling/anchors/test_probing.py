@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stageinteractor.modeling.anchors.anchor_boxes import Anchors
-from stageinteractor.modeling.anchors.probing import Probing, crop_nms
+from stageinteractor.modeling.anchors.probing import Probing
 
 
 def around(centers: list[list[float]], scores: list[float], images=None, size=20.0) -> Anchors:
@@ -29,13 +29,6 @@ def test_anchors_are_chosen_below_half_a_patch(stride: int, limit: int):
     anchors = sized([(limit - 1, limit - 1), (limit, 10), (10, limit)])
     chosen = Probing().select(anchors, stride=stride, num_images=1, min_replaced=1)
     assert chosen.tolist() == [True, False, False]
-
-
-def test_image_with_fewer_than_three_stops_alone():
-    scores, images = [0.5] * 6 + [0.9], [0, 0, 1, 1, 1, 2, 2]
-    anchors = around([[50.0, 50]] * 7, scores, images)
-    chosen = Probing().select(anchors, stride=16, num_images=4, min_replaced=3)
-    assert chosen.tolist() == [False, False, True, True, True, False, False]
 
 
 def test_patches_begin_half_a_patch_before_the_centre():
@@ -70,13 +63,6 @@ def test_an_image_has_no_more_patches_than_allowed_and_the_best():
     assert columns[0] == int(300 * 6 / 16 - 7.5)  # the five weakest are left out
 
 
-def test_replaced_anchors_are_not_returned():
-    anchors = around([[50.0, 50]] * 3, [0.1, 0.2, 0.8])
-    replaced = torch.tensor([False, True, False])
-    assert Probing().output(anchors, replaced).tolist() == [False, False, True]
-    assert Probing(keep=0.05).output(anchors, replaced).tolist() == [True, False, True]
-
-
 def test_too_few_anchors_keep_the_best_replaced_ones_last():
     # image 0 keeps two of five, image 1 all of three
     anchors = around([[0.0, 0]] * 8, [0.9, 0.6, 0.05, 0.01, 0.5, 0.8, 0.7, 0.6], [0] * 5 + [1] * 3)
@@ -94,16 +80,6 @@ def test_an_image_with_too_many_has_the_best_ones():
     anchors = around([[0.0, 0]] * 5, [0.5, 0.9, 0.8, 0.2, 0.7], [0, 0, 0, 1, 0])
     actual = Probing(min_anchors=1, max_anchors=2).at_most(anchors)
     torch.testing.assert_close(actual.scores, torch.tensor([0.9, 0.8, 0.2]))
-
-
-def test_empty_operands_give_an_empty_result():
-    none = around([], [], size=1.0)._replace(images=torch.zeros(0).long())
-    probing = Probing()
-    assert probing.select(none, 16, 2, 3).shape == (0,)
-    actual = probing.crops(none, 16, torch.tensor([[9, 9], [9, 9]]))
-    assert actual.corners.shape == (0, 2)
-    assert probing.at_most(none).boxes.shape == (0, 4)
-    assert crop_nms(none.boxes[:, :2], none.scores, none.images, 9.0, 0.5).tolist() == []
 
 
 @pytest.mark.parametrize("wrong", [dict(low=0.8), dict(high=1.1), dict(min_anchors=0)])

@@ -105,21 +105,3 @@ def test_everything_learns(make_maps, randomise):
     actual = block(maps, large.expand(2, -1, -1))
     sum(x.square().sum() for x in actual).backward()
     assert all(x.grad.any() for x in [*block.parameters(), *maps])
-
-
-def test_box_losses_give_the_content_a_gradient(make_maps, randomise):
-    block = randomise(build())
-    block(make_maps(), BOXES).boxes_xyzr.sum().backward()
-    assert block.project.weight.grad.any()
-
-
-def test_the_feed_forward_network_adds_to_the_content(make_maps):
-    block = build()
-    for parameter in block.ffn.parameters():
-        torch.nn.init.zeros_(parameter)
-    content = block(make_maps(), BOXES).content
-    assert content.std(dim=1).min() > 0.01  # queries still differ
-
-
-def test_no_boxes_are_read(make_maps):
-    assert BoxFeatures(size=3)(make_maps(), torch.zeros(2, 0, 4)).shape == (2, 0, 32, 3, 3)

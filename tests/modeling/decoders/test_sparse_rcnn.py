@@ -56,16 +56,6 @@ def test_published_number_of_parameters():
     assert actual == filters + 2 * 64 + 2 * 256 + 49 * 256 * 256 + 256 + 2 * 256
 
 
-def test_shapes_and_initial_scores(make_maps, make_queries):
-    content, boxes = make_queries(dtype=torch.float64)
-    actual, _ = build()(StageState(make_maps(dtype=torch.float64), content, boxes))
-    assert actual.logits.shape == (2, 5, 3)
-    assert actual.boxes_xyzr.shape == (2, 5, 4)
-    assert actual.content.shape == (2, 5, 32)
-    assert 0.002 < actual.logits.sigmoid().median() < 0.05
-    assert torch.equal(actual.boxes_xyzr, boxes)  # no refinement to begin with
-
-
 def test_padding_changes_nothing(make_maps, make_queries):
     head, maps = build(), make_maps(dtype=torch.float64)
     content, boxes = make_queries(dtype=torch.float64)

@@ -83,15 +83,6 @@ def test_heads_read_the_new_content(randomise, make_queries):
     torch.testing.assert_close(actual.boxes_xyzr, expected)
 
 
-@pytest.mark.parametrize("num_classes", [1, 3])
-def test_shapes(num_classes: int, make_maps, make_queries):
-    actual, after = build(num_classes)(StageState(make_maps(), *make_queries()))
-    assert actual.logits.shape == (2, 5, num_classes)
-    assert actual.boxes_xyzr.shape == (2, 5, 4)
-    assert actual.content.shape == (2, 5, 32)
-    assert len(after.bank.channel) == 1
-
-
 def test_a_fresh_stage_leaves_the_boxes_and_expects_background(make_maps, make_queries):
     stage, (content, boxes) = build(), make_queries()
     assert torch.equal(stage(StageState(make_maps(), content, boxes))[0].boxes_xyzr, boxes)
@@ -139,8 +130,3 @@ def test_boxes_stay_float32_under_autocast(dtype, randomise, make_maps, make_que
     assert actual.boxes_xyzr.dtype == torch.float32
     expected = stage(StageState(make_maps(), *make_queries()))[0].boxes_xyzr
     torch.testing.assert_close(actual.boxes_xyzr, expected, rtol=0.05, atol=0.5)
-
-
-def test_content_of_another_width_is_refused(make_maps, make_queries):
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        build()(StageState(make_maps(), *make_queries(width=24)))

@@ -38,13 +38,6 @@ def test_joint_norm_by_hand():
     torch.testing.assert_close(joint_norm_relu(x), expected)
 
 
-def test_matrices_are_normalised_one_by_one():
-    x = inputs()[0].view(-1, 6, 4)[:3]
-    actual = joint_norm_relu(x * torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1))
-    for index in range(3):
-        torch.testing.assert_close(actual[index], joint_norm(x[index]), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("num_reused", [0, 1, 3])
 def test_shapes(num_reused: int):
     mixed, bank = build(num_reused)(*inputs(), filters_of(num_reused))
@@ -101,14 +94,6 @@ def test_a_stage_without_reuse_restarts_the_bank():
     assert after.channel[0] is not bank.channel[0]
 
 
-def test_a_stage_with_reuse_appends_to_the_bank():
-    bank = filters_of(2)
-    _, after = build(2)(*inputs(), bank)
-    assert after.channel[:2] == bank.channel
-    assert len(after.channel) == 3
-    assert len(bank.channel) == 2  # the bank that came in is what it was
-
-
 def test_filters_begin_as_biases_and_the_output_as_one_bias():
     mixing = build()
     (sampled, content), (other, _) = inputs(), inputs(seed=9)
@@ -118,30 +103,6 @@ def test_filters_begin_as_biases_and_the_output_as_one_bias():
     per_group = bank.channel[0].view(6, 2, 4, 4)
     assert torch.equal(per_group, per_group[:1].expand_as(per_group))
     assert not torch.equal(per_group[0, 0], per_group[0, 1])
-
-
-def test_empty_bank_is_empty():
-    assert EMPTY_BANK.channel == ()
-    assert EMPTY_BANK.spatial is None
-
-
-def test_reusing_stages_generate_half_of_the_rows():
-    # G (Dc^2 + O P) and G (Dc^2 + O P / 2)
-    assert build(0).filters.out_features == 2 * (16 + 60)
-    assert build(1).filters.out_features == 2 * (16 + 30)
-
-
-def test_reused_filters_get_a_gradient(randomise):
-    mixing, bank = randomise(build(2)), filters_of(2)
-    for tensor in (*bank.channel, bank.spatial):
-        tensor.requires_grad_()
-    mixed, _ = mixing(*inputs(), bank)
-    mixed.square().sum().backward()
-    for channel in bank.channel:
-        assert channel.grad.abs().sum(dim=(1, 2)).min() > 0
-    rows = bank.spatial.grad.abs().sum(dim=(0, 2))
-    assert rows[:5].min() > 0
-    assert rows[5:].tolist() == [0.0] * 5  # the second half of the rows is not reused
 
 
 @pytest.mark.parametrize("num_reused", [0, 2])

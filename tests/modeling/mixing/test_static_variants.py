@@ -12,7 +12,6 @@ from stageinteractor.modeling.decoders.adamixer import (
 from stageinteractor.modeling.mixing.reuse import StaticMixing
 from stageinteractor.modeling.mixing.static_variants import (
     ChannelStaticMixing,
-    NoStaticMixing,
     SpatialStaticMixing,
     StaticCascade,
 )
@@ -41,10 +40,6 @@ def test_points_are_mixed_channel_by_channel():
         [torch.stack([mixing.points(matrix[:, c]) for c in range(4)], 1) for matrix in h]
     )
     torch.testing.assert_close(mixing(h), expected)
-
-
-def test_nothing_is_added_without_static_mixing():
-    assert not NoStaticMixing(**SIZES)(torch.randn(2, 6, 4)).any()
 
 
 def test_static_cascade_mixes_with_its_own_filter():

@@ -19,7 +19,6 @@ from stageinteractor.modeling import (
     StageInteractor,
 )
 from stageinteractor.modeling.anchors.anchor_boxes import Anchors
-from stageinteractor.modeling.box_coding import xyzr_to_xyxy
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.queries import DenoisingQueries, Probing
 from stageinteractor.modeling.queries.anchors import padded
@@ -95,18 +94,6 @@ def test_anchors_are_padded_with_boxes_of_the_whole_image():
     assert query_mask.tolist() == [[True] * 3, [True, False, False]]
     _, query_mask = padded(anchors.where(torch.tensor([0, 1])), SIZES)
     assert query_mask is None
-
-
-def test_boxes_are_the_proposals_without_gradient(make_maps, randomise):
-    queries = randomise(build_queries()).train()
-    actual = queries(SIZES, make_maps(), OBJECTS)
-    assert torch.equal(actual.boxes, actual.proposals.boxes_xyzr[0])
-    assert not actual.boxes.requires_grad and actual.proposals.boxes.requires_grad
-    assert torch.equal(actual.content, actual.proposals.content[0])
-    assert actual.content.requires_grad
-    torch.testing.assert_close(actual.proposals.boxes[0], xyzr_to_xyxy(actual.boxes))
-    assert sorted(actual.losses) == ["loss_anchor_bbox", "loss_anchor_class", "loss_anchor_giou"]
-    assert queries.eval()(SIZES, make_maps()).losses is None
 
 
 @pytest.mark.parametrize("parallel", [False, True])
@@ -189,20 +176,6 @@ def test_denoising_queries_follow_the_anchors_in_training(make_maps, randomise):
     torch.testing.assert_close(actual.boxes[:, :count], alone.boxes)
 
 
-def test_there_are_no_denoising_queries_at_inference(make_maps, randomise, make_detector):
-    queries = randomise(build_queries(DenoisingQueries())).eval()
-    actual = queries(SIZES, make_maps(), OBJECTS)
-    assert actual.dn_gt_indices is actual.attn_mask is None
-    model = make_detector(True, DenoisingQueries()).eval()
-    state = model.state_dict()
-    with torch.no_grad():
-        (with_them,) = model.detect(IMAGES[:1])
-        model.queries.denoising = None
-        (without,) = model.detect(IMAGES[:1])
-    assert torch.equal(with_them.scores, without.scores)
-    assert state.keys() == model.state_dict().keys()
-
-
 @pytest.mark.parametrize("parallel", [False, True])
 def test_anchors_learn_the_same_beside_denoising_queries(make_detector, parallel: bool):
     losses, gradients = [], []
@@ -232,18 +205,6 @@ def test_all_but_the_generator_learns_from_denoising_queries(make_detector, para
     unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
     unused = [name for name in unused if "bias" not in name]
     assert unused and all(name.startswith("queries.generator.") for name in unused)
-
-
-@pytest.mark.parametrize("parallel", [False, True])
-def test_padding_of_denoising_queries_has_no_loss(make_detector, parallel: bool):
-    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}] * 2
-    model = make_detector(parallel, DenoisingQueries(num_queries=6)).train()
-    losses = model.losses(IMAGES, nothing)
-    denoising = [loss for name, loss in losses.items() if "_dn_" in name]
-    assert len(denoising) == 9 and not any(denoising)
-    sum(losses.values()).backward()
-    gradients = [x.grad for x in model.parameters() if x.grad is not None]
-    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_steps_are_counted_and_kept_in_checkpoints():

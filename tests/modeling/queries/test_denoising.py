@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stageinteractor.modeling.queries import DenoisingQueries
-from stageinteractor.modeling.queries.denoising import DenoisingBoxes, inside
+from stageinteractor.modeling.queries.denoising import DenoisingBoxes
 
 SIZES = torch.tensor([[200.0, 400.0], [100.0, 100.0]])
 
@@ -68,19 +68,6 @@ def test_copies_stay_inside_of_the_image():
     assert actual.boxes.min() >= 0
     assert (actual.boxes[..., 2:] <= torch.tensor([400.0, 200.0])).all()
     assert (actual.boxes[..., 2:] - actual.boxes[..., :2] >= 3 - 1e-4).all()
-
-
-def test_clipping_by_hand():
-    boxes = torch.tensor(
-        [[[-5.0, 10, 50, 220], [398, 100, 402, 101], [390, 0, 399, 1], [0, 0, 400, 200]]]
-    )
-    expected = [[0.0, 10, 50, 200], [397, 99, 400, 102], [390, 0, 399, 3], [0, 0, 400, 200]]
-    assert inside(boxes, torch.tensor([[[400.0, 200.0]]])).tolist() == [expected]
-
-
-def test_an_object_without_extent_has_copies():
-    actual = DenoisingQueries(num_queries=3)(objects([[50.0, 50, 50, 50]]), SIZES[1:])
-    assert actual.boxes.tolist() == [[[48.5, 48.5, 51.5, 51.5]] * 3]
 
 
 def test_a_batch_without_objects_has_padding_alone():

@@ -33,13 +33,6 @@ def build_points(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     return positions.requires_grad_(), weights.requires_grad_()
 
 
-def test_rows_are_cells_level_by_level():
-    maps = [torch.arange(6.0).view(1, 1, 2, 3), torch.tensor([7.0, 8.0]).view(1, 1, 1, 2)]
-    features = flatten_maps(maps, torch.float32)
-    assert features.rows.flatten().tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
-    assert features.levels((4, 8)) == (Level(0, 2, 3, 4), Level(6, 1, 2, 8))
-
-
 def test_channels_of_a_cell_lie_side_by_side():
     features = flatten_maps(build_maps(), torch.float32)
     assert features.rows.shape == (B, 5 * 7 + 3 * 4, D)
@@ -59,12 +52,6 @@ def test_bilinear_corners_by_hand():
     cells, shares = bilinear_corners(positions, torch.full((1, 1, 1, 1, 1), 2.0), levels, 16)
     assert shares.tolist() == [[0.0, 0.0, 2 * 0.5 * 0.75, 2 * 0.5 * 0.25]]
     assert cells[0, 2:].tolist() == [11, 12]
-
-
-def test_corners_of_images_and_groups_follow_each_other():
-    positions = torch.full((2, 1, 3, 1, 2), 2.0)  # cell (0, 0) of the level
-    cells, _ = bilinear_corners(positions, torch.ones(2, 1, 3, 1, 1), (Level(0, 2, 2, 4),), 4)
-    assert cells[:, 0].tolist() == [0, 1, 2, 12, 13, 14]  # 4 cells of 3 groups per image
 
 
 def test_values_and_gradients_are_those_of_the_plain_sampling():
@@ -108,24 +95,6 @@ def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, mon
         actual = torch.autograd.grad(total, [*maps, *points], retain_graph=True)
         for one, other in zip(actual, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
-
-
-def test_features_sampled_twice_have_the_right_gradient():
-    maps, points = build_maps(), build_points()
-    features = flatten_maps(maps, torch.float64)
-    total = sum(sample(features, *points, STRIDES)[0].sum() * factor for factor in (1.0, 2.0))
-    expected = torch.autograd.grad(3 * sample_levels(maps, *points, STRIDES).sum(), maps)
-    for one, other in zip(torch.autograd.grad(total, maps), expected, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-def test_a_sampling_whose_result_is_not_used_does_no_harm():
-    maps, points = build_maps(), build_points()
-    _, features = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
-    sampled, _ = sample(features, *points, STRIDES)
-    expected = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), maps)
-    for one, other in zip(torch.autograd.grad(sampled.sum(), maps), expected, strict=True):
-        torch.testing.assert_close(one, other)
 
 
 def test_maps_without_gradient():

@@ -30,15 +30,6 @@ def test_points_worked_out_by_hand():
     assert points[0, 0, 0].tolist() == [[12.0, 24.0, 4.0], [14.0, 8.0, 6.0]]
 
 
-def test_points_are_ordered_by_group_first_and_second_level():
-    sampler = build()
-    first = [[10.0 * (3 * group + k), 0.0, 0.0] for group in range(2) for k in range(3)]
-    set_offsets(sampler, first, [[0.0, 0, 0], [1.0, 0, 0]])
-    box = torch.zeros(1, 1, 4)  # a unit box at the origin
-    x = sampler.points(torch.zeros(1, 1, 8), box)[0, 0, :, :, 0]
-    assert x.tolist() == [[0, 1, 10, 11, 20, 21], [30, 31, 40, 41, 50, 51]]
-
-
 def test_offsets_follow_the_content():
     sampler = build(num_groups=1, point_groups=1, points_per_group=1)
     set_offsets(sampler, [[0.0, 0, 0]], [[0.0, 0, 0]])
@@ -63,13 +54,6 @@ def test_initial_points_lie_in_the_box_first_ones_centred():
     assert 0.3 < second[:, :2].abs().max() <= 0.5 / 2**0.5
 
 
-def test_a_scale_of_three_lies_on_the_first_level():
-    # distances 0, 1, 2, 3: softmax of 0, -1/2, -2, -9/2
-    terms = [math.exp(-(d**2) / 2) for d in range(4)]
-    actual = level_weights(torch.tensor([3.0]), 4)
-    torch.testing.assert_close(actual, torch.tensor([[t / sum(terms) for t in terms]]))
-
-
 def test_level_weights_sum_to_one_and_are_symmetric():
     scales = torch.tensor([[4.5, -20.0], [30.0, 5.2]])
     actual = level_weights(scales, 4)
@@ -89,14 +73,6 @@ def test_bilinear_values_worked_out_by_hand():
     # a quarter of the way from row 1 to row 2: 1.5; at the corner three of four cells are outside
     expected = [1.0, 2.0, 2.5, 1.5, 0.25, 0.0, 0.0]
     torch.testing.assert_close(actual.flatten(), torch.tensor(expected))
-
-
-def test_levels_are_added_by_weight():
-    maps = [torch.full((1, 1, 4, 4), 1.0), torch.full((1, 1, 2, 2), 10.0)]
-    positions = torch.full((1, 1, 1, 2, 2), 8.0)
-    weights = torch.tensor([[0.25, 0.75], [1.0, 0.0]]).view(1, 1, 1, 2, 2)
-    actual = sample_levels(maps, positions, weights, (4, 8))
-    assert actual.flatten().tolist() == [0.25 + 7.5, 1.0]
 
 
 def sample_with_loops(maps, positions, weights, strides) -> torch.Tensor:
@@ -130,16 +106,6 @@ def test_sampling_equals_plain_loops(make_maps, make_queries):
     assert actual.shape == (2, 5, 2, 6, 16)  # (B, N, G, P, Dc)
     expected = sample_with_loops(maps, points[..., :2], weights, (4, 8, 16, 32))
     torch.testing.assert_close(actual, expected)
-
-
-def test_a_group_sees_its_own_channels_only(make_maps, make_queries):
-    sampler, maps = build(embed_dim=32), make_maps()
-    before = sampler(maps, *make_queries())[0]
-    for x in maps:
-        x[:, 16:] += 1.0
-    after = sampler(maps, *make_queries())[0]
-    assert torch.equal(before[:, :, 0], after[:, :, 0])
-    assert (before[:, :, 1] != after[:, :, 1]).all()
 
 
 def test_padding_beyond_the_image_does_not_move_the_points():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
-from stageinteractor.modeling.sampling.triton import is_available, sample, sample_backward
+from stageinteractor.modeling.sampling.triton import sample, sample_backward
 
 INTERPRETED = triton.knobs.runtime.interpret
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
@@ -172,20 +172,6 @@ def test_the_gradient_is_added_to_what_the_buffer_holds():
     torch.testing.assert_close(buffer, reference, **TOLERANCE[torch.float64])
 
 
-def test_many_points_in_one_cell_add_up():
-    case = make_case(images=1, queries=50, dtype=torch.float32)
-    case.positions[:] = 20.0 + torch.rand_like(case.positions)
-    assert_agree(case)
-
-
-def test_without_a_buffer_the_other_gradients_are_the_same():
-    case, reference = make_case(), run_kernels(make_case())
-    features, levels = flattened(case.maps, case.strides)
-    grads = sample_backward(case.grad, features, case.positions, case.weights, levels, None)
-    assert torch.equal(grads[0], reference.positions_grad)
-    assert torch.equal(grads[1], reference.weights_grad)
-
-
 def test_strided_inputs_are_taken_as_they_read():
     case, reference = make_case(), run_kernels(make_case())
     points = torch.cat([case.positions, case.positions[..., :1]], -1)
@@ -233,10 +219,6 @@ def test_gradients_are_the_numerical_ones():
     assert torch.autograd.gradcheck(
         lambda *args: Sampling.apply(*args, levels), inputs, nondet_tol=1e-12
     )
-
-
-def test_the_kernels_are_available_here():
-    assert is_available(torch.zeros(1, device=DEVICE))
 
 
 @on_gpu

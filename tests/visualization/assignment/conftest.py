@@ -102,17 +102,6 @@ def inputs():
 
 
 @pytest.fixture
-def same_size_inputs():
-    torch.manual_seed(0)
-    boxes = [[4.0, 4, 60, 50], [30.0, 10, 90, 60], [5.0, 30, 40, 62]]
-    return [
-        make_input(64, 96, boxes, [0, 2, 1]),
-        make_input(64, 96, boxes[:2], [1, 1]),
-        make_input(64, 96, [], []),
-    ]
-
-
-@pytest.fixture
 def large_inputs():
     """One image; LW-DETR has no proposals at the edge of a smaller one."""
     torch.manual_seed(0)

@@ -1,10 +1,8 @@
 """Recorded anchors of a model, and their figure."""
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from PIL import Image
 from torch import nn
 
 from stageinteractor.criterion import AnchorLoss
@@ -86,17 +84,6 @@ def test_anchors_and_crops_of_every_image_are_recorded(asag, inputs):
     }
 
 
-def test_nothing_is_recorded_after_the_block_or_without_anchors(detector, asag, inputs):
-    with record_anchors(asag) as recorded:
-        pass
-    collect_assignment(asag, inputs)
-    assert recorded == []
-    detector.queries = nn.Identity()
-    with record_anchors(detector) as recorded:
-        detector.queries(1)
-    assert recorded == []
-
-
 def test_generator_is_recorded_with_any_probing_levels():
     maps = [torch.rand(1, 8, 128 // s, 128 // s) for s in (4, 8, 16, 32)]
     sizes = torch.tensor([[128.0, 128.0]])
@@ -142,17 +129,3 @@ def test_boxes_of_the_last_stage_without_padding(drawn):
         (10, 10, 30, 30, 0.125, False),
     ]
     assert len(shown(after, anchor_panels.GROUND_TRUTH)) == 2
-
-
-def test_legend_names_everything(drawn):
-    *_, texts = drawn
-    last = ["box of the last stage, by score", "ground truth"]
-    assert texts == ["anchor, by score", "crop of P4", "crop of P3", *last]
-
-
-def test_figure_without_anchors(item, tmp_path):
-    none = ImageAnchors(torch.zeros(0, 4), torch.zeros(0), {})
-    draw_anchors(item, none, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.width == 9 * 110
-        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 2

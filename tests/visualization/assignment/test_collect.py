@@ -6,7 +6,6 @@ from integrations.hf_models import d_fine, deformable_detr, rt_detr
 from integrations.toy_hosts import FocalHost, SoftmaxHost
 from torch import nn
 
-from stageinteractor.assigner import PerStageAssigner
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.transformers_detector import TransformersDetector
@@ -35,15 +34,6 @@ def test_stageinteractor_gives_what_its_criterion_receives(detector, inputs):
         label = first.gt_classes[first.assigned[stage, query, rank]]
         assigned[stage, query, label] = 1
     assert torch.equal(assigned, targets[:, 0])
-
-
-def test_per_stage_assigner_assigns_the_matches(detector, inputs):
-    detector.criterion.assigner = PerStageAssigner()
-    collected, _ = collect_assignment(detector, inputs)
-    assert torch.equal(collected.assigned[..., 0], collected.matches)
-    labels = [label for stage in range(3) for label in query_labels(collected, stage)]
-    assert [label.kind for label in labels] == ["matched"] * 6
-    assert [label.sources for label in labels] == [(0,), (0,), (1,), (1,), (2,), (2,)]
 
 
 def test_transformers_models(inputs):

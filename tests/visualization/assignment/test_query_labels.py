@@ -28,12 +28,6 @@ def test_label_has_box_iou_and_class_score(item):
     assert dropped.score == 0.125
 
 
-def test_class_of_the_match_from_another_gt_box_is_matched(item):
-    same = dataclasses.replace(item, gt_classes=torch.tensor([1, 1]))
-    same = dataclasses.replace(same, assigned=torch.tensor([[[1, -1]] + [[-1, -1]] * 2] * 2))
-    assert short(query_labels(same, 0)) == [(0, 1, "matched", (1,)), (1, 1, "dropped", (0,))]
-
-
 def test_sources_are_stages_in_scope_only(item):
     """The query is matched to object 0 at stages 0 and 3; stage 2 looks back one stage."""
     long = dataclasses.replace(
@@ -54,10 +48,3 @@ def test_history_has_match_and_assigned_queries(item):
         [{"match": 0, "assigned": [0]}, {"match": 1, "assigned": [0, 1]}],
         [{"match": 1, "assigned": []}, {"match": 0, "assigned": [0]}],
     ]
-
-
-def test_gt_box_without_a_query_has_no_match(item):
-    crowded = dataclasses.replace(
-        item, gt_boxes=item.gt_boxes[[0, 1, 1]], gt_classes=torch.tensor([3, 1, 1])
-    )
-    assert gt_history(crowded)[2] == [{"match": None, "assigned": []}] * 2

@@ -3,11 +3,10 @@
 import pytest
 import torch
 from integrations.hf_models import d_fine, deformable_detr, lw_detr, rt_detr
-from torch import nn
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
 from stageinteractor.assigner import unstable_scores
-from stageinteractor.errors import DataError, UnsupportedHostError
+from stageinteractor.errors import DataError
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.transformers_detector import TransformersDetector
 from stageinteractor.visualization.assignment import (
@@ -88,13 +87,6 @@ def test_sum_over_batches_equals_one_batch():
         assert total == whole
 
 
-def test_batch_without_proposals_drops_the_encoder_step():
-    having = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), MATCHES[0])
-    without = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1))
-    assert having.from_encoder == 0
-    assert (having + without).from_encoder is None
-
-
 # Models
 
 
@@ -108,23 +100,11 @@ def test_stageinteractor_has_the_numbers_of_its_figures(detector, inputs):
     assert stability.from_encoder is None
 
 
-def test_single_images_add_up_to_the_batch(detector, same_size_inputs):
-    whole = measure_stability(detector, [same_size_inputs])
-    assert whole == measure_stability(detector, [[item] for item in same_size_inputs])
-    assert whole.num_gt == 5
-    assert sum(whole.changed) > 0
-
-
 def test_images_without_objects_are_refused(detector, inputs):
     with pytest.raises(DataError, match="no ground-truth"):
         measure_stability(detector, [inputs[1:]])
     with pytest.raises(DataError, match="no ground-truth"):
         measure_stability(detector, [])
-
-
-def test_model_without_criterion_is_refused(inputs):
-    with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
-        measure_stability(nn.Identity(), [inputs])
 
 
 def test_one_stage_transformers_model_has_no_encoder_step(inputs):

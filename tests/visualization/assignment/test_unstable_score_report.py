@@ -34,10 +34,6 @@ def test_a_column_for_every_run_and_a_dash_for_missing_steps():
     assert table.endswith("no step from the encoder: it proposes no queries in plain")
 
 
-def test_no_note_if_every_run_has_an_encoder_step():
-    assert "no step" not in stability_table({"two-stage": THREE})
-
-
 @pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 def test_figure_has_a_line_for_every_run(tmp_path, monkeypatch):
     from matplotlib.axes import Axes

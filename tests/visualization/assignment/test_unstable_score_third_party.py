@@ -137,10 +137,3 @@ def test_replaced_matcher_of_a_third_party_is_used(inputs):
     assert batch_stability(model, inputs[:1]).changed == (0,)
     model = TwoStage(FocalHost(num_classes=3, matcher=InTurn()), stage, stages)
     assert batch_stability(model, inputs[:1]).changed == (2,)
-
-
-def test_proposals_without_matching_are_left_out(inputs):
-    stage = {"pred_logits": torch.zeros(1, 4, 3), "pred_boxes": torch.full((1, 4, 4), 0.5)}
-    stages = [stage, {key: value.clone() for key, value in stage.items()}]
-    model = TwoStage(FocalHost(num_classes=3), {k: v.clone() for k, v in stage.items()}, stages)
-    assert batch_stability(model, inputs[:1]).from_encoder is None
