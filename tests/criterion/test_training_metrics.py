@@ -72,3 +72,8 @@ def test_asking_changes_no_loss():
             actual.append(criterion(logits, boxes, targets, sizes))
     assert actual[0].keys() == actual[1].keys()
     assert all(torch.equal(actual[0][name], actual[1][name]) for name in actual[0])
+
+
+def test_nothing_is_due_without_a_training_loop():
+    assert not statistics_are_due()
+    write_statistics({"labels_added": torch.tensor([1, 2])})

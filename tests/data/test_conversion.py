@@ -277,3 +277,11 @@ def test_a_yaml_bomb_is_refused_by_its_name(tmp_path):
         convert_yolo(data, "train")
     assert len(str(caught.value)) < 1000
     count_fault("bad input")
+
+
+def test_a_bad_label_beside_a_byte_order_mark_is_named(tmp_path):
+    data = write_yolo(tmp_path)
+    begin_with_mark(tmp_path / "labels/train/b.txt")
+    (tmp_path / "labels/train/a.txt").write_text("0 x 0.5 0.5 0.5")
+    with pytest.raises(DataError, match=f"{tmp_path}/labels/train/a.txt"):
+        convert_yolo(data, "train")

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from coco_sets import BOTH, CATEGORIES, process, random_set, registered_set, twelve_numbers
+from coco_sets import (
+    BOTH,
+    CATEGORIES,
+    process,
+    random_set,
+    registered_set,
+    twelve_numbers,
+)
 from detectron2.structures import Boxes, Instances
 from device_to_host import HostCopies
 
@@ -270,3 +277,8 @@ def test_detections_are_copied_asynchronously():
     with HostCopies() as copies:
         to_host([{"instances": original}] * 3)
     assert (copies.waiting, copies.beside) == (0, 6)
+
+
+def test_unknown_backend_error_lists_backends():
+    with pytest.raises(ConfigError, match="'fast': choose one of auto, pycocotools, faster-coco"):
+        CocoEvaluator("not_even_registered", "-", backend="fast")

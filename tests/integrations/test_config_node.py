@@ -133,3 +133,9 @@ def test_a_package_that_detrex_needs_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)  # detectron2 leaves its own
     with pytest.raises(MissingDependencyError, match="'a_package_that_is_gone': install what"):
         load_project_config("some_detector/configs/model.py")
+
+
+def test_without_a_model_all_auxiliary_outputs_are_stages():
+    node = LazyCall(FocalHost)(num_classes=4)
+    use_cross_stage(node)
+    assert instantiate(node).num_stages is None

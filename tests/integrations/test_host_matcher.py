@@ -207,3 +207,9 @@ def test_padding_takes_no_part_in_the_scaling():
     costs = matcher.costs(outputs["logits"], outputs["pred_boxes"], pad_targets(targets, like=near))
     # scaled to s' = 1, as its only pair is the best: p' = 1/2
     assert costs[1, 0, 0].item() == pytest.approx(-math.log(2) / 8, abs=1e-5)
+
+
+def test_its_description_takes_the_indent_that_detrex_gives():
+    lines = PositionModulatedHostMatcher(exponent=0.75).__repr__(_repr_indent=8).splitlines()
+    assert lines[0] == "Matcher PositionModulatedHostMatcher"
+    assert "        exponent: 0.75" in lines

@@ -147,3 +147,12 @@ def test_the_class_weight_is_that_of_layers_and_proposals():
         **{"loss_class": 6.0, "loss_class_3": 6.0, "loss_class_enc": 6.0, "loss_bbox": 5},
         **{"loss_class_dn": 1, "loss_class_dn_3": 1, "loss_class_dn_enc": 1},
     }
+
+
+def test_asking_again_chooses_another_fusion():
+    node = transformer()
+    use_memory_fusion(node, "dense")
+    use_memory_fusion(node, "simple")
+    encoder = instantiate(node.encoder)
+    assert type(encoder) is WideEncoder
+    assert type(encoder.memory_fusion) is SimpleFusion

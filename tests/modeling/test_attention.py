@@ -172,3 +172,8 @@ def test_a_query_that_may_see_nothing_stays_finite(make_queries):
     actual.sum().backward()
     assert actual.isfinite().all() and content.grad.isfinite().all()
     torch.testing.assert_close(actual[0, 0], attention(content, boxes)[0, 0])
+
+
+def test_content_of_another_width_is_refused(make_queries):
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        build()(*make_queries(width=24, dtype=torch.float64))

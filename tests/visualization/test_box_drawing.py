@@ -107,3 +107,8 @@ def test_titles_are_above_the_columns():
     for left in (0, 206):
         assert (np.asarray(titled.crop((left, 0, left + 100, 24))) < 128).any()
     assert titled.crop((0, 24, *titled.size)).tobytes() == plain.tobytes()
+
+
+def test_grid_without_images_is_refused():
+    with pytest.raises(ValueError, match="no images"):
+        image_grid([], 3)

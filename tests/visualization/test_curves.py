@@ -52,3 +52,10 @@ def test_curves_show_the_losses_of_the_last_stage(tmp_path: Path, monkeypatch: p
     with Image.open(tmp_path / "curves.png") as image:
         assert image.format == "PNG"
         assert image.width > 1000
+
+
+@pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
+def test_curves_of_a_run_that_has_just_started(tmp_path: Path):
+    plot_curves({}, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.format == "PNG"

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 from torch import nn
 
-from stageinteractor.errors import MissingDependencyError, UnsupportedHostError
+from stageinteractor.errors import DataError, MissingDependencyError, UnsupportedHostError
 from stageinteractor.modeling import DecoderOutput
 from stageinteractor.modeling.meta_architecture import MetaArchitecture
 from stageinteractor.visualization.embedding import (
@@ -122,3 +122,8 @@ def test_every_stage_has_a_panel_with_all_queries(tmp_path: Path, figures: list[
     assert "7 queries" in title and "predicted (1)" in title and "IoU < 0.5 (2)" in title
     with Image.open(tmp_path / "embedding.png") as image:
         assert image.width > image.height > 800
+
+
+def test_too_few_queries_are_refused():
+    with pytest.raises(DataError, match="9 queries are too few for t-SNE.*more images"):
+        embed(torch.zeros(9, 4))

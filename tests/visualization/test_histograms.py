@@ -44,3 +44,10 @@ def test_boxes_are_drawn_in_two_panels(tmp_path):
     plot_boxes([(10, 20)] * 30 + [(200, 100)] * 10, path)
     drawn = blue(path)
     assert drawn[:, : drawn.shape[1] // 2].any() and drawn[:, drawn.shape[1] // 2 :].any()
+
+
+def test_bar_of_a_rare_class_is_visible(tmp_path):
+    path = tmp_path / "classes.png"
+    plot_classes({"rare": 3, "common": 30000, "none": 0}, path)
+    assert num_bars(path) == 2
+    assert blue(path).sum(1).max() < 10 * blue(path).sum(1)[blue(path).any(1)].min()

@@ -294,3 +294,12 @@ def test_what_lies_beyond_an_image_is_not_read():
     actual = generator(features, sizes)
     assert actual.num_crops(2)[:, 0].all()
     torch.testing.assert_close(generator(changed, sizes).anchors, actual.anchors)
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="probing_levels"):
+        build(probing_levels="P2-P6")
+    with pytest.raises(ValueError, match="5 cells here and 15 in probing"):
+        build(Probing())
+    with pytest.raises(ValueError, match="targets"):
+        build().train()(maps(), SIZES)

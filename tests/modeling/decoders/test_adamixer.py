@@ -94,3 +94,8 @@ def test_the_decoder_trains_every_parameter(maps, boxes):
     (output.logits.square().sum() + output.boxes_xyzr.square().sum()).backward()
     without = {n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()}
     assert without == set()
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="multiple of num_groups"):
+        AdaMixerDecoder(embed_dim=32, num_groups=3)

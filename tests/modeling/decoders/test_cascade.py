@@ -182,3 +182,8 @@ def test_sizes_that_do_not_divide_are_refused(changes: dict[str, int], make_deco
 def test_the_number_of_maps_must_be_that_of_the_strides(make_decoder, make_maps, make_queries):
     with pytest.raises(ValueError, match="zip"):
         make_decoder(strides=(4, 8))(make_maps(), Queries(*make_queries()))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(make_decoder):
+    with pytest.raises(ValueError, match="num_heads"):
+        make_decoder(num_heads=5)

@@ -23,7 +23,10 @@ from stageinteractor.modeling import (
     RelationBlock,
     StageInteractor,
 )
-from stageinteractor.modeling.decoders.deformable import DeformableStage, reference_boxes
+from stageinteractor.modeling.decoders.deformable import (
+    DeformableStage,
+    reference_boxes,
+)
 from stageinteractor.modeling.decoders.stage import StageState
 from stageinteractor.modeling.necks.deformable_encoder import (
     DeformableEncoder,
@@ -346,3 +349,13 @@ def test_detections_do_not_depend_on_the_batch(randomise):
         torch.testing.assert_close(
             actual.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=1e-3, atol=1e-2
         )
+
+
+def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):
+    gradients = []
+    for again in (False, True):
+        decoder = randomise(build_decoder(checkpoint_stages=again).double()).train()
+        decoder(make_maps(), make_queries()).logits.square().sum().backward()
+        gradients.append([x.grad for x in decoder.parameters()])
+    for actual, expected in zip(*gradients, strict=True):
+        assert torch.equal(actual, expected) if actual is not None else expected is None

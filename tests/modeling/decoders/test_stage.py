@@ -130,3 +130,8 @@ def test_boxes_stay_float32_under_autocast(dtype, randomise, make_maps, make_que
     assert actual.boxes_xyzr.dtype == torch.float32
     expected = stage(StageState(make_maps(), *make_queries()))[0].boxes_xyzr
     torch.testing.assert_close(actual.boxes_xyzr, expected, rtol=0.05, atol=0.5)
+
+
+def test_content_of_another_width_is_refused(make_maps, make_queries):
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        build()(StageState(make_maps(), *make_queries(width=24)))

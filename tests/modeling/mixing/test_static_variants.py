@@ -12,6 +12,7 @@ from stageinteractor.modeling.decoders.adamixer import (
 from stageinteractor.modeling.mixing.reuse import StaticMixing
 from stageinteractor.modeling.mixing.static_variants import (
     ChannelStaticMixing,
+    NoStaticMixing,
     SpatialStaticMixing,
     StaticCascade,
 )
@@ -73,3 +74,7 @@ def test_group_initialised_points_are_sums_of_two_levels():
     torch.testing.assert_close(steps, steps[:1, :1].expand_as(steps))
     assert bias[..., :2].abs().max() <= 0.5 + 0.5 / 2**0.5
     assert (bias[..., 2] == -1).all()
+
+
+def test_nothing_is_added_without_static_mixing():
+    assert not NoStaticMixing(**SIZES)(torch.randn(2, 6, 4)).any()

@@ -104,3 +104,13 @@ def test_feature_pyramid_has_one_width_and_a_top_down_path():
 def test_names_and_channels_of_a_feature_pyramid_must_agree():
     with pytest.raises(ValueError, match="in_features"):
         FeaturePyramid(in_channels=(3, 4, 5))
+
+
+def test_lists_of_different_length_are_refused():
+    with pytest.raises(ValueError, match=r"in_channels \(3, 4\) and in_features .*same length"):
+        build(in_channels=(3, 4))
+
+
+def test_groups_must_divide_the_width():
+    with pytest.raises(ValueError, match="divisible by num_groups"):
+        build(num_groups=3)

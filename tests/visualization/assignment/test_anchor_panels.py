@@ -129,3 +129,14 @@ def test_boxes_of_the_last_stage_without_padding(drawn):
         (10, 10, 30, 30, 0.125, False),
     ]
     assert len(shown(after, anchor_panels.GROUND_TRUTH)) == 2
+
+
+def test_nothing_is_recorded_after_the_block_or_without_anchors(detector, asag, inputs):
+    with record_anchors(asag) as recorded:
+        pass
+    collect_assignment(asag, inputs)
+    assert recorded == []
+    detector.queries = nn.Identity()
+    with record_anchors(detector) as recorded:
+        detector.queries(1)
+    assert recorded == []

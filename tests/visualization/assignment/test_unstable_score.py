@@ -3,10 +3,11 @@
 import pytest
 import torch
 from integrations.hf_models import d_fine, deformable_detr, lw_detr, rt_detr
+from torch import nn
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
 from stageinteractor.assigner import unstable_scores
-from stageinteractor.errors import DataError
+from stageinteractor.errors import DataError, UnsupportedHostError
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.transformers_detector import TransformersDetector
 from stageinteractor.visualization.assignment import (
@@ -197,3 +198,8 @@ def test_detrex_proposals_are_the_first_queries_of_the_decoder(inputs, monkeypat
     assert stability.from_encoder in (0, 1, 2)
     assert list(stability.unstable_scores()) == ["encoder -> 0", "0 -> 1"]
     assert model.training is False
+
+
+def test_model_without_criterion_is_refused(inputs):
+    with pytest.raises(UnsupportedHostError, match="Identity has neither a criterion"):
+        measure_stability(nn.Identity(), [inputs])

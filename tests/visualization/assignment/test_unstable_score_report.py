@@ -59,3 +59,7 @@ def test_figure_has_a_line_for_every_run(tmp_path, monkeypatch):
     with Image.open(tmp_path / "plot.png") as image:
         assert image.format == "PNG"
         assert image.width > 1000
+
+
+def test_no_note_if_every_run_has_an_encoder_step():
+    assert "no step" not in stability_table({"two-stage": THREE})
