@@ -23,6 +23,7 @@ from .class_loss import (
 )
 from .matched_pairs import MatchedPairs
 from .set_criterion import SetCriterion
+from .suppressor_loss import SuppressorLoss
 
 __all__ = [
     "AnchorLoss",
@@ -47,5 +48,6 @@ __all__ = [
     "SetCriterion",
     "Sine",
     "SoftTarget",
+    "SuppressorLoss",
     "TargetWeight",
 ]

@@ -3,6 +3,7 @@
 from .anchors.relation_block import RelationBlock
 from .decoders.adamixer import AdaMixerDecoder, AdaMixerStage
 from .decoders.cascade import CascadeDecoder
+from .decoders.duplicate_suppressor import DuplicateSuppressor, NewLogits, ResidualLogits
 from .decoders.parallel import ParallelDecoder
 from .decoders.sparse_rcnn import DynamicHead
 from .decoders.stageinteractor import StageInteractorDecoder
@@ -19,12 +20,15 @@ __all__ = [
     "CascadeDecoder",
     "ChannelMapper",
     "DecoderOutput",
+    "DuplicateSuppressor",
     "DynamicHead",
     "FeaturePyramid",
     "LearnedQueries",
+    "NewLogits",
     "ParallelDecoder",
     "Queries",
     "RelationBlock",
+    "ResidualLogits",
     "StageInteractor",
     "StageInteractorDecoder",
 ]
