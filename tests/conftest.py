@@ -156,6 +156,7 @@ def tiny_run(tiny_config, tmp_path_factory) -> Path:
     cfg = tiny_config.copy()
     cfg.dataset.num_classes = len(CATEGORIES)
     cfg.dataset.class_names = [category["name"] for category in CATEGORIES]
+    cfg.dataset.category_ids = [category["id"] for category in CATEGORIES]
     cfg.train.output_dir = str(folder)
     torch.manual_seed(0)
     model = _randomise(instantiate(cfg.model, "model"))

@@ -24,6 +24,7 @@ from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from .class_names import set_class_names
 from .config import instantiate, load_config
 from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
@@ -126,6 +127,8 @@ class Predictor:
         classes = load_class_metadata(cfg)
         if classes.names and "dataset" in cfg:
             cfg.dataset.num_classes = len(classes.names)
+            set_class_names(cfg.dataset, classes.names)
+            cfg.dataset.category_ids = list(classes.category_ids) or None
         mapper = _test_mapper(cfg)
         augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
         forget_initial_weights(cfg.model)

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from stageinteractor.checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
+from stageinteractor.checkpoint import convert_mmdet_state_dict, mmdet, to_mmdet_state_dict
 from stageinteractor.config import instantiate, load_config
 from stageinteractor.errors import DataError
 
@@ -104,6 +104,15 @@ def assert_round_trip(checkpoint: dict[str, Any], model: nn.Module) -> None:
 
 def test_a_complete_checkpoint_round_trip(model, checkpoint):
     assert_round_trip({"state_dict": checkpoint, "meta": {}}, model)
+
+
+def test_a_long_conversion_shows_its_progress(monkeypatch, capfd):
+    checkpoint = {"neck.gn_out.weight": torch.ones(4), "neck.gn_out.bias": torch.ones(4)}
+    convert_mmdet_state_dict(checkpoint)
+    assert not capfd.readouterr().err
+    monkeypatch.setattr(mmdet, "SHOWN_AFTER", 0)
+    convert_mmdet_state_dict(checkpoint)
+    assert "converting" in capfd.readouterr().err
 
 
 def test_all_errors_are_reported_at_once(model, checkpoint):

@@ -60,6 +60,7 @@ def test_classes_are_written_into_the_node(node: Callable[[], DictConfig]):
     resolve_dataset(dataset, num_queries=100)
     assert dataset.num_classes == 3
     assert dataset.class_names == ["person", "car", "dog"]
+    assert dataset.category_ids == [7, 19, 1000]
 
 
 def test_both_splits_are_registered(node: Callable[[], DictConfig]):

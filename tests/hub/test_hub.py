@@ -1,5 +1,6 @@
 """A detector that is saved and loaded again detects the same; the Hub is a stand-in."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from stageinteractor.errors import ConfigError, DataError
 from stageinteractor.hub import pretrained_folder, push_to_hub
 from stageinteractor.hub.run_facts import facts_of
 from stageinteractor.modeling import StageInteractor
+from stageinteractor.prediction.frames import Frame
+from stageinteractor.prediction.sinks import json_sink
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,18 @@ def test_the_model_alone_is_loaded(saved, predictor):
     model = StageInteractor.from_pretrained(saved, device="cpu")
     weights = predictor.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_json_of_a_saved_detector_has_the_runs_category_ids(predictor, saved, photo, tmp_path):
+    def entries(detector: Predictor, name: str) -> list[dict]:
+        with json_sink(tmp_path / name, detector.classes) as write:
+            write(Frame("photo", None, image_id=1), detector(photo))
+        return json.loads((tmp_path / name).read_text())
+
+    again = Predictor.from_pretrained(saved, device="cpu")
+    assert again.classes == predictor.classes
+    assert again.classes.category_ids == (3, 7, 40)
+    assert entries(again, "again.json") == entries(predictor, "run.json") != []
 
 
 def test_no_path_of_this_machine_is_saved(saved, tiny_run, tiny_set):

@@ -31,6 +31,14 @@ def test_names_without_annotation_file(tmp_path: Path):
     assert [classes.category_id(index) for index in (0, 1)] == [1, 2]
 
 
+def test_ids_of_the_config_need_no_annotation_file(tmp_path: Path):
+    cfg = config(tmp_path, ["disc", "bar"], files=False)
+    cfg.dataset.category_ids = [3, 40]
+    assert load_class_metadata(cfg) == ClassMetadata(("disc", "bar"), (3, 40))
+    cfg.dataset.category_ids = [3]
+    assert load_class_metadata(cfg) == ClassMetadata(("disc", "bar"))
+
+
 def test_annotation_file_of_other_classes_is_ignored(tmp_path: Path):
     assert load_class_metadata(config(tmp_path, ["cat", "dog"])) == ClassMetadata(("cat", "dog"))
 

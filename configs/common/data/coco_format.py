@@ -15,8 +15,9 @@ dataset = dict(
     name="custom",
     train=dict(json="???", images="???"),
     val=dict(json="???", images="???"),
-    num_classes=80,  # this and the names are overwritten by what the JSON lists
+    num_classes=80,  # this, names and ids are overwritten by what the JSON lists
     class_names=None,
+    category_ids=None,
 )
 
 dataloader = dict(

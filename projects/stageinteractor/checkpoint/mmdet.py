@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..errors import DataError
 from . import resnet_names, swin_names
@@ -63,6 +64,7 @@ OUTSIDE: Pairs = (
     ("neck.gn_out", "neck.norm"),
     ("rpn_head.init_content_features", "queries.content"),
 )
+SHOWN_AFTER = 2.0  # seconds until a conversion shows its progress
 _TAIL = r"|\.weight|\.bias"  # a whole name such as "iof_tau" has none
 WITHOUT_EFFECT = (
     r"roi_head\.bbox_head\.\d+\.iou_snyc_statistics\..+",  # buffers that nothing reads
@@ -132,7 +134,8 @@ def _rename_all(
     renamed: dict[str, Tensor] = {}
     before: dict[str, str] = {}
     errors: dict[str, list[str]] = defaultdict(list)
-    for name, value in source.items():
+    bar = tqdm(source.items(), "converting", unit="tensor", leave=False, delay=SHOWN_AFTER)
+    for name, value in bar:
         new = new_name(name) if isinstance(name, str) else None
         if new is None:
             errors["unknown"].append(str(name))

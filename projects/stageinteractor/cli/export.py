@@ -15,7 +15,6 @@ from os.path import expanduser
 from pathlib import Path
 
 from .. import Predictor
-from ..class_names import set_class_names
 from ..command_line import add_config_options, command, take_config
 from ..config import apply_overrides, load_config
 from ..engine.run_folder import find_checkpoint, use_folder_beside
@@ -65,12 +64,10 @@ def run(args: argparse.Namespace) -> None:
     names = [FORMATS[name][0] for name in args.format]
     output.check(names)
     predictor = Predictor.from_config(cfg, weights, "cpu")
-    if predictor.class_names:  # a config before training has them in its annotation file only
-        set_class_names(cfg.dataset, predictor.class_names)
     try:
         written = export_detector(
             predictor.model,
-            describe(cfg, predictor.model),
+            describe(predictor.config, predictor.model),
             output.folder,
             args.format,
             [(height, width) for height, width in args.size or SIZES],

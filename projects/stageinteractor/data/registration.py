@@ -33,8 +33,8 @@ def resolve_dataset(
     """Check and register ``<name>_train`` and ``<name>_val``, and fill in the classes.
 
     Args:
-        dataset: the node {name, train: {json, images}, val: {json, images}, num_classes,
-            class_names}; the last two are overwritten.
+        dataset: the node {name, train: {json, images}, val: {json, images}}; num_classes,
+            class_names and category_ids are written into it.
         num_queries: N of the model; images with more objects are reported, if it is given.
         max_images: use only so many images of each split (for a quick try): the first ones, or, if
             there are no objects in them, the first ones with objects.
@@ -59,6 +59,7 @@ def resolve_dataset(
         _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
     dataset.num_classes = len(train.categories)
     set_class_names(dataset, train.class_names)
+    dataset.category_ids = list(train.class_of_category)
 
 
 def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:

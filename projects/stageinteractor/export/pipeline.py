@@ -6,10 +6,13 @@ A file gets its final name after it has passed the comparison; otherwise it is r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from tqdm import tqdm
 
 from ..errors import ConfigError
 from ..files import atomic_path
@@ -72,7 +75,7 @@ def export_detector(
         program = trace(model, sizes[0])
     images = [check_image(size) for size in sizes]
     with _timed(log, "running the model itself"):
-        expected = [eager_outputs(model, image) for image in images]
+        expected = [eager_outputs(model, image) for image in _progress(images)]
     written = []
     for name in formats:
         file, write, run = FORMATS[name]
@@ -81,10 +84,8 @@ def export_detector(
                 write(program, metadata, temporary)
             with _timed(log, f"running {file}"):
                 run_file = run(temporary)
-                cases = zip(sizes, images, expected, strict=True)
-                results = [
-                    compare(size, outputs, run_file(image)) for size, image, outputs in cases
-                ]
+                actual = [run_file(image) for image in _progress(images)]
+                results = list(map(compare, sizes, expected, actual))
             log(f"differences relative to the largest value, at most {TOLERANCE:g} allowed:")
             log(agreement_table(results))
             if not all(result.holds for result in results):
@@ -102,6 +103,11 @@ def _require_sizes(sizes: Sequence[Size]) -> None:
         )
     if any(length < 2 for size in sizes for length in size):  # torch specialises on 1
         raise ConfigError(f"image sizes must be at least 2x2, got {list(sizes)}")
+
+
+def _progress(images: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+    """Show the progress over images that take more than two seconds, on standard error."""
+    return tqdm(images, unit="image", leave=False, delay=2.0)
 
 
 @contextmanager

@@ -32,20 +32,22 @@ class ClassMetadata:
 
 
 def load_class_metadata(cfg: DictConfig) -> ClassMetadata:
-    """Read names from ``dataset.class_names`` and ids from the annotation file, if it exists.
+    """Read names and ids from ``dataset.class_names`` and ``dataset.category_ids``.
 
-    A run's ``config.yaml`` holds the names, so neither annotation files nor images are needed; only
-    the annotation file holds the category ids.
+    A run's ``config.yaml`` holds both, so neither annotation files nor images are needed. What a
+    config lacks is read from the annotation file, if that exists.
 
     Raises:
         DataError: the annotation file exists, but is invalid.
     """
     saved = OmegaConf.select(cfg, "dataset.class_names", default=None)
     names = None if saved is None else tuple(str(name) for name in saved)
+    ids = OmegaConf.select(cfg, "dataset.category_ids", default=None)
+    if names and ids and len(ids) == len(names):
+        return ClassMetadata(names, tuple(ids))
     coco_set = _read_annotations(cfg)
     if coco_set is not None and names in (None, tuple(coco_set.class_names)):
-        ids = tuple(category["id"] for category in coco_set.categories)
-        return ClassMetadata(tuple(coco_set.class_names), ids)
+        return ClassMetadata(tuple(coco_set.class_names), tuple(coco_set.class_of_category))
     return ClassMetadata(names or ())
 
 

@@ -29,6 +29,7 @@ class Dataset(TypedDict, total=False):
     name: Text
     train: Split
     val: Split
+    category_ids: list[int] | None
 
 
 @node
