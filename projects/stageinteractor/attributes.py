@@ -16,7 +16,6 @@ def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
 
     Args:
         owner: an instance with a ``__dict__``.
-        attributes: new values by name.
     """
     before = {name: vars(owner)[name] for name in attributes if name in vars(owner)}
     vars(owner).update(attributes)

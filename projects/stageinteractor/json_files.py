@@ -27,8 +27,6 @@ def read_json(
     """Return the content of a JSON file.
 
     Args:
-        path: of the file.
-        kind: ``dict`` or ``list``.
         advice: end of an error message, such as "run the evaluation again".
         expected: name of the content in a message, such as "a list of detections".
 

@@ -52,12 +52,8 @@ class Predictor:
     Args:
         model: takes what detectron2's models take, a list of {"image": (3, H, W), "height",
             "width"}, and returns a list of {"instances": Instances}; put into evaluation mode.
-        augmentations: of detectron2, applied in order before the model.
         image_format: channel order that the model expects, such as "RGB" or "BGR".
-        classes: names and category ids.
-        min_score: detections with a lower score are dropped.
         config: of the model; `save_pretrained` needs it.
-        checkpoint: path of the file with the weights.
         precision: "float32", "bf16", or "fp16" on a GPU. Box arithmetic and postprocessing stay
             float32.
 

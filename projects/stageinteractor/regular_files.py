@@ -22,12 +22,7 @@ MIB, GIB = 2**20, 2**30
 
 
 class UnsuitableFileError(DataError):
-    """A path does not lead to a regular file of acceptable size.
-
-    Args:
-        path: of the file.
-        reason: why it is refused.
-    """
+    """A path does not lead to a regular file of acceptable size."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{os.fspath(path)}: {reason}")
@@ -44,7 +39,6 @@ def require_regular_file(
     Args:
         path: symbolic links are followed.
         limit: maximum size in bytes.
-        may_be_empty: accept an empty file.
 
     Raises:
         UnsuitableFileError: the file is refused.

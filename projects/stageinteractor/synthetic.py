@@ -43,8 +43,6 @@ def synthetic_batch(
         images: B.
         size: (height, width) of every image.
         num_gt: T, ground-truth boxes of every image.
-        num_classes: C.
-        seed: of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = size

@@ -165,7 +165,6 @@ def published_name(name: str, own: Pairs) -> str | None:
     """Return the published name of one of ours, None if there is none.
 
     Args:
-        name: ours.
         own: pairs of the parts of a stage that only this detector has.
     """
     if name.startswith("backbone."):

@@ -79,7 +79,6 @@ class TorchvisionResNet(Source):
     """torchvision's ImageNet weights, for detectron2's ResNet.
 
     Args:
-        depth: 50 or 101.
         sha256: of the file; its first digits are part of torchvision's file name.
     """
 

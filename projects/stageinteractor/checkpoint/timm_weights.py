@@ -25,9 +25,7 @@ def create_with_weights(name: str, path: str | os.PathLike[str], **options: Any)
     timm converts names and layouts of older files.
 
     Args:
-        name: a timm model name.
         path: a ``.safetensors`` file or one of ``torch.save``.
-        options: of ``timm.create_model``.
 
     Raises:
         DataError: the file is invalid, or does not hold all weights of the model.

@@ -46,9 +46,7 @@ def download(url: str, folder: Path, sha256: str) -> Path:
     """Download a file and check its hash.
 
     Args:
-        url: the address.
         folder: an existing one for the file, which is named by the last part of the address.
-        sha256: all 64 digits.
 
     Returns:
         Path of the file.

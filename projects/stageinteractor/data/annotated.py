@@ -48,7 +48,6 @@ def annotated_batches(
 
     Args:
         cfg: its ``dataset`` node is resolved in place.
-        split: "train" or "val".
         max_images: only so many, from the first; None: all.
 
     Raises:

@@ -12,9 +12,6 @@ class OneOf(T.Augmentation):
     """Apply one of several chains of augmentations, each with the same probability.
 
     DETR's training augmentation is a choice between a plain resize and resize, crop, resize.
-
-    Args:
-        chains: lists of augmentations.
     """
 
     def __init__(self, chains: Sequence[Sequence[T.Augmentation | T.Transform]]) -> None:

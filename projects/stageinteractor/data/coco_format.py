@@ -64,7 +64,6 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     Ids such as 1.0 become integers. Annotations without a box get that of their segmentation.
 
     Args:
-        json_file: path of the file.
         key: config key that the path came from, for messages.
 
     Raises:

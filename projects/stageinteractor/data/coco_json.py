@@ -20,7 +20,6 @@ def read_coco_json(json_file: str | os.PathLike[str], key: str) -> Json:
     """Read a JSON file that has COCO's three lists; ids such as 1.0 become integers.
 
     Args:
-        json_file: path of the file.
         key: name of the config key or argument that the path came from, for messages.
 
     Raises:

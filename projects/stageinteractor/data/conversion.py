@@ -37,7 +37,6 @@ def convert_yolo(data_yaml: str | Path, split: str) -> tuple[Json, Path]:
     Args:
         data_yaml: file with "names" and a folder of images for every split; "path" may give the
             folder they start from. The labels lie in the folder "labels" beside "images".
-        split: for instance "train".
 
     Returns:
         The content of a COCO JSON file, and the folder of the images.
@@ -99,7 +98,6 @@ def convert_voc(folder: str | Path, split: str) -> tuple[Json, Path]:
     Args:
         folder: with Annotations, JPEGImages and ImageSets/Main/SPLIT.txt; or with a folder SPLIT
             that holds images and XML files side by side.
-        split: for instance "train".
 
     Returns:
         The content of a COCO JSON file, and the folder of the images. The classes are those of all
@@ -176,9 +174,7 @@ def _as_coco(dataset: Any, classes: list[str], root: Path, members: set[str] | N
     """Return a supervision DetectionDataset in COCO's layout; boxes in pixels of the turned image.
 
     Args:
-        dataset: of images that lie in ``root``.
         classes: names, in the order of the category ids, which start at 1.
-        root: folder of the images.
         members: stems of the images to take; all if None.
     """
     paths = sorted(Path(path) for path in dataset.image_paths)

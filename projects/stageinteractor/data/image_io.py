@@ -31,12 +31,7 @@ BITS_PER_SAMPLE = 258  # of TIFF's tags
 
 
 class ImageReadError(DataError):
-    """An image cannot be read.
-
-    Args:
-        name: of the file.
-        reason: what is wrong with it.
-    """
+    """An image cannot be read."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")

@@ -62,13 +62,7 @@ class TrainingBatches(Sampler[list[SampleIndex]]):
 
 
 class TrainingImages(Dataset[Record]):
-    """Mapped records; the augmentation depends on the seed and the position alone.
-
-    Args:
-        dataset: detectron2 dataset dicts.
-        mapper: record -> model input.
-        seed: of the augmentation.
-    """
+    """Mapped records; the augmentation depends on the seed and the position alone."""
 
     def __init__(
         self, dataset: list[Record], mapper: Callable[[Record], Record], seed: int
@@ -102,10 +96,8 @@ def build_train_loader(
         num_workers: worker processes per rank. One of them reads about 50 images of COCO's size a
             second.
         aspect_ratio_grouping: do not mix portrait and landscape images in a batch (less padding).
-        seed: of order and augmentation.
         first_batch: number of batches to skip when training is resumed; the following ones are the
             same as without the interruption.
-        device: where the model is.
 
     Raises:
         ConfigError: the batch cannot be split evenly over the ranks.
@@ -143,11 +135,7 @@ def build_test_loader(
     detectron2's own, `build_detection_test_loader`, cannot pin memory.
 
     Args:
-        dataset: detectron2 dataset dicts.
-        mapper: record -> model input.
         batch_size: images of a batch on this rank; the last batch may have fewer.
-        num_workers: worker processes per rank.
-        device: where the model is.
 
     Raises:
         OutputError: there is no shared memory for the processes.

@@ -25,7 +25,6 @@ class DetectionMapper:
 
     Args:
         is_train: keep the annotations, as "instances".
-        augmentations: detectron2 augmentations, applied in order.
         image_format: channel order, "RGB" or "BGR" or what else detectron2's reader has; the
             model's pixel_mean and pixel_std must fit it.
     """

@@ -66,7 +66,6 @@ def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
     """Return the images that are trained on, of a data set that `resolve_dataset` registered.
 
     Args:
-        dataset: the node.
         filter_empty: as detectron2's: leave out images without objects that are not crowds.
 
     Raises:

@@ -26,7 +26,6 @@ def read_text(
     """Return the text of a UTF-8 file without its byte-order mark.
 
     Args:
-        path: of a regular file.
         limit: bytes that the file may have at most.
         name: what a message calls it; its path by default.
         if_missing: what a message says if there is no such file.

@@ -23,7 +23,6 @@ def load_backbone_weights(model: nn.Module, path: str | os.PathLike[str]) -> Non
 
     Args:
         model: changed in place; the names of its backbone's tensors begin with "backbone.".
-        path: file that `stageinteractor weights` has written.
 
     Raises:
         DataError: it is not a file of finite tensors, or lacks tensors of the backbone.

@@ -27,7 +27,6 @@ class BestCheckpoint(AfterEvaluation):
     """Save the checkpoint with the highest value of a metric as ``model_best.pth``.
 
     Args:
-        checkpointer: writes the file.
         metric: name of the metric, such as "bbox/AP".
         resume: compare with the ``model_best.pth`` of the resumed run.
 
@@ -64,9 +63,6 @@ class BestCheckpoint(AfterEvaluation):
 
 def check_best_metric(cfg: DictConfig) -> None:
     """Refuse a metric that our evaluator does not compute; other evaluators are not checked.
-
-    Args:
-        cfg: prepared.
 
     Raises:
         ConfigError: no such metric; the message names the nearest ones.

@@ -82,13 +82,7 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
 
 
 def wrap_ddp(model: nn.Module, broadcast_buffers: bool = False, **options: bool) -> nn.Module:
-    """Wrap a model in DistributedDataParallel if there are several processes.
-
-    Args:
-        model: on its device.
-        broadcast_buffers: see ``train.ddp``.
-        options: ``find_unused_parameters`` and ``fp16_compression`` of ``train.ddp``.
-    """
+    """Wrap a model in DistributedDataParallel if there are several processes."""
     if comm.get_world_size() == 1:
         return model
     device = next(model.parameters()).device

@@ -31,7 +31,6 @@ class AtomicCheckpointer(Checkpointer):
 
     Args:
         model: not wrapped in DistributedDataParallel.
-        save_dir: output folder.
         checkpointables: other objects with ``state_dict`` and ``load_state_dict``, by key.
     """
 
@@ -135,10 +134,8 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
     """Save every ``period`` iterations, at the end, and when a signal stops the training.
 
     Args:
-        checkpointer: writes the files.
         period: iterations between two files.
         max_to_keep: number of files; older ones are removed, also those of before a resume.
-        request: whether a signal has asked for a stop.
     """
 
     def __init__(
@@ -182,7 +179,6 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
         """Save, unless this iteration is saved already, and exit.
 
         Args:
-            number: of the signal.
             wait: for the other processes.
             finished: the current iteration is complete; else the one before it is the last.
 

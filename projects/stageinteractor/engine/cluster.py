@@ -13,7 +13,6 @@ class ClusterJob:
 
     Args:
         main: of the training command; takes its arguments, returns an exit code.
-        arguments: of the command.
     """
 
     def __init__(self, main: Callable[[list[str]], int], arguments: list[str]) -> None:

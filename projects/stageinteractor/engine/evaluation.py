@@ -34,7 +34,6 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
     """Evaluate a checkpoint; a run's config, checkpoints and metrics stay as they are.
 
     Args:
-        cfg: loaded, with overrides applied.
         checkpoint: file; by default the last checkpoint of the output folder, or
             ``train.init_checkpoint`` if it has none.
 
@@ -62,8 +61,6 @@ def run_evaluation(
     Ranks other than 0 return an empty dict.
 
     Args:
-        cfg: loaded, with overrides applied.
-        model: to evaluate.
         request: interrupts the evaluation.
 
     Raises:
@@ -92,7 +89,6 @@ class LastEvaluation:
     """Evaluate, or return the result that the resumed run has saved for the same weights.
 
     Args:
-        output_dir: of the run.
         resumed: iteration of the weights that the training is resumed from; None: it is not.
     """
 

@@ -23,7 +23,6 @@ class Failure:
     """Why a worker has ended; it can be pickled.
 
     Args:
-        rank: of the worker.
         text: one line, or a traceback.
         code: exit code; 2 for an error that the input caused.
         is_consequence: the cause is another worker, to which the connection was lost.

@@ -78,11 +78,7 @@ class DrawDetections(Protocol):
         """Return the grid, of ``count`` images with ``pairs`` of them in a row.
 
         Args:
-            coco_set: the annotated images.
-            image_root: folder of the images.
             results: detections in COCO's results format.
-            count: number of images.
-            pairs: images in a row.
         """
         ...
 
@@ -92,8 +88,6 @@ class PredictionImages(AfterEvaluation):
 
     Args:
         cfg: ``dataset.val`` and ``train.output_dir`` name the images and the detections.
-        metric: see `AfterEvaluation`.
-        draw: draws the grid.
     """
 
     def __init__(self, cfg: DictConfig, metric: str, draw: DrawDetections) -> None:
@@ -120,14 +114,7 @@ class PredictionImages(AfterEvaluation):
 
 
 class PeriodicWriter(Detectron2PeriodicWriter):
-    """detectron2's hook, which also writes after evaluations and names what it could not write.
-
-    Args:
-        writers: see `build_writers`.
-        period: iterations between two calls of the writers.
-        folder: the writers' output folder.
-        metric: see `AfterEvaluation`.
-    """
+    """detectron2's hook, which also writes after evaluations and names what it could not write."""
 
     def __init__(self, writers: list[EventWriter], period: int, folder: str, metric: str) -> None:
         super().__init__(writers, period)

@@ -52,10 +52,8 @@ def launch(
 
     Args:
         function: importable, as the workers are spawned.
-        args: its arguments.
         num_processes: workers on this machine.
         num_machines: machines, each with ``num_processes`` workers.
-        machine_rank: number of this machine.
         dist_url: tcp://HOST:PORT of the first machine; "auto" on a single machine.
 
     Raises:

@@ -20,9 +20,7 @@ class NonFiniteStep(NamedTuple):
     """A step whose losses or gradients are NaN or infinite.
 
     Args:
-        iteration: of the training.
         micro: index of the accumulated batch.
-        batch: input of the model.
     """
 
     iteration: int

@@ -24,7 +24,6 @@ def param_groups(
 
     Args:
         model: its parameters called ``backbone.*`` are the backbone's.
-        lr: learning rate.
         backbone_lr_factor: multiplies ``lr`` for the backbone.
         no_decay: parameters whose name contains one of these strings have no weight decay.
 
@@ -53,11 +52,8 @@ class ClampedAdamW(Optimizer):
     updated by a few multi-tensor operations, on a CPU chunk by chunk.
 
     Args:
-        params: parameters or groups of them.
-        lr: learning rate.
         betas: decay rates b1 and b2 of the moments m and v.
         eps: minimum of the denominator.
-        weight_decay: decoupled weight decay.
     """
 
     def __init__(

@@ -41,7 +41,6 @@ def inference_autocast(
 
     Args:
         precision: "float32", "bf16", or "fp16" on a GPU.
-        device: of the model.
         key: config key or argument, for the message.
 
     Raises:

@@ -34,9 +34,7 @@ def monitor_processes(
     SIGINT and SIGHUP are passed on to the workers. The first failure is printed on standard error.
 
     Args:
-        start: starts the workers.
         reports: one connection per worker, for its failure.
-        ranks: of the workers.
         world_size: number of workers on all machines.
     """
     with _recorded_signals() as signals:
@@ -55,9 +53,7 @@ class ProcessMonitor:
     """The workers on this machine, and the failures that they have reported.
 
     Args:
-        processes: started workers.
         reports: one connection per worker, for its failure.
-        ranks: of the workers.
         signals: numbers of the signals received so far; grows while the monitor waits.
     """
 

@@ -40,8 +40,6 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
     """Run the forward and backward pass of a recorded step; nothing is trained or written.
 
     Args:
-        cfg: of the training, such as the ``config.yaml`` of its output folder.
-        path: ``non_finite_*.pth`` that the training has saved.
         amp: precision in place of the training's: "off", "fp16" or "bf16".
 
     Raises:

@@ -33,7 +33,6 @@ def resume_errors(path: str | os.PathLike[str], key: str) -> Iterator[None]:
     """Turn errors of the block into a DataError of one line that says what to do.
 
     Args:
-        path: of the checkpoint.
         key: of the entry that the block loads.
 
     Raises:
@@ -102,7 +101,6 @@ def restore_optimizer(
         optimizer: built from the config.
         state: of the checkpoint.
         described: `describe_groups` of the saved optimizer; None in older checkpoints.
-        model: whose parameters are optimized.
 
     Raises:
         DataError: the state belongs to another optimizer or to other parameter groups.

@@ -69,9 +69,6 @@ def save_run_config(cfg: DictConfig) -> None:
     """Write the folder's ``config.yaml``; an earlier one with other settings is kept beside it.
 
     Every changed setting is logged.
-
-    Args:
-        cfg: prepared; ``train.output_dir`` is the folder.
     """
     path = Path(cfg.train.output_dir) / FILE
     if path.is_file():

@@ -55,7 +55,6 @@ def find_checkpoint(
     """Return the best or else last checkpoint of a run, else ``train.init_checkpoint``.
 
     Args:
-        cfg: of the run.
         config_file: a run's ``config.yaml``, whose folder comes before ``train.output_dir``: that
             is where the run was trained.
         prefer_best: prefer the best checkpoint to the last one.
@@ -92,7 +91,6 @@ def use_folder_beside(
 
     Args:
         cfg: read from ``config_file``; changed in place.
-        config_file: named by the user.
         overrides: key=value, applied already.
     """
     file = Path(config_file)

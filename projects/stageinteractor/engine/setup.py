@@ -93,7 +93,6 @@ def find_device(name: str, key: str = "train.device") -> str:
     """Return the device for "auto", "cpu", "cuda" or "cuda:1".
 
     Args:
-        name: as configured.
         key: config key or option, for the message.
 
     Raises:

@@ -134,7 +134,6 @@ class StopRequest:
         """Return the same batches, but raise `Stopped` if one does not arrive after a signal.
 
         Args:
-            batches: of a data loader.
             at_once: raise it in place of the next batch, whether or not that arrives.
         """
         return _Interruptible(batches, self, at_once)

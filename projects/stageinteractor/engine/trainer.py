@@ -88,7 +88,6 @@ class Trainer(SimpleTrainer):
         """Run iterations ``start_iter`` to ``max_iter`` - 1 and the hooks around them.
 
         Args:
-            start_iter: the first iteration.
             max_iter: number of iterations of the whole training.
             finish_after: the checkpoint hook; hooks registered after it run once for iteration
                 ``start_iter - 1`` on resume.

@@ -58,7 +58,6 @@ def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = N
     """Train, evaluate every ``train.eval_period`` iterations and at the end; return the metrics.
 
     Args:
-        cfg: loaded, with overrides applied.
         resume: continue from the last checkpoint of the output folder, if it has one.
         draw: draws the image of predictions that the writers get after each evaluation; None: no
             image.
@@ -82,12 +81,7 @@ def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = N
 
 
 class Training:
-    """The parts of one training, built from its config.
-
-    Args:
-        cfg: prepared.
-        draw: see `train`.
-    """
+    """The parts of one training, built from its config."""
 
     def __init__(self, cfg: DictConfig, draw: DrawDetections | None = None) -> None:
         self.cfg = cfg

@@ -104,10 +104,7 @@ def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLik
     """Refuse a tensor that is unusable for any model.
 
     Args:
-        name: of the tensor.
-        value: from a file.
         own: the model's tensor; where it is not finite, ``value`` need not be.
-        path: of the file.
 
     Raises:
         UnusableTensorError: it is sparse, nested, quantised, complex or without data; it has NaN or

@@ -25,7 +25,6 @@ def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
     """Return writers for the console, ``metrics.json`` and those that the config asks for.
 
     Args:
-        cfg: the whole config.
         first: first iteration that a resumed training writes; entries of this and later iterations
             are dropped from the files.
 
@@ -49,7 +48,6 @@ class MetricsFile(JSONWriter):
     """Write one JSON object per line; a resumed training goes on after its checkpoint's iteration.
 
     Args:
-        path: of the file.
         first: see `build_writers`.
     """
 

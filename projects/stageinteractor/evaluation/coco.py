@@ -35,7 +35,6 @@ class CocoEvaluator(COCOEvaluator):
     detections, AP and AR are 0; without ground truth (in all, of a size or of a class), NaN.
 
     Args:
-        dataset_name: a registered COCO-format set.
         output_dir: folder for ``coco_instances_results.json``, ``ground_truth.json``,
             ``evaluated_set.json`` and ``metrics.json``.
         backend: "pycocotools" (the reference), "faster-coco-eval" (the same numbers, faster), or

@@ -23,7 +23,6 @@ def confusion_matrix(
         coco_set: the annotated images. Crowd regions do not count, nor do unmatched detections in
             a crowd region of their class.
         results: detections in COCO's results format.
-        min_score: detections with a lower score are left out.
 
     Returns:
         (C + 1, C + 1) counts: rows are true classes, columns detected ones; the last column
@@ -54,8 +53,6 @@ def most_confused(
 
     Args:
         matrix: (C + 1, C + 1) of `confusion_matrix`; background is ignored.
-        class_names: C names.
-        count: at most so many pairs.
     """
     wrong = matrix[:-1, :-1] * (1 - np.eye(len(matrix) - 1, dtype=matrix.dtype))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]

@@ -21,9 +21,7 @@ def duplicates_per_object(
     ``iou``. Crowd regions do not count.
 
     Args:
-        coco_set: the annotated images.
         results: detections in COCO's results format.
-        iou: minimum overlap.
         top: number of detections of an image that count, those of the highest scores.
     """
     duplicates, total = 0, 0

@@ -58,9 +58,7 @@ def classify_detections(
     has no outcome.
 
     Args:
-        coco_set: the annotated images.
         results: detections in COCO's results format.
-        min_score: detections with a lower score are left out.
     """
     return {
         image["id"]: _outcomes(detections, annotations)

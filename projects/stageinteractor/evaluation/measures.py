@@ -24,9 +24,6 @@ def read_measures(output_dir: str | Path) -> dict[str, float]:
     among the best 100 of an image) require the file of detections; the unstable score (mean over
     stages) and the labels added per image (of all stages) require stageinteractor unstable-score.
 
-    Args:
-        output_dir: ``train.output_dir`` of the run.
-
     Raises:
         DataError: the run has not been evaluated, or one of its files cannot be read.
     """

@@ -29,7 +29,6 @@ def apply_nms(results: Sequence[Json], threshold: float) -> list[Json]:
 
     Args:
         results: {"image_id", "category_id", "bbox": (x, y, w, h) pixels, "score"}.
-        threshold: IoU.
     """
     of_image: defaultdict[Any, list[int]] = defaultdict(list)
     for index, result in enumerate(results):

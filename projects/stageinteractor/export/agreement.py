@@ -73,13 +73,7 @@ def eager_outputs(model: Any, image: np.ndarray) -> GraphOutputs:
 
 
 def compare(size: Size, expected: GraphOutputs, actual: GraphOutputs) -> Agreement:
-    """Compare the outputs for one image.
-
-    Args:
-        size: of the image.
-        expected: of the model.
-        actual: of the file.
-    """
+    """Compare the outputs for one image."""
     differences = {name: _difference(expected[name], actual[name]) for name in RAW}
     box_unit, score_unit = (_largest(expected[name]) for name in ("boxes", "scores"))
     rows, columns = _pairs(expected, actual, box_unit, score_unit)

@@ -95,7 +95,6 @@ def trace(model: Any, size: Size) -> ExportedProgram:
 
     Args:
         model: see `DetectionGraph`; with its weights, on the CPU, in evaluation mode.
-        size: height and width of the image it is traced with.
 
     Raises:
         ConfigError: the model cannot be traced for all sizes.

@@ -52,7 +52,6 @@ def export_detector(
     Args:
         model: see `DetectionGraph`; with its weights, on the CPU. It is put in evaluation mode
             and frozen, so that the files run without ``torch.no_grad``.
-        metadata: of `describe`, written to the files.
         output: folder for model.onnx and model.pt2.
         formats: "onnx" (opset 20), "torch" (for `torch.export.load`).
         sizes: (height, width) of two or more images for the comparison; the model is traced with

@@ -35,8 +35,6 @@ def model_card(cfg: DictConfig, model: nn.Module, facts: RunFacts) -> str:
     """Return the text of a ``README.md`` with the metadata block that the Hub reads.
 
     Args:
-        cfg: that the model was built from.
-        model: for its number of parameters.
         facts: see `RunFacts`; what is missing is named as not measured or not stated.
     """
     dataset = str(OmegaConf.select(cfg, "dataset.name", default="unknown"))

@@ -59,8 +59,6 @@ def push_to_hub(
         repo_id: "owner/name"; the repository is created if it does not exist.
         private: of a repository that is created.
         revision: an existing branch; by default the main one.
-        token: of the Hub; by default the one that is logged in.
-        commit_message: of the commit.
 
     Returns:
         address of the commit, whose hash is a ``revision`` of `pretrained_folder`.

@@ -22,8 +22,6 @@ def facts_of(
 
     Args:
         checkpoint: of a run; metrics of other iterations of the run are not those of the model.
-        command: that the run was started with.
-        licence: of the weights.
 
     Raises:
         DataError: the checkpoint or ``metrics.json`` cannot be read.

@@ -15,7 +15,6 @@ class ClassMetadata:
     """Names and category ids by class index; an index without an entry gets a default.
 
     Args:
-        names: of the classes, in the order of their indices.
         category_ids: of an annotation file, in the same order.
     """
 

@@ -19,7 +19,6 @@ def draw_detections(
     Args:
         image: enlarged if its long side is shorter than `MIN_SIDE`.
         instances: best first; the best are drawn last, on top.
-        classes: for the names.
         max_side: pixels of the long side to which larger images are reduced.
     """
     scale = max(1.0, MIN_SIDE / max(image.size))

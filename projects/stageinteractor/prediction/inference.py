@@ -54,10 +54,7 @@ def predict_all(
     anything else fails, the sinks keep the files that are complete and remove the others.
 
     Args:
-        predictor: returns the detections.
-        sources: read one after the other.
         sinks: receive every frame that can be read, in order.
-        batch_size: images per call of the predictor.
     """
     summary = Summary()
     lengths = [source.length for source in sources]

@@ -31,7 +31,6 @@ class ResultFiles:
     Args:
         folder: gets ``images``, ``videos``, ``detections.json`` and ``detections.csv``.
         formats: of `FORMATS`; None draws images to images and videos to videos.
-        sources: of the frames.
         inputs: other files that are read, and so are not overwritten.
 
     Raises:

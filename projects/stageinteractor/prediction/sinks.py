@@ -44,7 +44,6 @@ def image_sink(
 
     Args:
         folder: for the files; unless it is an `OutputFolder`, any file there is overwritten.
-        classes: for the names.
         frames: draw the frames of videos too, to a folder with the name of the video.
     """
 

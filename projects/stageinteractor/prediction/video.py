@@ -47,10 +47,6 @@ def require_cv2() -> Any:
 class VideoFile:
     """The frames of a video file; a last frame without an image says what cannot be read.
 
-    Args:
-        name: of the frames.
-        path: of the file.
-
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """

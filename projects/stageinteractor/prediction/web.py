@@ -43,7 +43,6 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
 
     Args:
         predictor: used for all images; its own ``min_score`` should be 0.
-        min_score: the initial threshold.
         port: of 127.0.0.1; by default 8501 or the next free one.
 
     Raises:

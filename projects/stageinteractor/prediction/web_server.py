@@ -23,9 +23,6 @@ class LocalNamesOnly:
 
     Against DNS rebinding: a website whose name resolves to this machine could read from here.
     streamlit checks the host of websockets, but not that of pages, images and uploads.
-
-    Args:
-        app: the ASGI application that answers.
     """
 
     def __init__(self, app: Any) -> None:
@@ -84,7 +81,6 @@ def end_sessions(runtime: Any, now: float) -> None:
     """End sessions disconnected for `GRACE` seconds: uploads, image and detections are freed.
 
     Args:
-        runtime: streamlit's.
         now: `time.monotonic()`.
     """
     for session_id, last in list(_last_active.items()):

@@ -43,9 +43,7 @@ def draw_boxes(
     """Return a scaled RGB copy of an image with boxes and their texts.
 
     Args:
-        image: of any mode.
         boxes: later ones are drawn over earlier ones.
-        scale: of the copy.
         text_above: write text outside its box where there is room; otherwise inside.
     """
     size = round(image.width * scale), round(image.height * scale)

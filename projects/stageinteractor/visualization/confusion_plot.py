@@ -27,9 +27,7 @@ def plot_confusion(
 
     Args:
         matrix: (C + 1, C + 1) counts of `confusion_matrix`, background last.
-        class_names: C names.
         min_score: lowest score of the counted detections.
-        path: of the image file.
     """
     from matplotlib.colors import PowerNorm
 

@@ -39,11 +39,7 @@ def comparison_grid(
 
     Args:
         coco_set: the annotated images; those shown are spread evenly over it.
-        image_root: folder of the images.
         results: detections in COCO's results format.
-        min_score: detections with a lower score are not drawn.
-        count: number of images.
-        pairs: images in a row.
     """
     truth = group_by_image(coco_set.annotations)
     detected = group_by_image(each for each in results if each["score"] >= min_score)

@@ -120,9 +120,6 @@ def plot_embedding(
 
     Args:
         points: S arrays (M, 2) of `embed`.
-        queries: of all stages.
-        class_names: C names.
-        path: of the image file.
     """
     columns = min(COLUMNS, len(points))
     rows = -(-len(points) // columns)

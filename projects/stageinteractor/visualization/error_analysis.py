@@ -104,10 +104,7 @@ def write_results(
     ``ap_per_class.png``. Sheets of an earlier call whose type no longer occurs are removed.
 
     Args:
-        detections: what to analyse.
-        output: the folder.
         min_score: lowest score on the sheets and in the counts; AP is that of all detections.
-        count: images on a sheet.
 
     Raises:
         OutputError: the folder has a file of one of these names that this function did not write.

@@ -64,14 +64,6 @@ def error_sheet(
     Every image is drawn twice: with its objects on the left, with its detections on the right. Its
     file name and its errors of this type are written below.
 
-    Args:
-        coco_set: the annotated images.
-        image_root: folder of the images.
-        outcomes: of every image, from `classify_detections`.
-        error_type: a key of ``ERROR_TYPES`` other than "correct".
-        min_score: that of `classify_detections`, for the title.
-        count: number of images.
-
     Raises:
         DataError: an image cannot be read.
     """

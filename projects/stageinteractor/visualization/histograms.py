@@ -23,7 +23,6 @@ def plot_classes(counts: Mapping[str, int], path: str | Path) -> None:
 
     Args:
         counts: number of objects by class name; of more than 120 classes the rarest are left out.
-        path: of the image file.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -65,7 +64,6 @@ def plot_boxes(sizes: Sequence[tuple[float, float]], path: str | Path) -> None:
 
     Args:
         sizes: (width, height) of every box, pixels, above 0.
-        path: of the image file.
     """
     figure = new_figure(10, 3.8)
     side, shape = figure.subplots(1, 2)

@@ -26,9 +26,7 @@ def plot_precision_recall(
     """Plot precision over recall: the mean over classes by IoU, and every class at IoU 0.5.
 
     Args:
-        evaluation: from `evaluate_boxes`.
         class_names: K names, in the order of the category ids.
-        path: of the image file.
     """
     from matplotlib import colormaps
 
@@ -83,10 +81,7 @@ def plot_class_ap(
     """Plot AP and AP50 of every class as bars, the best first.
 
     Args:
-        evaluation: from `evaluate_boxes`.
-        class_names: K names, in the order of the category ids.
         counts: ground-truth boxes of each class, for its label.
-        path: of the image file.
     """
     ap, ap50 = class_ap(evaluation)
     order = sorted(range(len(ap)), key=lambda k: (math.isnan(ap[k]), -ap[k]))

@@ -39,7 +39,6 @@ def final_metrics(series: Series, group: str = "bbox") -> dict[str, float]:
     """Return the last value, per cent, of every evaluation measure that has one.
 
     Args:
-        series: of a run.
         group: "bbox", or "bbox_nms" for the results after NMS.
     """
     return {

@@ -24,7 +24,6 @@ def box_kind(box: Any, width: float, height: float) -> str | None:
     """Return the kind of what is wrong with a box (key of `KINDS`), or None.
 
     Args:
-        box: the annotation's ``bbox``, whatever it is.
         width, height: of its image, pixels.
     """
     if not is_box(box):

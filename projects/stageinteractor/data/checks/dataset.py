@@ -26,7 +26,6 @@ class CheckedSet:
 
     Args:
         findings: errors first, kind by kind in the order of `KINDS`.
-        num_images, num_annotations, num_crowds, num_empty_images: of the usable entries.
         class_counts: objects of every class, by name, in the order of the file.
         box_sizes: (width, height) of every usable box, pixels.
     """
@@ -80,8 +79,6 @@ def check_content(
 
     Args:
         content, files: what `read_set` returned for the folder ``root``.
-        root: folder that the file names start from.
-        num_queries: images with more objects than so many are reported.
         json_file: names the set in findings about it as a whole.
     """
     entries, findings = check_entries(content)
@@ -116,10 +113,8 @@ def check_dataset(
     """Check a COCO-format set: annotation file, boxes and image files.
 
     Args:
-        json_file: the annotation file.
         image_root: folder that the file names start from.
         num_queries: images with more objects than so many are reported.
-        progress: show a bar over the images, on a terminal.
 
     Raises:
         DataError: the annotation file cannot be used at all, or there is no such folder, or the

@@ -18,14 +18,7 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of problem.
-
-    Args:
-        name: what the summary calls it.
-        severity: `ERROR` or `WARNING`.
-        advice: what the user can do about it.
-        stops_training: whether training refuses a set that has it.
-    """
+    """A kind of problem."""
 
     name: str
     severity: str
@@ -115,8 +108,6 @@ class Location:
     """Where a problem is: ids of entries (None: no such entry, or it has none).
 
     Args:
-        annotation_id, category_id, image_id: as in the file.
-        file_name: of the image.
         entry: position of an entry without id, for instance "number 4 of 'images'".
     """
 

@@ -29,12 +29,7 @@ OF_THE_NAME = (errno.ELOOP, errno.ENAMETOOLONG)  # it will never lead to a file
 
 
 class UnavailableFileError(DataError):
-    """The machine cannot read a file now; the file itself may be fine.
-
-    Args:
-        path: of the file.
-        error: what opening, reading or decoding it raised.
-    """
+    """The machine cannot read a file now; the file itself may be fine."""
 
     def __init__(self, path: Path, error: OSError | MemoryError) -> None:
         reason = getattr(error, "strerror", None) or "not enough memory"
@@ -52,7 +47,6 @@ class ImageFile:
         width, height: pixels, turned by ``orientation``; 0 if the file cannot be read.
         orientation: EXIF's, 1 to 8, by which the stored image is turned; 1 is upright.
         fault: None, or why it cannot be read.
-        exists: whether there is such a file.
     """
 
     width: int = 0
@@ -183,8 +177,6 @@ def check_image_files(
     """Yield problems of the files and of their sizes in the JSON.
 
     Args:
-        entries: whose images are checked.
-        root: folder of the images.
         files: result of `read_images_of`, by path.
     """
     for image in entries.images:

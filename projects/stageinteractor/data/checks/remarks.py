@@ -25,12 +25,7 @@ from .findings import Finding, Json, Location
 
 
 def remarks(entries: Entries, num_queries: int) -> Iterator[Finding]:
-    """Yield everything that training accepts and that may still be wrong.
-
-    Args:
-        entries: from `check_entries`.
-        num_queries: N of the model.
-    """
+    """Yield everything that training accepts and that may still be wrong."""
     yield from _of_the_set(entries)
     yield from _text_ids(entries.images)
     yield from _of_annotations(entries)

@@ -43,8 +43,6 @@ def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Jso
     """Return a repaired copy of an annotation file, and every change.
 
     Args:
-        content: the parsed JSON; it is not changed.
-        root: folder of the images.
         files: result of `read_images_of`, by path.
     """
     fixed = content | {

@@ -31,7 +31,6 @@ def details(checked: CheckedSet, limit: int | None = SHOWN) -> Iterator[str]:
     """Yield the findings, a line each, under the name of their kind.
 
     Args:
-        checked: the findings.
         limit: at most so many of a kind; None for all.
     """
     for kind, group in by_kind(checked):

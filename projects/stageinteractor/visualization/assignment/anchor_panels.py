@@ -79,8 +79,6 @@ def draw_anchors(item: ImageAssignment, anchors: ImageAnchors, path: str | Path)
 
     Args:
         item: of the image, with one query for each anchor, or more by padding.
-        anchors: of the image.
-        path: of the image file.
     """
     height, width = item.image.shape[:2]
     figure = new_figure(9, 4.5 * height / width + 0.9)

@@ -43,7 +43,6 @@ def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     """Run the detector, then its criterion's matcher and assigner.
 
     Args:
-        model: the detector.
         batch: as in training: "image" (3, H, W) RGB in 0 to 255 and "instances".
     """
     model.eval()
