@@ -2,11 +2,29 @@
 
 import pytest
 import torch
+from two_processes import run_in_two_processes
 
 import stageinteractor.machine.matmul as module
 from stageinteractor.errors import ConfigError
 from stageinteractor.machine.matmul import Trial, onednn_products, set_cpu_matmul
 
+RANKS = """
+import torch
+from detectron2.utils import comm
+from omegaconf import OmegaConf
+
+import stageinteractor.machine.matmul as module
+from stageinteractor.engine.setup import _set_up_cpu
+
+torch.distributed.init_process_group("gloo")
+comm.create_local_process_group(2)
+rank = comm.get_rank()
+for other, expected in ((2.0, "medium"), (1.0, "highest")):
+    module.trial = lambda: module.Trial(8e-7, other if rank else 2.0)
+    _set_up_cpu(OmegaConf.create({"device": "cpu", "cpu_matmul": "auto"}))
+    assert torch.get_float32_matmul_precision() == expected
+    torch.set_float32_matmul_precision("highest")
+"""
 PRECISION = torch.get_float32_matmul_precision
 
 
@@ -62,6 +80,20 @@ def test_the_choice_of_the_user_stays(processor):
     torch.set_float32_matmul_precision("high")
     assert "'high'" in set_cpu_matmul()
     assert PRECISION() == "high"
+
+
+@pytest.mark.parametrize(("error", "first"), [(8e-7, True), (2e-3, False)])
+def test_a_rank_follows_the_others(processor, error, first):
+    processor(error, 2.0)
+    choices = []
+    line = set_cpu_matmul("auto", lambda choice: choices.append(choice) or False)
+    assert choices == [first]  # every rank takes part, whatever its own choice
+    assert PRECISION() == "highest"
+    assert ("another process" in line) == first
+
+
+def test_ranks_multiply_in_the_same_way(tmp_path):
+    run_in_two_processes(RANKS, tmp_path)
 
 
 def test_an_unknown_setting_is_refused():

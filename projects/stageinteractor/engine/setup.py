@@ -78,7 +78,8 @@ def _set_up_cpu(train: DictConfig) -> None:
     ranks = comm.get_local_size()
     logger.info("%s", set_threads(ranks) if ranks > 1 else describe_threads())
     if train.device == "cpu":
-        logger.info("%s", set_cpu_matmul(train.get("cpu_matmul", "auto")))
+        setting = train.get("cpu_matmul", "auto")
+        logger.info("%s", set_cpu_matmul(setting, lambda choice: all(comm.all_gather(choice))))
 
 
 def _set_up_logging(output_dir: str) -> None:

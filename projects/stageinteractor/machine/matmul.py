@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def set_cpu_matmul(setting: str = "auto") -> str:
+def set_cpu_matmul(setting: str = "auto", agree: Callable[[bool], bool] = bool) -> str:
     """Choose how float32 matrices are multiplied on CPUs, for this process; return a log line.
 
     Nothing changes where torch sees a GPU, because the same switch changes its products too, nor
@@ -88,6 +88,8 @@ def set_cpu_matmul(setting: str = "auto") -> str:
         setting: "auto" takes oneDNN if it is exact and faster; "onednn" takes it in any case;
             "default" leaves torch as it is. The environment variable STAGEINTERACTOR_CPU_MATMUL
             takes precedence.
+        agree: called once, with whether this process would take oneDNN; returns whether it does.
+            The ranks of a training pass one that returns the same to all.
 
     Raises:
         ConfigError: another setting.
@@ -95,21 +97,26 @@ def set_cpu_matmul(setting: str = "auto") -> str:
     setting = os.environ.get(ENVIRONMENT) or setting
     if setting not in SETTINGS:
         raise ConfigError(f"train.cpu_matmul is {setting!r}: choose from {', '.join(SETTINGS)}")
+    takes_onednn, reason = _choose(setting)
+    if agree(takes_onednn):
+        torch.set_float32_matmul_precision("medium")
+    elif takes_onednn:
+        reason = "torch's default, as in another process of this training"
+    return f"float32 products: {reason}"
+
+
+def _choose(setting: str) -> tuple[bool, str]:
+    """Return whether this process would take oneDNN, and its choice in words."""
     if setting == "default" or torch.cuda.is_available():
-        return "float32 products: torch's default"
+        return False, "torch's default"
     if torch.get_float32_matmul_precision() != "highest":
-        return f"float32 products: precision {torch.get_float32_matmul_precision()!r}, as it was"
+        return False, f"precision {torch.get_float32_matmul_precision()!r}, as it was"
     result = trial()
-    if setting == "auto" and not (result.exact and result.speedup >= FASTER):
-        reason = (
-            f"oneDNN is {result.speedup:.1f} times as fast"
-            if result.exact
-            else f"oneDNN rounds to bfloat16 here, error {result.error:.0e}"
-        )
-        return f"float32 products: torch's default ({reason})"
-    torch.set_float32_matmul_precision("medium")
+    if setting == "auto" and not result.exact:
+        return False, f"torch's default (oneDNN rounds to bfloat16, error {result.error:.0e})"
+    speed = f"oneDNN is {result.speedup:.1f} times as fast"
+    if setting == "auto" and result.speedup < FASTER:
+        return False, f"torch's default ({speed})"
     if not result.exact:
         logger.warning("oneDNN rounds float32 products to bfloat16 on this processor")
-    return (
-        f"float32 products: oneDNN ({result.speedup:.1f} times as fast, error {result.error:.0e})"
-    )
+    return True, f"oneDNN ({speed}, error {result.error:.0e})"
