@@ -12,12 +12,16 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from .assigner import (
+    CopiesMatcher,
     CrossStageAssigner,
     OneToOneAtLastStage,
     PerStageAssigner,
     PositionModulatedMatcher,
+    QualityTopKMatcher,
+    WarmupCrossStageAssigner,
 )
 from .config import LazyCall, get_config
+from .criterion import RankDecay, RankWeight
 from .modeling.decoders.adamixer import GroupInitialisedSampler, VanillaSampler
 from .modeling.mixing.static_variants import (
     ChannelStaticMixing,
@@ -29,6 +33,12 @@ from .modeling.postprocessing import TopKNms
 
 PaperResults = tuple[float | None, ...]
 FULL: PaperResults = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)
+
+
+class ShareOfTraining(NamedTuple):
+    """A number of iterations, as a share of ``train.max_iter``."""
+
+    share: float
 
 
 class Row(NamedTuple):
@@ -80,6 +90,25 @@ ONE_TO_ONE = DECAYED | {
     f"{ASSIGNER}.assigner.keep_own_match": True,
 }
 
+# Label sources: a matcher makes the pairs of a stage, an assigner gathers them over the stages.
+PER_STAGE = {ASSIGNER: LazyCall(PerStageAssigner)()}
+WARMUP = {
+    ASSIGNER: LazyCall(WarmupCrossStageAssigner)(iou_threshold=0.5, scope=[-1, None]),
+    f"{ASSIGNER}.warmup_steps": ShareOfTraining(0.5),
+}
+SOFT = LINEAR | {f"{ASSIGNER}.iou_threshold": 0.0}
+TOP_K = {
+    f"{CRITERION}.matcher": LazyCall(QualityTopKMatcher)(k=6, min_quality=0.4, iou_weight=0.7),
+    f"{CRITERION}.normalizer": "objects",
+}
+COPIES = {
+    f"{CRITERION}.matcher": LazyCall(CopiesMatcher)(copies=2, last_copies=1),
+    f"{CRITERION}.normalizer": "objects",
+    f"{CRITERION}.box_weight": LazyCall(RankWeight)(tau=1.5),
+    LOSS: LOSSES.ia_bce,
+    f"{LOSS}.target.decay": LazyCall(RankDecay)(taus=[1.5] * 6),
+}
+
 TABLES: dict[str, list[Row]] = {
     "stable-matching": [
         Row("per-stage", {ASSIGNER: LazyCall(PerStageAssigner)()}),
@@ -96,6 +125,17 @@ TABLES: dict[str, list[Row]] = {
             for value in (4.0, 6.0, 8.0)
         ),
         Row("A-weight-4", {f"{CRITERION}.weight_class": 4.0}),
+    ],
+    "label-sources": [
+        Row("per-stage", PER_STAGE),
+        Row("cross-stage", paper=FULL),
+        Row("own-match-kept", KEEP_MATCH),
+        Row("threshold-warmup", WARMUP),
+        Row("iou-targets", SOFT),
+        Row("quality-top-k", PER_STAGE | TOP_K),
+        Row("quality-top-k-across", TOP_K),
+        Row("copies", PER_STAGE | COPIES),
+        Row("copies-across", COPIES),
     ],
     "assigner": [
         Row("off", {ASSIGNER: LazyCall(PerStageAssigner)()}),
@@ -187,4 +227,6 @@ TABLES: dict[str, list[Row]] = {
 def apply_row(cfg: DictConfig, row: Row) -> None:
     """Make a row's changes to a config, in place; whole nodes are replaced, not merged."""
     for key, value in row.changes.items():
+        if isinstance(value, ShareOfTraining):
+            value = round(value.share * cfg.train.max_iter)
         OmegaConf.update(cfg, key, value, merge=False, force_add=True)

@@ -47,6 +47,8 @@ SINGLE = frozenset(
         "stageinteractor.engine.schedule.warmup_and_drops",
         "stageinteractor.evaluation.CocoEvaluator",
         "stageinteractor.evaluation.coco.CocoEvaluator",
+        "stageinteractor.integrations.AdaptedMatcher",
+        "stageinteractor.integrations.adapted_matcher.AdaptedMatcher",
         "stageinteractor.integrations.host_matcher.PositionModulatedHostMatcher",
         "stageinteractor.modeling.backbones.resnext_stages",
         "stageinteractor.modeling.backbones.deform_resnext.resnext_stages",

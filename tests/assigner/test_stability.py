@@ -1,21 +1,12 @@
 import torch
 
 from stageinteractor.assigner import assignment_statistics, unstable_scores
-from stageinteractor.assigner.stability import queries_of_gt
 
 
 def objects(*counts: int) -> list[dict[str, torch.Tensor]]:
     return [
         {"boxes": torch.zeros(count, 4), "labels": torch.zeros(count, dtype=torch.long)}
         for count in counts
-    ]
-
-
-def test_matches_are_inverted_to_the_query_of_each_object():
-    matches = torch.tensor([[[2, -1, 0], [-1, 0, -1]], [[-1, -1, -1], [1, 2, 0]]])
-    assert queries_of_gt(matches, 3).tolist() == [
-        [[2, -1, 0], [1, -1, -1]],
-        [[-1, -1, -1], [2, 0, 1]],
     ]
 
 
@@ -45,6 +36,12 @@ def test_more_objects_than_queries_count_over_all_objects():
     # objects 0 and 1, then 0 and 2: 1 lost its query, 2 got one, 0 and 3 are unchanged: 2 of 4
     matches = torch.tensor([[[0, 1]], [[0, 2]]])
     assert unstable_scores(matches, objects(4)).tolist() == [50.0]
+
+
+def test_a_box_of_two_queries_changes_if_one_of_them_does():
+    # box 0: queries 0, 1, then 1, 0 (the same), then 1, 2; box 1: query 3 throughout
+    matches = torch.tensor([[[0, 0, -1, 1]], [[0, 0, -1, 1]], [[-1, 0, 0, 1]]])
+    assert unstable_scores(matches, objects(2)).tolist() == [0.0, 50.0]
 
 
 def test_statistics_of_a_case_worked_out_by_hand():

@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from stageinteractor.criterion import MatchedPairs
+from stageinteractor.criterion import MatchedPairs, RankWeight
 
 # Two stages, one image, four queries on a line; object 0 is (0, 0, 10, 10), object 1 the same far
 # away. Queries 0 to 2 are shifted from object 0 by 0, 2 and 5: IoU 1, 80 / 120 and 50 / 150.
@@ -33,6 +35,26 @@ def test_ranks_follow_iou_and_put_the_last_match_first(positives: MatchedPairs):
     assert ranks[0].tolist() == [[0, -1], [1, 1], [2, -1], [0, -1]]
     # query 2 is the match of gt 0 at this stage, with the worst box of the three
     assert ranks[1].tolist() == [[1, -1], [2, 1], [0, -1], [0, -1]]
+
+
+def test_several_last_matches_of_a_box_are_ranked_by_iou():
+    boxes = BOXES[:1].flip(2)  # IoU with box 0: 0, 1/3, 2/3, 1
+    matches = torch.tensor([[[1, 0, -1, 0]]])
+    gt_indices = torch.tensor([[[[1], [0], [0], [0]]]])
+    ranks = MatchedPairs(gt_indices, boxes, matches, TARGETS).ranks
+    assert ranks.flatten().tolist() == [0, 1, 2, 0]  # query 2 is no match
+
+
+def test_rank_weight_decays_with_the_rank(positives: MatchedPairs):
+    weights = RankWeight(tau=2.0)(positives.iou, positives.iou, positives)
+    expected = [math.exp(-rank / 2) for rank in (0, 1, 1, 2, 0)]
+    assert weights[0, 0][positives.valid[0, 0]].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, math.inf])
+def test_rank_weight_without_a_decay_is_refused(tau: float):
+    with pytest.raises(ValueError, match="tau"):
+        RankWeight(tau)
 
 
 def test_largest_values_of_objects_and_of_images(positives: MatchedPairs):

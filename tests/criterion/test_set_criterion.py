@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
+from stageinteractor.assigner import (
+    CrossStageAssigner,
+    HungarianMatcher,
+    PerStageAssigner,
+    QualityTopKMatcher,
+)
 from stageinteractor.assigner.boxes import box_giou
 from stageinteractor.criterion import (
     ClassLoss,
@@ -221,7 +226,7 @@ def soft(iou: float) -> ClassLoss:
 
 
 @pytest.mark.parametrize("class_loss", [FocalLoss(), soft(0.0)], ids=["focal", "slot"])
-@pytest.mark.parametrize(("normalizer", "number"), [("max", 4), ("matches", 2)])
+@pytest.mark.parametrize(("normalizer", "number"), [("max", 4), ("matches", 2), ("objects", 2)])
 def test_class_loss_is_divided_by_what_the_normalizer_says(class_loss, normalizer, number):
     # the queries change places, so both learn both labels at both stages: 4 labels, 2 matches;
     # every entry is a positive of ln 2 / 16
@@ -236,6 +241,36 @@ def test_class_loss_is_divided_by_what_the_normalizer_says(class_loss, normalize
     for stage in range(2):
         assert losses[f"loss_class_{stage}"].item() == pytest.approx(2 * (4 * LN2 / 16) / number)
     assert losses["loss_bbox_1"].item() == pytest.approx(5 * 0.5)  # over the matches, either way
+
+
+def test_objects_divide_all_losses_of_one_to_many_matches():
+    # one box and an empty image; both queries of the first are matched to the box
+    boxes = torch.tensor([[0.0, 0, 50, 50], [0, 0, 50, 100]]).expand(1, 2, 2, 4)
+    targets = [
+        {"boxes": boxes[0, 0, :1], "labels": torch.tensor([0])},
+        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)},
+    ]
+    matches = torch.tensor([[[0, 0], [-1, -1]]])
+    sizes = SIZES.repeat(2, 1)
+    by_objects, by_matches = (
+        SetCriterion(lambda *_: matches, PerStageAssigner(), FocalLoss(), normalizer=name)(
+            torch.zeros(1, 2, 2, 1), boxes, targets, sizes
+        )
+        for name in ("objects", "matches")
+    )
+    for name, value in by_objects.items():
+        assert value.item() == pytest.approx(2 * by_matches[name].item()), name
+
+
+@pytest.mark.parametrize("matches", [torch.full((2, 1, 3), -1), torch.full((2, 1, 0), -1)])
+def test_objects_without_any_object_are_finite(matches):
+    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}]
+    criterion = SetCriterion(
+        QualityTopKMatcher(), PerStageAssigner(), FocalLoss(), normalizer="objects"
+    )
+    shape = matches.shape
+    losses = criterion(torch.zeros(*shape, 2), torch.zeros(*shape, 4), targets, SIZES)
+    assert all(value.isfinite() for value in losses.values())
 
 
 def test_neutral_class_loss_has_the_losses_of_focal_loss():
@@ -258,5 +293,5 @@ def test_neutral_class_loss_has_the_losses_of_focal_loss():
 
 
 def test_an_unknown_normalizer_is_refused():
-    with pytest.raises(ValueError, match="normalizer must be 'max' or 'matches', got 'labels'"):
+    with pytest.raises(ValueError, match="labels"):
         SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss(), normalizer="labels")

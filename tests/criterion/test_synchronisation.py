@@ -14,6 +14,8 @@ from stageinteractor.assigner import (
     OneToOneAtLastStage,
     PerStageAssigner,
     PositionModulatedMatcher,
+    QualityTopKMatcher,
+    WarmupCrossStageAssigner,
 )
 from stageinteractor.criterion import FocalLoss, SetCriterion
 
@@ -28,8 +30,11 @@ def criterion(assigner=None, **settings) -> SetCriterion:
     )
 
 
-def step(criterion: SetCriterion, counts: list[int], device: str) -> dict[str, Tensor]:
+def step(
+    criterion: SetCriterion, counts: list[int], device: str, waiting: int = 1
+) -> dict[str, Tensor]:
     """Compute losses and their gradients; everything is made on the device beforehand."""
+    criterion.to(device)
     logits = torch.zeros(STAGES, len(counts), QUERIES, CLASSES, device=device, requires_grad=True)
     corner = torch.zeros(STAGES, len(counts), QUERIES, 2, device=device, requires_grad=True)
     boxes = torch.cat([corner, corner + 30.0], dim=-1)
@@ -45,7 +50,7 @@ def step(criterion: SetCriterion, counts: list[int], device: str) -> dict[str, T
         losses = criterion(logits, boxes, targets, sizes)
         torch.stack(list(losses.values())).sum().backward()
     assert logits.grad is not None and corner.grad is not None
-    assert copies.waiting == 1
+    assert copies.waiting == waiting
     assert copies.beside == 0
     return losses
 
@@ -97,11 +102,18 @@ def test_a_step_waits_once_for_the_device(counts: list[int], device: str):
 
 @pytest.mark.parametrize(
     "assigner",
-    [CrossStageAssigner(keep_own_match=True), PerStageAssigner()],
+    [CrossStageAssigner(keep_own_match=True), PerStageAssigner(), WarmupCrossStageAssigner()],
     ids=lambda each: type(each).__name__,
 )
 def test_so_does_a_step_with_another_assigner(assigner, device: str):
     step(criterion(assigner), [3, 2], device)
+
+
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+@pytest.mark.parametrize("assigner", [CrossStageAssigner(), PerStageAssigner()])
+def test_matching_by_quality_does_not_wait(assigner, counts: list[int], device: str):
+    loss = SetCriterion(QualityTopKMatcher(), assigner, FocalLoss(), normalizer="objects")
+    step(loss, counts, device, waiting=0)
 
 
 @pytest.mark.parametrize("counts", COUNTS, ids=str)

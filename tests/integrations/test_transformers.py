@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import transformers
 from integrations.hf_models import MODELS, deformable_detr, resnet, rt_resnet
 
-from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.assigner import CrossStageAssigner, WarmupCrossStageAssigner
 from stageinteractor.errors import MissingDependencyError, UnsupportedHostError
 from stageinteractor.integrations.transformers import (
     CrossStageLoss,
@@ -306,3 +306,9 @@ def test_importing_needs_no_third_party_library():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_assigner_with_a_state_is_refused():
+    model = deformable_detr()
+    with pytest.raises(UnsupportedHostError, match="WarmupCrossStageAssigner has a state"):
+        use_cross_stage(model, WarmupCrossStageAssigner())

@@ -112,11 +112,15 @@ class CrossStageAssigner:
         candidates = matched_boxes(padded, matches)  # (S', B, N, 4)
         iou = box_iou(boxes.unsqueeze(1), candidates.unsqueeze(0))  # (S, S', B, N)
         matched = matches >= 0
-        valid = (iou >= self.iou_threshold) & matched
+        valid = (iou >= self.threshold(boxes.device)) & matched
         valid &= self.scope_mask(len(matches), boxes.device)[:, :, None, None]
         if self.keep_own_match:
             valid |= matched & _own_stage(len(matches), boxes.device)
         return iou, valid
+
+    def threshold(self, device: torch.device) -> float | Tensor:
+        """Return the minimum IoU of a label."""
+        return self.iou_threshold
 
     def scope_mask(self, num_stages: int, device: torch.device | None = None) -> Tensor:
         """Return (S, S) bool: whether stage i (row) gathers labels from stage s (column)."""

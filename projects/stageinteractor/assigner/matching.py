@@ -105,14 +105,18 @@ class HungarianMatcher(WeightedCost):
             ValueError: shapes do not fit together.
             FloatingPointError: a cost is NaN or infinite.
         """
-        _check_shapes(logits, boxes, targets, image_sizes)
+        check_predictions(logits, boxes, targets, image_sizes)
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             padded = pad_targets(targets, like=boxes.to(dtype))
             costs = self.costs(logits.to(dtype), boxes.to(dtype), padded, image_sizes.to(dtype))
         rows = None if query_mask is None else query_mask.cpu().numpy()
-        matches = solve(costs.cpu().numpy(), padded.counts, rows)
+        matches = self.solve(costs.cpu().numpy(), padded.counts, rows)
         return matches.to(boxes.device, non_blocking=True)
+
+    def solve(self, costs: np.ndarray, counts: list[int], rows: np.ndarray | None) -> Tensor:
+        """Return the matches (S, B, N), on the host; see the function `solve`."""
+        return solve(costs, counts, rows)
 
     def costs(
         self, logits: Tensor, boxes: Tensor, padded: PaddedTargets, image_sizes: Tensor
@@ -132,13 +136,20 @@ class HungarianMatcher(WeightedCost):
         return logits.gather(3, index).sigmoid()
 
 
-def solve(costs: np.ndarray, counts: list[int], query_mask: np.ndarray | None = None) -> Tensor:
+def solve(
+    costs: np.ndarray,
+    counts: list[int],
+    query_mask: np.ndarray | None = None,
+    copies: Sequence[int] | None = None,
+) -> Tensor:
     """Solve the assignment problems of all stages and images.
 
     Args:
         costs: (S, B, N, T).
         counts: the number of ground-truth boxes of every image; further columns are padding.
         query_mask: (B, N) bool: False for padding.
+        copies: of every ground-truth box at each stage, fewer where queries are short; by default
+            one.
 
     Returns:
         matches (S, B, N) long, on the host.
@@ -156,15 +167,18 @@ def solve(costs: np.ndarray, counts: list[int], query_mask: np.ndarray | None = 
                 f"matching costs of stage {stage}, image {image} of the batch are not finite: "
                 "the logits or boxes of this stage have become NaN or infinite"
             )
+        if copies is not None and cost.size:
+            cost = np.tile(cost, max(1, min(copies[stage], cost.shape[0] // cost.shape[1])))
         queries, gt_indices = linear_sum_assignment(cost)
         queries = queries if query_mask is None else np.flatnonzero(query_mask[image])[queries]
-        matches[stage, image, queries] = gt_indices
+        matches[stage, image, queries] = gt_indices % max(counts[image], 1)
     return torch.from_numpy(matches)
 
 
-def _check_shapes(
+def check_predictions(
     logits: Tensor, boxes: Tensor, targets: Sequence[Target], image_sizes: Tensor
 ) -> None:
+    """Raise ValueError unless logits, boxes, targets and image sizes fit together."""
     if logits.dim() != 4 or boxes.shape != (*logits.shape[:3], 4):
         raise ValueError(
             "expected logits (S, B, N, C) and boxes (S, B, N, 4), "

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .interface import Assigner
 from .per_stage import PerStageAssigner
 from .targets import Target
 
 
-class OneToOneAtLastStage:
+class OneToOneAtLastStage(nn.Module):
     """Assign as another assigner does, but per stage at the last stage.
 
     Every ground-truth box then has one query there, whatever its IoU. Earlier stages still gather
@@ -28,11 +28,12 @@ class OneToOneAtLastStage:
     """
 
     def __init__(self, assigner: Assigner) -> None:
+        super().__init__()
         self.assigner = assigner
         self.last = PerStageAssigner()
 
     @torch.no_grad()
-    def __call__(
+    def forward(
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
     ) -> Tensor:
         """Return class targets (S, B, N, C); the arguments are those of CrossStageAssigner."""

@@ -14,20 +14,12 @@ from torch import Tensor
 from .targets import Target, matched_labels, pad_targets
 
 
-def queries_of_gt(matches: Tensor, num_gt: int) -> Tensor:
-    """Invert matches (S, B, N) to the query of every ground-truth box (S, B, T), -1 without one."""
-    stages, images, queries = matches.shape
-    index = torch.where(matches < 0, num_gt, matches)  # column T collects the unmatched
-    query = torch.arange(queries, device=matches.device).expand_as(matches)
-    inverse = matches.new_full((stages, images, num_gt + 1), -1)
-    return inverse.scatter_(2, index, query)[..., :num_gt]
-
-
 def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
     """Return (S - 1,) per cent of ground-truth boxes matched to another query than a stage before.
 
     Counted over all boxes of the batch (micro average); zero without any. A box that neither stage
-    matches (more boxes than queries) counts as unchanged.
+    matches (more boxes than queries) counts as unchanged; one with several queries counts as
+    changed if any of them is another.
 
     Args:
         matches: (S, B, N) long: index of the matched ground-truth box or -1.
@@ -38,13 +30,18 @@ def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
 
 
 def changed_gt(matches: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Count the ground-truth boxes (S - 1,) matched to another query than one stage before.
+    """Count the ground-truth boxes (S - 1,) matched to other queries than one stage before.
 
     The numerators of `unstable_scores`, which can be added over batches; arguments as there.
     """
     max_gt = max((len(target["labels"]) for target in targets), default=0)
-    queries = queries_of_gt(matches, max_gt)
-    return (queries[1:] != queries[:-1]).sum(dim=(1, 2))
+    before, after = matches[:-1], matches[1:]
+    moved = before != after  # (S - 1, B, N): the box that is left has changed, and the one taken
+    changed = torch.zeros(*before.shape[:2], max_gt + 1, dtype=torch.long, device=matches.device)
+    for side in before, after:
+        index = side.masked_fill(~moved | (side < 0), max_gt)  # column T collects the others
+        changed.scatter_(2, index, 1)
+    return changed[..., :max_gt].sum(dim=(1, 2))
 
 
 @torch.no_grad()

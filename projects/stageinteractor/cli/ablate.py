@@ -41,6 +41,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--table", choices=list(TABLES), help="which ablation to run")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
     parser.add_argument("--list", action="store_true", help="list tables and rows, run nothing")
     parser.add_argument(
         "--config-file", default=DEMO, type=expanduser, metavar="CONFIG", help=f"default: {DEMO}"
@@ -66,12 +67,22 @@ def main() -> int:
             print(f"{name}: {', '.join(row.name for row in rows)}")
         return 0
     for seed in args.seeds:
-        for row in sorted(TABLES[args.table], key=lambda row: not row.trained):
+        for row in sorted(chosen_rows(args), key=lambda row: not row.trained):
             run(args, row, seed)
             if args.unstable_score and row.trained:
                 measure_unstable_score(folder(args, row, seed))
     print(table(args))
     return 0
+
+
+def chosen_rows(args: argparse.Namespace) -> list[Row]:
+    """Return the rows of the table that ``--rows`` names, all of them by default."""
+    rows = {row.name: row for row in TABLES[args.table]}
+    if unknown := set(args.rows or ()) - set(rows):
+        raise ConfigError(
+            f"--rows: {args.table} has no {', '.join(sorted(unknown))}; it has {', '.join(rows)}"
+        )
+    return [rows[name] for name in args.rows or rows]
 
 
 def folder(args: argparse.Namespace, row: Row, seed: int) -> Path:
@@ -128,7 +139,7 @@ def is_finished(output: Path) -> bool:
 
 def table(args: argparse.Namespace) -> str:
     """Return a table of mean and standard deviation over seeds, with the paper's results below."""
-    rows = TABLES[args.table]
+    rows = chosen_rows(args)
     results = [[read_measures(folder(args, row, seed)) for seed in args.seeds] for row in rows]
     measured = {name for runs in results for run in runs for name in run}
     names = (*MEASURES, *(name for name in FURTHER if name in measured))

@@ -79,12 +79,12 @@ class MatchedPairs:
     def ranks(self) -> Tensor:
         """(S, B, N, R) long: 0 for the best IoU among the queries of a ground-truth box at a stage.
 
-        At the last stage the match comes first, whatever its IoU. Ties go to the earlier query.
+        At the last stage matches come first, whatever their IoU. Ties go to the earlier query.
         """
         if not self.rank_queries:
             return torch.zeros_like(self.gt_indices)
         is_match = self.gt_indices[-1] == self.matches[-1].unsqueeze(-1)  # (B, N, R), last stage
-        quality = torch.cat([self.iou[:-1], self.iou[-1:].masked_fill(is_match, 2.0)])
+        quality = torch.cat([self.iou[:-1], self.iou[-1:] + 2.0 * is_match])
         order = quality.flatten(2).argsort(dim=-1, descending=True, stable=True)  # (S, B, N*R)
         index = self._index.flatten(2)
         # a stable sort by ground-truth box keeps the best entry of each first

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..assigner import assignment_statistics
+from ..assigner import assignment_statistics, count_step
 from ..assigner.boxes import box_giou
 from ..assigner.interface import Assigner, Matcher
 from ..assigner.masks import not_none
@@ -33,8 +33,10 @@ class SetCriterion(nn.Module):
         assigner: such as `CrossStageAssigner`.
         class_loss: `FocalLoss`, `ClassLoss`, or another `AssignmentLoss`.
         weight_class, weight_bbox, weight_giou: weights of the three terms.
-        normalizer: what the class loss is divided by: "max", the larger of the numbers of matches
-            and of labels, as published; or "matches", the number of matches.
+        normalizer: what the losses are divided by: "max", the class loss by the larger of the
+            numbers of matches and of labels, as published; "matches", by the number of matches; or
+            "objects", by the number of ground-truth boxes, for one-to-many matches. With "max" box
+            losses are divided by the number of matches.
         log_statistics: write `assignment_statistics` to detectron2's training metrics.
         box_weight: weights of the box losses, from the logits and IoU of the matches; by default 1.
         denoising_queries: the configured number of denoising queries of an image, which their
@@ -55,8 +57,10 @@ class SetCriterion(nn.Module):
         denoising_queries: int | None = None,
     ) -> None:
         super().__init__()
-        if normalizer not in ("max", "matches"):
-            raise ValueError(f"normalizer must be 'max' or 'matches', got {normalizer!r}")
+        if normalizer not in ("max", "matches", "objects"):
+            raise ValueError(
+                f"normalizer must be 'max', 'matches' or 'objects', got {normalizer!r}"
+            )
         self.matcher = matcher
         self.assigner = assigner
         self.class_loss = class_loss
@@ -113,10 +117,12 @@ class SetCriterion(nn.Module):
             self.assigner, detached_boxes, matches, targets, logits.shape[-1], image_sizes
         )
         sums, num_labels = self._sums(predictions, assignment, image_sizes)
-        normalizers = self._normalizers(matches, num_labels)
+        normalizers = self._normalizers(assignment, num_labels)
         if self.log_statistics and statistics_are_due():
             gt_indices = assignment.label_pairs.gt_indices
             write_statistics(assignment_statistics(gt_indices, matches, targets))
+        if self.training:
+            count_step(self)
         return self._weighted("", sums, *normalizers)
 
     def _denoising_losses(
@@ -173,15 +179,19 @@ class SetCriterion(nn.Module):
             return None
         return self.box_weight(logits.gather(-1, pairs.labels), pairs.iou, pairs)[..., 0]
 
-    def _normalizers(self, matches: Tensor, num_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _normalizers(self, assignment: Assignment, num_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalisers (S,) of the class and of the box losses, averaged over the ranks.
 
-        They are max(matches, labels), or matches, and matches. The published code takes the maximum
-        on every rank before it averages. The sum over ranks is clamped to at least 1, so that a
-        batch without any ground-truth box has finite losses (the published code divides by zero
-        there).
+        They are max(matches, labels) and matches, or matches, or ground-truth boxes. The published
+        code takes the maximum on every rank before it averages. The sum over ranks is clamped to at
+        least 1, so that a batch without any ground-truth box has finite losses (the published code
+        divides by zero there).
         """
-        num_matches = (matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
+        if self.normalizer == "objects":
+            num_gt = sum(len(target["labels"]) for target in assignment.targets)
+            number = rank_average(torch.full_like(num_labels, num_gt))
+            return number, number
+        num_matches = (assignment.matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
         num_labels, num_matches = rank_average(torch.stack([num_labels, num_matches]))
         if self.normalizer == "max":
             return torch.maximum(num_labels, num_matches), num_matches

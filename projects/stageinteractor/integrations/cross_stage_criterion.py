@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..assigner import CrossStageAssigner
+from ..assigner import CrossStageAssigner, count_step
 from ..assigner.interface import Assigner
 from ..assigner.targets import Target
 from ..attributes import replaced
@@ -134,6 +134,8 @@ class CrossStageCriterion(nn.Module):
         step.check_done()
         if branch:
             return losses
+        if self.training:
+            count_step(self)
         if self.observer is not None:
             self.observer(step)
         if self.log_statistics and statistics_are_due():

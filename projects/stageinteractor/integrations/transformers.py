@@ -52,9 +52,15 @@ def use_cross_stage(
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        UnsupportedHostError: the model's loss cannot be wrapped.
+        UnsupportedHostError: the model's loss cannot be wrapped, or the assigner has a state, which
+            a loss function cannot save.
     """
     require_transformers()
+    if isinstance(assigner, nn.Module) and any(True for _ in assigner.buffers()):
+        raise UnsupportedHostError(
+            f"{type(assigner).__name__} has a state, which loss functions of transformers neither "
+            "save nor move: use CrossStageAssigner(keep_own_match=True) for a short training"
+        )
     if isinstance(model.loss_function, CrossStageLoss):
         raise UnsupportedHostError("the model's loss function has the assigner already")
     if not model.config.auxiliary_loss:

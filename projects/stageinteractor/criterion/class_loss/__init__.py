@@ -1,6 +1,13 @@
 """Class losses, and the targets and weights that they are composed of."""
 
-from .class_weights import Detached, DistanceWeight, EqualWeight, ScoreWeight, TargetWeight
+from .class_weights import (
+    Detached,
+    DistanceWeight,
+    EqualWeight,
+    RankWeight,
+    ScoreWeight,
+    TargetWeight,
+)
 from .losses import ClassLoss, FocalLoss
 from .query_weighting import QueryBoxWeight, QueryWeight, QueryWeightTarget
 from .soft_targets import (
@@ -25,6 +32,7 @@ __all__ = [
     "QueryWeight",
     "QueryWeightTarget",
     "RankDecay",
+    "RankWeight",
     "RescalePerImage",
     "RescalePerGt",
     "ScoreWeight",

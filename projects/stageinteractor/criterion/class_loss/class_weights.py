@@ -46,6 +46,27 @@ class EqualWeight(nn.Module):
         return torch.ones_like(targets)
 
 
+class RankWeight(nn.Module):
+    """Weight exp(-rank / tau) of a positive among the queries of its ground-truth box.
+
+    The rank is that of the IoU at the stage. Source: Align-DETR (Cai et al., BMVC 2024), which
+    weights box losses so.
+
+    Args:
+        tau: the smaller, the less all but the best query weigh.
+    """
+
+    def __init__(self, tau: float = 1.5) -> None:
+        super().__init__()
+        if not 0.0 < tau < math.inf:
+            raise ValueError(f"tau must be finite and positive, got {tau}")
+        self.tau = tau
+
+    def forward(self, logits: Tensor, targets: Tensor, pairs: MatchedPairs) -> Tensor:
+        """Return the weights."""
+        return torch.exp(-pairs.ranks.to(targets.dtype) / self.tau)
+
+
 class ScoreWeight(nn.Module):
     """Weight alpha * p^gamma of a negative with probability p."""
 
