@@ -20,7 +20,8 @@ MODELS = [name for name in FILES if name.startswith("models/")]
 HOSTED = [name for name in FILES if name.startswith("detrex/") or "deformable_detr" in name]
 GENERATED = [name for name in FILES if "asag" in name and name not in MODELS]
 # HOSTED: tests/integrations
-RECIPES = [name for name in FILES if name not in MODELS + HOSTED + GENERATED]
+SUPPRESSED = [name for name in FILES if "duplicate_removal" in name and name not in HOSTED]
+RECIPES = [name for name in FILES if name not in MODELS + HOSTED + GENERATED + SUPPRESSED]
 NODES = {"dataloader", "dataset", "lr_multiplier", "model", "optimizer", "train"}
 
 
@@ -100,7 +101,25 @@ def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
         assert any(p.grad.any() for p in model.queries.generator.finer_head.parameters())
 
 
-@pytest.mark.parametrize("name", RECIPES + GENERATED)
+@pytest.mark.parametrize("name", SUPPRESSED)
+def test_duplicate_removal_learns_in_a_small_image(name: str):
+    cfg = load(name)
+    apply_overrides(cfg, ["model.queries.num_queries=10"])
+    model = instantiate(cfg.model, "model").eval()
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    (output,) = model([{"image": image, "height": 128, "width": 64}])
+    assert len(output["instances"]) == 10
+    objects = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[4.0, 8.0, 50.0, 60.0]])))
+    objects.gt_classes = torch.tensor([2])
+    losses = model.train()([{"image": image, "instances": objects}])
+    frozen = "frozen" in name
+    assert len(losses) == (1 if frozen else 3 * cfg.model.decoder.num_stages + 1)
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.suppressor.parameters())
+    assert all((p.grad is None) == frozen for p in model.decoder.stages[-1].parameters())
+
+
+@pytest.mark.parametrize("name", RECIPES + GENERATED + SUPPRESSED)
 def test_recipe_has_all_that_a_run_needs(name: str):
     cfg = load(name)
     assert set(cfg) == NODES
@@ -119,7 +138,7 @@ def test_model_file_holds_nothing_but_the_model(name: str):
 
 
 def test_every_recipe_writes_into_its_own_folder():
-    folders = [load(name).train.output_dir for name in RECIPES + GENERATED]
+    folders = [load(name).train.output_dir for name in RECIPES + GENERATED + SUPPRESSED]
     assert len(set(folders)) == len(folders)
 
 
@@ -166,7 +185,7 @@ def test_listed_parameters_are_those_of_the_model(name: str):
 
 def test_all_configs_of_the_zoo_have_a_name():
     names = list_configs()
-    recipes = {Path(name).stem for name in RECIPES + GENERATED}
+    recipes = {Path(name).stem for name in RECIPES + GENERATED + SUPPRESSED}
     assert recipes <= set(names)
     assert {name for name in names if "dino" not in name and "detr" not in name} == {
         name for name in PARAMETERS if "detr" not in name

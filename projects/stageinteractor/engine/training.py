@@ -14,7 +14,7 @@ from torch import nn
 
 from ..config import instantiate
 from ..data.registration import training_images
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..schema import require_keys
 from .backbone_weights import load_backbone_weights
 from .best_metric import BestCheckpoint, check_best_metric, report_missing
@@ -223,10 +223,12 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
 
     Raises:
         ConfigError: there is no file of this name.
-        DataError: the file cannot be read or does not fit the model.
+        DataError: the file cannot be read or does not fit the model; or it lacks weights of a part
+            that is frozen, and so would stay untrained.
     """
     if cfg.train.init_checkpoint:
-        load_weights(model, cfg.train.init_checkpoint)
+        missing = load_weights(model, cfg.train.init_checkpoint)
+        _refuse_untrained(model, missing, cfg.train.init_checkpoint)
     elif cfg.train.backbone_weights:
         if not os.path.isfile(cfg.train.backbone_weights):
             raise ConfigError(
@@ -234,3 +236,17 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
                 "stageinteractor weights, or set it to null for random weights"
             )
         load_backbone_weights(model, cfg.train.backbone_weights)
+
+
+def _refuse_untrained(model: nn.Module, missing: list[str], path: str) -> None:
+    """Refuse a checkpoint that lacks tensors of a frozen detector (`modeling/frozen.py`)."""
+    trained = getattr(model, "trained_parts", None)
+    if trained is None:
+        return
+    untrained = [name for name in missing if name.split(".", 1)[0] not in trained]
+    if untrained:
+        raise DataError(
+            f"train.init_checkpoint={path}: {len(untrained)} tensors of the frozen detector are "
+            f"missing or have another shape, such as {untrained[0]}: give the checkpoint of a "
+            "detector that was trained with these settings"
+        )

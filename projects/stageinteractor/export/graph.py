@@ -65,14 +65,14 @@ class DetectionGraph(nn.Module):
 
         Returns:
             The K detections, best first: ``boxes`` (K, 4) in xyxy pixels of the image, ``scores``
-            (K,) and ``labels`` (K,); and of the N queries of the last stage ``logits`` (N, C) and
-            ``query_boxes`` (N, 4).
+            (K,) and ``labels`` (K,); and of the N queries of the last stage ``logits`` (N, C),
+            after duplicate removal if there is one, and ``query_boxes`` (N, 4).
         """
         height, width = image.shape[-2:]
         rows, columns = (self._padded(length) for length in (height, width))
         batch = F.pad(self.model.normalize(image), (0, columns - width, 0, rows - height))
         output, _ = self.model.decode(batch, list(image))
-        logits, boxes = output.logits[-1], output.boxes[-1]
+        logits, boxes = output.final_logits, output.boxes[-1]
         (selected,) = self.model.postprocessing.select(logits, boxes)  # boxes, scores, labels
         return dict(zip(OUTPUTS, (*selected, logits[0], boxes[0]), strict=True))
 

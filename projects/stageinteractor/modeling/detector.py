@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from ..assigner.masks import not_none
 from ..assigner.targets import Target
-from .interface import Criterion, Decoder, DecoderOutput, Queries, QueryModule, chained
+from .interface import (
+    Criterion,
+    Decoder,
+    DecoderOutput,
+    Queries,
+    QueryModule,
+    Suppressor,
+    SuppressorCriterion,
+    chained,
+    suppressed,
+)
 from .meta_architecture import MetaArchitecture
 from .postprocessing import Postprocessing
 
@@ -27,6 +37,8 @@ class StageInteractor(MetaArchitecture):
         criterion: logits, boxes, targets, image sizes -> dict of losses.
         postprocessing: logits and boxes of the last stage, (height, width) of every image ->
             detections.
+        suppressor: content, logits and boxes of the last stage -> logits without duplicates.
+        suppressor_loss: its loss; needed if there is a suppressor.
         pixel_mean, pixel_std, size_divisibility: as in `MetaArchitecture`.
     """
 
@@ -39,6 +51,8 @@ class StageInteractor(MetaArchitecture):
         decoder: Decoder,
         criterion: Criterion,
         postprocessing: Postprocessing,
+        suppressor: Suppressor | None = None,
+        suppressor_loss: SuppressorCriterion | None = None,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         size_divisibility: int = 32,
@@ -49,13 +63,18 @@ class StageInteractor(MetaArchitecture):
         for name, part in parts.items():
             if not callable(part):
                 raise TypeError(f"{name} must be a module, got {part!r}")
+        if (suppressor is None) != (suppressor_loss is None):
+            raise ValueError("suppressor and suppressor_loss come together: set both, or none")
         self.backbone = backbone
         self.neck = neck
         self.queries = queries
         self.decoder = decoder
         self.criterion = criterion
         self.postprocessing = postprocessing
+        self.suppressor = suppressor
+        self.suppressor_loss = suppressor_loss
         self.sizes_are_dynamic = False
+        self.freeze()
 
     @classmethod
     def from_pretrained(
@@ -93,14 +112,26 @@ class StageInteractor(MetaArchitecture):
             image_sizes,
             **not_none(query_mask=output.query_mask, dn_gt_indices=queries.dn_gt_indices),
         )
-        return {**(queries.losses or {}), **losses}
+        suppressor_losses = self.suppressor_losses(output, targets, image_sizes)
+        return {**(queries.losses or {}), **losses, **suppressor_losses}
+
+    def suppressor_losses(
+        self, output: DecoderOutput, targets: Sequence[Target], image_sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss of the suppressor, none without one."""
+        if self.suppressor_loss is None or output.suppressed is None:
+            return {}
+        logits = output.suppressed  # (B, N, C), without denoising queries
+        boxes, mask = output.boxes[-1, :, : logits.shape[1]], output.query_mask
+        masks = not_none(query_mask=None if mask is None else mask[:, : logits.shape[1]])
+        return self.suppressor_loss(logits, boxes, targets, image_sizes, **masks)
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
-        """Return the detections of the last stage."""
+        """Return the detections of the last stage, after duplicate removal if there is one."""
         output, _ = self.decode(self.pad(images), images)
-        logits, boxes = output.logits[-1], output.boxes[-1]
+        masks = not_none(query_mask=output.query_mask)
         sizes = self.host_sizes(images)
-        return self.postprocessing(logits, boxes, sizes, **not_none(query_mask=output.query_mask))
+        return self.postprocessing(output.final_logits, output.boxes[-1], sizes, **masks)
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
@@ -108,6 +139,16 @@ class StageInteractor(MetaArchitecture):
         return output, image_sizes
 
     def _decode(
+        self, batch: Tensor, images: Sequence[Tensor], targets: Sequence[Target] | None
+    ) -> tuple[Queries, DecoderOutput, Tensor]:
+        queries, output, image_sizes = self._stages(batch, images, targets)
+        if self.suppressor is not None:
+            dn_gt_indices = queries.dn_gt_indices
+            num_denoising = 0 if dn_gt_indices is None else dn_gt_indices.shape[1]
+            output = suppressed(self.suppressor, output, num_denoising)
+        return queries, output, image_sizes
+
+    def _stages(
         self, batch: Tensor, images: Sequence[Tensor], targets: Sequence[Target] | None
     ) -> tuple[Queries, DecoderOutput, Tensor]:
         image_sizes = self.image_sizes(images)

@@ -47,6 +47,9 @@ class MetaArchitecture(nn.Module, ABC):
         self.register_buffer("pixel_mean", mean.view(-1, 1, 1), False)
         self.register_buffer("pixel_std", std.view(-1, 1, 1), False)
 
+    def freeze(self) -> None:  # noqa: B027 - optional
+        """Freeze what is trained already, when all parts are built: nothing (`FrozenDetector`)."""
+
     @abstractmethod
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of images (3, H, W), with ground truth in xyxy pixels."""

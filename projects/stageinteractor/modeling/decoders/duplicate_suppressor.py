@@ -30,12 +30,7 @@ class NewLogits(nn.Module):
     def __init__(self, embed_dim: int, num_classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(embed_dim, num_classes)
-        self.reset_parameters()
-
-    def reset_parameters(self, prior_prob: float = 0.01) -> None:
-        """Initialise to scores of about ``prior_prob``."""
-        xavier_init_(self.linear)
-        init_focal_bias(self.linear, prior_prob)
+        init_focal_bias(self.linear, prior_prob=0.01)
 
     def forward(self, content: Tensor, logits: Tensor) -> Tensor:
         """Return logits (B, N, C) of content (B, N, D)."""
