@@ -6,7 +6,7 @@ import pytest
 from coco_sets import detection
 
 from stageinteractor.data.coco_format import CocoSet
-from stageinteractor.evaluation.duplicates import duplicates_per_object
+from stageinteractor.evaluation.duplicates import duplicates_per_object, missed_objects
 
 CATEGORIES = [{"id": 7, "name": "person"}, {"id": 19, "name": "car"}]
 IMAGES = [{"id": i, "file_name": "-", "height": 400, "width": 400} for i in (1, 2)]
@@ -44,6 +44,8 @@ def test_detections_beyond_the_first_of_an_object_count():
     assert duplicates_per_object(TRUTH, results, iou=0.4) == 1
     assert duplicates_per_object(TRUTH, results, top=2) == pytest.approx(1 / 3)
     assert duplicates_per_object(TRUTH, results[::-1], top=2) == pytest.approx(1 / 3)
+    # two objects in image 1, whose two best are of the first object
+    assert duplicates_per_object(TRUTH, results, top=None) == pytest.approx(1 / 3)
 
 
 def test_crowds_are_no_objects():
@@ -64,3 +66,16 @@ def test_iou_limit_is_inclusive_and_defaults_are_0_7_and_100():
     assert duplicates_per_object(one, [best, half, most], iou=0.69) == 1
     assert duplicates_per_object(one, [best] * 150) == 99
     assert duplicates_per_object(one, [best] * 150, top=20) == pytest.approx(19)
+
+
+def test_objects_without_a_detection_of_their_class_are_missed():
+    results = [
+        detection(1, 7, [0, 0, 10, 10], 0.9),
+        detection(1, 7, [0, 5, 10, 5], 0.1),  # IoU 1/2 with the second object
+        detection(2, 7, [0, 0, 10, 10], 0.8),  # another class
+    ]
+    assert missed_objects(TRUTH, results) == pytest.approx(100 / 3)
+    assert missed_objects(TRUTH, results, iou=0.6) == pytest.approx(200 / 3)
+    assert missed_objects(TRUTH, results, top=1) == pytest.approx(200 / 3)
+    assert missed_objects(TRUTH, []) == 100
+    assert math.isnan(missed_objects(annotated((1, 7, [0, 0, 10, 10], 1)), results))

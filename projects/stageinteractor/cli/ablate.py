@@ -4,7 +4,8 @@
   stageinteractor ablate --table reuse --seeds 0 1 2                # on the embedded set
   stageinteractor ablate --table scope --config-file X --num-gpus 8 dataset.train.json=...
 
-Finished runs are not repeated; interrupted runs resume from their last checkpoint.
+Finished runs are not repeated; interrupted runs resume from their last checkpoint. --results keeps
+what is worth committing of every run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ..ablation_results import CONFIG, record_provenance, save_results
 from ..ablations import TABLES, Row, apply_row
 from ..command_line import add_trust_option, command
 from ..config import apply_overrides, load_config, save_config
@@ -48,6 +50,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     parser.add_argument("--output", default="output/ablations", type=expanduser, metavar="DIR")
+    parser.add_argument(
+        "--results",
+        type=expanduser,
+        metavar="DIR",
+        help="write config.yaml and metrics.json of every run there, kilobytes",
+    )
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
     parser.add_argument(
         "--unstable-score",
@@ -71,6 +79,10 @@ def main() -> int:
             run(args, row, seed)
             if args.unstable_score and row.trained:
                 measure_unstable_score(folder(args, row, seed))
+            if args.results:
+                save_results(
+                    folder(args, row, seed), Path(args.results) / row.name / f"seed_{seed}"
+                )
     print(table(args))
     return 0
 
@@ -106,8 +118,9 @@ def run(args: argparse.Namespace, row: Row, seed: int) -> None:
     if not row.trained:
         weights = folder(args, Row("full"), seed) / "model_final.pth"
         options = ["--trust-config", "--eval-only", f"train.init_checkpoint={weights}"]
-    config = output / "row.yaml"
+    config = output / CONFIG
     save_config(cfg, config)
+    record_provenance(output)
     command = [*COMMAND, "train", "--config-file", str(config), *options]
     print(f"{output}: {'training' if row.trained else 'evaluating'}, see log.txt there", flush=True)
     call([*command, "--num-gpus", str(args.num_gpus)], output / "output.txt")
@@ -119,7 +132,7 @@ def measure_unstable_score(output: Path) -> None:
     target = output / STABILITY_FILE
     if target.is_file():
         return
-    config = ["--config-file", str(output / "row.yaml"), "--output", str(target.parent)]
+    config = ["--config-file", str(output / CONFIG), "--output", str(target.parent)]
     config.append("--trust-config")
     print(f"{output}: measuring the unstable score", flush=True)
     call([*COMMAND, "unstable-score", *config], output / "unstable_score.txt")
