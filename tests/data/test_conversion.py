@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from tally import count_fault
 
-from stageinteractor.data.conversion import convert_voc, convert_yolo
+from stageinteractor.data.conversion import convert_yolo
+from stageinteractor.data.voc import convert_voc
 from stageinteractor.errors import DataError, MissingDependencyError
 
 
@@ -98,13 +99,16 @@ def test_incomplete_yolo_sets_are_refused(tmp_path):
     with pytest.raises(DataError, match="names"):
         convert_yolo(data, "train")
     data.write_text("train: images\nnames: [cat, dog]\n")
-    with pytest.raises(DataError, match="no images in this folder"):
-        convert_yolo(data, "train")
-    save(tmp_path / "images/top.png", 9, 9)
     with pytest.raises(DataError, match="3 images lie in subfolders"):
         convert_yolo(data, "train")
+    (tmp_path / "empty").mkdir()
+    data.write_text("path: .\ntrain: empty\nnames: [cat, dog]\n")
+    (tmp_path / "empty/labels").mkdir()
+    with pytest.raises(DataError, match="no images in this folder"):
+        convert_yolo(data, "train")
+    data.write_text("train: images/train\nnames: [cat, dog]\n")
     (tmp_path / "labels").rename(tmp_path / "texts")
-    with pytest.raises(DataError, match="labels: no such folder"):
+    with pytest.raises(DataError, match="labels/train: no such folder"):
         convert_yolo(data, "train")
 
 
@@ -188,11 +192,10 @@ def test_voc_sets_that_cannot_be_read_are_refused(tmp_path):
             convert_voc(tmp_path, "train")
 
 
-@pytest.mark.parametrize("convert", [convert_yolo, convert_voc])
-def test_without_the_library_the_message_says_what_to_install(tmp_path, monkeypatch, convert):
+def test_without_the_library_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MissingDependencyError, match=r"stageinteractor\[convert\]"):
-        convert(tmp_path, "train")
+        convert_yolo(tmp_path, "train")
 
 
 @pytest.mark.parametrize("name", ["bomb: png", "bomb: gif", "bomb: jpeg", "text", "no bytes"])

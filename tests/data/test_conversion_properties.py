@@ -13,7 +13,8 @@ from strategies import examples
 from tally import count_fault
 
 from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.conversion import convert_voc, convert_yolo
+from stageinteractor.data.conversion import convert_yolo
+from stageinteractor.data.voc import convert_voc
 from stageinteractor.errors import DataError
 
 pytest.importorskip("supervision")

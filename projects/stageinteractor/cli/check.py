@@ -6,7 +6,7 @@
   stageinteractor check --from voc VOC2007 --split train --to mine/train.json
 
 Exit code: 0 without errors (there may be warnings), 1 with errors, 2 if the input cannot be used at
-all. With --fix it is that of the repaired file. YOLO and Pascal VOC sets are converted first (which
+all. With --fix it is that of the repaired file. YOLO and Pascal VOC sets are converted first (YOLO
 needs the extra "convert") and then checked.
 """
 
@@ -30,7 +30,8 @@ from ..data.checks import (
 )
 from ..data.checks.repair import repaired_paths
 from ..data.checks.report import SHOWN, as_json, details, limited, summary
-from ..data.conversion import convert_voc, convert_yolo
+from ..data.conversion import convert_yolo
+from ..data.voc import convert_voc
 from ..errors import OutputError
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder, refuse_overwriting_inputs

@@ -34,6 +34,8 @@ PARAMETERS = {  # in millions; tests/configs/test_zoo.py counts them
     "asag_s_r50_300_crop_3x": 91.4,
     "asag_s_r50_crop_3x": 90.7,
     "asag_stageinteractor_r50_1x": 96.0,
+    "blood_cells": 9.4,
+    "diagrams": 9.5,
     "digits_in_photos": 9.4,
     "digits_in_photos_asag": 11.2,
     "digits_in_photos_asag_dn": 11.2,

@@ -1,6 +1,14 @@
-"""Make one of the data sets that need no download beyond PyPI.
+"""Make one of the data sets of the demo configs, in COCO format.
 
-stageinteractor datasets digits_in_photos --sheet sheet.jpg
+  stageinteractor datasets digits_in_photos --sheet sheet.jpg
+
+needs no download beyond PyPI; others are read from a clone of their repository:
+
+  git clone https://github.com/Shenggan/BCCD_Dataset    # 8 MB
+  stageinteractor datasets blood_cells --from BCCD_Dataset
+
+  git clone https://github.com/dwslab/hdBPMN            # 1 GB
+  stageinteractor datasets diagrams --from hdBPMN
 """
 
 from __future__ import annotations
@@ -11,7 +19,7 @@ from pathlib import Path
 
 from ..command_line import command
 from ..data.coco_format import read_coco
-from ..embedded import SETS
+from ..embedded import CLONED, SETS
 from ..files import atomic_path
 from ..output_folder import refuse_overwriting_inputs
 from ..visualization.detections import ground_truth_sheet
@@ -22,7 +30,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=list(SETS))
+    parser.add_argument("name", choices=[*SETS, *CLONED])
+    parser.add_argument(
+        "--from", dest="clone", type=expanduser, metavar="FOLDER", help="folder of the clone"
+    )
     parser.add_argument("--output", type=expanduser, help="default: datasets/NAME")
     parser.add_argument(
         "--sheet",
@@ -31,8 +42,13 @@ def main() -> int:
         help="also draw training images into an image file",
     )
     args = parser.parse_args()
+    if (args.name in CLONED) != bool(args.clone):
+        parser.error(f"--from is for {' and '.join(CLONED)}, which are read from a clone")
     folder = args.output or f"datasets/{args.name}"
-    made = SETS[args.name](folder)
+    if args.clone:
+        made = CLONED[args.name].prepare(args.clone, folder)
+    else:
+        made = SETS[args.name](folder)
     if args.sheet:
         refuse_overwriting_inputs([args.sheet], Path(folder).rglob("*"))
         sheet = ground_truth_sheet(read_coco(f"{folder}/train.json"), f"{folder}/train")

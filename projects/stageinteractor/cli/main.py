@@ -22,7 +22,7 @@ COMMANDS = {
     "eval": "evaluate a trained detector",
     "predict": "detect objects in images, folders and videos, or serve a web page",
     "check": "check, repair and convert a data set",
-    "datasets": "make an embedded data set",
+    "datasets": "make a data set of the demo configs",
     "weights": "write ImageNet weights of a backbone to a file",
     "convert": "convert checkpoints from and to the published code",
     "export": "export a detector to ONNX or torch.export",
