@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import ParamSpec
 
 from .errors import StageInteractorError, one_line
-from .machine.memory import prefer_huge_pages
+from .machine.memory import keep_freed_memory, prefer_huge_pages
 from .machine.threads import set_threads
 from .printable_text import printable, printable_lines
 
@@ -62,13 +62,14 @@ def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
 
     Our own errors, files and folders that cannot be used, and a full standard output are reported
     in one line on standard error, with exit code 2. If standard output is closed, as by ``| head``,
-    the tool ends silently. Before ``main``, huge pages for torch's memory are switched
-    on and the number of torch threads is set.
+    the tool ends silently. Before ``main``, huge pages and the reuse of freed memory
+    are switched on, and the number of torch threads is set.
     """
 
     @functools.wraps(main)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         prefer_huge_pages()
+        keep_freed_memory()
         set_threads()
         with _tolerant_output():
             try:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import stageinteractor.machine.memory as module
 from stageinteractor.command_line import command
 from stageinteractor.engine.launch import launch
 
@@ -12,8 +13,9 @@ NAME = "THP_MEM_ALLOC_ENABLE"
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
-    monkeypatch.setenv(NAME, "")
-    monkeypatch.delenv(NAME)
+    for name in (NAME, *module.MALLOC_SETTINGS):
+        monkeypatch.setenv(name, "")  # restored after the test, whatever the test sets
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(("user_value", "expected"), [(None, "1"), ("0", "0")])
@@ -34,3 +36,36 @@ def test_the_library_does_not_touch_the_environment():
     import stageinteractor.modeling  # noqa: F401
 
     assert NAME not in os.environ
+
+
+class FakeLibc:
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.calls.append((parameter, value))
+        return 1
+
+
+@pytest.mark.parametrize("variable", [None, *module.MALLOC_SETTINGS])
+def test_freed_memory_is_kept_unless_the_user_decides(variable, monkeypatch):
+    if variable is not None:
+        monkeypatch.setenv(variable, "131072")
+    libc = FakeLibc()
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: libc)
+    module.keep_freed_memory()
+    assert libc.calls == ([] if variable else list(module.MALLOC_SETTINGS.values()))
+    assert ("MALLOC_TOP_PAD_" in os.environ) == (variable in (None, "MALLOC_TOP_PAD_"))
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: object())
+    module.keep_freed_memory()
+    assert not module.MALLOC_SETTINGS.keys() & os.environ.keys()
+
+
+def test_glibc_takes_the_settings():
+    libc = module.ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):
+        pytest.skip("not glibc")
+    assert all(libc.mallopt(*setting) == 1 for setting in module.MALLOC_SETTINGS.values())

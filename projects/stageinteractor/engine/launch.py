@@ -28,7 +28,7 @@ import torch.multiprocessing
 
 from ..command_line import discard_unread_output
 from ..errors import ConfigError, StageInteractorError, one_line
-from ..machine.memory import prefer_huge_pages
+from ..machine.memory import keep_freed_memory, prefer_huge_pages
 from .dist_env import DistEnv, init_process_group
 from .failure import Failure, failure_message
 from .process_monitor import monitor_processes
@@ -61,6 +61,7 @@ def launch(
             `StageInteractorError`, else 1; or a signal stopped the job: code 128 + its number.
     """
     prefer_huge_pages()
+    keep_freed_memory()
     try:
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             _run_under_torchrun(function, args)
