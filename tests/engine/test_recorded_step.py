@@ -10,8 +10,7 @@ import torch
 
 from stageinteractor.config import load_config
 from stageinteractor.engine.non_finite_step import plain_batch
-from stageinteractor.engine.recorded_step import read_recorded_step
-from stageinteractor.engine.replay import replay
+from stageinteractor.engine.replay import read_recorded_step, replay
 from stageinteractor.errors import DataError
 from stageinteractor.synthetic import synthetic_batch
 
@@ -47,77 +46,18 @@ def test_recorded_step_is_run_again(tiny_run: Path, content: Content, write: Any
     assert result.losses and not result.non_finite_parameters
 
 
-NAN, SPARSE = torch.full((2, 4), torch.nan), torch.eye(3).to_sparse()
-META, EMPTY = torch.ones(3, 8, 8, device="meta"), torch.ones(3, 0, 8)
-IMAGE = torch.zeros(3, 64, 96, dtype=torch.uint8)
-TOP = {
-    "iteration": [None, "4", 1.5, -1, True, [4], 2**70],
-    "micro": ["x", -1],
-    "rank": [None, {}],
-    "seed": ["7", -7, [7]],
-    "amp": ["fp8", None, ["off"], {}, 3],
-    "model": [None, [], [1], "x", {3: torch.ones(2)}, {"a": 3}, {"a": SPARSE}, {"a": META}],
-    "batch": [None, [], {}, "x", [3], [None], [{}], [[]], torch.ones(3)],
-}
-IMAGES = [None, "x", torch.zeros(64, 96), torch.zeros(4, 64, 96), EMPTY, META, SPARSE]
-IMAGES.append(torch.zeros(1).expand(3, 100_000, 100_000))  # 120 GB if copied
-
-
-@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in TOP.items() for v in values])
-def test_invalid_entry_is_named(content: Content, write: Any, name: str, value: Any):
-    path = write(content | {name: value})
-    with pytest.raises(DataError) as error:
+@pytest.mark.parametrize("value", [None, "x", [3], [{}], [{"image": torch.zeros(3, 8, 8)}]])
+def test_other_batches_are_refused_in_one_line(content: Content, write: Any, value: Any):
+    path = write(content | {"batch": value})
+    with pytest.raises(DataError, match="non_finite_") as error:
         read_recorded_step(path)
-    message = str(error.value)
-    assert str(path) in message and name in message
-    assert "\n" not in message and len(message) < 300 + len(str(path))
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def change(path: str, value: Any) -> Callable[[Content], None]:
-    *folders, last = path.split("/")
-
-    def apply(item: Content) -> None:
-        for folder in folders:
-            item = item[folder]
-        if value is ...:
-            del item[last]
-        else:
-            item[last] = value
-
-    return apply
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        *(("image", image) for image in IMAGES),
-        ("image", IMAGE[:, :50]),
-        ("instances", ...),
-        ("instances", {}),
-        ("instances", IMAGE),
-        ("instances", {"boxes": torch.zeros(2, 4)}),
-        ("instances/fields", []),
-        ("instances/image_size", ...),
-        ("instances/image_size", [64]),
-        ("instances/image_size", ["64", 96]),
-        ("instances/fields/gt_boxes", ...),
-        ("instances/fields/gt_boxes", torch.zeros(2, 4)),
-        ("instances/fields/gt_boxes/boxes", torch.zeros(2, 5)),
-        ("instances/fields/gt_boxes/boxes", torch.zeros(3, 4)),
-        ("instances/fields/gt_boxes/boxes", NAN),
-        ("instances/fields/gt_boxes/boxes", NAN.to("meta")),
-        ("instances/fields/gt_classes", ...),
-        ("instances/fields/gt_classes", torch.tensor(1)),
-        ("instances/fields/gt_classes", torch.tensor([0.5, 1.0])),
-        ("instances/fields/gt_classes", torch.tensor([-1, 0])),
-        ("instances/fields/gt_classes", [0, 1]),
-        ("instances/fields/other", 3),
-        ("other", {"a": 3}),
-    ],
-)
-def test_invalid_image_is_named(content: Content, write: Any, path: str, value: Any):
-    change(path, value)(content["batch"][0])
-    with pytest.raises(DataError, match="image 0 of batch"):
+@pytest.mark.parametrize("name", ["model", "batch", "iteration", "amp"])
+def test_a_missing_entry_is_named(content: Content, write: Any, name: str):
+    del content[name]
+    with pytest.raises(DataError, match=name):
         read_recorded_step(write(content))
 
 

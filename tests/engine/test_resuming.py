@@ -101,21 +101,6 @@ def test_other_settings_are_refused_in_one_line(saved, tmp_path, second, token):
     assert f"train.init_checkpoint={tmp_path}/model_0.pth" in message
 
 
-def test_groups_of_older_checkpoints_are_compared(saved, tmp_path):
-    path = tmp_path / "model_0.pth"
-    content = torch.load(path, weights_only=True)
-    del content["trainer"]["groups"]  # as older versions wrote it
-    torch.save(content, path)
-    assert resume(trainer(), tmp_path) == 1
-    for second in (trainer(no_decay=["bias"]), trainer(no_decay=["backbone.weight"])):
-        with pytest.raises(DataError, match="optimizer.params"):
-            resume(second, tmp_path)
-    sgd = trainer()
-    sgd.optimizer = torch.optim.SGD(sgd.optimizer.param_groups, lr=0.1, momentum=0.9)
-    with pytest.raises(DataError, match="optimizer.momentum"):
-        resume(sgd, tmp_path)
-
-
 def test_checkpoint_without_ema_is_refused(saved, tmp_path):
     second = trainer()
     average = ModelEMA(second.model, 0.9).average

@@ -5,20 +5,55 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, one_line
 from ..randomness import seed_by_key
 from ..synthetic import untrained_model
 from .build import move_to_device
-from .non_finite_step import Batch
+from .non_finite_step import Batch, model_batch
 from .precision import PRECISIONS
-from .recorded_step import RecordedStep, read_recorded_step
 from .setup import find_device
+from .weights import read_checkpoint
+
+
+class RecordedStep(NamedTuple):
+    """A training step with everything that is needed to run it again."""
+
+    model: dict[str, Tensor]  # weights by name
+    batch: Batch
+    iteration: int
+    micro: int  # index of the accumulated batch
+    rank: int
+    seed: int
+    amp: str  # key of `PRECISIONS`
+
+    def classes(self) -> Tensor:
+        """Return the classes (T,) of all objects."""
+        return torch.cat([item["instances"].gt_classes for item in self.batch])
+
+
+def read_recorded_step(path: str | os.PathLike[str]) -> RecordedStep:
+    """Read a ``non_finite_*.pth``.
+
+    Raises:
+        DataError: the file is not a recorded step.
+    """
+    content = read_checkpoint(path)
+    try:
+        values = {name: content[name] for name in RecordedStep._fields}
+        step = RecordedStep(**values | {"batch": model_batch(values["batch"])})
+        step.classes()  # of every image
+    except Exception as error:  # an entry of another layout can raise any error
+        raise DataError(
+            f"{path}: {type(error).__name__}: {one_line(error)}: give a non_finite_*.pth that a "
+            "training has saved"
+        ) from error
+    return step
 
 
 @dataclass
@@ -54,7 +89,7 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
     model = move_to_device(untrained_model(cfg), cfg).train()
     try:
         model.load_state_dict(step.model)
-    except RuntimeError as error:
+    except (AttributeError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: is not of this config: {reason}") from error
     _require_classes(step, OmegaConf.select(cfg, "dataset.num_classes"), path)
@@ -74,7 +109,7 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
 
 def _require_classes(step: RecordedStep, count: Any, path: str | os.PathLike[str]) -> None:
     """Refuse class labels that the model lacks; on a GPU they fail an assertion."""
-    classes = torch.cat([item["instances"].gt_classes for item in step.batch])
+    classes = step.classes()
     if isinstance(count, int) and (classes >= count).any():
         raise DataError(
             f"{path}: is not of this config: it has class {int(classes.max())}, "

@@ -22,9 +22,7 @@ from ..errors import DataError, one_line
 from .weights import UnusableTensorError, require_usable
 
 logger = logging.getLogger(__name__)
-CLASS_SPECIFIC = ("betas", "momentum", "alpha")  # options that distinguish optimizer classes
 SCHEDULED = ("lr", "initial_lr")
-MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 State = dict[str, Any]
 
 
@@ -54,31 +52,16 @@ def resume_errors(path: str | os.PathLike[str], key: str) -> Iterator[None]:
 
 
 def load_module(module: nn.Module, state: Any, path: str | os.PathLike[str]) -> None:
-    """Load the state of a module, which must be complete and of the same shapes.
+    """Load the state of a module, which must be complete, of the same shapes and finite.
 
     Raises:
-        DataError: the state does not fit; the message names the first such tensor.
+        UnusableTensorError: see `require_usable`; torch raises other errors for what does not fit.
     """
     own = module.state_dict()
-    if not isinstance(state, dict):
-        raise DataError(f"expected a dict of tensors, not a {type(state).__name__}")
-    for name in state:
-        if name not in own:
-            raise DataError(f"the model has no {name}")
-    for name, value in own.items():
-        if name not in state:
-            raise DataError(f"it lacks {name}")
-        if isinstance(value, Tensor):
-            _require_same(name, state[name], value, path)
+    for name in own.keys() & state.keys():
+        if isinstance(own[name], Tensor) and isinstance(state[name], Tensor):
+            require_usable(name, state[name], own[name], path)
     module.load_state_dict(state)
-
-
-def _require_same(name: str, value: Any, own: Tensor, path: str | os.PathLike[str]) -> None:
-    if not isinstance(value, Tensor):
-        raise DataError(f"{name} is not a tensor")
-    require_usable(name, value, own, path)
-    if value.shape != own.shape:
-        raise DataError(f"{name} has the shape {list(value.shape)}, the model's {list(own.shape)}")
 
 
 def describe_groups(optimizer: Optimizer, model: nn.Module) -> State:
@@ -93,23 +76,20 @@ def describe_groups(optimizer: Optimizer, model: nn.Module) -> State:
 
 
 def restore_optimizer(
-    optimizer: Optimizer, state: State, described: State | None, model: nn.Module
+    optimizer: Optimizer, state: State, described: State, model: nn.Module
 ) -> None:
     """Load an optimizer's moments, but keep the hyper-parameters that it was built with.
 
     Args:
         optimizer: built from the config.
         state: of the checkpoint.
-        described: `describe_groups` of the saved optimizer; None in older checkpoints.
+        described: `describe_groups` of the saved optimizer.
 
     Raises:
         DataError: the state belongs to another optimizer or to other parameter groups.
     """
     built = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    now = describe_groups(optimizer, model)
-    if described is not None:
-        _require_same_groups(described, now)
-    _require_same_state(state, optimizer, now["parameters"])
+    _require_same_groups(described, describe_groups(optimizer, model))
     optimizer.load_state_dict(state)
     for group, settings in zip(optimizer.param_groups, built, strict=True):
         _set_hyper_parameters(group, settings)
@@ -137,35 +117,6 @@ def _group_of(groups: Sequence[Sequence[str]]) -> dict[str, int]:
     return {name: index for index, names in enumerate(groups) for name in names}
 
 
-def _require_same_state(state: State, optimizer: Optimizer, names: list[list[str]]) -> None:
-    """Compare group sizes, options and shapes of the moments with those of the optimizer."""
-    saved, own = state["param_groups"], optimizer.param_groups
-    sizes = [[len(group["params"]) for group in groups] for groups in (saved, own)]
-    if sizes[0] != sizes[1]:
-        raise DataError(f"optimizer.params: groups of {sizes[0]} parameters, now of {sizes[1]}")
-    for before, now in zip(saved, own, strict=True):
-        for key, value in now.items():
-            if key in SCHEDULED or key == "params":
-                continue
-            if key in CLASS_SPECIFIC and key not in before:
-                raise DataError(
-                    f"the state lacks optimizer.{key}: it belongs to another optimizer._target_"
-                )
-            if isinstance(value, bool) and before.get(key, value) != value:  # shapes the state
-                raise DataError(f"optimizer.{key} was {before[key]}, is {value}")
-    parameters = [p for group in own for p in group["params"]]
-    ids = [index for group in saved for index in group["params"]]
-    flat = [name for group in names for name in group]
-    for index, name, parameter in zip(ids, flat, parameters, strict=True):
-        for moment in MOMENTS:
-            value = state["state"].get(index, {}).get(moment)
-            if isinstance(value, Tensor) and value.shape != parameter.shape:
-                raise DataError(
-                    f"optimizer.params: {moment} of {name} has the shape {list(value.shape)}, the "
-                    f"parameter {list(parameter.shape)}"
-                )
-
-
 def _set_hyper_parameters(group: dict[str, Any], built: dict[str, Any]) -> None:
     """Set a restored group's hyper-parameters to those of the config, and log the changes.
 
@@ -175,6 +126,8 @@ def _set_hyper_parameters(group: dict[str, Any], built: dict[str, Any]) -> None:
     settings["initial_lr" if "initial_lr" in group else "lr"] = built["lr"]
     for key, value in settings.items():
         before = group.get(key)
+        if isinstance(value, bool) and before != value:  # decides what the state holds
+            raise DataError(f"optimizer.{key} was {before}, is {value}")
         if _as_list(before) != _as_list(value):
             name = "lr" if key == "initial_lr" else key
             logger.warning("optimizer.%s: %s -> %s, from here on", name, before, value)
