@@ -106,7 +106,7 @@ def test_categories_of_a_data_set_keep_their_names(tmp_path: Path):
 def test_names_are_a_sequence_of_texts():
     names = ClassNames(["a", 7])
     assert names == ["a", "7"] and names[1] == "7" and len(names) == 2
-    assert names != ["a"] and names != "a7" and hash(names) == hash(ClassNames("a7"))
+    assert names != ["a"] and names != "a7"
 
 
 def test_an_override_may_replace_them():

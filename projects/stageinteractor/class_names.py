@@ -7,43 +7,20 @@ ordinary list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from collections import UserList
+from collections.abc import Iterable
+from typing import Any
 
 from omegaconf import DictConfig
 
 KEY = "class_names"  # of the node dataset
 
 
-class ClassNames(Sequence[str]):
-    """A sequence of names that is not a list, so that OmegaConf leaves it alone."""
+class ClassNames(UserList[str]):
+    """A list of names that is no ``list``, so that OmegaConf leaves it alone."""
 
-    def __init__(self, names: Iterable[Any]) -> None:
-        self._names = tuple(str(name) for name in names)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        """Return a name, or some."""
-        return self._names[index]
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str):
-            return NotImplemented
-        return list(self) == list(other)
-
-    def __hash__(self) -> int:
-        return hash(self._names)
-
-    def __repr__(self) -> str:
-        return repr(list(self._names))
+    def __init__(self, names: Iterable[Any] = ()) -> None:
+        super().__init__(map(str, names))
 
 
 def set_class_names(dataset: DictConfig, names: Iterable[Any]) -> None:

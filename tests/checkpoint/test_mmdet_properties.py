@@ -9,7 +9,7 @@ from tally import count_fault
 from torch import Tensor, nn
 
 from stageinteractor.checkpoint import convert_mmdet_state_dict, mmdet, to_mmdet_state_dict
-from stageinteractor.checkpoint.renaming import Pairs
+from stageinteractor.checkpoint.resnet_names import Pairs
 from stageinteractor.checkpoint.swin_names import columns_from_mmdet, columns_to_mmdet
 from stageinteractor.errors import DataError
 

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from omegaconf import OmegaConf
 
 from stageinteractor.data.checks import check_dataset
-from stageinteractor.data.distinct_names import distinct_names
+from stageinteractor.data.checks.entries import distinct_names
 from stageinteractor.data.registration import resolve_dataset
 
 Json = dict[str, Any]

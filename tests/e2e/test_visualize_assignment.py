@@ -22,7 +22,6 @@ def test_figures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, c
         "image_1.png",
         "image_2.png",
         "statistics.json",
-        "statistics.png",
     ]
     with Image.open(output / "image_1.png") as figure:
         assert figure.width == 3 * 4 * 110  # three stages

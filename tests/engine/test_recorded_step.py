@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stageinteractor.config import load_config
-from stageinteractor.engine.non_finite_step import plain_batch
+from stageinteractor.engine.non_finite_step import savable_batch
 from stageinteractor.engine.replay import read_recorded_step, replay
 from stageinteractor.errors import DataError
 from stageinteractor.synthetic import synthetic_batch
@@ -25,7 +25,7 @@ def weights(tiny_run: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def content(weights: dict[str, torch.Tensor]) -> Content:
     """A recorded step of the tiny config."""
-    batch = plain_batch(synthetic_batch(2, (64, 96), num_gt=2, num_classes=3))
+    batch = savable_batch(synthetic_batch(2, (64, 96), num_gt=2, num_classes=3))
     numbers = {"iteration": 4, "micro": 0, "rank": 0, "seed": 7, "amp": "off"}
     return {"model": dict(weights), "batch": batch, **numbers}
 
@@ -64,7 +64,7 @@ def test_a_missing_entry_is_named(content: Content, write: Any, name: str):
 def test_step_of_another_config_is_refused(tiny_run: Path, content: Content, write: Any):
     cfg = load_config(tiny_run / "config.yaml")
     other = copy.deepcopy(content)
-    other["batch"][0]["instances"]["fields"]["gt_classes"][0] = 3
+    other["batch"][0]["instances"].gt_classes[0] = 3
     with pytest.raises(DataError, match="class 3"):
         replay(cfg, write(other))
     del content["model"][next(iter(content["model"]))]

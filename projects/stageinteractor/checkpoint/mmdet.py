@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from . import resnet_names, swin_names
-from .renaming import Pairs, rename, swapped
+from .resnet_names import Pairs, rename, swapped
 from .tensor_checks import tensor_problem
 
 State = Mapping[str, Tensor]

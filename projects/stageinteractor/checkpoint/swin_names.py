@@ -11,7 +11,7 @@ import re
 
 from torch import Tensor
 
-from .renaming import Pairs, rename, swapped
+from .resnet_names import Pairs, rename, swapped
 
 _PAIRS: Pairs = (  # mmdet, detectron2
     ("patch_embed.projection", "patch_embed.proj"),

@@ -3,7 +3,7 @@
   stageinteractor visualize-assignment --config-file output/demo/config.yaml --images 0 1 2 3
 
 writes a PNG for every image, a page assignment.html for all of them, and their statistics as
-statistics.json and statistics.png. For a model with anchor queries (ASAG), IMAGE_anchors.png shows
+statistics.json. For a model with anchor queries (ASAG), IMAGE_anchors.png shows
 anchors, crops and the boxes of the last stage. The images are annotated ones of the config's data
 set.
 """
@@ -30,7 +30,6 @@ from ..visualization.assignment import (
     collect_assignment,
     draw_anchors,
     draw_panels,
-    plot_summary,
     record_anchors,
     summarize,
     write_page,
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     inputs = annotated_inputs(cfg, args.split, args.images)
     model = build_trained_model(cfg, args.weights)
     output = OutputFolder(args.output or Path(cfg.train.output_dir) / "assignment")
-    output.check(["statistics.png", "statistics.json", "assignment.html"])
+    output.check(["statistics.json", "assignment.html"])
     items = []
     used = {"statistics"}  # names of image files
     for item in tqdm(inputs, unit="image"):
@@ -82,12 +81,11 @@ def run(args: argparse.Namespace) -> None:
             draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
         items.append(assignment)
     summary = summarize(items)
-    plot_summary(summary, output.path("statistics.png"))
     atomic_write_text(output.path("statistics.json"), json.dumps(asdict(summary), indent=1))
     page = output.path("assignment.html")
     write_page(items, cfg.dataset.class_names, summary, page)
     print(summary.table())
-    print(f"written: {page}, {len(items)} images, statistics.json and .png")
+    print(f"written: {page}, {len(items)} images, statistics.json")
 
 
 @command

@@ -17,10 +17,9 @@ from typing import Any
 
 from ..errors import DataError
 from .checks.annotations import box_kind, check_fields
-from .checks.entries import check_entries
+from .checks.entries import check_entries, distinct_names
 from .checks.findings import ERROR, KINDS
 from .coco_json import Json, read_coco_json
-from .distinct_names import distinct_names
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """Check losses for NaN and inf, and keep the batch of such a step.
 
-The batch is saved as plain values, which `torch.load` reads without executing code.
+The batch is saved as tensors, plain values, `Boxes` and `Instances`, which `torch.load` reads
+without executing code.
 """
 
 from __future__ import annotations
@@ -65,38 +66,18 @@ def term_and_stage(name: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (name, "")
 
 
-def plain_batch(batch: Sequence[dict[str, Any]]) -> Batch:
-    """Return the batch with CPU tensors, numbers and strings; other values are dropped."""
-    return [_without_none({key: _plain(value) for key, value in item.items()}) for item in batch]
+def savable_batch(batch: Sequence[dict[str, Any]]) -> Batch:
+    """Return the batch without what `read_recorded_step` does not load, such as masks."""
+    return [
+        {
+            key: _without_masks(value) if isinstance(value, Instances) else value
+            for key, value in item.items()
+            if isinstance(value, Tensor | Instances | bool | int | float | str)
+        }
+        for item in batch
+    ]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Boxes):
-        return {"boxes": _plain(value.tensor)}
-    if isinstance(value, Instances):
-        fields = {name: _plain(field) for name, field in value.get_fields().items()}
-        size = [int(side) for side in value.image_size]
-        return {"image_size": size, "fields": _without_none(fields)}
-    return None
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def model_batch(plain: Sequence[dict[str, Any]]) -> Batch:
-    """Rebuild the batch from the values of `plain_batch`."""
-    return [{key: _rebuilt(value) for key, value in item.items()} for item in plain]
-
-
-def _rebuilt(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "boxes" in value:
-        return Boxes(value["boxes"])
-    fields = {name: _rebuilt(field) for name, field in value["fields"].items()}
-    return Instances(tuple(value["image_size"]), **fields)
+def _without_masks(instances: Instances) -> Instances:
+    fields = {k: v for k, v in instances.get_fields().items() if isinstance(v, Boxes | Tensor)}
+    return Instances(tuple(map(int, instances.image_size)), **fields)

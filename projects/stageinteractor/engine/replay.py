@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from ..errors import ConfigError, DataError, one_line
 from ..randomness import seed_by_key
 from ..synthetic import untrained_model
 from .build import move_to_device
-from .non_finite_step import Batch, model_batch
+from .non_finite_step import Batch
 from .precision import PRECISIONS
 from .setup import find_device
 from .weights import read_checkpoint
@@ -43,10 +44,10 @@ def read_recorded_step(path: str | os.PathLike[str]) -> RecordedStep:
     Raises:
         DataError: the file is not a recorded step.
     """
-    content = read_checkpoint(path)
+    with torch.serialization.safe_globals([Boxes, Instances]):
+        content = read_checkpoint(path)
     try:
-        values = {name: content[name] for name in RecordedStep._fields}
-        step = RecordedStep(**values | {"batch": model_batch(values["batch"])})
+        step = RecordedStep(**{name: content[name] for name in RecordedStep._fields})
         step.classes()  # of every image
     except Exception as error:  # an entry of another layout can raise any error
         raise DataError(

@@ -25,7 +25,7 @@ from .evaluation import LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
 from .folder_lock import exclusive_training
 from .hooks import DrawDetections, PeriodicWriter, PredictionImages
-from .non_finite_step import NonFiniteStep, plain_batch
+from .non_finite_step import NonFiniteStep, savable_batch
 from .precision import precision_name
 from .run_config import changes_since, refuse_fixed_settings, save_run_config
 from .setup import check_settings, keep_previous, prepare
@@ -211,7 +211,7 @@ class Training:
             f"non_finite_{step.iteration:07d}_rank{rank}",
             iteration=step.iteration,
             micro=step.micro,
-            batch=plain_batch(step.batch),
+            batch=savable_batch(step.batch),
             rank=rank,
             seed=train.seed,
             amp=precision_name(train),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import DataError
 from ..files import atomic_write_text
@@ -14,11 +16,14 @@ from ..json_files import read_json
 FILE = "evaluated_set.json"  # beside the detections
 
 
+Name = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+
+
 class EvaluatedSet(NamedTuple):
     """A data set, and the images of it that are evaluated."""
 
-    json: str  # annotation file
-    images: str  # folder
+    json: Name  # annotation file
+    images: Name  # folder
     image_ids: list[int | str]
 
 
@@ -36,17 +41,9 @@ def read_evaluated_set(folder: str | os.PathLike[str]) -> EvaluatedSet | None:
     path, advice = Path(folder) / FILE, "evaluate again, or remove it"
     if not path.is_file():
         return None
-    content = read_json(path, dict, advice)
-    evaluated = EvaluatedSet(*(content.get(name) for name in EvaluatedSet._fields))  # type: ignore[arg-type]
-    if not (_is_path(evaluated.json) and _is_path(evaluated.images) and _are_ids(evaluated[2])):
-        raise DataError(f"{path}: expected json, images and image_ids; {advice}")
-    exists = Path(evaluated.json).is_file() and os.path.isdir(evaluated.images)
+    try:
+        evaluated = TypeAdapter(EvaluatedSet).validate_python(read_json(path, dict, advice))
+    except ValidationError as error:
+        raise DataError(f"{path}: expected json, images and image_ids; {advice}") from error
+    exists = os.path.isfile(evaluated.json) and os.path.isdir(evaluated.images)
     return evaluated if exists else None
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and "\0" not in value
-
-
-def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, int | str) for each in value)

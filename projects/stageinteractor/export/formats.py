@@ -12,8 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import ConfigError, MissingDependencyError
-from .graph import OUTPUTS
-from .quiet import quiet
+from .graph import OUTPUTS, quiet
 
 OPSET = 20  # GridSample is in 16, deformable convolution in 19
 METADATA_FILE = "metadata.json"  # within a .pt2

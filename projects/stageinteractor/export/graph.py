@@ -8,9 +8,12 @@ one size.
 
 from __future__ import annotations
 
+import io
+import logging
 import traceback
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,12 @@ from torch.export import Dim, ExportedProgram
 
 from ..attributes import replaced
 from ..errors import ConfigError, MissingDependencyError
-from .quiet import quiet
 
 MIN_TORCH = "2.12"  # 2.9 fails; versions between were not tried
 Size = tuple[int, int]  # height, width
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the names in ONNX
+
+LOGGERS = ("onnxscript", "onnx_ir", "torch.export", "torch.onnx")  # talk about torch's internals
 
 
 def require_exportable(model: Any) -> None:
@@ -140,3 +144,22 @@ def _integer_same_padding() -> Iterator[None]:
 
     with replaced(timm.layers.padding, get_same_padding=same_padding):
         yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide warnings, log messages and standard error within the block.
+
+    torch.export prints its whole incomplete graph to standard error before it raises an error.
+    """
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

@@ -1,7 +1,7 @@
 """Types of a config's ``train``, ``dataset`` and ``dataloader``, checked before the config is used.
 
-Each node is a TypedDict with one line per key, in `train` and `dataloader`; `fields` has the types
-of values. Missing keys are not required, and unknown keys are not checked.
+Each node is a mapping of keys to types, in `train` and `dataloader`; `fields` has the types of
+values. Missing keys are not required, and unknown keys are not checked.
 """
 
 from .check import check_config, require_keys

@@ -10,9 +10,15 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WrapValidator, with_config
+from typing_extensions import TypedDict
 
 MISSING = "???"  # OmegaConf's mark of a value that has to be set
-node = with_config(ConfigDict(extra="allow"))  # a mapping whose other keys are left alone
+
+
+def mapping(**keys: Any) -> Any:
+    """Return the type of a mapping with some of these keys; its other keys are left alone."""
+    described = TypedDict("Mapping", keys, total=False)  # type: ignore[misc]
+    return with_config(ConfigDict(extra="allow"))(described)
 
 
 def _number(value: Any) -> Any:

@@ -7,18 +7,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from typing_extensions import TypedDict, is_typeddict
+from typing_extensions import is_typeddict
 
 from .dataloader import Dataloader, Dataset
+from .fields import mapping
 from .train import Train
 
-
-class Root(TypedDict, total=False):
-    """The nodes of a config that are described."""
-
-    train: Train
-    dataset: Dataset
-    dataloader: Dataloader
+Root = mapping(train=Train, dataset=Dataset, dataloader=Dataloader)
 
 
 @cache

@@ -1,10 +1,8 @@
 import dataclasses
 
 import torch
-from PIL import Image
 
 from stageinteractor.visualization.assignment import summarize
-from stageinteractor.visualization.assignment.summary import plot_summary
 
 
 def test_sums_over_images_and_score_over_all_objects(item):
@@ -40,9 +38,3 @@ def test_image_without_objects_adds_nothing(item):
     summary = summarize([empty])
     assert summary.matches == [0, 0]
     assert summary.unstable_score == [0.0]
-
-
-def test_plot_is_an_image_file(item, tmp_path):
-    plot_summary(summarize([item]), tmp_path / "statistics.png")
-    with Image.open(tmp_path / "statistics.png") as image:
-        assert image.size == (990, 374)

@@ -6,11 +6,10 @@ In: the parsed JSON. Out: the entries that the other checks can use, and what tr
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..distinct_names import distinct_names
 from ..segmentation import with_box
 from ..values import is_number, is_writable
 from .findings import Finding, Json, Location
@@ -50,6 +49,25 @@ class Entries:
         counts = Counter(annotation["category_id"] for annotation in self.annotations)
         names = {each: class_name(category) for each, category in by_id(self.categories).items()}
         return {name: counts[each] for each, name in distinct_names(names).items()}
+
+
+def distinct_names(names: Mapping[Any, Any]) -> dict[Any, str]:
+    """Return the names of categories by id; a name that several have is followed by the id.
+
+    Tables, plots and metrics are keyed by name, so two rows "car" would be one.
+
+    Args:
+        names: by category id, such as {3: "car", 7: "car", 8: "bus"}.
+
+    Returns:
+        such as {3: "car (id 3)", 7: "car (id 7)", 8: "bus"}, in the order given.
+    """
+    distinct = {category: str(name) for category, name in names.items()}
+    while len(counts := Counter(distinct.values())) < len(distinct):
+        for category, name in distinct.items():  # again if a category is called "car (id 3)"
+            if counts[name] > 1:
+                distinct[category] = f"{name} (id {category})"
+    return distinct
 
 
 def is_id_of(name: str, value: Any) -> bool:

@@ -5,7 +5,7 @@ from .collect import collect_assignment
 from .html_page import write_page
 from .query_labels import ImageAssignment, QueryLabel, gt_history, query_labels
 from .stage_panels import draw_panels
-from .summary import Summary, plot_summary, summarize
+from .summary import Summary, summarize
 from .unstable_score import Stability, measure_stability
 from .unstable_score_report import plot_stability, stability_table
 
@@ -21,7 +21,6 @@ __all__ = [
     "gt_history",
     "measure_stability",
     "plot_stability",
-    "plot_summary",
     "query_labels",
     "record_anchors",
     "stability_table",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tabulate import tabulate
 
 from ...assigner import assignment_statistics
-from ..figures import new_figure, save_figure
 from .query_labels import ImageAssignment
 
 COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_gt")
@@ -52,22 +50,3 @@ def summarize(items: Sequence[ImageAssignment]) -> Summary:
         counts={name: total.tolist() for name, total in sums.items()},
         unstable_score=(num_gt.float() @ unstable / num_gt.sum().clamp(min=1)).tolist(),
     )
-
-
-def plot_summary(summary: Summary, path: str | Path) -> None:
-    """Plot the statistics over the stages into an image file."""
-    figure = new_figure(9, 3.4)
-    labels, unstable = figure.subplots(1, 2)
-    stages = list(range(len(summary.matches)))
-    for name in COUNTS:
-        labels.plot(stages, summary.counts[name], marker="o", label=name.replace("_", " "))
-    labels.set(
-        title=f"{summary.num_gt} ground-truth boxes in {summary.num_images} images", xlabel="stage"
-    )
-    labels.legend(fontsize="small")
-    unstable.plot(stages[1:], summary.unstable_score, marker="o", color="tab:red")
-    unstable.set(title="unstable score, per cent", xlabel="stage", ylim=(0, None))
-    for axes in (labels, unstable):
-        axes.set_xticks(stages)
-        axes.grid(alpha=0.3)
-    save_figure(figure, path)
