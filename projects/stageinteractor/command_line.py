@@ -25,6 +25,17 @@ READER_GONE = 128 + signal.SIGPIPE  # what a shell reports of a program that SIG
 INTERRUPTED = 128 + signal.SIGINT
 
 
+def command_parser(text: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a command, whose help begins with this text, line by line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=text, formatter_class=raw)
+
+
+def add_path(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
+    """Add an option for a path, in which ``~`` is expanded, with its help."""
+    parser.add_argument(name, type=os.path.expanduser, metavar=metavar, help=text)
+
+
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
     """Add the option by which the user trusts the author of a YAML config."""
     parser.add_argument(

@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from ..ablation_results import CONFIG, record_provenance, save_results
 from ..ablations import TABLES, Row, apply_row
-from ..command_line import add_trust_option, command
+from ..command_line import add_trust_option, command, command_parser
 from ..config import apply_overrides, load_config, save_config
 from ..errors import ConfigError
 from ..evaluation.measures import (
@@ -39,9 +39,7 @@ DEMO = "digits_in_photos"
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--table", choices=list(TABLES), help="which ablation to run")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows of the table")
     parser.add_argument("--list", action="store_true", help="list tables and rows, run nothing")

@@ -5,12 +5,10 @@ stageinteractor analyze --config-file projects/stageinteractor/configs/stageinte
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 from tabulate import tabulate
 
-from ..command_line import add_config_options, command, take_config
+from ..command_line import add_config_options, command, command_parser, take_config
 from ..config import apply_overrides, load_config
 from ..modeling.complexity import model_cost, training_bytes
 from ..synthetic import Batch, synthetic_batch, untrained_model
@@ -18,9 +16,7 @@ from ..synthetic import Batch, synthetic_batch, untrained_model
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     add_config_options(parser)
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"))
     parser.add_argument("--depth", type=int, default=1, help="depth of listed modules (default: 1)")

@@ -12,12 +12,11 @@ With a config, names and shapes must be those of its model. To evaluate the resu
 from __future__ import annotations
 
 import argparse
-from os.path import expanduser
 
 import torch
 
 from ..checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
-from ..command_line import add_trust_option, command, show
+from ..command_line import add_path, add_trust_option, command, command_parser, show
 from ..config import apply_overrides, instantiate, load_config
 from ..engine.weights import read_checkpoint
 from ..errors import DataError
@@ -28,17 +27,10 @@ from ..printable_text import printable
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", help="checkpoint to write")
-    parser.add_argument(
-        "--config-file",
-        type=expanduser,
-        metavar="FILE",
-        help="check names and shapes against its model",
-    )
+    add_path(parser, "--config-file", "FILE", "check names and shapes against its model")
     parser.add_argument(
         "--to-mmdet", action="store_true", help="convert our names to the published ones"
     )

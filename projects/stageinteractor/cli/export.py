@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from os.path import expanduser
 from pathlib import Path
 
 from .. import Predictor
-from ..command_line import add_config_options, command, take_config
+from ..command_line import add_config_options, add_path, command, command_parser, take_config
 from ..config import apply_overrides, load_config
 from ..engine.run_folder import find_checkpoint, use_folder_beside
 from ..export import describe, export_detector
@@ -26,19 +25,15 @@ SIZES = [[480, 640], [333, 500]]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     add_config_options(parser)
-    parser.add_argument(
+    add_path(
+        parser,
         "--weights",
-        type=expanduser,
-        metavar="FILE",
-        help="default: model_best.pth or the last checkpoint beside config.yaml",
+        "FILE",
+        "default: model_best.pth, or the last one, beside config.yaml",
     )
-    parser.add_argument(
-        "--output", type=expanduser, metavar="DIR", help="default: train.output_dir/export"
-    )
+    add_path(parser, "--output", "DIR", "default: train.output_dir/export")
     parser.add_argument(
         "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
     )

@@ -19,16 +19,14 @@ from os.path import expanduser
 from pathlib import Path
 
 from .. import Predictor
-from ..command_line import add_trust_option, command, sigterm_as_exit
+from ..command_line import add_path, add_trust_option, command, command_parser, sigterm_as_exit
 from ..engine.precision import INFERENCE_PRECISIONS
 from ..prediction import find_sources, predict_all
 from ..prediction.result_files import FORMATS, ResultFiles
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument(
         "--config-file",
         required=True,
@@ -36,11 +34,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG",
         help=".py or .yaml, such as the config.yaml of a run",
     )
-    parser.add_argument(
+    add_path(
+        parser,
         "--weights",
-        type=expanduser,
-        metavar="FILE",
-        help="default: model_best.pth or the last checkpoint beside config.yaml",
+        "FILE",
+        "default: model_best.pth, or the last one, beside config.yaml",
     )
     parser.add_argument(
         "inputs",

@@ -6,13 +6,11 @@ stageinteractor replay output/r50_1x/non_finite_0001234_rank0.pth --amp off  # f
 
 from __future__ import annotations
 
-import argparse
-from os.path import expanduser
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..command_line import add_trust_option, command, show
+from ..command_line import add_path, add_trust_option, command, command_parser, show
 from ..config import apply_overrides, load_config
 from ..engine.non_finite_step import term_and_stage
 from ..engine.replay import Replay, replay
@@ -22,16 +20,9 @@ MAX_NAMES = 8  # printed of a long list
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("file", help="non_finite_*.pth in the output folder of the training")
-    parser.add_argument(
-        "--config-file",
-        type=expanduser,
-        metavar="FILE",
-        help="by default the config.yaml beside the file",
-    )
+    add_path(parser, "--config-file", "FILE", "by default the config.yaml beside the file")
     parser.add_argument("--amp", help="another precision: off, fp16 or bf16")
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")

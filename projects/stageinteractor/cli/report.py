@@ -5,17 +5,13 @@ stageinteractor report output/demo output/no_reuse
 
 from __future__ import annotations
 
-import argparse
-
-from ..command_line import command, show
+from ..command_line import command, command_parser, show
 from ..visualization.run_report import compare_runs, write_report
 
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("output_dir", nargs="+", help="train.output_dir of a run")
     args = parser.parse_args()
     tables = [write_report(folder) for folder in args.output_dir]

@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 from os.path import expanduser
 
-from ..command_line import command
+from ..command_line import command, command_parser
 from ..engine.cluster import ClusterJob
 from ..errors import MissingDependencyError
 from .train import main as train_main
 
 
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--nodes", type=int, default=1, metavar="N")
     parser.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="0: on CPUs")
     parser.add_argument("--tasks-per-node", type=int, metavar="N", help="default: one per GPU")

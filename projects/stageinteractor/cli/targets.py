@@ -8,20 +8,16 @@ is not on the list of stageinteractor/trust.py: such a config is refused without
 
 from __future__ import annotations
 
-import argparse
-
 from tabulate import tabulate
 
-from ..command_line import command
+from ..command_line import command, command_parser
 from ..config import targets
 from ..printable_text import printable
 
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("config", metavar="FILE", help=".yaml")
     targeted = targets(parser.parse_args(argv).config)
     rows = [

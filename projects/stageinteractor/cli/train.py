@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 
 from ..api import evaluate, train
-from ..command_line import add_config_options, command, take_config
+from ..command_line import add_config_options, command, command_parser, take_config
 from ..engine.launch import launch
 from ..engine.precision import INFERENCE_PRECISIONS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     add_config_options(parser)
     parser.add_argument(
         "--eval-only",

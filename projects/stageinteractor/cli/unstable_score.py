@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..command_line import add_trust_option, command, show
+from ..command_line import add_path, add_trust_option, command, command_parser, show
 from ..config import apply_overrides, load_config
 from ..data.annotated import annotated_batches
 from ..engine.build import build_trained_model
@@ -37,9 +37,7 @@ from ..visualization.run_names import run_names
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument(
         "--config-file",
         required=True,
@@ -57,11 +55,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, metavar="N", help="the first N images (default: all)")
     parser.add_argument("--split", choices=("train", "val"), default="val")
-    parser.add_argument(
+    add_path(
+        parser,
         "--output",
-        type=expanduser,
-        metavar="DIR",
-        help="default: train.output_dir/unstable_score; of several runs output/unstable_score",
+        "DIR",
+        "default: unstable_score in train.output_dir; of several runs, in output",
     )
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of all configs")

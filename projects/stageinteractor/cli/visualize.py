@@ -15,10 +15,9 @@ the detections of any detector in COCO's results format. Files of the user are n
 from __future__ import annotations
 
 import argparse
-from os.path import expanduser
 from pathlib import Path
 
-from ..command_line import add_trust_option, command, show
+from ..command_line import add_path, add_trust_option, command, command_parser, show
 from ..errors import DataError
 from ..output_folder import OutputFolder
 from ..visualization.convergence import plot_convergence, read_runs
@@ -31,22 +30,12 @@ from ..visualization.error_analysis import (
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("run", nargs="*", help="folder of a run, or a metrics file to compare with")
-    parser.add_argument(
-        "--json", type=expanduser, metavar="FILE", help="annotations, in place of a run"
-    )
-    parser.add_argument(
-        "--images", type=expanduser, metavar="DIR", help="folder of the annotated images"
-    )
-    parser.add_argument(
-        "--results", type=expanduser, metavar="FILE", help="detections in COCO's results format"
-    )
-    parser.add_argument(
-        "--output", type=expanduser, metavar="DIR", help="default: RUN/results, output/comparison"
-    )
+    add_path(parser, "--json", "FILE", "annotations, in place of a run")
+    add_path(parser, "--images", "DIR", "folder of the annotated images")
+    add_path(parser, "--results", "FILE", "detections in COCO's results format")
+    add_path(parser, "--output", "DIR", "default: RUN/results, output/comparison")
     parser.add_argument("--min-score", type=float, default=0.3, metavar="S", help="default: 0.3")
     parser.add_argument("--count", type=int, default=12, help="images on a sheet (default: 12)")
     parser.add_argument("--embedding", type=int, metavar="N", help="t-SNE of the first N images")

@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from os.path import expanduser
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..command_line import add_config_options, command, take_config
+from ..command_line import add_config_options, add_path, command, command_parser, take_config
 from ..config import apply_overrides, load_config
 from ..data.annotated import annotated_inputs
 from ..engine.build import build_trained_model
@@ -37,13 +36,9 @@ from ..visualization.assignment import (
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     add_config_options(parser)
-    parser.add_argument(
-        "--weights", type=expanduser, metavar="FILE", help="default: see train_net --eval-only"
-    )
+    add_path(parser, "--weights", "FILE", "default: see train_net --eval-only")
     parser.add_argument(
         "--images",
         nargs="+",
@@ -52,9 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="file names, or numbers counted from 0 (default: the first four)",
     )
     parser.add_argument("--split", choices=("train", "val"), default="val")
-    parser.add_argument(
-        "--output", type=expanduser, metavar="DIR", help="default: train.output_dir/assignment"
-    )
+    add_path(parser, "--output", "DIR", "default: train.output_dir/assignment")
     return take_config(parser, parser.parse_intermixed_args(argv))
 
 

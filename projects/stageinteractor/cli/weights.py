@@ -9,22 +9,17 @@ none is known: give their file with --from; its sha256 is printed.
 
 from __future__ import annotations
 
-import argparse
 from os.path import expanduser
 
 from ..checkpoint.pretrained import SOURCES, prepare_weights
-from ..command_line import command
+from ..command_line import add_path, command, command_parser
 
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("name", choices=list(SOURCES))
-    parser.add_argument(
-        "--output", type=expanduser, metavar="FILE", help="default: datasets/weights/NAME.pth"
-    )
+    add_path(parser, "--output", "FILE", "default: datasets/weights/NAME.pth")
     parser.add_argument(
         "--from",
         dest="file",

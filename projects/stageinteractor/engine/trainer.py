@@ -229,8 +229,6 @@ class Trainer(SimpleTrainer):
         if self.scaler.is_enabled() and not state_dict["scaler"]:
             raise DataError("train.amp.dtype is fp16, but the checkpoint has no gradient scaler")
         TrainerBase.load_state_dict(self, state_dict)
-        restore_optimizer(
-            self.optimizer, state_dict["optimizer"], state_dict.get("groups"), self.model
-        )
+        restore_optimizer(self.optimizer, state_dict["optimizer"], state_dict["groups"], self.model)
         self.scaler.load_state_dict(state_dict["scaler"])
         self.storage.load_state_dict(state_dict.get("metrics", {}))
