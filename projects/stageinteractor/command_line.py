@@ -9,15 +9,15 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ParamSpec
 
 from .errors import StageInteractorError, one_line
 from .machine.memory import keep_freed_memory, prefer_huge_pages
 from .machine.threads import set_threads
 from .printable_text import printable, printable_lines
+from .signals import handled_by
 
 Arguments = ParamSpec("Arguments")
 USER_ERROR = 2
@@ -160,20 +160,9 @@ def _report_stdout(failure: OSError) -> int:
     return USER_ERROR
 
 
-@contextmanager
-def sigterm_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit within the block, so that open result files are completed.
-
-    Outside the main thread, where Python handles no signals, it does nothing.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def sigterm_as_exit() -> AbstractContextManager[None]:
+    """Turn SIGTERM into SystemExit within the block, so that open result files are completed."""
+    return handled_by(lambda number, _: sys.exit(128 + number), [signal.SIGTERM])
 
 
 @contextmanager

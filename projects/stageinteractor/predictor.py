@@ -167,7 +167,8 @@ class Predictor:
             device, min_score, trust_config, precision: see `from_config`.
 
         Raises:
-            ConfigError: as `from_config`; or huggingface_hub is not installed.
+            ConfigError: as `from_config`.
+            MissingDependencyError: huggingface_hub is not installed.
             DataError: there is no such folder, repository or revision, or a file is missing.
         """
         folder = pretrained_folder(name, revision, token)
@@ -216,7 +217,8 @@ class Predictor:
             command, licence: see `save_pretrained`.
 
         Raises:
-            ConfigError: as `save_pretrained`; or huggingface_hub is not installed.
+            ConfigError: as `save_pretrained`.
+            MissingDependencyError: huggingface_hub is not installed.
             DataError: the token may not write there, or the Hub cannot be reached.
         """
         with tempfile.TemporaryDirectory() as folder:

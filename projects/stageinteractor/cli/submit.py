@@ -15,7 +15,7 @@ from os.path import expanduser
 
 from ..command_line import command, command_parser
 from ..engine.cluster import ClusterJob
-from ..errors import MissingDependencyError
+from ..packages import require
 from .train import main as train_main
 
 
@@ -37,12 +37,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
-    try:
-        import submitit
-    except ImportError as error:
-        raise MissingDependencyError(
-            "this needs submitit: pip install 'stageinteractor[slurm]'"
-        ) from error
+    submitit = require("submitit", "a SLURM job")
     executor = submitit.AutoExecutor(folder=args.logs, cluster=args.cluster)
     partition = {"slurm_partition": args.partition} if args.partition else {}
     executor.update_parameters(

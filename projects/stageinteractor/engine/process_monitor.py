@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
+from ..signals import handled_by
 from .failure import STOPPED, Failure, failure_message, root_cause
 from .stopping import stop_signals
 
@@ -37,7 +35,8 @@ def monitor_processes(
         reports: one connection per worker, for its failure.
         world_size: number of workers on all machines.
     """
-    with _recorded_signals() as signals:
+    signals: list[int] = []
+    with handled_by(lambda number, _: signals.append(number), stop_signals()):
         monitor = ProcessMonitor(start(), reports, ranks, signals)
         monitor.wait()
     failures = monitor.failures
@@ -124,25 +123,3 @@ def _describe_exit(code: int) -> str:
         return f"ended with exit code {code}; its own output may say why"
     hint = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
     return f"ended by {signal.Signals(-code).name}{hint}"
-
-
-@contextmanager
-def _recorded_signals() -> Iterator[list[int]]:
-    """Append the numbers of stop signals to a list within the block, instead of ending.
-
-    The list stays empty outside the main thread, where Python handles no signals.
-    """
-    numbers: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield numbers
-        return
-
-    def record(number: int, frame: FrameType | None) -> None:
-        numbers.append(number)
-
-    previous = {number: signal.signal(number, record) for number in stop_signals()}
-    try:
-        yield numbers
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -17,7 +17,7 @@ from detectron2.utils.events import (
 from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import ClassNames
-from ..errors import MissingDependencyError
+from ..packages import require
 from .metrics import SMOOTHED, drop_metrics_from
 
 
@@ -67,18 +67,12 @@ class WandbWriter(EventWriter):
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise MissingDependencyError(
-                "train.wandb.enabled: pip install 'stageinteractor[wandb]'"
-            ) from error
-        self.wandb = wandb
+        self.wandb = require("wandb", "train.wandb.enabled")
         self.last = -1
         folder = Path(cfg.train.output_dir)
         id_file = folder / "wandb_run_id"
         run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
-        self.run = wandb.init(
+        self.run = self.wandb.init(
             **({"dir": str(folder)} | OmegaConf.to_container(cfg.train.wandb.params)),
             id=run_id,
             resume="allow",

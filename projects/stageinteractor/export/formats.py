@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import ConfigError, MissingDependencyError
+from ..errors import ConfigError
+from ..packages import require
 from .graph import OUTPUTS, quiet
 
 OPSET = 20  # GridSample is in 16, deformable convolution in 19
@@ -24,12 +24,7 @@ Runner = Callable[[np.ndarray], GraphOutputs]  # of an image (1, 3, H, W), float
 def require_onnx() -> None:
     """Raise MissingDependencyError unless all packages for ONNX are installed."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"export to ONNX needs {name}: pip install 'stageinteractor[export]'"
-            ) from error
+        require(name, "export to ONNX")
 
 
 def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path) -> None:
@@ -67,9 +62,7 @@ def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Pat
 
 def run_onnx(path: Path) -> Runner:
     """Return a function that runs an ONNX file with onnxruntime on the CPU."""
-    require_onnx()
-    import onnxruntime
-
+    onnxruntime = require("onnxruntime", "an ONNX file")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(image: np.ndarray) -> GraphOutputs:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ConfigError, DataError
+from ..packages import require
 from .saving import CARD, CONFIG, WEIGHTS
 
 FILES = (CONFIG, WEIGHTS, CARD)
@@ -25,7 +26,8 @@ def pretrained_folder(
         token: of the Hub, for private repositories; by default the one that is logged in.
 
     Raises:
-        ConfigError: huggingface_hub is not installed, or a revision is given for a folder.
+        ConfigError: a revision is given for a folder.
+        MissingDependencyError: huggingface_hub is not installed.
         DataError: there is no such repository or revision, the Hub cannot be reached, or a file is
             missing.
     """
@@ -64,7 +66,7 @@ def push_to_hub(
         address of the commit, whose hash is a ``revision`` of `pretrained_folder`.
 
     Raises:
-        ConfigError: huggingface_hub is not installed.
+        MissingDependencyError: huggingface_hub is not installed.
         DataError: the folder is incomplete, the token may not write there, or the Hub cannot be
             reached.
     """
@@ -106,13 +108,7 @@ def _download(name: str, revision: str | None, token: str | None) -> Path:
 
 
 def _huggingface_hub() -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ConfigError(
-            "the Hub needs huggingface_hub: pip install 'stageinteractor[hub]'"
-        ) from error
-    return huggingface_hub
+    return require("huggingface_hub", "the Hub")
 
 
 @contextmanager

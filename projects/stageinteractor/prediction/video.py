@@ -16,9 +16,11 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from ..data.image_io import MAX_PIXELS
-from ..errors import DataError, MissingDependencyError
+from ..errors import DataError
 from ..files import atomic_path
 from ..output_folder import OutputFolder
+from ..packages import require
+from ..signals import handled_by
 from .class_metadata import ClassMetadata
 from .drawing import draw_detections
 from .frames import DEFAULT_FPS, Frame
@@ -33,12 +35,7 @@ def require_cv2() -> Any:
     Raises:
         MissingDependencyError: OpenCV is not installed.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingDependencyError(
-            "videos and webcams need OpenCV: pip install 'stageinteractor[video]'"
-        ) from error
+    cv2: Any = require("cv2", "a video or webcam")
     set_log_level = getattr(cv2, "setLogLevel", None)  # OpenCV 4; moved in OpenCV 5
     (set_log_level or cv2.utils.logging.setLogLevel)(0)  # silent
     return cv2
@@ -119,10 +116,11 @@ class Webcam:
     def __iter__(self) -> Iterator[Frame]:
         (name,) = self.names
         count = 0
-        with _interrupted() as interrupted:
+        pressed = threading.Event()  # Ctrl-C
+        with handled_by(lambda *_: pressed.set(), [signal.SIGINT]):
             start = time.monotonic()
             for image in _images(self.cv2, self.number):
-                if interrupted():
+                if pressed.is_set():
                     break
                 seconds = time.monotonic() - start
                 yield Frame(name, image, number=count, fps=DEFAULT_FPS, seconds=seconds)
@@ -147,20 +145,6 @@ def _images(cv2: Any, source: str | int) -> Iterator[Image.Image]:
             if not is_read:
                 return
             yield Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-
-
-@contextmanager
-def _interrupted() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C was pressed, instead of KeyboardInterrupt."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # it cannot handle signals
-        yield pressed.is_set
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from ..data.image_io import load_image
-from ..errors import ConfigError, DataError, MissingDependencyError
+from ..errors import ConfigError, DataError
+from ..packages import require
 from ..predictor import Predictor
 from ..printable_text import as_markdown
 from .drawing import draw_detections
@@ -48,7 +49,7 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
     Raises:
         MissingDependencyError: streamlit is not installed.
     """
-    _require_streamlit()
+    require("streamlit", "the web page")
     from click.exceptions import Abort  # streamlit's command line is click's
     from streamlit.web import cli
 
@@ -64,19 +65,9 @@ def serve(predictor: Predictor, min_score: float = 0.3, port: int | None = None)
         return
 
 
-def _require_streamlit() -> Any:
-    try:
-        import streamlit
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the web page needs streamlit: pip install 'stageinteractor[web]'"
-        ) from error
-    return streamlit
-
-
 def show() -> None:
     """Build the page for the current inputs; streamlit calls it after every change."""
-    st = _require_streamlit()
+    st = require("streamlit", "the web page")
     if not _settings:
         raise ConfigError("the page has no model: start it with stageinteractor predict --web")
     predictor, default_score = _settings[0]

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..assigner.boxes import box_iou
-from ..errors import DataError, MissingDependencyError, UnsupportedHostError
+from ..errors import DataError, UnsupportedHostError
+from ..packages import require
 from .box_drawing import class_color
 from .figures import literal_text, new_figure, save_figure
 
@@ -92,16 +93,11 @@ def embed(content: Tensor) -> np.ndarray:
             f"{len(content)} queries are too few for t-SNE, which needs {MIN_POINTS}: give more "
             "images or a lower --min-score"
         )
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise MissingDependencyError(
-            "t-SNE needs scikit-learn: pip install 'stageinteractor[demo]'"
-        ) from error
+    manifold = require("sklearn.manifold", "t-SNE")
     perplexity = min(30.0, (len(content) - 1) / 3)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="sklearn")
-        return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
+        return manifold.TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
             content.numpy()
         )
 
