@@ -112,7 +112,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
         source = SOURCES[name]
         weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=file.as_uri()))
-        monkeypatch.setattr(torchvision.models, source.name, weights)
+        monkeypatch.setattr(torchvision.models, source.model, weights)
         monkeypatch.setattr(source, "sha256", sha256 or sha256_of(file))
         return file
 
@@ -289,7 +289,7 @@ def test_existing_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_failing_source_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(folder: Path) -> Path:
+    def broken(source: object, folder: Path) -> Path:
         raise DataError("unreachable")
 
     monkeypatch.setattr(SOURCES["resnet50"], "fetch", broken)
