@@ -92,13 +92,29 @@ class TransformersDetector(MetaArchitecture):
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last decoder layer."""
+        logits, boxes = self.predict(images)
+        return self.postprocessing(logits, boxes, self.host_sizes(images))
+
+    def predict(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits (B, N, C), of a sigmoid, and boxes (B, N, 4), xyxy pixels."""
+        output = self.output(images)
+        return self.class_logits(output), self.pixel_boxes(output, images)
+
+    def output(self, images: Sequence[Tensor]) -> Any:
+        """Return the model's output without labels."""
         batch = self.pad(images)
-        output = self.model(pixel_values=batch, pixel_mask=self._mask(batch, images))
-        logits = output.logits.float()
+        return self.model(pixel_values=batch, pixel_mask=self._mask(batch, images))
+
+    def class_logits(self, output: Any) -> Tensor:
+        """Return the logits (B, N, C) of an output; those of a softmax become a sigmoid's."""
+        logits: Tensor = output.logits.float()
         if logits.shape[-1] > self.num_classes:  # softmax, with a column for "none"
             logits = logits.softmax(dim=-1)[..., :-1].logit()
-        boxes = cxcywh_to_xyxy(output.pred_boxes.float() * self.box_scale(images)[:, None])
-        return self.postprocessing(logits, boxes, self.host_sizes(images))
+        return logits
+
+    def pixel_boxes(self, output: Any, images: Sequence[Tensor]) -> Tensor:
+        """Return the boxes (B, N, 4) of an output, xyxy pixels."""
+        return cxcywh_to_xyxy(output.pred_boxes.float() * self.box_scale(images)[:, None])
 
     def box_scale(self, images: Sequence[Tensor]) -> Tensor:
         """Return (B, 4), w, h, w, h in pixels, by which the model's boxes are normalised."""

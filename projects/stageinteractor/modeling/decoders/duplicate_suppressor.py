@@ -125,6 +125,7 @@ class DuplicateSuppressor(nn.Module):
                 f"num_tokens is {num_tokens}: without a token the most confident query sees "
                 "nothing, unless sees_itself is true"
             )
+        self.num_classes = num_classes
         self.sees_itself = sees_itself
         self.detach = detach
         self.layers = nn.ModuleList(
