@@ -41,7 +41,7 @@ PARAMETERS = {  # in millions; tests/configs/test_zoo.py counts them
     "digits_in_photos_asag_dn": 11.2,
     "digits_in_photos_asag_stageinteractor": 8.1,
     "digits_in_photos_deformable_detr": 4.5,
-    "digits_in_photos_deformable_detr_duplicate_removal": 4.7,
+    "digits_in_photos_deformable_detr_duplicate_removal": 4.8,
     "digits_in_photos_deformable_detr_per_stage": 4.5,
     "digits_in_photos_deformable_detr_stable": 4.5,
     "digits_in_photos_duplicate_removal": 9.7,
