@@ -59,12 +59,7 @@ class MemoryFusion(nn.Module):
 
 
 class DenseFusion(MemoryFusion):
-    """Join the input and the outputs of all layers: LN(Linear([x_0; x_1; ...; x_L])).
-
-    Args:
-        dim: D.
-        num_layers: L.
-    """
+    """Join the input and the outputs of all layers: LN(Linear([x_0; x_1; ...; x_L]))."""
 
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__(num_layers)
@@ -76,12 +71,7 @@ class DenseFusion(MemoryFusion):
 
 
 class SimpleFusion(MemoryFusion):
-    """Join the input and the output of the last layer: LN(Linear([x_0; x_L])).
-
-    Args:
-        dim: D.
-        num_layers: L.
-    """
+    """Join the input and the output of the last layer: LN(Linear([x_0; x_L]))."""
 
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__(num_layers)
@@ -101,10 +91,6 @@ class ULikeFusion(MemoryFusion):
     for k < L - k; with an even L the middle layer, which would be joined with itself, has none.
     L = 4: output of 1 with that of 3, input with that of 4. L = 5: 2 with 3, 1 with 4, 0 with 5.
     The paper shows this only as a figure, for L = 4; its published code does not have it.
-
-    Args:
-        dim: D.
-        num_layers: L.
     """
 
     def __init__(self, dim: int, num_layers: int) -> None:
