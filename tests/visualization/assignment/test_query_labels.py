@@ -3,6 +3,7 @@ import dataclasses
 import torch
 
 from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.assigner.boxes import box_iou
 from stageinteractor.visualization.assignment import gt_history, query_labels
 
 
@@ -48,3 +49,12 @@ def test_history_has_match_and_assigned_queries(item):
         [{"match": 0, "assigned": [0]}, {"match": 1, "assigned": [0, 1]}],
         [{"match": 1, "assigned": []}, {"match": 0, "assigned": [0]}],
     ]
+
+
+def test_history_of_several_matches_has_the_best_box(item):
+    """Both queries are matched to object 0; the box of query 0 is exact at stage 0."""
+    several = dataclasses.replace(item, matches=torch.zeros_like(item.matches))
+    best = [int(row[:, 0].argmax()) for row in box_iou(several.boxes[:, :, None], several.gt_boxes)]
+    assert [entry["match"] for entry in gt_history(several)[0]] == best
+    assert best[0] == 0
+    assert [entry["match"] for entry in gt_history(several)[1]] == [None, None]

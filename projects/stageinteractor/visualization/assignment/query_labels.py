@@ -86,13 +86,18 @@ def _query_label(
 
 
 def gt_history(item: ImageAssignment) -> list[list[dict[str, Any]]]:
-    """Return [gt index][stage]: {"match": query or None, "assigned": queries with its label}."""
+    """Return [gt index][stage]: {"match": query or None, "assigned": queries with its label}.
+
+    Of several matched queries, as of `QualityTopKMatcher`, the match is that of the best IoU.
+    """
     matches, assigned = item.matches.tolist(), item.assigned.tolist()
+    iou = box_iou(item.boxes.unsqueeze(2), item.gt_boxes).tolist()  # [stage][query][gt index]
     history = []
     for index in range(len(item.gt_classes)):
         stages = []
-        for row, indices in zip(matches, assigned, strict=True):
-            match = row.index(index) if index in row else None
+        for row, indices, overlaps in zip(matches, assigned, iou, strict=True):
+            matched = [query for query, each in enumerate(row) if each == index]
+            match = max(matched, key=lambda query: overlaps[query][index], default=None)
             queries = [query for query, each in enumerate(indices) if index in each]
             stages.append({"match": match, "assigned": queries})
         history.append(stages)
