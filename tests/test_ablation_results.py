@@ -1,6 +1,7 @@
 """What an ablation keeps of a run."""
 
 import json
+import math
 import re
 
 import pytest
@@ -30,7 +31,7 @@ def run(tmp_path):
     evaluation = folder / "evaluation"
     evaluation.mkdir()
     files = {
-        "metrics.json": {"AP": 30.12345, "AP50": 50.0, "AP75": 35.0},
+        "metrics.json": {"AP": 30.12345, "AP50": 50.0, "AP75": 35.0, "APl": math.nan},
         "metrics_nms.json": {"AP": 31.0, "AP50": 51.0, "AP75": 36.0},
         "ground_truth.json": TRUTH,
         "coco_instances_results.json": [DETECTION] * 2,
@@ -38,7 +39,7 @@ def run(tmp_path):
     }
     for name, content in files.items():
         (evaluation / name).write_text(json.dumps(content))
-    lines = [{"iteration": 19, "bbox/AP": 10.0}, {"iteration": 39, "bbox/AP": 30.123, "time": 0.5}]
+    lines = [{"iteration": 19, "bbox/AP": 10.0}, {"iteration": 40, "bbox/AP": 30.123, "time": 0.5}]
     (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
     record_provenance(folder)
     return folder
@@ -49,6 +50,7 @@ def test_results_hold_both_kinds_of_detections(run, tmp_path):
     kept = json.loads((tmp_path / "kept/metrics.json").read_text())
     assert (kept["seed"], kept["iterations"], kept["images_per_iteration"]) == (3, 40, 8)
     assert kept["raw"]["AP"] == 30.123
+    assert kept["raw"]["APl"] is None
     assert (kept["raw"]["duplicates"], kept["nms"]["duplicates"]) == (1.0, 0.0)
     assert kept["raw"]["duplicates in first T"] == kept["raw"]["missed %"] == 0.0
     assert (kept["nms"]["AP"], kept["nms_threshold"]) == (31.0, 0.7)

@@ -1,13 +1,14 @@
 """The results of an ablation's runs, a few kilobytes each, to commit beside the code.
 
 In: the folder of a finished run. Out: a folder with ``config.yaml``, the row's config, and
-``metrics.json``: measures of the detections as they are and after NMS, the AP over the iterations,
-the seed, and what the run was made with (commit, machine, versions).
+``metrics.json``: measures of the detections as they are, after NMS and after duplicate removal, the
+AP over the iterations, the seed, and what the run was made with (commit, machine, versions).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -23,6 +24,7 @@ from .files import atomic_write_text
 from .json_files import is_metric_value, read_json, read_json_lines
 
 CONFIG = "row.yaml"  # of a run, as the ablation wrote it
+REMOVAL = "duplicate_removal"  # folder of a run: the same detector, with that layer behind it
 PROVENANCE = "provenance.json"  # of a run
 ADVICE = "remove the run's folder, and run the row again"
 
@@ -45,18 +47,22 @@ def save_results(run: Path, folder: Path) -> None:
     """
     cfg = load_config(run / CONFIG, trust=True)
     cfg.train.output_dir = "output"  # paths of this machine are nobody else's
-    iterations, seconds = _curve(run / "metrics.json"), _seconds(run / "metrics.json")
     content = {
         "seed": cfg.train.seed,
         "iterations": cfg.train.max_iter,
         "images_per_iteration": cfg.dataloader.train.total_batch_size,
         **read_json(run / PROVENANCE, dict, ADVICE),
-        "seconds_per_iteration": seconds,
+        "seconds_per_iteration": _seconds(run / "metrics.json"),
         "raw": _rounded(read_measures(run)),
         "nms_threshold": cfg.dataloader.evaluator.get("nms_threshold"),
         "nms": _rounded(read_measures_after_nms(run)),
-        "curve": iterations,
+        "curve": _curve(run / "metrics.json", cfg.train.max_iter),
     }
+    if (run / REMOVAL / "finished").is_file():
+        content["removal"] = _rounded(read_measures(run / REMOVAL))
+        content["removal_iterations"] = load_config(
+            run / REMOVAL / CONFIG, trust=True
+        ).train.max_iter
     save_config(cfg, folder / "config.yaml")
     atomic_write_text(folder / "metrics.json", json.dumps(content, indent=1) + "\n")
 
@@ -82,21 +88,24 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {name}, {gpu}"
 
 
-def _curve(metrics: Path) -> list[list[float]]:
-    """Return [iteration, AP in per cent] of every evaluation."""
-    values = {
-        int(line["iteration"]) + 1: round(float(line["bbox/AP"]), 2)
+def _curve(metrics: Path, max_iter: int) -> list[list[float]]:
+    """Return [iterations, AP in per cent] of every evaluation."""
+    values = {  # that after the last iteration is logged with the number of the next
+        min(int(line["iteration"]) + 1, max_iter): round(float(line["bbox/AP"]), 2)
         for _, line in read_json_lines(metrics, ADVICE)
         if is_metric_value(line.get("bbox/AP"))
     }
     return [[iteration, ap] for iteration, ap in sorted(values.items())]
 
 
-def _seconds(metrics: Path) -> float:
+def _seconds(metrics: Path) -> float | None:
     """Return the median wall time of an iteration, seconds, as the training logged it."""
     times = [line["time"] for _, line in read_json_lines(metrics, ADVICE) if "time" in line]
-    return round(statistics.median(times), 3) if times else float("nan")
+    return round(statistics.median(times), 3) if times else None
 
 
 def _rounded(measures: dict[str, float]) -> dict[str, Any]:
-    return {name: round(value, 3) for name, value in measures.items()}
+    """Return measures with three digits; NaN, which JSON has not, as None."""
+    return {
+        name: None if math.isnan(value) else round(value, 3) for name, value in measures.items()
+    }

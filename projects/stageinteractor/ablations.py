@@ -23,6 +23,7 @@ from .assigner import (
 from .config import LazyCall, get_config
 from .criterion import RankDecay, RankWeight
 from .modeling.decoders.adamixer import GroupInitialisedSampler, VanillaSampler
+from .modeling.frozen import FrozenStageInteractor
 from .modeling.mixing.static_variants import (
     ChannelStaticMixing,
     NoStaticMixing,
@@ -108,6 +109,19 @@ COPIES = {
     LOSS: LOSSES.ia_bce,
     f"{LOSS}.target.decay": LazyCall(RankDecay)(taus=[1.5] * 6),
 }
+
+# Behind the frozen weights of a row; what it changes is the same for all rows.
+REMOVAL = get_config("common/duplicate_removal.py")
+DUPLICATE_REMOVAL = Row(
+    "duplicate-removal",
+    {
+        "model._target_": FrozenStageInteractor,
+        "model.suppressor": REMOVAL.parts.suppressor,
+        "model.suppressor_loss": REMOVAL.parts.suppressor_loss,
+        "optimizer": REMOVAL.optimizer,
+        "train.clip_grad.params.max_norm": 1.0,
+    },
+)
 
 TABLES: dict[str, list[Row]] = {
     "stable-matching": [

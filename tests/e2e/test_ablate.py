@@ -1,5 +1,6 @@
 """stageinteractor ablate: rows build trainable models, runs are not repeated, tables are right."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -98,20 +99,31 @@ def test_table_has_spread_and_further_measures(load_tool, monkeypatch):
 
 
 @pytest.mark.slow
-def test_unstable_score_is_measured_once_per_run(small_run, tmp_path):
+def test_what_is_measured_behind_a_run_is_measured_once(small_run, tmp_path):
     tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"
     opts = [option for option in small_run if not option.startswith("train.output_dir")]
     output = tmp_path / "out"
     command = [sys.executable, str(tool), "--table", "assigner", "--output", str(output)]
-    command += ["--unstable-score", *opts, "train.max_iter=2"]
+    command += ["--unstable-score", "--duplicate-removal", "2", "--results", str(tmp_path / "kept")]
+    command += [*opts, "train.max_iter=2"]
     done = [subprocess.run(command, capture_output=True, text=True) for _ in range(2)]
     assert [each.returncode for each in done] == [0, 0], done[0].stderr
     assert [each.stdout.count("measuring") for each in done] == [2, 0]
     for name in ("full", "assigner-off"):
         assert (output / name / "seed_0/unstable_score/unstable_score.png").is_file()
+    assert [each.stdout.count("duplicate_removal: training") for each in done] == [2, 0]
     head, _, off, *_ = done[1].stdout.splitlines()[-6:]
-    assert head.endswith("labels added")
-    assert off.split()[-1] == "0.00"  # the plain assigner adds none
+    assert head.endswith("  AP after removal")
+    assert head.index("labels added") < head.index("AP after removal")
+    assert off.split()[-2] == "0.00"  # the plain assigner adds none
+    detector, both = (
+        torch.load(output / folder / "model_final.pth", weights_only=False)["model"]
+        for folder in ("full/seed_0", "full/seed_0/duplicate_removal")
+    )
+    assert all(torch.equal(both[name], value) for name, value in detector.items())
+    kept = json.loads((tmp_path / "kept/on/seed_0/metrics.json").read_text())
+    assert (kept["iterations"], kept["removal_iterations"]) == (2, 2)
+    assert kept["removal"].keys() == kept["raw"].keys() - {"unstable %", "labels added"}
 
 
 @pytest.mark.slow

@@ -12,29 +12,26 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 from os.path import expanduser
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ..ablation_results import CONFIG, record_provenance, save_results
-from ..ablations import TABLES, Row, apply_row
+from ..ablation_results import REMOVAL, save_results
+from ..ablation_runs import folder, is_finished, measure_unstable_score, remove_duplicates, run
+from ..ablations import TABLES, Row
 from ..command_line import add_trust_option, command, command_parser
-from ..config import apply_overrides, load_config, save_config
 from ..errors import ConfigError
 from ..evaluation.measures import (
     ADDED,
     DUPLICATES,
     FURTHER,
-    STABILITY_FILE,
     read_measures,
 )
 
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 PER_ITEM = (DUPLICATES, ADDED)  # per object or image, not per cent
-COMMAND = [sys.executable, "-m", "stageinteractor"]
+AFTER_REMOVAL = "AP after removal"
 DEMO = "digits_in_photos"
 
 
@@ -60,6 +57,12 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="also measure it, on dataset.val",
     )
+    parser.add_argument(
+        "--duplicate-removal",
+        type=int,
+        metavar="N",
+        help="also train duplicate removal behind every row, for N iterations",
+    )
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     return parser.parse_intermixed_args()
@@ -74,13 +77,14 @@ def main() -> int:
         return 0
     for seed in args.seeds:
         for row in sorted(chosen_rows(args), key=lambda row: not row.trained):
+            output = folder(args, row, seed)
             run(args, row, seed)
             if args.unstable_score and row.trained:
-                measure_unstable_score(folder(args, row, seed))
+                measure_unstable_score(output)
+            if args.duplicate_removal and row.trained:
+                remove_duplicates(args, output)
             if args.results:
-                save_results(
-                    folder(args, row, seed), Path(args.results) / row.name / f"seed_{seed}"
-                )
+                save_results(output, Path(args.results) / row.name / f"seed_{seed}")
     print(table(args))
     return 0
 
@@ -95,65 +99,12 @@ def chosen_rows(args: argparse.Namespace) -> list[Row]:
     return [rows[name] for name in args.rows or rows]
 
 
-def folder(args: argparse.Namespace, row: Row, seed: int) -> Path:
-    """Return the folder of a run; all tables share the runs of the full model."""
-    name = f"{args.table}-{row.name}" if row.changes else "full"
-    return Path(args.output) / name / f"seed_{seed}"
-
-
-def run(args: argparse.Namespace, row: Row, seed: int) -> None:
-    """Train or evaluate one row with one seed, unless it is finished."""
-    output = folder(args, row, seed)
-    if is_finished(output):
-        print(f"{output}: finished before")
-        return
-    cfg = load_config(args.config_file, trust=args.trust_config)
-    apply_overrides(cfg, args.opts)
-    apply_row(cfg, row)
-    cfg.train.seed = seed
-    cfg.train.output_dir = str(output)
-    options = ["--trust-config", "--resume"]  # the config is written by this tool
-    if not row.trained:
-        weights = folder(args, Row("full"), seed) / "model_final.pth"
-        options = ["--trust-config", "--eval-only", f"train.init_checkpoint={weights}"]
-    config = output / CONFIG
-    save_config(cfg, config)
-    record_provenance(output)
-    command = [*COMMAND, "train", "--config-file", str(config), *options]
-    print(f"{output}: {'training' if row.trained else 'evaluating'}, see log.txt there", flush=True)
-    call([*command, "--num-gpus", str(args.num_gpus)], output / "output.txt")
-    (output / "finished").touch()
-
-
-def measure_unstable_score(output: Path) -> None:
-    """Measure the unstable score of a run, unless its file exists."""
-    target = output / STABILITY_FILE
-    if target.is_file():
-        return
-    config = ["--config-file", str(output / CONFIG), "--output", str(target.parent)]
-    config.append("--trust-config")
-    print(f"{output}: measuring the unstable score", flush=True)
-    call([*COMMAND, "unstable-score", *config], output / "unstable_score.txt")
-
-
-def call(command: list[str], log: Path) -> None:
-    """Run a tool with its output in a log file."""
-    with log.open("w", encoding="utf-8") as file:
-        code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT)
-    if code != 0:
-        raise ConfigError(f"{log.parent}: failed with exit code {code}, see {log.name} there")
-
-
-def is_finished(output: Path) -> bool:
-    return (output / "finished").is_file()
-
-
 def table(args: argparse.Namespace) -> str:
     """Return a table of mean and standard deviation over seeds, with the paper's results below."""
     rows = chosen_rows(args)
-    results = [[read_measures(folder(args, row, seed)) for seed in args.seeds] for row in rows]
+    results = [[measures_of(folder(args, row, seed)) for seed in args.seeds] for row in rows]
     measured = {name for runs in results for run in runs for name in run}
-    names = (*MEASURES, *(name for name in FURTHER if name in measured))
+    names = (*MEASURES, *(name for name in (*FURTHER, AFTER_REMOVAL) if name in measured))
     lines = []
     for row, runs in zip(rows, results, strict=True):
         lines.append([row.name, *(cell(name, [run.get(name) for run in runs]) for name in names)])
@@ -161,6 +112,14 @@ def table(args: argparse.Namespace) -> str:
             paper = row.paper or (None,) * len(MEASURES)
             lines.append(["  paper, COCO", *("-" if x is None else f"{x:.1f}" for x in paper)])
     return tabulate(lines, headers=[args.table, *names], disable_numparse=True)
+
+
+def measures_of(output: Path) -> dict[str, float]:
+    """Return the measures of a run, and its AP after duplicate removal if that is trained."""
+    measures = read_measures(output)
+    if is_finished(output / REMOVAL):
+        measures[AFTER_REMOVAL] = read_measures(output / REMOVAL)["AP"]
+    return measures
 
 
 def cell(measure: str, values: list[float | None]) -> str:
