@@ -1,13 +1,15 @@
 """Tools, options, config keys and files that the documentation names exist."""
 
+import contextlib
+import functools
+import io
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stageinteractor.cli.main import COMMANDS
+from stageinteractor.cli.main import COMMANDS, main
 from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.errors import ConfigError
 
@@ -30,15 +32,16 @@ def commands() -> list[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def help_of():
-    known: dict[str, str] = {}
-
+    @functools.cache
     def ask(tool: str) -> str:
-        if tool not in known:
-            script = [sys.executable, "-m", "stageinteractor", tool, "--help"]
-            known[tool] = subprocess.run(script, capture_output=True, text=True).stdout
-        return known[tool]
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
+            main([tool, "--help"])
+        return shown.getvalue()
 
-    return ask
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", sys.argv)  # which a command replaces
+        yield ask
 
 
 def test_every_option_is_one_of_the_tools_own(help_of):

@@ -97,11 +97,3 @@ def test_the_per_stage_assigner_names_the_match_itself(seed):
 def test_wrong_shapes_are_refused(assigner):
     with pytest.raises(ValueError, match=r"expected boxes \(S, B, N, 4\) and matches \(S, B, N\)"):
         assigner.assigned_gt_indices(torch.zeros(3, 1, 2, 4), torch.full((3, 1, 3), -1), TARGETS)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_indices_are_long_whatever_the_boxes_are(dtype):
-    boxes = SQUARE.to(dtype).clone().requires_grad_()
-    objects = CrossStageAssigner().assigned_gt_indices(boxes, MATCHES, TARGETS)
-    assert objects.dtype == torch.long
-    assert objects.view(3, 3).tolist() == [[A, B, -1], [A, B, -1], [B, C, -1]]

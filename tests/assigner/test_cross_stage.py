@@ -70,47 +70,6 @@ def test_threshold_is_inclusive_and_moves_the_labels():
     assert classes(strict) == [[[A], [], [B]], [[C], [B], [B]], [[], [], []]]
 
 
-@pytest.mark.parametrize(
-    ("scope", "expected"),
-    [
-        ((-1, None), [[1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1]]),
-        ((0, 0), [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
-        ((None, None), [[1, 1, 1, 1]] * 4),
-        ((-1, 0), [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]),
-        ((2, 3), [[1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]),  # own stage always
-    ],
-)
-def test_scope_mask_by_hand(scope, expected):
-    assert CrossStageAssigner(scope=scope).scope_mask(4).int().tolist() == expected
-
-
-def test_objects_in_the_same_place_give_several_classes():
-    boxes = torch.tensor([0.0, 0, 10, 10]).expand(2, 1, 1, 4)
-    targets = [{"boxes": boxes[:, 0, 0], "labels": torch.tensor([1, 2])}]
-    actual = CrossStageAssigner()(boxes, torch.tensor([[[0]], [[1]]]), targets, 3)
-    assert classes(actual) == [[[1, 2]], [[1, 2]]]
-
-
-@pytest.mark.parametrize("keep_own", [False, True])
-@pytest.mark.parametrize("images", [1, 2])
-def test_without_objects_all_targets_are_zero(images: int, keep_own: bool):
-    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * images
-    matches = torch.full((3, images, 4), -1)
-    assigner = CrossStageAssigner(keep_own_match=keep_own, iou_threshold=0.0)
-    actual = assigner(torch.rand(3, images, 4, 4), matches, targets, 5)
-    assert actual.shape == (3, images, 4, 5)
-    assert not actual.any()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
-    boxes = BOXES.to(dtype).requires_grad_()
-    actual = CrossStageAssigner()(boxes, MATCHES, TARGETS, 3)
-    assert actual.dtype == dtype
-    assert not actual.requires_grad
-    assert classes(actual)[0] == [[A, C], [], [B]]
-
-
 def test_scatter_labels_by_hand():
     labels = torch.tensor([[0, 2, 2], [1, 0, 3]])
     valid = torch.tensor([[True, True, False], [False, False, True]])

@@ -40,11 +40,3 @@ def test_one_stage_or_per_stage_assigner_keep_the_matches():
         actual = last(BOXES[2:], MATCHES[2:], TARGETS, 3)
         assert torch.equal(actual, PerStageAssigner()(BOXES[2:], MATCHES[2:], TARGETS, 3))
         assert MATCHES[2, 0].tolist() == [0, -1, 1]  # as it was
-
-
-def test_no_object_has_no_target():
-    nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}]
-    none = torch.full_like(MATCHES, -1)
-    assigner = OneToOneAtLastStage(CrossStageAssigner())
-    assert not assigner(BOXES, none, nothing, 3).any()
-    assert (assigner.assigned_gt_indices(BOXES, none, nothing) == -1).all()

@@ -39,13 +39,6 @@ def test_equals_the_cross_stage_assigner_that_only_keeps_its_own(seed: int):
     assert torch.equal(actual.sum(dim=-1), (matches >= 0).float())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_targets_have_the_type_of_the_boxes_and_no_graph(dtype: torch.dtype):
-    actual = PerStageAssigner()(BOXES.to(dtype).requires_grad_(), MATCHES, TARGETS, 3)
-    assert actual.dtype == dtype
-    assert not actual.requires_grad
-
-
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"got \(2, 2, 3, 4\) and \(2, 2, 2\)"):
         PerStageAssigner()(BOXES, MATCHES[:, :, :2], TARGETS, 3)

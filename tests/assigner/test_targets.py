@@ -59,13 +59,6 @@ def test_shared_targets_are_padded_once_for_each_type():
         assert actual == expected if isinstance(actual, list) else torch.equal(actual, expected)
 
 
-def test_a_batch_without_objects_is_padded_to_none():
-    padded = pad_targets([target([], []), target([], [])], like=torch.zeros(1))
-    assert padded.boxes.shape == (2, 0, 4)
-    assert padded.labels.shape == (2, 0)
-    assert padded.counts == [0, 0]
-
-
 def test_matches_pick_their_objects():
     padded = pad_targets(TWO_ONE_NONE[:2], like=torch.zeros(1))
     matches = torch.tensor([[[1, 0, -1], [-1, 0, -1]], [[-1, -1, 0], [0, -1, -1]]])

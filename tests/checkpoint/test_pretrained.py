@@ -19,7 +19,10 @@ from safetensors.torch import save_file
 from tally import count_fault
 from torch import nn
 
-from stageinteractor.checkpoint.pretrained import SOURCES, prepare_weights
+from stageinteractor.checkpoint.pretrained import (
+    SOURCES,
+    prepare_weights,
+)
 from stageinteractor.checkpoint.resnet_names import from_torchvision, to_torchvision
 from stageinteractor.checkpoint.verified_download import sha256_of
 from stageinteractor.config import instantiate, load_config
@@ -295,4 +298,17 @@ def test_failing_source_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(SOURCES["resnet50"], "fetch", broken)
     with pytest.raises(DataError, match="unreachable"):
         prepare_weights("resnet50", tmp_path / "folder" / "weights.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_download_is_reported_in_one_line(tmp_path: Path, published: Callable[..., Path]):
+    published().unlink()
+    with pytest.raises(DataError, match=r"resnet50-0123abcd\.pth") as caught:
+        prepare_weights("resnet50", tmp_path / "weights.pth")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_name_is_refused_with_the_known_ones(tmp_path: Path):
+    with pytest.raises(DataError, match="resnet18.*efficientnet_lite0, re"):
+        prepare_weights("resnet18", tmp_path / "weights.pth")
     assert list(tmp_path.iterdir()) == []

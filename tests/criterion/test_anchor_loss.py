@@ -106,15 +106,6 @@ def test_large_objects_weigh_more_in_whole_images():
     assert actual["loss_anchor_giou"].item() == pytest.approx(2 * 2 * 3.7 * up * 0.5 / 2)
 
 
-def test_positives_of_whole_images_weigh_more_if_they_are_large():
-    one = torch.zeros(1, 1), torch.tensor([[[0.0, 0, 0.1, 0.1]]]), objects([[0.0, 0, 0.1, 0.1]])
-    none = torch.zeros(0, 1), torch.zeros(0, 1, 4), objects()
-    # a = 0.1: 4 - 3 a = 3.7 and 1 + 3 a = 1.3; IoU 1 and p = 1/2: (1/2)^2 log 2
-    for patches, weight in (((one, none, none), 3.7), ((none, one, none), 1.3)):
-        losses = AnchorLoss()(*patches, num_gt=1)
-        assert losses["loss_anchor_class"].item() == pytest.approx(8 * weight * LN2 / 4, rel=1e-5)
-
-
 def test_patches_and_objects_may_be_missing():
     actual = AnchorLoss()(NONE, NONE, NONE, num_gt=0)
     assert [x.item() for x in actual.values()] == [0, 0, 0]

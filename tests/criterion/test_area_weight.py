@@ -41,13 +41,6 @@ def test_small_objects_count_four_times():
     torch.testing.assert_close(actual, torch.tensor([4.0, 2.5, 1.3]), rtol=1e-6, atol=0)
 
 
-def test_another_weight_is_multiplied():
-    pairs = positives()
-    targets = torch.ones(1, 1, 4, 1)
-    actual = AreaWeighted(EqualWeight())(torch.zeros_like(targets), targets, pairs)
-    torch.testing.assert_close(actual[0, 0, :3, 0], torch.tensor([1.0, 2.5, 3.7]))
-
-
 def test_all_costs_of_an_object_are_multiplied():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 1, 4, 1, generator=generator)

@@ -12,7 +12,6 @@ from stageinteractor.criterion import (
     AreaWeighted,
     AreaWeightedMatcher,
     ClassLoss,
-    DistanceWeight,
     EqualWeight,
     FocalLoss,
     Power,
@@ -24,7 +23,6 @@ from stageinteractor.criterion import (
     SetCriterion,
     SoftTarget,
 )
-from stageinteractor.criterion.class_loss.query_weighting import negative_weight, positive_weight
 
 LN2 = math.log(2.0)
 SIZES = torch.tensor([[50.0, 100.0]])  # height 50, width 100
@@ -88,23 +86,6 @@ def test_losses_of_two_copies_worked_out_by_hand():
     # GIoU = 2500 / 5000 and 1000 / 5000
     assert losses["loss_giou_dn_0"].item() == pytest.approx(2 * (0.5 + 0.8) / 10)
     assert losses["loss_bbox_0"].item() == losses["loss_giou_0"].item() == 0
-
-
-def test_query_weighting_and_weights_by_size_hold_for_copies():
-    # IoU 1/2 and score 1/2; sqrt(w h / 5000) = 1/2, so that everything counts 4 - 3/2 times
-    boxes = torch.tensor([[0.0, 0, 25, 25], [0, 0, 25, 25]]).view(1, 1, 2, 4)
-    targets = [{"boxes": torch.tensor([[0.0, 0, 50, 25]]), "labels": torch.tensor([1])}]
-    arguments = torch.zeros(1, 1, 2, 2), boxes, targets, SIZES, None, torch.tensor([[0]])
-    losses = weighted()(*arguments)
-    half = torch.tensor(0.5)
-    up, down = positive_weight(half, half).item(), negative_weight(half, half).item()
-    positive, other = 2.5 * (up + down) * LN2, 0.25 * LN2
-    assert losses["loss_class_dn_0"].item() == pytest.approx(2 * (positive + other) / 10)
-    assert losses["loss_bbox_dn_0"].item() == pytest.approx(5 * 2.5 * up * 0.25 / 10)
-    assert losses["loss_giou_dn_0"].item() == pytest.approx(2 * 2.5 * up * 0.5 / 10)
-    for kind in KINDS:  # the query is matched to the same object, over one match
-        denoising = losses[f"loss_{kind}_dn_0"]
-        torch.testing.assert_close(losses[f"loss_{kind}_0"], 10 * denoising)
 
 
 @pytest.mark.parametrize("make", [build, weighted])
@@ -198,15 +179,3 @@ def test_dn_gt_indices_of_another_shape_are_refused(shape: tuple[int, ...]):
     known = torch.zeros(shape, dtype=torch.long)
     with pytest.raises(ValueError, match=r"dn_gt_indices"):
         build()(logits, boxes, targets, sizes, None, known)
-
-
-@pytest.mark.parametrize(
-    "class_loss", [FocalLoss(), ClassLoss(SoftTarget(Power(2.0)), DistanceWeight(), ScoreWeight())]
-)
-def test_half_precision_is_computed_in_float32(class_loss):
-    logits, boxes, targets, sizes, known = case()
-    criterion = build(class_loss=class_loss)
-    expected = criterion(logits.half().float(), boxes.float(), targets, sizes.float(), None, known)
-    actual = criterion(logits.half(), boxes.float(), targets, sizes.float(), None, known)
-    for name in expected:
-        assert torch.equal(actual[name], expected[name])

@@ -1,7 +1,5 @@
 """Query weighting, with the numbers of its equations worked out by hand."""
 
-import math
-
 import pytest
 import torch
 
@@ -75,14 +73,6 @@ def test_following_the_gradient_ends_at_a_score_near_the_iou(iou: float, score: 
     for _ in range(200):
         actual = QueryWeightTarget()(one_query(iou), actual)
     assert actual.item() == pytest.approx(score, abs=6e-3)
-
-
-def test_negatives_have_the_square_of_their_score():
-    none = torch.full((1, 1, 1, 1), -1)
-    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}]
-    positives = MatchedPairs(none, torch.zeros(1, 1, 1, 4), none[..., 0], targets)
-    actual = LOSS.entries(torch.full((1, 1, 1, 1), math.log(3.0)), positives)
-    assert actual.item() == pytest.approx(9 / 16 * math.log(4))
 
 
 def test_box_losses_are_weighted_in_the_criterion():

@@ -81,16 +81,6 @@ def test_labels_divide_class_loss_and_matches_box_losses():
     assert losses["loss_giou_1"].item() == pytest.approx(2 * 0.5)
 
 
-def test_matches_divide_class_loss_if_labels_are_dropped():
-    # IoU 1/4 < 1/2 twice: 2 matches and no label; every entry is a negative of 3 ln 2 / 16
-    boxes = torch.tensor([[0.0, 0, 25, 50], [50, 0, 75, 50]]).view(1, 1, 2, 4)
-    expected = torch.tensor([[0.0, 0, 100, 50], [0, 0, 100, 50]])
-    targets = [{"boxes": expected, "labels": torch.tensor([0, 0])}]
-    losses = build()(torch.zeros(1, 1, 2, 1), boxes, targets, SIZES)
-    assert losses["loss_class_0"].item() == pytest.approx(2 * (2 * 3 * LN2 / 16) / 2)
-    assert losses["loss_giou_0"].item() == pytest.approx(2 * (2 * 0.75) / 2)
-
-
 def losses_with_loops(logits, boxes, targets, sizes) -> dict[str, float]:
     matches = HungarianMatcher()(logits, boxes, targets, sizes)
     classes = CrossStageAssigner()(boxes, matches, targets, logits.shape[-1])
@@ -271,25 +261,6 @@ def test_objects_without_any_object_are_finite(matches):
     shape = matches.shape
     losses = criterion(torch.zeros(*shape, 2), torch.zeros(*shape, 4), targets, SIZES)
     assert all(value.isfinite() for value in losses.values())
-
-
-def test_neutral_class_loss_has_the_losses_of_focal_loss():
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 2, 9, 3, generator=generator).double()
-    low = torch.rand(3, 2, 9, 2, generator=generator).double() * 5
-    boxes = torch.cat([low, low + 20], -1)
-    targets = [
-        {"boxes": boxes[0, image, :count], "labels": torch.arange(count) % 3}
-        for image, count in enumerate((5, 2))
-    ]
-    sizes = torch.full((2, 2), 50.0).double()
-    for normalizer in ("max", "matches"):
-        plain, slot = (
-            SetCriterion(HungarianMatcher(), CrossStageAssigner(), loss, normalizer=normalizer)
-            for loss in (FocalLoss(), soft(0.0))
-        )
-        expected, actual = (each(logits, boxes, targets, sizes) for each in (plain, slot))
-        assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_an_unknown_normalizer_is_refused():

@@ -49,9 +49,3 @@ def test_choice_follows_the_seed_of_numpy():
         np.random.seed(3)
         runs.append([augmented(choice) for _ in range(20)])
     assert runs[0] == runs[1]
-
-
-def test_choice_stands_among_other_augmentations():
-    double = OneOf([[T.Resize((80, 120))]])
-    chain = T.AugmentationList([double, T.RandomFlip(prob=1.0)])
-    assert augmented(chain) == ((80, 120), [[60, 10, 100, 30]])

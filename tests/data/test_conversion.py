@@ -165,18 +165,6 @@ def test_voc_splits_follow_their_lists_and_share_classes(tmp_path):
     assert folder == tmp_path / "JPEGImages"
 
 
-def test_voc_files_may_lie_beside_their_images(tmp_path):
-    write_voc(tmp_path / "voc")
-    for split, names in (("train", "12"), ("valid", "3")):
-        (tmp_path / split).mkdir()
-        for name in names:
-            for part in (f"JPEGImages/{name}.jpg", f"Annotations/{name}.xml"):
-                (tmp_path / "voc" / part).rename(tmp_path / split / Path(part).name)
-    content, folder = convert_voc(tmp_path, "train")
-    assert boxes_by_name(content) == EXPECTED and folder == tmp_path / "train"
-    assert [category["name"] for category in content["categories"]] == ["ant", "cat", "dog"]
-
-
 def test_voc_sets_that_cannot_be_read_are_refused(tmp_path):
     write_voc(tmp_path)
     with pytest.raises(DataError, match="test.txt: no such file"):
@@ -252,28 +240,6 @@ def test_yolo_files_may_begin_with_a_byte_order_mark(tmp_path):
     assert boxes_by_name(content)["b.jpg"][0] == ("cat", [15, 15, 30, 10])
 
 
-@pytest.mark.parametrize("name", ["data.yaml", "images/train/b.jpg", "labels/train/b.txt"])
-def test_fifos_in_a_yolo_set_are_not_waited_for(tmp_path, name):
-    data = write_yolo(tmp_path)
-    (tmp_path / name).unlink()
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
-        convert_yolo(data, "train")
-    count_fault("special file")
-
-
-@pytest.mark.parametrize(
-    "name", ["ImageSets/Main/train.txt", "JPEGImages/1.jpg", "Annotations/1.xml"]
-)
-def test_fifos_in_a_voc_set_are_not_waited_for(tmp_path, name):
-    write_voc(tmp_path)
-    (tmp_path / name).unlink()
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
-        convert_voc(tmp_path, "train")
-    count_fault("special file")
-
-
 def test_a_yaml_bomb_is_refused_by_its_name(tmp_path):
     data = write_yolo(tmp_path)
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
@@ -291,3 +257,13 @@ def test_a_bad_label_beside_a_byte_order_mark_is_named(tmp_path):
     (tmp_path / "labels/train/a.txt").write_text("0 x 0.5 0.5 0.5")
     with pytest.raises(DataError, match=f"{tmp_path}/labels/train/a.txt"):
         convert_yolo(data, "train")
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "images/train/b.jpg", "labels/train/b.txt"])
+def test_fifos_in_a_yolo_set_are_not_waited_for(tmp_path, name):
+    data = write_yolo(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}.* is a FIFO"):
+        convert_yolo(data, "train")
+    count_fault("special file")

@@ -36,16 +36,6 @@ def test_what_is_no_exif_turns_nothing(tmp_path: Path):
     np.testing.assert_array_equal(np.asarray(load_image(path)), np.asarray(pattern()))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
-def test_every_mode_becomes_the_rgb_of_detectron2(tmp_path: Path, mode: str):
-    path = tmp_path / "image.tif"
-    source = pattern().convert("RGBA") if mode == "LA" else pattern()
-    source.convert(mode).save(path)
-    image = load_image(path)
-    assert image.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(image), read_image(str(path), "RGB"))
-
-
 def test_an_array_is_taken_as_it_is():
     array = np.asarray(pattern())
     np.testing.assert_array_equal(np.asarray(load_image(array)), array)

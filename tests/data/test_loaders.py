@@ -44,13 +44,6 @@ def order(count: int, **settings: Any) -> list[int]:
     return [number for batch in batches(count, total_batch_size=1, **settings) for number in batch]
 
 
-def test_every_round_is_another_order_of_all_images():
-    ids = order(21)
-    rounds = [ids[start : start + 7] for start in (0, 7, 14)]
-    assert all(sorted(part) == list(range(7)) for part in rounds)
-    assert rounds[0] != rounds[1] != rounds[2]
-
-
 @pytest.mark.parametrize("first", [0, 1, 3, 4, 10])
 @pytest.mark.parametrize("grouping", [False, True])
 def test_first_batch_continues_the_batches_of_an_earlier_run(first: int, grouping: bool):

@@ -65,13 +65,6 @@ def test_crowds_are_no_targets(record: Record):
     assert len(mapped["instances"]) == 1
 
 
-def test_image_without_objects_has_empty_targets(record: Record):
-    record["annotations"] = []
-    mapped = DetectionMapper(is_train=True, augmentations=[T.RandomFlip(prob=1.0)])(record)
-    assert mapped["instances"].gt_boxes.tensor.shape == (0, 4)
-    assert mapped["instances"].gt_classes.shape == (0,)
-
-
 def test_record_itself_is_not_changed(record: Record):
     before = copy.deepcopy(record)
     DetectionMapper(is_train=True, augmentations=[T.RandomFlip(prob=1.0)])(record)

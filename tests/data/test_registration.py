@@ -1,13 +1,12 @@
 """From the dataset node of a config to detectron2's catalogues."""
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,14 +54,6 @@ def node(
     return make
 
 
-def test_classes_are_written_into_the_node(node: Callable[[], DictConfig]):
-    dataset = node()
-    resolve_dataset(dataset, num_queries=100)
-    assert dataset.num_classes == 3
-    assert dataset.class_names == ["person", "car", "dog"]
-    assert dataset.category_ids == [7, 19, 1000]
-
-
 def test_both_splits_are_registered(node: Callable[[], DictConfig]):
     dataset = node()
     resolve_dataset(dataset, num_queries=100)
@@ -98,12 +89,6 @@ def test_metadata_is_what_detectron2_needs(node: Callable[[], DictConfig]):
     assert metadata.thing_classes == ["person", "car", "dog"]
     assert metadata.thing_dataset_id_to_contiguous_id == {7: 0, 19: 1, 1000: 2}
     assert metadata.evaluator_type == "coco"
-
-
-def test_image_with_nothing_but_a_crowd_is_not_trained_on(node: Callable[[], DictConfig]):
-    resolve_dataset(node(), num_queries=100)
-    records = get_detection_dataset_dicts("tiny_train", filter_empty=True)
-    assert [record["image_id"] for record in records] == [11]
 
 
 def test_max_images_shortens_both_splits(
@@ -212,21 +197,3 @@ def test_crowds_alone_are_not_trained_on(content: Json, node: Callable[[], DictC
     with pytest.raises(DataError, match=r"dataloader\.train\.dataset\.filter_empty") as caught:
         training_images(dataset, filter_empty=True)
     assert str(caught.value).startswith(f"{dataset.train.json} (dataset.train.json)")
-
-
-def test_max_images_prefers_images_with_objects(content: Json, node: Callable[[], DictConfig]):
-    content["images"].reverse()  # the first has nothing but a crowd
-    dataset = node()
-    resolve_dataset(dataset, max_images=1)
-    assert [each["image_id"] for each in training_images(dataset, filter_empty=True)] == [11]
-
-
-@pytest.mark.parametrize("name", ["sub\\a.png", "C:/data/a.png"])
-def test_windows_paths_of_missing_images_are_named(
-    content: Json, node: Callable[[], DictConfig], name: str
-):
-    dataset = node()
-    content["images"][0]["file_name"] = name
-    Path(dataset.train.json).write_text(json.dumps(content))
-    with pytest.raises(DataError, match="stageinteractor check --fix"):
-        resolve_dataset(dataset)

@@ -41,21 +41,6 @@ def test_read_boxes_groups_by_image():
     }
 
 
-@pytest.mark.parametrize(
-    ("size", "stride", "expected"),
-    [
-        ((200, 200), 200, [(0, 0)]),
-        ((120, 90), 100, [(0, 0)]),  # smaller than a tile
-        ((400, 400), 200, [(0, 0), (200, 0), (0, 200), (200, 200)]),
-        ((450, 200), 200, [(0, 0), (200, 0), (250, 0)]),  # the last tile ends with the image
-        ((400, 200), 100, [(0, 0), (100, 0), (200, 0)]),
-        ((200, 310), 100, [(0, 0), (0, 100), (0, 110)]),
-    ],
-)
-def test_tile_corners(size: tuple[int, int], stride: int, expected: list[tuple[int, int]]):
-    assert tile_corners(size, stride) == expected
-
-
 @pytest.mark.parametrize("size", [(400, 400), (1093, 617), (200, 999)])
 @pytest.mark.parametrize("stride", [100, 200])
 def test_tiles_cover_the_image_and_stay_inside(size: tuple[int, int], stride: int):

@@ -69,6 +69,7 @@ def small_run(shapes_set, tmp_path):
         "model.backbone.weights=null",
         "model.decoder.num_stages=3",
         "model.decoder.embed_dim=64",
+        "model.decoder.feedforward_dim=64",
         "model.queries.num_queries=12",
         "dataloader.train.total_batch_size=2",
         "dataloader.test.batch_size=2",

@@ -1,14 +1,16 @@
 """stageinteractor ablate: rows build trainable models, runs are not repeated, tables are right."""
 
+import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import LazyCall
 from detectron2.structures import Boxes, Instances
+from toy_backbone import ToyBackbone
 
+from stageinteractor import ablation_runs
 from stageinteractor.ablations import FULL, TABLES, apply_row
 from stageinteractor.assigner import (
     CrossStageAssigner,
@@ -16,6 +18,7 @@ from stageinteractor.assigner import (
     PerStageAssigner,
     PositionModulatedMatcher,
 )
+from stageinteractor.cli.main import main
 from stageinteractor.config import instantiate, load_config, save_config
 from stageinteractor.criterion import RescalePerGt, RescalePerImage
 from stageinteractor.modeling.postprocessing import TopKNms
@@ -27,11 +30,13 @@ ROWS = [(name, row) for name, rows in TABLES.items() for row in rows]
 def test_every_row_builds_a_trainable_model(e2e_config, table, row, tmp_path):
     cfg = load_config(e2e_config)
     cfg.dataset.num_classes = 10
-    cfg.model.backbone.weights = None
+    cfg.model.backbone = LazyCall(ToyBackbone)()
+    cfg.model.neck.in_channels = [8, 8, 8, 8]
     cfg.model.decoder.update(embed_dim=64, feedforward_dim=64)
     apply_row(cfg, row)
     save_config(cfg, tmp_path / "row.yaml")
-    model = instantiate(load_config(tmp_path / "row.yaml").model, "model").train()
+    saved = load_config(tmp_path / "row.yaml", trust=True)
+    model = instantiate(saved.model, "model").train()
     for stage in model.decoder.stages:  # not its initial zeros, so that all parts get gradients
         torch.nn.init.normal_(stage.mixing.out_proj.weight, std=0.02)
     instances = Instances((64, 64), gt_boxes=Boxes(torch.tensor([[8.0, 8.0, 56.0, 60.0]])))
@@ -98,21 +103,36 @@ def test_table_has_spread_and_further_measures(load_tool, monkeypatch):
     assert published.split() == ["paper,", "COCO", "44.8", "-", "48.4", "-", "-", "-"]
 
 
-@pytest.mark.slow
-def test_what_is_measured_behind_a_run_is_measured_once(small_run, tmp_path):
-    tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"
-    opts = [option for option in small_run if not option.startswith("train.output_dir")]
-    output = tmp_path / "out"
-    command = [sys.executable, str(tool), "--table", "assigner", "--output", str(output)]
-    command += ["--unstable-score", "--duplicate-removal", "2", "--results", str(tmp_path / "kept")]
-    command += [*opts, "train.max_iter=2"]
-    done = [subprocess.run(command, capture_output=True, text=True) for _ in range(2)]
-    assert [each.returncode for each in done] == [0, 0], done[0].stderr
-    assert [each.stdout.count("measuring") for each in done] == [2, 0]
+@pytest.fixture
+def ablate(load_tool, monkeypatch, small_run, tmp_path, capsys):
+    """Run a table on the shapes and return what is printed; its commands run in this process."""
+    tool = load_tool("ablate")
+    options = [option for option in small_run if not option.startswith("train.output_dir")]
+
+    def in_this_process(command: list[str], log: Path) -> None:
+        with log.open("w") as file, contextlib.redirect_stdout(file):
+            assert main(command[len(ablation_runs.COMMAND) :]) == 0
+
+    def run(*arguments: str) -> str:
+        place = ["--output", str(tmp_path / "out"), "train.max_iter=2"]
+        monkeypatch.setattr("sys.argv", ["ablate", *arguments, *place, *options])
+        capsys.readouterr()
+        assert tool.main() == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(ablation_runs, "call", in_this_process)
+    return run
+
+
+def test_what_is_measured_behind_a_run_is_measured_once(ablate, tmp_path):
+    output, kept = tmp_path / "out", tmp_path / "kept"
+    options = ["--unstable-score", "--duplicate-removal", "2", "--results", str(kept)]
+    done = [ablate("--table", "assigner", *options) for _ in range(2)]
+    assert [each.count("measuring") for each in done] == [2, 0]
     for name in ("full", "assigner-off"):
         assert (output / name / "seed_0/unstable_score/unstable_score.png").is_file()
-    assert [each.stdout.count("duplicate_removal: training") for each in done] == [2, 0]
-    head, _, off, *_ = done[1].stdout.splitlines()[-6:]
+    assert [each.count("duplicate_removal: training") for each in done] == [2, 0]
+    head, _, off, *_ = done[1].splitlines()[-6:]
     assert head.endswith("  AP after removal")
     assert head.index("labels added") < head.index("AP after removal")
     assert off.split()[-2] == "0.00"  # the plain assigner adds none
@@ -121,23 +141,13 @@ def test_what_is_measured_behind_a_run_is_measured_once(small_run, tmp_path):
         for folder in ("full/seed_0", "full/seed_0/duplicate_removal")
     )
     assert all(torch.equal(both[name], value) for name, value in detector.items())
-    kept = json.loads((tmp_path / "kept/on/seed_0/metrics.json").read_text())
-    assert (kept["iterations"], kept["removal_iterations"]) == (2, 2)
-    assert kept["removal"].keys() == kept["raw"].keys() - {"unstable %", "labels added"}
+    measures = json.loads((kept / "on/seed_0/metrics.json").read_text())
+    assert (measures["iterations"], measures["removal_iterations"]) == (2, 2)
+    assert measures["removal"].keys() == measures["raw"].keys() - {"unstable %", "labels added"}
 
 
-@pytest.mark.slow
-def test_table_is_run_once_and_printed(shapes_set, small_run, tmp_path):
-    tool = Path(__file__).resolve().parents[2] / "tools" / "ablate.py"
-    opts = [option for option in small_run if not option.startswith("train.output_dir")]
-    command = [sys.executable, str(tool), "--table", "nms", "--output", str(tmp_path / "out")]
-
-    def run() -> str:
-        done = subprocess.run([*command, *opts, "train.max_iter=2"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    first, second = run(), run()
+def test_table_is_run_once_and_printed(ablate):
+    first, second = ablate("--table", "nms"), ablate("--table", "nms")
     assert first.count("training") == 1 and first.count("evaluating") == 3
     assert second.count("finished before") == 4
     assert "48.5" in first  # the paper's AP75 with NMS at 0.9

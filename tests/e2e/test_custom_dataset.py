@@ -90,46 +90,6 @@ def test_saved_config_reproduces_the_run(call, small_run, tmp_path):
     assert (again / "evaluation/coco_instances_results.json").is_file()  # followed output_dir
 
 
-def test_evaluation_uses_trained_or_given_weights(call, small_run, tmp_path, capfd):
-    call(*small_run, "train.max_iter=1", "train.eval_period=0")
-    first = tmp_path / "first.pth"
-    (tmp_path / "run" / "model_final.pth").rename(first)
-    again = [*small_run, f"train.init_checkpoint={first}", "train.max_iter=2"]
-    call(*again, "train.eval_period=0")
-    for options, used in (
-        ([], "model_final.pth"),
-        ([f"train.init_checkpoint={first}"], "first.pth"),
-    ):
-        capfd.readouterr()
-        call("--eval-only", *options, config=tmp_path / "run" / "config.yaml")
-        assert f"{used}: loaded" in capfd.readouterr().out
-
-
-def test_only_the_last_checkpoints_are_kept(call, small_run, tmp_path):
-    kept = ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=2"]
-    call(*small_run, *kept, "train.max_iter=4", "train.eval_period=0")
-    names = {path.name for path in (tmp_path / "run").glob("model_*")}
-    expected = {"model_0000002.pth", "model_0000003.pth", "model_final.pth", "model_best.pth"}
-    assert names == expected
-
-
-def test_heads_for_other_classes_are_skipped_and_logged(call, small_run, tmp_path, capfd):
-    call(*small_run, "train.max_iter=1", "train.eval_period=0")
-    content = torch.load(tmp_path / "run/model_final.pth", weights_only=True)
-    for name in list(content["model"]):
-        if "class_head.3" in name:
-            content["model"][name] = torch.zeros(5, *content["model"][name].shape[1:])
-    torch.save(content, tmp_path / "five_classes.pth")
-    capfd.readouterr()
-    call(
-        *small_run,
-        "train.fast_dev_run.enabled=true",
-        f"train.init_checkpoint={tmp_path}/five_classes.pth",
-    )
-    log = capfd.readouterr().out
-    assert "other shapes" in log and "decoder.stages.0.class_head.3.weight" in log
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "options"),

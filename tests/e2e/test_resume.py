@@ -52,11 +52,27 @@ def stop_after_saving(monkeypatch, name: str) -> None:
     monkeypatch.setattr(AtomicCheckpointer, "save", save_and_stop)
 
 
+@pytest.fixture(scope="module")
+def finished():
+    """Holds the folder of the uninterrupted run, once it has run."""
+    return []
+
+
+@pytest.fixture
+def expected(finished, call, small_run, tmp_path_factory) -> Path:
+    if not finished:
+        folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+        call(*small_run, *SETTINGS, f"train.output_dir={folder}")
+        finished.append(folder)
+    return finished[0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["model_0000001", "model_best", "model_0000005", "model_final"])
-def test_resumed_run_equals_the_uninterrupted_one(call, small_run, tmp_path, monkeypatch, moment):
-    expected, run = tmp_path / "expected", tmp_path / "run"
-    call(*small_run, *SETTINGS, f"train.output_dir={expected}")
+def test_resumed_run_equals_the_uninterrupted_one(
+    call, small_run, tmp_path, monkeypatch, moment, expected
+):
+    run = tmp_path / "run"
     stop_after_saving(monkeypatch, moment)
     with pytest.raises(SystemExit) as stop:
         call(*small_run, *SETTINGS)

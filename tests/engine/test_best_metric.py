@@ -122,3 +122,8 @@ def test_metric_that_is_nan_is_logged_and_not_best(checkpointer, tmp_path, caplo
     for _ in evaluate(BestCheckpoint(checkpointer, "bbox/AP", False), (4, float("nan"))):
         pass
     assert "bbox/AP is NaN" in caplog.text and not list(tmp_path.iterdir())
+
+
+def test_evaluator_that_cannot_be_imported_is_named():
+    with pytest.raises(ConfigError, match="gone.Evaluator"):
+        check_best_metric(config("bbox/AP", "gone.Evaluator"))

@@ -111,3 +111,9 @@ def test_compile_decoder_compiles_the_decoder_only(detector, monkeypatch):
 def test_compiling_a_model_without_decoder_is_refused():
     with pytest.raises(ConfigError, match=r"train\.compile: .*Linear"):
         compile_decoder(nn.Linear(1, 1))
+
+
+def test_compiling_on_a_cpu_needs_a_compiler(detector, monkeypatch):
+    monkeypatch.setattr("stageinteractor.engine.build.shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"train\.compile: .* C\+\+ compiler"):
+        compile_decoder(detector())

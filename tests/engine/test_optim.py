@@ -109,3 +109,11 @@ def test_chunked_update_equals_the_whole_update(monkeypatch):
         chunked.step()
     for parameter in layouts:
         torch.testing.assert_close(parameter, whole, rtol=0, atol=0)
+
+
+def test_parameters_without_gradient_are_unchanged():
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    used.grad = torch.ones(2)
+    ClampedAdamW([used, unused], lr=0.1).step()
+    assert not torch.equal(used, torch.ones(2))
+    assert torch.equal(unused, torch.ones(2))

@@ -33,3 +33,8 @@ def test_control_characters_are_escaped(logged, name: str):
 def test_colours_of_other_packages_are_kept(logged):
     assert logged("fvcore.common", "\x1b[34mneck\x1b[0m") == "\x1b[34mneck\x1b[0m\n"
     assert logged("stageinteractor.data", "\x1b[34mcat") == "\\x1b[34mcat\n"
+
+
+def test_wrong_arguments_raise_nothing(logged, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    assert logged("stageinteractor", "%d images", "no") == ""

@@ -151,3 +151,11 @@ def test_nan_weights_are_refused_without_settings_advice(saved, tmp_path):
     with pytest.raises(UnusableTensorError, match=f"{name} has NaN") as error:
         resume(trainer(), tmp_path)
     assert "settings" not in str(error.value)
+
+
+def test_changed_amsgrad_is_refused(tmp_path):
+    first = trainer(kind=torch.optim.AdamW)
+    first.train(0, 1)
+    AtomicCheckpointer(first.model, str(tmp_path), trainer=first).save("model_0", iteration=0)
+    with pytest.raises(DataError, match="optimizer.amsgrad"):
+        resume(trainer(kind=torch.optim.AdamW, amsgrad=True), tmp_path)

@@ -53,3 +53,7 @@ def test_files_of_an_earlier_run_are_renamed(tmp_path):
 )
 def test_number_of_queries_of_every_kind_of_model(model):
     assert _num_queries(OmegaConf.create({"model": model})) == 30
+
+
+def test_number_of_queries_defaults_to_100():
+    assert _num_queries(OmegaConf.create({"model": {}})) == 100

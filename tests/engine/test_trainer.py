@@ -213,3 +213,12 @@ def test_hooks_run_around_every_step():
 def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         make([], **settings)
+
+
+def test_failed_save_does_not_hide_the_loss():
+    def full(step):
+        raise OutputError("run/bad.pth: cannot be written: No space left on device")
+
+    _, trainer = make(batches(float("inf")), save_non_finite_step=full)
+    with pytest.raises(NonFiniteLossError, match="loss_fit is inf.*No space left"):
+        trainer.train(0, 1)

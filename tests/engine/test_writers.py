@@ -171,3 +171,13 @@ def test_wandb_offline_run_is_in_the_output_folder(cfg, tmp_path):
     (run,) = (tmp_path / "run/wandb").glob("offline-run-*")
     assert list(run.glob("*.wandb"))
     assert list((run / "files/media/images").glob("predictions_*.png"))
+
+
+def test_no_image_without_a_results_file(cfg, tmp_path):
+    (tmp_path / "run/evaluation/coco_instances_results.json").unlink()
+    with EventStorage(0) as storage:
+        storage.put_scalar("bbox/AP", 1.0)
+        hook = PredictionImages(cfg, "bbox/AP", comparison_grid)
+        hook.trainer = type("Trainer", (), {"storage": storage})
+        hook.after_step()
+        assert not storage._vis_data

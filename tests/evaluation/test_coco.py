@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from coco_sets import (
     BOTH,
     CATEGORIES,
@@ -20,8 +19,6 @@ from coco_sets import (
     registered_set,
     twelve_numbers,
 )
-from detectron2.structures import Boxes, Instances
-from device_to_host import HostCopies
 
 from stageinteractor.data.coco_format import CocoSet
 from stageinteractor.errors import ConfigError
@@ -31,7 +28,6 @@ from stageinteractor.evaluation.coco import (
     choose_backend,
     coco_api,
     evaluate_boxes,
-    to_host,
 )
 
 Json = dict[str, Any]
@@ -174,22 +170,6 @@ def test_perfect_detections_give_ap_100(content: Json, register: Any, measure: A
     assert math.isnan(metrics["APl"])  # there are no large objects
 
 
-def test_results_file_has_the_category_ids_of_the_set(
-    content: Json, register: Any, measure: Any, tmp_path: Path
-):
-    register()
-    measure(perfect(content)[:3])
-    path = tmp_path / "evaluation" / "coco_instances_results.json"
-    results = json.loads(path.read_text())
-    assert [(result["image_id"], result["category_id"]) for result in results] == [
-        (40, 7),
-        (40, 19),
-        (40, 1000),
-    ]
-    assert results[1]["bbox"] == [60, 20, 20, 50]
-    assert results[1]["score"] == pytest.approx(0.9)
-
-
 def test_missing_class_has_ap_0_and_counts_in_the_mean(content: Json, register: Any, measure: Any):
     register()
     metrics = measure([detection for detection in perfect(content) if detection[1] != 1])
@@ -249,34 +229,12 @@ def test_crowds_need_no_detection(content: Json, register: Any, measure: Any):
     assert measure(detections)["AP"] == pytest.approx(100)
 
 
-def test_images_beyond_max_images_do_not_count(content: Json, register: Any, measure: Any):
-    register(max_images=1)
-    detections = [detection for detection in perfect(content) if detection[0] == 40]
-    assert measure(detections)["AP"] == pytest.approx(100)
-
-
 @pytest.mark.parametrize("backend", BOTH)
 def test_annotation_id_0_counts(content: Json, register: Any, measure: Any, backend: str):
     for annotation in content["annotations"]:
         annotation["id"] -= 1
     register()
     assert measure(perfect(content), backend)["AP"] == pytest.approx(100)
-
-
-def test_detections_are_copied_asynchronously():
-    original = Instances(
-        (4, 6), pred_boxes=Boxes(torch.ones(2, 4)), scores=torch.ones(2), names="ab"
-    )
-    (same,) = to_host([{"instances": original, "other": 1}])
-    assert same["other"] == 1
-    assert same["instances"].image_size == (4, 6)
-    assert same["instances"].names == "ab"
-    assert torch.equal(same["instances"].pred_boxes.tensor, torch.ones(2, 4))
-    original.pred_boxes = Boxes(torch.ones(2, 4, device="meta"))
-    original.scores = original.scores.to("meta")
-    with HostCopies() as copies:
-        to_host([{"instances": original}] * 3)
-    assert (copies.waiting, copies.beside) == (0, 6)
 
 
 def test_unknown_backend_error_lists_backends():

@@ -5,8 +5,16 @@ import logging
 import pytest
 from integrations import bad_hosts
 from integrations.cases import attributes
-from integrations.checks import assert_only_class_losses_changed, expected_class_losses
-from integrations.toy_hosts import FocalHost, OtherNamesHost, SoftmaxHost, random_case
+from integrations.checks import (
+    assert_only_class_losses_changed,
+    expected_class_losses,
+)
+from integrations.toy_hosts import (
+    FocalHost,
+    OtherNamesHost,
+    SoftmaxHost,
+    random_case,
+)
 
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations import CrossStageCriterion
@@ -101,3 +109,9 @@ def test_unsupported_criteria_are_refused_at_the_first_step(host, message):
 def test_an_unknown_normalizer_is_refused():
     with pytest.raises(ValueError, match="normalizer must be 'max' or 'host', got 'min'"):
         CrossStageCriterion(FocalHost(), normalizer="min")
+
+
+def test_fewer_auxiliary_outputs_than_stages_are_refused():
+    wrapped = CrossStageCriterion(FocalHost(), num_stages=6)
+    with pytest.raises(UnsupportedHostError, match="expected 5 auxiliary outputs .*, got 3"):
+        wrapped(*random_case(0))

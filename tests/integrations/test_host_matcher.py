@@ -148,16 +148,6 @@ def test_an_image_without_objects_may_be_non_finite():
     assert [len(q) for q, _ in PositionModulatedHostMatcher()(outputs, targets)] == [3, 0, 5]
 
 
-def test_half_precision_is_matched_in_float32():
-    outputs, targets = random_case(2)
-    half = {key: value.bfloat16() for key, value in outputs.items()}
-    full = {key: value.float() for key, value in half.items()}
-    matcher = PositionModulatedHostMatcher(**WEIGHTS)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = matcher(half, targets)
-    assert as_lists(actual) == as_lists(matcher(full, targets))
-
-
 @pytest.mark.parametrize("rescale", [False, True])
 def test_the_host_waits_for_the_device_once(rescale, monkeypatch):
     without_autocast(monkeypatch)

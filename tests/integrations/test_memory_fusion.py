@@ -1,7 +1,6 @@
 """What the fusions join, by hand on encoders whose layers add a number."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -192,22 +191,6 @@ def test_state_dict_keeps_encoder_names_and_adds_the_fusion(kind):
     assert (encoder.embed_dim, encoder.num_layers) == (4, 2)
     missing, unexpected = encoder.load_state_dict(plain.state_dict(), strict=False)
     assert set(missing) == added and not unexpected
-
-
-@fusions
-@pytest.mark.parametrize(
-    "copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))]
-)
-def test_a_copy_stands_on_its_own(kind, copied):
-    encoder, inputs = LinearEncoder(3, 4), torch.randn(1, 6, 4)
-    fuse_memory(encoder, kind(4, 3))
-    expected = encoder(inputs)
-    other = copied(encoder)
-    assert torch.equal(other(inputs), expected)
-    for parameter in encoder.parameters():
-        parameter.data.fill_(0.5)
-    assert torch.equal(other(inputs), expected)
-    assert not torch.equal(encoder(inputs), expected)
 
 
 @fusions

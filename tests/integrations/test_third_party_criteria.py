@@ -1,9 +1,7 @@
 """What a wrapper leaves of its host: methods, names, weights, copies, other groups of queries."""
 
-import copy
-import pickle
-
 import pytest
+import torch
 from integrations import bad_hosts, reference, toy_hosts
 from integrations.cases import attributes, case_of, hosts
 from integrations.checks import (
@@ -11,10 +9,14 @@ from integrations.checks import (
     assert_only_class_losses_changed,
     expected_class_losses,
 )
-from integrations.toy_hosts import EncoderHost, FocalHost, SoftmaxHost, random_case
+from integrations.toy_hosts import (
+    EncoderHost,
+    FocalHost,
+    SoftmaxHost,
+    random_case,
+)
 from torch import nn
 
-from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.integrations import CrossStageCriterion
 
 
@@ -91,21 +93,6 @@ def test_attributes_of_the_host_are_reachable():
         wrapped.nothing_of_this_name  # noqa: B018
 
 
-@hosts
-@pytest.mark.parametrize(
-    "duplicate",
-    [copy.deepcopy, pytest.param(lambda wrapped: pickle.loads(pickle.dumps(wrapped)))],
-    ids=["deepcopy", "pickle"],
-)
-def test_copies_compute_the_same_and_are_free_of_the_original(host, duplicate):
-    wrapped, arguments = CrossStageCriterion(host(), CrossStageAssigner(0.6)), case_of(host)
-    expected = wrapped(*arguments)
-    copied = duplicate(wrapped)
-    assert_all_equal(copied(*arguments), expected)
-    assert copied.criterion is not wrapped.criterion
-    assert list(copied.state_dict()) == list(wrapped.state_dict())
-
-
 def hybrid_case(seed):
     outputs, targets = random_case(seed)
     many, _ = random_case(seed + 50, queries=20)
@@ -140,3 +127,11 @@ def test_outputs_of_steps_before_are_not_kept_alive():
     assert len(wrapped._branches) > 0
     del outputs
     assert len(wrapped._branches) == 0
+
+
+def test_a_missing_weight_is_still_missed():
+    with pytest.raises(RuntimeError, match="Missing key.*empty_weight"):
+        CrossStageCriterion(SoftmaxHost()).load_state_dict({})
+    with pytest.raises(RuntimeError, match="Unexpected key.*full_weight"):
+        wrapped = CrossStageCriterion(SoftmaxHost())
+        wrapped.load_state_dict(wrapped.state_dict() | {"full_weight": torch.ones(1)})

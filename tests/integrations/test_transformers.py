@@ -196,52 +196,6 @@ def test_class_losses_equal_those_of_the_recorded_targets(recorded, name, keep):
         torch.testing.assert_close(actual[key], expected / num_boxes, rtol=2e-6, atol=0)
 
 
-def test_a_query_of_a_softmax_host_keeps_its_best_class(recorded):
-    from transformers.loss.loss_for_object_detection import HungarianMatcher
-
-    wrapped = CrossStageLoss(loss_function("ForObjectDetection"), num_stages=STAGES)
-    _, actual, _ = call_detr(recorded, wrapped)
-    logits = F.pad(stacked(recorded, "pred_logits"), (0, 1), value=1.0)
-    boxes, labels = stacked(recorded, "pred_boxes"), labels_of(recorded)
-    config = transformers.DetrConfig(backbone_config=resnet("stage4"))
-    matcher = HungarianMatcher(config.class_cost, config.bbox_cost, config.giou_cost)
-    matches = [
-        matcher({"logits": x, "pred_boxes": b}, labels) for x, b in zip(logits, boxes, strict=True)
-    ]
-    weight = torch.ones(81)
-    weight[-1] = config.eos_coefficient
-    for stage, key in enumerate(CLASS_LOSSES["ForObjectDetection"]):
-        best = torch.full(logits.shape[1:3], 80)
-        overlap = torch.full(logits.shape[1:3], 0.5)
-        for source in range(max(stage - 1, 0), STAGES):
-            for image, pairs in enumerate(matches[source]):
-                for query, index in zip(*(x.tolist() for x in pairs), strict=True):
-                    iou = iou_of(boxes[stage, image, query], labels[image]["boxes"][index])
-                    if iou >= overlap[image, query]:
-                        overlap[image, query] = iou
-                        best[image, query] = labels[image]["class_labels"][index]
-        expected = F.cross_entropy(logits[stage].transpose(1, 2), best, weight)
-        torch.testing.assert_close(actual[key], expected, rtol=2e-6, atol=0)
-
-
-def iou_of(first, second):
-    """IoU of two cxcywh boxes."""
-    low = torch.maximum(first[:2] - first[2:] / 2, second[:2] - second[2:] / 2)
-    high = torch.minimum(first[:2] + first[2:] / 2, second[:2] + second[2:] / 2)
-    shared = (high - low).clamp(min=0).prod()
-    return shared / (first[2:].prod() + second[2:].prod() - shared)
-
-
-def test_the_published_normaliser_is_the_larger_number(recorded):
-    function = loss_function("DeformableDetrForObjectDetection")
-    _, host, _ = call_deformable(recorded, CrossStageLoss(function, normalizer="host"))
-    _, actual, _ = call_deformable(recorded, CrossStageLoss(function))
-    matches = sum(len(t["labels"]) for t in recorded["targets"])
-    for stage, key in enumerate(CLASS_LOSSES["DeformableDetrForObjectDetection"]):
-        labels = int(recorded["threshold_own"]["targets_multi_hot"][stage].sum())
-        torch.testing.assert_close(actual[key], host[key] * (matches / max(matches, labels)))
-
-
 def step(model):
     torch.manual_seed(1)
     images = torch.rand(2, 3, 64, 64)

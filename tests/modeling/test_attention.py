@@ -84,14 +84,6 @@ def test_overlap_counts_in_one_direction():
     assert (large_changed[:, 0] - before[:, 0]).abs().max() > 1e-3
 
 
-def test_the_order_of_queries_and_images_does_not_matter(make_queries):
-    attention = build()
-    content, boxes = make_queries(width=16, dtype=torch.float64)
-    actual, order = attention(content, boxes), torch.tensor([3, 0, 4, 1, 2])
-    moved = attention(content[:, order].flip(0), boxes[:, order].flip(0))
-    torch.testing.assert_close(moved, actual[:, order].flip(0))
-
-
 def test_boxes_get_no_gradient_and_tau_does(make_queries):
     attention = build()
     content, boxes = make_queries(width=16, dtype=torch.float64)
@@ -138,15 +130,6 @@ def test_padding_is_not_attended_to(make_queries):
     torch.testing.assert_close(actual[:1, :3], alone)
     torch.testing.assert_close(actual[1], attention(content, boxes)[1])
     assert (actual[0, :3] - attention(content, boxes)[0, :3]).abs().max() > 1e-3
-
-
-def test_an_image_of_padding_alone_stays_finite(make_queries):
-    attention = build()
-    content, boxes = make_queries(width=16, dtype=torch.float64)
-    content.requires_grad_()
-    actual = attention(content, boxes, torch.zeros(2, 1, 5, dtype=torch.bool))
-    actual.sum().backward()
-    assert actual.isfinite().all() and content.grad.isfinite().all()
 
 
 def test_every_query_attends_to_those_of_its_own_row(make_queries):

@@ -64,14 +64,6 @@ def labelled(height: int, width: int, boxes: list[list[float]], seed: int = 0) -
 TWO = [[4.0, 4, 20, 30], [10, 2, 40, 40]]
 
 
-def test_training_returns_three_finite_losses_for_every_stage(make_detector):
-    model = make_detector()
-    losses = model([labelled(40, 50, TWO), labelled(64, 30, TWO[:1], seed=1)])
-    names = {f"loss_{name}_{s}" for name in ("class", "bbox", "giou") for s in range(3)}
-    assert losses.keys() == names
-    assert all(loss.shape == () and loss.isfinite() and loss > 0 for loss in losses.values())
-
-
 @pytest.mark.parametrize("random", [False, True])
 def test_every_parameter_gets_a_finite_gradient(random: bool, make_detector):
     model = make_detector(random=random)
@@ -120,12 +112,6 @@ def test_images_of_equal_padded_size_share_a_pass(make_detector):
     model = make_detector()
     detections(model, [{"image": image(*size)} for size in [(40, 50), (64, 30), (33, 64)]])
     assert model.backbone.calls == [(2, 3, 64, 64), (1, 3, 64, 32)]
-
-
-def test_training_images_are_padded_to_the_largest(make_detector):
-    model = make_detector()
-    model([labelled(40, 50, TWO), labelled(70, 30, TWO)])
-    assert model.backbone.calls == [(2, 3, 96, 64)]
 
 
 def test_detections_are_sorted_and_limited(make_detector):
@@ -178,15 +164,6 @@ def test_padding_adds_zeros_at_the_bottom_and_on_the_right(make_detector):
     assert padded[0, :, :33, :5].all()
     assert padded[1, :, :2, :40].all()
     assert padded.sum() == 3 * (33 * 5 + 2 * 40)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [([(32, 64)], (32, 64)), ([(33, 64)], (64, 64)), ([(1, 100), (65, 1)], (96, 128))],
-)
-def test_padded_size_is_the_next_multiple(sizes, expected, make_detector):
-    images = [torch.zeros(3, *size) for size in sizes]
-    assert make_detector().padded_size(images) == expected
 
 
 def test_pixel_statistics_are_no_part_of_the_state(make_detector):

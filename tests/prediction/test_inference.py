@@ -188,3 +188,13 @@ def test_skipped_name_is_printed_escaped(predictor, recorded, tmp_path: Path, ca
     skipped = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
     assert "\\x1b[2Jcat.png" in "".join(skipped) and "caf\\udce9.png" in "".join(skipped)
     assert "\x1b[2J" not in "".join(skipped)
+
+
+def test_image_whose_drawn_name_is_too_long_is_skipped(predictor, gray, tmp_path: Path):
+    names = ["a" * 251 + ".tif", "b.tif"]
+    for name in names:
+        gray().save(tmp_path / name)
+    sink = image_sink(tmp_path / "out", predictor.classes)
+    summary = predict_all(predictor, find_sources([str(tmp_path)]), [sink])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.tif.jpg"]
+    assert len(summary.errors) == 1

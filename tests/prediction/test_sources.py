@@ -105,3 +105,15 @@ def test_images_and_videos_are_separate_sources(photos: Path, make_video):
     assert [video.names[0] for video in videos] == ["clip.avi", "deep/clip.mp4"]
     assert [source.is_video for source in (images, *videos)] == [False, True, True]
     assert images.length == 3
+
+
+def test_a_numbered_name_is_unique(photos: Path):
+    Image.new("RGB", (8, 6)).save(photos / "deep" / "a-2.png")
+    same = photos / "a.png", photos / "deep/er/a.png"
+    assert names(*same, photos / "deep/a-2.png") == ["a.png", "a-3.png", "a-2.png"]
+    assert names(photos / "deep/a-2.png", *same) == ["a-2.png", "a.png", "a-3.png"]
+
+
+def test_a_webcam_without_number():
+    with pytest.raises(DataError, match="webcam:0"):
+        find_sources(["webcam:front"])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stageinteractor.errors import MissingDependencyError
+from stageinteractor.errors import DataError, MissingDependencyError
 from stageinteractor.prediction import ClassMetadata, Frame, find_sources, predict_all
 from stageinteractor.prediction.sinks import image_sink
 from stageinteractor.prediction.video import VideoFile, Webcam, require_cv2, video_sink
@@ -225,3 +225,20 @@ def test_missing_opencv_names_the_extra(monkeypatch):
         require_cv2()
     with pytest.raises(MissingDependencyError):
         find_sources(["webcam:0"])
+
+
+def test_error_of_opencv_names_the_video(tmp_path: Path, make_video, monkeypatch):
+    def failing(*_):
+        raise cv2.error("Insufficient memory")
+        yield
+
+    source = VideoFile("clip.avi", make_video(tmp_path / "clip.avi"))
+    monkeypatch.setattr("stageinteractor.prediction.video._images", failing)
+    (frame,) = source
+    assert frame.error.startswith(f"{tmp_path}/clip.avi: ") and "memory" in frame.error
+
+
+def test_video_that_cannot_be_written(tmp_path: Path, gray, instances_of):
+    frame = Frame("a.mp4", gray(size=(1000, 1)), number=0, fps=10.0)
+    with pytest.raises(DataError, match=r"a\.mp4.*1000x0"):
+        write_video(tmp_path, [frame], instances_of)

@@ -30,20 +30,6 @@ def test_drawn_box_has_its_outline_and_color():
         assert image.getpixel(position) == GRAY
 
 
-def test_boxes_scale_with_the_image():
-    image = draw_boxes(LARGE_GRAY, [DrawnBox((40, 20, 160, 90), 0, "")], scale=2.0)
-    assert image.size == (400, 200)
-    assert image.getpixel((200, 40)) == image.getpixel((80, 160)) == class_color(0)
-    assert image.getpixel((200, 100)) == GRAY
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_image_of_another_mode_is_drawn_in_color(mode: str):
-    image = draw_boxes(LARGE_GRAY.convert(mode), [DrawnBox((40, 20, 160, 90), 0, "")])
-    assert image.mode == "RGB"
-    assert has_color(image, class_color(0))
-
-
 @pytest.mark.parametrize(
     "box", [(-50, -50, 500, 500), (150, 80, 40, 20), (10, 10, 10, 10), (500, 500, 600, 600)]
 )
@@ -98,15 +84,6 @@ def test_grid_is_row_by_row():
         assert sheet.getpixel(corner) == (number, 0, 0)
         assert sheet.getpixel((corner[0] + 19, corner[1] + 9)) == (number, 0, 0)
     assert sheet.getpixel((22, 5)) == sheet.getpixel((50, 15)) == BACKGROUND
-
-
-def test_titles_are_above_the_columns():
-    plain = image_grid([LARGE_GRAY] * 2, 2)
-    titled = image_grid([LARGE_GRAY] * 2, 2, titles=["left", "right", "nowhere"])
-    assert titled.size == (plain.width, plain.height + 24)
-    for left in (0, 206):
-        assert (np.asarray(titled.crop((left, 0, left + 100, 24))) < 128).any()
-    assert titled.crop((0, 24, *titled.size)).tobytes() == plain.tobytes()
 
 
 def test_grid_without_images_is_refused():

@@ -1,7 +1,6 @@
 """Several runs in one figure: names, values and the unit of the axis."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,6 @@ def test_ap_and_loss_of_every_run(tmp_path: Path, figures: list[Any]):
         assert image.width > 1000
 
 
-def test_previous_run_is_labelled(tmp_path: Path):
-    run = make_run(tmp_path / "demo", [2])
-    make_run(run, [1], "metrics.previous.json")
-    runs = read_runs([run, run / "metrics.previous.json"])
-    assert [item.name for item in runs] == ["demo", "demo (previous)"]
-    assert [item.series["bbox/AP"][1] for item in runs] == [[2], [1]]
-
-
 def test_axis_has_epochs_if_all_runs_set_epochs(tmp_path: Path, figures: list[Any]):
     runs = [make_run(tmp_path / name, [10, 20]) for name in ("small_batch", "large_batch")]
     set_up(runs[0], max_iter=200, epochs=4)
@@ -67,13 +58,6 @@ def test_axis_has_epochs_if_all_runs_set_epochs(tmp_path: Path, figures: list[An
     set_up(runs[1], max_iter=200, epochs=None)
     precision, _ = draw(runs, tmp_path / "convergence.png", figures)
     assert [list(line.get_xdata()) for line in precision.lines] == [[100, 200]] * 2
-
-
-def test_nan_values_are_left_out(tmp_path: Path, figures: list[Any]):
-    runs = [make_run(tmp_path / "a", [math.nan, 4]), make_run(tmp_path / "b", [math.nan])]
-    precision, _ = draw(runs, tmp_path / "convergence.png", figures)
-    assert [list(line.get_ydata()) for line in precision.lines] == [[4], []]
-    assert [line.get_label() for line in precision.lines] == ["a: 4.0", "b: not evaluated"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -14,14 +14,6 @@ def has_color(image: Image.Image, color: tuple[int, int, int]) -> bool:
     return bool((np.asarray(image.convert("RGB")) == color).all(-1).any())
 
 
-def test_ground_truth_sheet_shows_the_first_images(coco_set: CocoSet, tmp_path: Path):
-    sheet = ground_truth_sheet(coco_set, tmp_path / "photos", count=2, columns=6)
-    assert sheet.size == (2 * WIDTH + 6, WIDTH * 48 // 64)
-    scale = WIDTH / 64
-    assert sheet.getpixel((round(20 * scale), round(36 * scale))) == class_color(0)
-    assert sheet.getpixel((WIDTH + 6 + 10, 10)) == (15, 15, 15)  # the second image has no box
-
-
 def test_comparison_has_ground_truth_left_and_detections_right(
     coco_set: CocoSet, results: list[dict], tmp_path: Path
 ):
@@ -35,23 +27,6 @@ def test_comparison_has_ground_truth_left_and_detections_right(
         coco_set, tmp_path / "photos", results, min_score=0.05, count=1, pairs=1
     )
     assert has_color(everything.crop((WIDTH + 6, 24, *everything.size)), person)
-
-
-def shown_grays(grid: Image.Image, rows: int, columns: int) -> list[int]:
-    """Gray of the lower right corner of each cell of a grid with titles."""
-    width, height = WIDTH + 6, WIDTH * 48 // 64 + 6
-    return [
-        grid.getpixel((column * width + WIDTH - 5, 24 + row * height + height - 12))[0]
-        for row in range(rows)
-        for column in range(columns)
-    ]
-
-
-def test_comparison_of_most_images_is_spread_over_the_set(coco_set: CocoSet, tmp_path: Path):
-    grid = comparison_grid(coco_set, tmp_path / "photos", [], count=12, pairs=3)
-    shown = shown_grays(grid, rows=4, columns=6)
-    assert len(set(shown)) == 12
-    assert max(shown) >= 5 + 10 * 17  # one of the last three
 
 
 def test_photo_with_exif_orientation_is_drawn_upright(tmp_path):

@@ -56,14 +56,3 @@ def test_a_crop_has_the_objects_whose_centre_it_holds():
     expected = torch.tensor([[0.0, 0, 1 / 3, 1 / 3], [0, 0, 1, 1]])
     torch.testing.assert_close(actual.boxes[0], expected)
     assert patch_targets(crop, objects(boxes, []), fit=False).counts == [4]
-
-
-def test_no_objects_and_no_patches_have_no_targets():
-    actual = patch_targets(quarters(SIZES), objects([], []), fit=True)
-    assert actual.counts == [0] * 8
-    assert actual.boxes.shape == (8, 0, 4)
-    none = torch.zeros(0, dtype=torch.long)
-    crop = crop_patches(none, none.view(0, 2), size=3, stride=8)
-    actual = patch_targets(crop, objects([[0.0, 0, 8, 8]]), fit=True)
-    assert actual.counts == []
-    assert actual.boxes.shape == (0, 0, 4)

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from stageinteractor.modeling.anchors.patch_features import (
     covered_cells,
-    cut_crops,
     cut_quarters,
     flipped,
     push_back,
@@ -142,10 +141,3 @@ def test_crops_are_pushed_back_into_the_image():
     actual = push_back(corners, torch.tensor([0, 0, 1]), 4, cells)
     # 9 columns: at most 5; 6 rows: at most 2; 3 rows are fewer than 4
     assert actual.tolist() == [[0, 1], [5, 2], [16, 0]]
-
-
-def test_crops_pass_gradients_to_their_cells_only():
-    features = torch.zeros(1, 1, 4, 4, requires_grad=True)
-    images, corners = torch.tensor([0, 0]), torch.tensor([[0, 0], [1, 1]])
-    cut_crops(features, images, corners, 2).sum().backward()
-    assert features.grad[0, 0].tolist() == [[1, 1, 0, 0], [1, 2, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]

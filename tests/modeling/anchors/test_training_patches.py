@@ -2,7 +2,7 @@ import torch
 
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.modeling.anchors.probing import Crops
-from stageinteractor.modeling.anchors.training_patches import anywhere, crops_around_gt, filled
+from stageinteractor.modeling.anchors.training_patches import crops_around_gt, filled
 
 CELLS = torch.tensor([[40, 60], [40, 60]])  # 640 x 960 pixels at stride 16
 
@@ -32,13 +32,6 @@ def test_an_object_stays_inside_of_its_random_patch():
     assert len(corners.unique(dim=0)) > 90  # of 13 x 12
 
 
-def test_objects_of_half_a_patch_have_none():
-    boxes = [[0.0, 0, 120, 20], [300, 300, 320, 419], [600, 0, 620, 120]]
-    actual = crops_around_gt(objects([], boxes), 15, 16, CELLS)
-    assert actual.images.tolist() == [1]
-    assert crops_around_gt(objects([], boxes), 15, 8, CELLS).images.tolist() == []
-
-
 def test_near_objects_share_the_patch_of_the_middle_one():
     torch.manual_seed(0)
     # centres 110, 210 and 310: crops of 240, shifted by 100: IoU 140 / 340 = 0.41
@@ -50,17 +43,6 @@ def test_near_objects_share_the_patch_of_the_middle_one():
     # the outer two are 200 apart: 40 / 440
     actual = crops_around_gt(objects([boxes[0], boxes[2]]), 15, 16, CELLS)
     assert actual.images.tolist() == [0, 0]
-
-
-def test_random_patches_lie_anywhere_inside():
-    torch.manual_seed(0)
-    cells = torch.tensor([[18, 15], [10, 17]])
-    actual = anywhere(torch.tensor([200, 100]), 15, cells)
-    assert actual.images.bincount().tolist() == [200, 100]
-    first, second = (actual.corners[actual.images == image] for image in (0, 1))
-    assert first.unique(dim=0).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
-    assert second.unique(dim=0).tolist() == [[0, 0], [1, 0], [2, 0]]
-    assert anywhere(torch.tensor([0, 0]), 15, cells).corners.shape == (0, 2)
 
 
 def test_every_image_is_filled_up_by_itself():

@@ -22,21 +22,6 @@ def gradient_size(parameters: Iterable[nn.Parameter]) -> float:
     return sum(p.grad.abs().sum().item() for p in parameters if p.grad is not None)
 
 
-@pytest.mark.parametrize("num_stages", [1, 2, 4])
-def test_shapes(num_stages: int, make_decoder, make_maps, make_queries):
-    actual = make_decoder(num_stages=num_stages)(make_maps(), Queries(*make_queries()))
-    assert actual.logits.shape == (num_stages, 2, 5, 3)
-    assert actual.boxes.shape == (num_stages, 2, 5, 4)
-    assert actual.boxes_xyzr.shape == (num_stages, 2, 5, 4)
-    assert actual.content.shape == (num_stages, 2, 5, 32)
-
-
-def test_a_fresh_decoder_leaves_the_boxes(make_decoder, make_maps, make_queries):
-    content, boxes = make_queries()
-    actual = make_decoder()(make_maps(), Queries(content, boxes))
-    assert torch.equal(actual.boxes_xyzr, boxes.expand(4, -1, -1, -1))
-
-
 def test_every_stage_starts_from_the_last_ones_result(
     make_decoder, make_maps, make_queries, randomise
 ):
@@ -88,13 +73,6 @@ def test_reuse_begins_with_filters_of_the_stage_before(
     for number in (2, 3, 4):
         for position, channel in enumerate(handed[number].channel):
             assert channel is own[1 + position]
-
-
-def test_first_stage_samples_its_own_number_of_points(make_decoder):
-    decoder = make_decoder(num_stages=3, point_groups=2, first_point_groups=6)
-    groups = [stage.sampler.point_groups for stage in decoder.stages]
-    assert groups == [6, 2, 2]
-    assert [stage.mixing.filter_shape for stage in decoder.stages] == [(8, 12), (8, 4), (4, 4)]
 
 
 def test_no_gradient_through_boxes_of_earlier_stages(

@@ -8,24 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_backbone import ToyBackbone
 
 import stageinteractor
-from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
-from stageinteractor.criterion import AnchorLoss, FocalLoss, SetCriterion
 from stageinteractor.errors import MissingDependencyError
 from stageinteractor.modeling import (
-    AnchorGenerator,
-    AnchorQueries,
     CascadeDecoder,
     ParallelDecoder,
     Queries,
-    RelationBlock,
-    StageInteractor,
 )
 from stageinteractor.modeling.decoders.deformable import (
     DeformableStage,
-    reference_boxes,
 )
 from stageinteractor.modeling.decoders.stage import StageState
 from stageinteractor.modeling.necks.deformable_encoder import (
@@ -33,8 +25,6 @@ from stageinteractor.modeling.necks.deformable_encoder import (
     flattened,
     unflattened,
 )
-from stageinteractor.modeling.postprocessing import TopK
-from stageinteractor.modeling.queries import Probing
 
 CONFIG = Path(stageinteractor.__file__).parent / "configs/asag_d_r50_crop_3x.py"
 STRIDES = (8, 16, 32, 64)
@@ -151,13 +141,6 @@ def test_maps_are_laid_out_cell_after_cell():
         assert torch.equal(actual, expected)
 
 
-def test_references_are_parts_of_what_a_map_covers():
-    box = torch.tensor([[[24.0, 32.0, 4.0, 2.0]]])  # 8 wide, 32 high about (24, 32)
-    actual = reference_boxes(box, torch.tensor([[96, 64], [128, 64]]))
-    expected = torch.tensor([[24 / 96, 32 / 64, 8 / 96, 0.5], [24 / 128, 0.5, 8 / 128, 0.5]])
-    torch.testing.assert_close(actual, expected[None, None])
-
-
 def test_queries_read_where_their_box_lies_in_all_levels():
     stage = DeformableStage(embed_dim=8, num_classes=3, **SIZES)
     actual = read_at_the_reference(stage.layer.encoder_attn)
@@ -231,19 +214,6 @@ def test_attention_can_be_masked_pair_by_pair(randomise):
     torch.testing.assert_close(actual.content[:, 3:], everyone.content[:, 3:])
 
 
-def test_stages_do_not_depend_on_the_size_of_the_padding(randomise):
-    decoder = randomise(build_decoder().double())
-    for stage in decoder.stages:
-        nn.init.zeros_(stage.layer.encoder_attn.value_proj.bias)  # zeros of the maps stay zeros
-    maps, queries = make_maps(), make_queries()
-    larger = [
-        nn.functional.pad(x, (0, 128 // s, 0, 64 // s)) for x, s in zip(maps, STRIDES, strict=True)
-    ]
-    actual, expected = decoder(larger, queries), decoder(maps, queries)
-    torch.testing.assert_close(actual.logits, expected.logits)
-    torch.testing.assert_close(actual.boxes, expected.boxes)
-
-
 def test_autocast_leaves_boxes_and_positions_in_float32(randomise):
     neck, decoder = randomise(build_neck()), build_decoder()
     content, boxes = (x.float() for x in make_queries()[:2])
@@ -279,76 +249,6 @@ def test_transformers_is_imported_only_to_build_its_layers():
         "assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def build_detector() -> StageInteractor:
-    torch.manual_seed(0)
-    return StageInteractor(
-        backbone=ToyBackbone(first=3),
-        neck=build_neck(),
-        queries=AnchorQueries(
-            generator=AnchorGenerator(
-                embed_dim=32,
-                patch_size=3,
-                channels=2,
-                hidden_dim=16,
-                global_anchors=3,
-                crop_anchors=2,
-                probing=Probing(patch_size=3, min_anchors=4, max_anchors=12),
-                warmup_steps=0,
-                feature_strides=STRIDES,
-            ),
-            relation=RelationBlock(
-                embed_dim=32,
-                num_heads=4,
-                feedforward_dim=48,
-                num_classes=3,
-                grid=3,
-                strides=STRIDES,
-            ),
-            loss=AnchorLoss(),
-        ),
-        decoder=ParallelDecoder(stages=build_stages(2), embed_dim=32),
-        criterion=SetCriterion(HungarianMatcher(), CrossStageAssigner(), FocalLoss()),
-        postprocessing=TopK(max_detections=6),
-    )
-
-
-def pixels(height: int, width: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(3, height, width, generator=generator) * 4 - 2
-
-
-def test_every_weight_of_an_asag_d_detector_gets_a_gradient(randomise):
-    model = randomise(build_detector()).train()
-    objects = [
-        {"boxes": torch.tensor([[8.0, 8, 20, 16], [0, 0, 90, 60]]), "labels": torch.tensor([0, 2])},
-        {"boxes": torch.tensor([[10.0, 10, 16, 30]]), "labels": torch.tensor([1])},
-    ]
-    losses = model.losses([pixels(64, 96), pixels(50, 40, seed=1)], objects)
-    assert len(losses) == 3 + 3 * 3  # anchors; proposals and two stages
-    assert all(loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
-    unused = [name for name, x in model.named_parameters() if x.grad is None or not x.grad.any()]
-    assert [name for name in unused if "bias" not in name] == []
-
-
-def test_detections_do_not_depend_on_the_batch(randomise):
-    model = randomise(build_detector()).eval()
-    images = [pixels(64, 96, seed) * (1 + seed) for seed in range(4)]
-    model.queries.generator.probing = Probing(patch_size=3, keep=0.5, min_anchors=2, max_anchors=99)
-    with torch.no_grad():
-        output, _ = model.decode(model.pad(images), images)
-        together = model.detect(images)
-        alone = [model.detect([image])[0] for image in images]
-    assert output.query_mask is not None  # otherwise nothing is tested
-    assert len(output.logits) == 2  # proposals and the first stage
-    for actual, expected in zip(together, alone, strict=True):
-        assert len(actual) > 0
-        torch.testing.assert_close(actual.scores, expected.scores, rtol=1e-3, atol=1e-5)
-        torch.testing.assert_close(
-            actual.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=1e-3, atol=1e-2
-        )
 
 
 def test_stages_run_again_for_the_backward_pass_give_the_same(randomise):

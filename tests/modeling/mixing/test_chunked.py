@@ -77,23 +77,6 @@ def test_nothing_but_the_operands_is_kept(case):
     assert [x.data_ptr() for x in kept] == [x.data_ptr() for x in operands]
 
 
-def test_no_matrices():
-    operands = [noise(0, *shape, seed=1) for shape in [(P, D), (D, D), (1, D)]]
-    actual = chunked_apply(mix_channels, *operands)
-    assert actual.shape == (0, P, D)
-    actual.sum().backward()
-    assert operands[1].grad.shape == (0, D, D)
-
-
-def test_filters_may_be_slices_of_a_larger_tensor():
-    generated = noise(M, D * D + 9, seed=3)
-    channel, rest = generated.split([D * D, 9], dim=1)
-    x, bias = noise(M, P, D, seed=1), noise(M, 1, D, seed=2)
-    chunked_apply(mix_channels, x, channel.unflatten(1, (D, D)), bias).square().sum().backward()
-    assert generated.grad[:, : D * D].abs().sum() > 0
-    assert not generated.grad[:, D * D :].any()
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_values_gradients_and_types_are_equal(dtype, case):
     function, operands = case

@@ -38,15 +38,6 @@ def test_joint_norm_by_hand():
     torch.testing.assert_close(joint_norm_relu(x), expected)
 
 
-@pytest.mark.parametrize("num_reused", [0, 1, 3])
-def test_shapes(num_reused: int):
-    mixed, bank = build(num_reused)(*inputs(), filters_of(num_reused))
-    assert mixed.shape == (2, 3, 8)
-    assert [x.shape for x in bank.channel] == [(ROWS, 4, 4)] * (num_reused + 1)
-    rows = 5 if num_reused else 10  # those that the stage generated itself
-    assert bank.spatial.shape == (ROWS, rows, 6)
-
-
 def test_mixing_without_reuse_equals_plain_loops(randomise):
     mixing = randomise(build())
     sampled, content = inputs()

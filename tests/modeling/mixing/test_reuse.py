@@ -95,17 +95,6 @@ def test_channel_reuse_begins_with_a_quarter_of_the_last_filter():
     assert torch.equal(other, actual)
 
 
-def test_channel_reuse_has_the_numerical_gradient(randomise):
-    reuse = randomise(channel_reuse(2))
-    x, h, content, own, reused = channel_inputs(2)
-    first = x[:2], h[:2], content[:, :1], own[:2], *(earlier[:2] for earlier in reused)
-
-    def mix(x, h, content, own, *reused):
-        return reuse(x, h, content, own, reused)
-
-    assert torch.autograd.gradcheck(mix, [x.clone().requires_grad_() for x in first])
-
-
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_another_number_of_channel_filters_is_refused(count: int):
     *rest, _ = channel_inputs(0)
@@ -142,9 +131,3 @@ def test_spatial_reuse_equals_plain_loops(randomise):
         filters[index, 3 + o, p] = blended
     actual = reuse(h, content, own, previous, bias)
     torch.testing.assert_close(actual, planes_of(filters, h, bias))
-
-
-def test_spatial_reuse_has_the_numerical_gradient(randomise):
-    reuse = randomise(spatial_reuse())
-    inputs = [x.clone().requires_grad_() for x in spatial_inputs(2)]
-    assert torch.autograd.gradcheck(reuse, inputs)

@@ -33,13 +33,6 @@ def build_points(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     return positions.requires_grad_(), weights.requires_grad_()
 
 
-def test_channels_of_a_cell_lie_side_by_side():
-    features = flatten_maps(build_maps(), torch.float32)
-    assert features.rows.shape == (B, 5 * 7 + 3 * 4, D)
-    assert features.rows.is_contiguous()
-    assert features.rows.dtype == torch.float32
-
-
 def test_a_table_of_other_levels_than_strides_is_refused():
     with pytest.raises(ValueError):
         flatten_maps(build_maps(), torch.float64).levels((4, 8, 16))
@@ -95,24 +88,6 @@ def test_several_samplings_add_their_gradients_to_one_buffer(points_at_once, mon
         actual = torch.autograd.grad(total, [*maps, *points], retain_graph=True)
         for one, other in zip(actual, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
-
-
-def test_maps_without_gradient():
-    maps, points = [x.detach() for x in build_maps()], build_points()
-    sampled, _ = sample(flatten_maps(maps, torch.float64), *points, STRIDES)
-    actual = torch.autograd.grad(sampled.sum(), points)
-    expected = torch.autograd.grad(sample_levels(maps, *points, STRIDES).sum(), points)
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-def test_no_queries():
-    maps, (positions, weights) = build_maps(), build_points()
-    features = flatten_maps(maps, torch.float64)
-    sampled, _ = sample_flattened(features, positions[:, :0], weights[:, :0], STRIDES)
-    assert sampled.shape == (B, 0, G, P, D // G)
-    sampled.sum().backward()
-    assert not maps[0].grad.any()
 
 
 def test_non_finite_positions_read_nothing_outside_the_map():

@@ -31,6 +31,11 @@ def why_not() -> str:
 needs_triton = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
+@pytest.fixture
+def float32_products():
+    """Once: the cases choose their products themselves."""
+
+
 def run_cases(name: str, **environment: str) -> None:
     """Run a file of cases; fail with its output if not all of them pass or are skipped."""
     around = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}

@@ -4,7 +4,6 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-import torch
 from PIL import Image
 
 from stageinteractor.visualization.assignment import draw_panels, summarize, write_page
@@ -90,16 +89,3 @@ def test_panels_show_all_stages_in_one_figure(item, tmp_path):
     assert width == 4 * 2 * 110
     assert height == pytest.approx((4 * 48 / 64 + 0.9 + 4 * 0.22) * 110, abs=1)
     assert (90, 90, 90) in colors
-
-
-def test_image_without_objects_can_be_drawn(item, tmp_path):
-    empty = dataclasses.replace(
-        item,
-        gt_boxes=torch.zeros(0, 4),
-        gt_classes=torch.zeros(0, dtype=torch.long),
-        matches=torch.full((2, 3), -1),
-        assigned=torch.full((2, 3, 1), -1),
-    )
-    draw_panels(empty, NAMES, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.height == pytest.approx((4 * 48 / 64 + 0.9 + 2 * 0.22) * 110, abs=1)

@@ -44,13 +44,6 @@ def test_sources_are_stages_in_scope_only(item):
     assert [each[1] for each in sources] == [(1, 2), (1, 2), (1, 2), (2,)]
 
 
-def test_history_has_match_and_assigned_queries(item):
-    assert gt_history(item) == [
-        [{"match": 0, "assigned": [0]}, {"match": 1, "assigned": [0, 1]}],
-        [{"match": 1, "assigned": []}, {"match": 0, "assigned": [0]}],
-    ]
-
-
 def test_history_of_several_matches_has_the_best_box(item):
     """Both queries are matched to object 0; the box of query 0 is exact at stage 0."""
     several = dataclasses.replace(item, matches=torch.zeros_like(item.matches))

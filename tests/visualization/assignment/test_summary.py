@@ -25,16 +25,3 @@ def test_sums_over_images_and_score_over_all_objects(item):
     assert lines[0].split()[:2] == ["stage", "matches"]
     assert lines[2].split() == ["0", "4", "0", "1", "0", "0"]
     assert lines[3].split() == ["1", "4", "1", "0", "1", "1", "50.0"]
-
-
-def test_image_without_objects_adds_nothing(item):
-    empty = dataclasses.replace(
-        item,
-        gt_boxes=torch.zeros(0, 4),
-        gt_classes=torch.zeros(0, dtype=torch.long),
-        matches=torch.full((2, 3), -1),
-        assigned=torch.full((2, 3, 1), -1),
-    )
-    summary = summarize([empty])
-    assert summary.matches == [0, 0]
-    assert summary.unstable_score == [0.0]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from integrations.hf_models import d_fine, deformable_detr, lw_detr, rt_detr
+from integrations.hf_models import d_fine, lw_detr, rt_detr
 from torch import nn
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
@@ -14,7 +14,6 @@ from stageinteractor.visualization.assignment import (
     Stability,
     collect_assignment,
     measure_stability,
-    summarize,
 )
 from stageinteractor.visualization.assignment.unstable_score import batch_stability, count_changes
 
@@ -91,30 +90,11 @@ def test_sum_over_batches_equals_one_batch():
 # Models
 
 
-def test_stageinteractor_has_the_numbers_of_its_figures(detector, inputs):
-    expected = summarize(collect_assignment(detector, inputs))
-    stability = batch_stability(detector, inputs)
-    assert (stability.num_images, stability.num_gt) == (2, 2)
-    assert list(stability.unstable_scores().values()) == pytest.approx(expected.unstable_score)
-    assert list(stability.labels_added) == expected.counts["labels_added"]
-    assert list(stability.multi_query_gt) == expected.counts["multi_query_gt"]
-    assert stability.from_encoder is None
-
-
 def test_images_without_objects_are_refused(detector, inputs):
     with pytest.raises(DataError, match="no ground-truth"):
         measure_stability(detector, [inputs[1:]])
     with pytest.raises(DataError, match="no ground-truth"):
         measure_stability(detector, [])
-
-
-def test_one_stage_transformers_model_has_no_encoder_step(inputs):
-    torch.manual_seed(0)
-    model = TransformersDetector(model=deformable_detr(), postprocessing=TopK(5))
-    expected = summarize(collect_assignment(model, inputs))
-    stability = batch_stability(model, inputs)
-    assert list(stability.unstable_scores().values()) == pytest.approx(expected.unstable_score)
-    assert stability.from_encoder is None
 
 
 def test_rt_detr_proposals_are_matched_by_its_matcher(inputs):
