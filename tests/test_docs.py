@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from stageinteractor.cli.main import COMMANDS, main
 from stageinteractor.config import apply_overrides, load_config
@@ -80,9 +81,14 @@ def test_every_override_is_a_key_of_a_config(page):
         assert any(accepts(name, override) for name in names), override
 
 
+@functools.cache
+def loaded(config: str) -> DictConfig:
+    return load_config(CONFIGS / f"{config}.py")
+
+
 def accepts(config: str, override: str) -> bool:
     try:
-        apply_overrides(load_config(CONFIGS / f"{config}.py"), [override])
+        apply_overrides(loaded(config).copy(), [override])
     except ConfigError:
         return False
     return True

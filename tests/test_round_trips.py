@@ -16,6 +16,7 @@ from stageinteractor.criterion import Power, ScoreWeight, SoftTarget
 
 DEMOS = Path(__file__).parents[1] / "projects/stageinteractor/configs/demo"
 DETECTORS = ("digits_in_photos", "digits_in_photos_asag_dn", "digits_in_photos_deformable_detr")
+SMALL = {"digits_in_photos": ["model.decoder.num_stages=2", "model.decoder.embed_dim=32"]}
 PUBLIC = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
     for module in (assigner, criterion)
@@ -90,6 +91,7 @@ def trained(request):
     """A detector of the demo after a training step."""
     cfg = load_config(DEMOS / f"{request.param}.py")
     apply_overrides(cfg, ["model.backbone.weights=null", "dataset.num_classes=3"])
+    apply_overrides(cfg, SMALL.get(request.param, ()))
     torch.manual_seed(0)
     model = instantiate(cfg.model, "model").train()
     with EventStorage():  # criteria with statistics write them

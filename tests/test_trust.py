@@ -11,7 +11,7 @@ from stageinteractor.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "projects/stageinteractor/configs"
-FILES = [*sorted(ZOO.rglob("*.py")), *sorted((ROOT / "configs").rglob("*.py"))]
+FILES = [path for path in sorted(ZOO.rglob("*.py")) if path.parent.name != "models"]
 DETREX = [path for path in FILES if "detrex" in path.relative_to(ROOT).parts]
 LOCATE = "detectron2.utils.registry.locate"
 RECORDS = "_target_: detectron2.data.get_detection_dataset_dicts"

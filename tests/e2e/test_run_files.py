@@ -71,9 +71,7 @@ def test_refused_command_changes_no_file_of_the_run(refused, run, again, option)
     ("override", "token"),
     [
         ("model.queries.num_queries=13", "queries"),
-        ("model.decoder.embed_dim=32", "[32"),
         ("optimizer.params.no_decay=[bias]", "no_decay"),
-        ("train.amp.dtype=fp8", "train.amp.dtype"),
         ("train.model_ema.enabled=true", "'ema'"),
         ("train.max_iter=1", "train.max_iter"),
         ("train.init_checkpoint=other.pth", "train.init_checkpoint"),
@@ -129,17 +127,15 @@ def test_resume_without_checkpoint_is_logged(call, again, tmp_path):
     assert "has no last_checkpoint; training starts at iteration 0" in log
 
 
-@pytest.mark.parametrize("option", ["--eval-only", "--resume"])
-def test_last_checkpoint_outside_the_folder_is_refused(refused, run, again, option):
+def test_last_checkpoint_outside_the_folder_is_refused(refused, run, again):
     (run / "last_checkpoint").write_text("../run/model_final.pth")
     (run / "model_best.pth").unlink()
-    assert "last_checkpoint names" in refused(option, *again)
+    assert "last_checkpoint names" in refused("--resume", *again)
 
 
-@pytest.mark.parametrize("option", ["--eval-only", "--resume"])
-def test_empty_checkpoint_is_refused(refused, run, again, option):
+def test_empty_checkpoint_is_refused(refused, run, again):
     (run / "model_final.pth").write_bytes(b"")
-    assert "model_final.pth" in refused(option, *again)
+    assert "model_final.pth" in refused("--eval-only", *again)
 
 
 @pytest.mark.parametrize(

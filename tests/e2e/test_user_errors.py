@@ -16,16 +16,10 @@ PREPARE = ("nowhere.pth", "stageinteractor weights")
         ("train.init_checkpoint=nowhere.pth", ("nowhere.pth",)),
         ("model.backbone.weights=nowhere.pth", PREPARE),
         ("train.backbone_weights=nowhere.pth", PREPARE),
-        ("train.amp.dtype=fp8", ("train.amp.dtype", "fp8")),
-        ("model.decoder.embed_dim=65", ("config key 'model'",)),
-        ("model.decoder.num_classes=0", ("model.decoder.num_classes is 0", "train.json")),
         ("model.decoder.num_classes=80", ("model.decoder.num_classes is 80", "train.json")),
         ("optimizer.betas=[0.9]", ("config key 'optimizer'",)),
-        ("optimizer.params.no_decay=norm", ("config key 'optimizer'",)),
         ("model=null", ("model",)),
-        ("model.neck=null", ("neck",)),
         ("optimizer=null", ("optimizer",)),
-        ("lr_multiplier=null", ("lr_multiplier",)),
     ],
 )
 def test_wrong_override_is_named(refused, small_run, override, tokens):
@@ -41,11 +35,7 @@ def test_missing_config_file_is_named(refused):
     "override",
     [
         "train.max_iter=2.5",
-        "train.checkpointer.period=0",
-        "train.seed=-1",
         "train.device=mps",
-        "train.output_dir=",
-        "dataloader.test.mapper.image_format=bgr",
         "dataloader.evaluator.dataset_name=other",
     ],
 )
@@ -76,11 +66,10 @@ def test_unknown_category_is_named(refused, small_run, broken_set):
     assert "annotation id 1" in line and "category_id 8" in line and "train.json" in line
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_unreadable_training_image_is_named(refused, small_run, broken_set, workers):
+def test_unreadable_training_image_is_named(refused, small_run, broken_set):
     for image in broken_set.content["images"]:
         (broken_set.folder / "train" / image["file_name"]).write_bytes(b"not an image")
-    line = refused(*small_run, *broken_set(), f"dataloader.train.num_workers={workers}")
+    line = refused(*small_run, *broken_set(), "dataloader.train.num_workers=1")
     assert "image id" in line and ".png" in line and "cannot be read" in line
 
 
