@@ -1,7 +1,6 @@
 """Config files: what is read, what overrides may change, and what a saved config gives back."""
 
 import sys
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +105,8 @@ def test_load_config_imports_and_calls_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "dump"),
     [
-        ("stageinteractor_r50_1x.py", "save_config"),
         ("stageinteractor_r50_1x.py", "LazyConfig"),  # OmegaConf loses the names of static methods
         ("demo/digits_in_photos.py", "save_config"),
-        ("demo/digits_in_photos.py", "LazyConfig"),
         ("demo/digits_in_photos.py", "OmegaConf"),
         ("demo/digits_in_photos.py", "OmegaConf resolved"),
     ],
@@ -162,23 +159,6 @@ def test_get_config_lists_the_shared_files_when_one_is_missing():
 
 
 # Saving
-
-
-def test_saved_config_builds_the_same_model(tmp_path: Path, cfg: DictConfig):
-    apply_overrides(cfg, ["model.decoder.num_stages=1", "model.decoder.feedforward_dim=64"])
-    save_config(cfg, tmp_path / "config.yaml")
-    reloaded = load_config(tmp_path / "config.yaml")
-    original, again = (instantiate(part.model, "model") for part in (cfg, reloaded))
-    assert str(again) == str(original)  # classes and their settings, norms included
-    shapes, same_shapes = (
-        {name: value.shape for name, value in model.state_dict().items()}
-        for model in (original, again)
-    )
-    assert same_shapes == shapes
-    for part in ("criterion.matcher", "criterion.assigner", "postprocessing"):
-        find = attrgetter(part)
-        assert type(find(again)) is type(find(original))
-        assert vars(find(again)) == vars(find(original))
 
 
 @pytest.mark.parametrize("name", ["stageinteractor_r50_300_crop_1x.py", "demo/tree_crowns.py"])

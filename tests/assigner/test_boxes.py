@@ -5,9 +5,6 @@ from stageinteractor.assigner.boxes import (
     box_giou,
     box_iou,
     cxcywh_to_xyxy,
-    edges,
-    hull_extent,
-    shared_extent,
 )
 
 
@@ -24,32 +21,12 @@ def test_cxcywh_becomes_xyxy():
     assert cxcywh_to_xyxy(boxes).tolist() == [[8.0, 17.0, 12.0, 23.0]]
 
 
-def test_extents_of_two_boxes():
-    first = edges(torch.tensor([0.0, 0, 4, 4]))
-    # overlap 2 x 3 in a hull of 6 x 5; apart by 3 in x, and 1 high where both are
-    second = edges(torch.tensor([[2.0, 1, 6, 5], [7, 3, 8, 9]]))
-    width, height = shared_extent(first, second)
-    assert (width.tolist(), height.tolist()) == ([2, -3], [3, 1])
-    width, height = hull_extent(first, second)
-    assert (width.tolist(), height.tolist()) == ([6, 8], [5, 9])
-
-
 def test_iou_of_aligned_pairs():
     first = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4]])
     second = torch.tensor([[2.0, 0, 6, 4], [0, 0, 4, 4], [4, 4, 6, 6]])
     # 2 * 4 / (16 + 16 - 8) = 1 / 3; the same box; only a common corner
     expected = torch.tensor([1 / 3, 1.0, 0.0])
     torch.testing.assert_close(box_iou(first, second), expected)
-
-
-def test_iou_of_all_pairs_equals_that_of_each_pair():
-    first, second = random_boxes(3, seed=1), random_boxes(5, seed=2)
-    actual = box_iou(first[:, None], second[None])
-    assert actual.shape == (3, 5)
-    for row in range(3):
-        for column in range(5):
-            one = box_iou(first[row], second[column])
-            torch.testing.assert_close(actual[row, column], one)
 
 
 def test_giou_of_aligned_pairs():

@@ -65,15 +65,6 @@ def test_alpha_and_gamma_enter_the_class_cost():
     assert costs.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_best_sum_wins_not_the_best_pair():
-    # class costs only. Object 0 likes query 0 a bit more than query 1; object 1 can only use 0.
-    logits = torch.tensor([[3.0, 3.0], [2.5, -9.0], [-9.0, -9.0]]).view(1, 1, 3, 2)
-    boxes = torch.zeros(1, 1, 3, 4)
-    targets = [{"boxes": torch.zeros(2, 4), "labels": torch.tensor([0, 1])}]
-    matches = HungarianMatcher(1.0, 0.0, 0.0)(logits, boxes, targets, SIZES)
-    assert matches.tolist() == [[[1, 0, -1]]]
-
-
 def test_integer_sizes_are_accepted():
     logits, boxes, targets, _ = random_case(1, 2, 5, 3, (3,))
     actual = HungarianMatcher()(logits, boxes, targets, torch.tensor([[80, 90]]))

@@ -35,16 +35,6 @@ def test_costs_worked_out_by_hand():
     assert actual.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_objects_of_one_class_each_have_their_own_fit():
-    # the released code would give both objects the fit of one of them
-    other = BOX + torch.tensor([50.0, 0, 50, 0])
-    boxes = torch.stack([BOX, other]).view(1, 1, 2, 4)
-    targets = [{"boxes": torch.stack([BOX, other]), "labels": torch.tensor([0, 0])}]
-    costs = class_costs(PositionModulatedMatcher(), torch.zeros(1, 1, 2, 1), boxes, targets)[0, 0]
-    assert costs[0, 0] == costs[1, 1] and costs[0, 1] == costs[1, 0]
-    assert costs[0, 0] < costs[0, 1]
-
-
 def test_rescaling_gives_an_images_best_pair_the_plain_cost():
     boxes = torch.stack([BOX + 5, BOX + torch.tensor([10.0, 0, 10, 0])]).view(1, 1, 2, 4)
     targets = [{"boxes": BOX[None], "labels": torch.tensor([0])}]

@@ -40,14 +40,6 @@ def test_objects_are_padded_with_zeros():
     assert padded.counts == [2, 1, 0]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_boxes_get_the_type_of_like_and_labels_are_long(dtype: torch.dtype):
-    targets = [{"boxes": torch.ones(1, 4), "labels": torch.ones(1, dtype=torch.int32)}]
-    padded = pad_targets(targets, like=torch.zeros(1, dtype=dtype))
-    assert padded.boxes.dtype == dtype
-    assert padded.labels.dtype == torch.int64
-
-
 def test_shared_targets_are_padded_once_for_each_type():
     shared = SharedTargets(TWO_ONE_NONE)
     assert [target["labels"].tolist() for target in shared] == [[4, 5], [8], []]

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.run import prepare
 
 DEMO = Path(__file__).parents[2] / "projects/stageinteractor/configs/demo"
 SMALL = [
@@ -158,15 +157,6 @@ def test_usage_errors_are_one_line(capsys, options, message):
     assert main(small(*options)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
-
-
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_the_memory_format_is_the_configs(channels_last: bool):
-    config = DEMO.parent / "stageinteractor_r50_1x.py"  # timm's backbones always are channels-last
-    small = [f"model.decoder.{key}" for key in ("num_stages=2", "embed_dim=32")]
-    overrides = [*small, f"train.channels_last={channels_last}"]
-    weight = prepare(str(config), overrides, device="cpu").model.backbone.stem.conv1.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
 def test_a_result_is_not_written_over_what_it_reads(tmp_path, capsys):

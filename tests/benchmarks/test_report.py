@@ -46,15 +46,6 @@ def test_stages_are_summed_run_by_run(result):
     ]  # fmt: skip
 
 
-def test_the_largest_gaps_of_parts_are_marked(result):
-    lines = tables(result).splitlines()
-    marks = {line.split()[0]: line.split("<- ")[1][0] for line in lines if "<- " in line}
-    assert marks == {"FFN": "1", "heads": "2", "postprocessing": "3"}  # not of the whole decoder
-    (decoder,) = [line for line in lines if line.startswith("decoder")]
-    assert decoder.split() == ["decoder", "1", "42", "2", "1", "42.0", "41", "1.0"]
-    assert "1 GFLOP/s in products, 1.0 GB/s copied" in lines[1]
-
-
 def test_comparison_has_old_median_and_ratio_per_row(result, tmp_path):
     old = json.loads(json.dumps(result))
     for each in old["rows"]:

@@ -12,12 +12,6 @@ from stageinteractor.config import load_config
 CONFIGS = Path(__file__).parents[2] / "projects/stageinteractor/configs"
 
 
-def test_a_straight_line_fits_itself():
-    curve = scaling.fit((1, 2, 4), [5.0, 7.0, 11.0])
-    assert curve["slope"] == pytest.approx(2.0) and curve["intercept"] == pytest.approx(3.0)
-    assert curve["r2"] == pytest.approx(1.0) and curve["deviation"] == pytest.approx(0.0, abs=1e-9)
-
-
 def test_deviation_of_a_curve_is_reported():
     curve = scaling.fit((0, 1, 2), [1.0, 1.0, 4.0])  # the line is 0.5 + 1.5 x
     assert curve["deviation"] == pytest.approx(1.0)

@@ -1,9 +1,6 @@
 """stageinteractor install-detectron2 on a tiny wheel of the same make; pip is a stand-in."""
 
-import base64
-import csv
 import hashlib
-import io
 import subprocess
 import sys
 import tempfile
@@ -111,18 +108,6 @@ def test_repack_keeps_the_package_only(tool, original, tmp_path):
         assert "Tag: py3-none-any" in packed.read("detectron2-0.7.2.dist-info/WHEEL").decode()
 
 
-def test_record_lists_every_file_with_its_hash_and_size(tool, original, tmp_path):
-    with zipfile.ZipFile(tool.repack(original, tmp_path)) as packed:
-        text = packed.read("detectron2-0.7.2.dist-info/RECORD").decode()
-        rows = {name: (digest, size) for name, digest, size in csv.reader(io.StringIO(text))}
-        assert rows.keys() == set(packed.namelist())
-        assert rows.pop("detectron2-0.7.2.dist-info/RECORD") == ("", "")
-        for name, (digest, size) in rows.items():
-            data = packed.read(name)
-            expected = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-            assert (digest, int(size)) == (f"sha256={expected}", len(data)), name
-
-
 def test_pip_installs_the_repacked_wheel(tool, original, tmp_path):
     target = tmp_path / "site"
     wheel = tool.repack(original, tmp_path)
@@ -184,14 +169,6 @@ def test_without_pip_or_network(tool, scratch, monkeypatch, capsys, stderr, said
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.usefixtures("missing")
-def test_download_that_brings_nothing(tool, scratch, monkeypatch, capsys):
-    use_pip(monkeypatch, FakePip(wheel=None))
-    assert tool.main([]) == 1
-    assert "pip left 0 wheels" in one_error_line(capsys)
-    assert list(scratch.iterdir()) == []
-
-
 @pytest.mark.usefixtures("missing", "scratch")
 def test_own_copy_is_checked_and_not_downloaded(tool, original, monkeypatch, capsys):
     pip = use_pip(monkeypatch, FakePip())
@@ -220,13 +197,6 @@ def test_stops_where_detectron2_is_importable(tool, tmp_path, monkeypatch, capsy
     assert tool.main([]) == 0
     assert "already importable" in capsys.readouterr().out
     assert pip.commands == []
-
-
-def test_a_mere_folder_of_that_name_is_not_detectron2(tool, tmp_path, monkeypatch):
-    (tmp_path / "detectron2").mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "detectron2", raising=False)
-    assert tool.find_detectron2() is None
 
 
 def sha256_of(path: Path) -> str:

@@ -40,17 +40,6 @@ def test_losses_of_one_object_worked_out_by_hand():
     assert actual.tolist() == pytest.approx([LN2 / 4, 2.5 * up / 4, 2.5 * up / 2], rel=1e-5)
 
 
-def test_the_target_of_a_positive_is_its_iou():
-    boxes = anchors(OBJECT, [0.75, 0.75, 1, 1])
-    logits = torch.zeros(1, 2)
-    logits[0, 1] = -math.inf
-    actual = PatchLoss(SMALL)(
-        (torch.where(logits.isinf(), -50.0, logits), boxes, objects([OBJECT]))
-    )
-    # target 1 and p = 1/2: weight 2.5 (1/2)^2 ln 2
-    assert actual.tolist() == pytest.approx([2.5 * LN2 / 4, 0, 0], abs=1e-6)
-
-
 def test_anchors_on_an_object_of_another_anchor_are_ignored():
     # IoU 1, 1/2 (ignored) and 0.4
     boxes = anchors(OBJECT, [0.0, 0, 0.5, 0.25], [0, 0, 0.5, 0.2])
@@ -114,17 +103,6 @@ def test_patches_and_objects_may_be_missing():
     actual = AnchorLoss()((logits, boxes, objects([], [])), NONE, NONE, num_gt=0)
     sum(actual.values()).backward()
     assert logits.grad.all() and not boxes.grad.any()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
-    boxes = anchors(OBJECT, [0.25, 0.25, 1, 1])
-    patch = torch.zeros(1, 2).to(dtype), boxes.to(dtype), objects([OBJECT])
-    actual = AnchorLoss()(patch, patch, patch, num_gt=1)
-    expected = AnchorLoss()(*[(torch.zeros(1, 2), boxes, objects([OBJECT]))] * 3, num_gt=1)
-    for name, value in actual.items():
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, expected[name])
 
 
 def test_gradient_is_the_numerical_one():

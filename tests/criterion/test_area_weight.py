@@ -41,17 +41,6 @@ def test_small_objects_count_four_times():
     torch.testing.assert_close(actual, torch.tensor([4.0, 2.5, 1.3]), rtol=1e-6, atol=0)
 
 
-def test_all_costs_of_an_object_are_multiplied():
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 1, 4, 1, generator=generator)
-    boxes = torch.rand(2, 1, 4, 4, generator=generator) * 20
-    boxes[..., 2:] += 20
-    padded = pad_targets(TARGETS, like=boxes)
-    plain = HungarianMatcher().costs(logits, boxes, padded, SIZES)
-    actual = AreaWeightedMatcher().costs(logits, boxes, padded, SIZES)
-    torch.testing.assert_close(actual, plain * torch.tensor([1.0, 2.5, 3.7]))
-
-
 def test_of_two_objects_the_smaller_one_has_its_query():
     # query 0 is the best for both; the small object loses more by taking the other
     boxes = torch.tensor([[0.0, 0, 50, 50], [50, 0, 100, 50]]).view(1, 1, 2, 4)

@@ -35,16 +35,6 @@ def test_equals_the_focal_loss_of_torchvision(alpha: float, gamma: float):
     torch.testing.assert_close(actual, sigmoid_focal_loss(logits, targets, alpha, gamma))
 
 
-@pytest.mark.parametrize("sign", [-1.0, 1.0])
-def test_large_logits_have_a_loss_and_a_gradient(sign: float):
-    logits = torch.full((2,), sign * 1e4, requires_grad=True)
-    loss = FocalLoss().entries(logits, torch.tensor([0.0, 1.0]))
-    # the wrong side costs alpha (or 1 - alpha) times 1e4, the right side nothing
-    assert loss.tolist() == ([0.0, 2500.0] if sign < 0 else [7500.0, 0.0])
-    loss.sum().backward()
-    assert logits.grad.tolist() == ([0.0, -0.25] if sign < 0 else [0.75, 0.0])
-
-
 @pytest.mark.parametrize("target", [0.0, 1.0])
 def test_gradient_is_the_numerical_one(target: float):
     logits = torch.linspace(-5, 5, 11, dtype=torch.float64, requires_grad=True)

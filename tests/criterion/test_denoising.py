@@ -119,16 +119,6 @@ def test_losses_of_copies_reach_them_alone(make):
         assert not gradient[:, :, :5].any()
 
 
-def test_an_object_stays_known_however_badly_the_box_fits():
-    # the cross-stage assigner would make a negative of it: IoU 0
-    logits, boxes = torch.full((1, 1, 2, 1), -3.0), torch.zeros(1, 1, 2, 4)
-    boxes[...] = torch.tensor([90.0, 40, 99, 49])
-    targets = [{"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([0])}]
-    actual = build()(logits, boxes, targets, SIZES, None, torch.tensor([[0]]))
-    positive = 0.25 * (1 / (1 + math.exp(-3.0))) ** 2 * math.log(1 + math.exp(3.0))
-    assert actual["loss_class_dn_0"].item() == pytest.approx(2 * positive / 10)
-
-
 def test_copies_of_an_object_are_not_ranked():
     # rank 1 would have a target of almost 0
     loss = ClassLoss(SoftTarget(Power(0.0), decay=RankDecay()), EqualWeight(), ScoreWeight())

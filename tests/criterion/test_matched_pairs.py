@@ -66,16 +66,6 @@ def test_largest_values_of_objects_and_of_images(positives: MatchedPairs):
     assert best.tolist() == pytest.approx([1, 1, 0.5, 1, 0.5])
 
 
-def test_padding_and_other_images_are_not_compared():
-    boxes = torch.zeros(1, 2, 1, 4)  # equal to the zeros that pad the second image
-    boxes[0, 0, 0] = torch.tensor([100.0, 0, 110, 20])
-    far = {"boxes": torch.tensor([[500.0, 0, 510, 10]]), "labels": torch.tensor([0])}
-    positives = MatchedPairs(
-        torch.tensor([[[[1]], [[0]]]]), boxes, torch.tensor([[[1], [0]]]), [TARGETS[0], far]
-    )
-    assert positives.best_iou_per_image().flatten().tolist() == pytest.approx([0.5, 0.0])
-
-
 def test_without_objects_there_are_no_pairs():
     nothing = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}]
     none = torch.full((2, 1, 4, 1), -1)

@@ -65,16 +65,6 @@ def test_a_positive_is_pulled_up_and_pushed_down(logit: float, iou: float):
     torch.testing.assert_close(x.grad.squeeze(), score * (up + down) - up)
 
 
-@pytest.mark.parametrize(
-    ("iou", "score"), [(0.3, 0.44), (0.5, 0.55), (0.7, 0.68), (0.9, 0.88), (1.0, 1.0)]
-)
-def test_following_the_gradient_ends_at_a_score_near_the_iou(iou: float, score: float):
-    actual = number(0.5).view(1, 1, 1, 1)
-    for _ in range(200):
-        actual = QueryWeightTarget()(one_query(iou), actual)
-    assert actual.item() == pytest.approx(score, abs=6e-3)
-
-
 def test_box_losses_are_weighted_in_the_criterion():
     criterion = [
         SetCriterion(HungarianMatcher(), PerStageAssigner(), LOSS, box_weight=weight)

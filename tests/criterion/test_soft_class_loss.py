@@ -126,17 +126,6 @@ def test_sure_logits_keep_their_loss_and_its_gradient():
     assert logits.grad.flatten().tolist() == pytest.approx([0, -1 / 32, 0.75], abs=1e-20)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
-    logits, positives, _ = random_case()
-    half = logits.to(dtype)
-    actual = focal(2.0).entries(half, positives)
-    assert actual.dtype == torch.float32
-    assert torch.equal(actual, focal(2.0).entries(half.float(), positives))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(focal(2.0).entries(half, positives), actual)
-
-
 @pytest.mark.parametrize(
     "loss",
     [
@@ -175,14 +164,3 @@ def test_a_detached_weight_counts_and_has_no_gradient():
 def test_settings_without_a_finite_gradient_are_refused(weight, alpha: float, gamma: float):
     with pytest.raises(ValueError, match="gamma 0 or at least 1"):
         weight(alpha, gamma)
-
-
-@pytest.mark.parametrize(
-    ("gamma", "above", "below"), [(0.0, 1.0, 1.0), (1.0, 0.25, 0.5), (3.0, 1 / 64, 1 / 8)]
-)
-def test_weights_of_a_distance_worked_out_by_hand(gamma: float, above: float, below: float):
-    # p = 1/2: t = 3/4 is 1/4 above it, t = 0 is 1/2 below it; alpha multiplies both
-    weight = DistanceWeight(0.5, gamma)
-    logits = torch.zeros(2, dtype=torch.float64)
-    actual = weight(logits, torch.tensor([0.75, 0.0], dtype=torch.float64), pairs=None)
-    assert actual.tolist() == pytest.approx([0.5 * above, 0.5 * below])

@@ -90,14 +90,6 @@ def test_rescaling_per_gt_treats_objects_separately():
     torch.testing.assert_close(to_one.flatten(), torch.tensor([1.0, 4 / 9, 1.0]))
 
 
-def test_targets_are_never_scaled_down():
-    # sqrt(2/3) > 2/3, the best IoU
-    positives = positives_of(2, objects=(0,))
-    for rescale in (RescalePerImage("best_iou"), RescalePerGt("best_iou")):
-        actual = SoftTarget(Power(0.5), rescale)(positives, positives.iou)
-        assert actual.item() == pytest.approx(math.sqrt(2 / 3))
-
-
 def test_ranks_are_turned_down_in_the_last_stages_only():
     positives = positives_of(0, 2, 5, objects=(0, 0, 0), stages=3)
     target = SoftTarget(Power(0.0), decay=RankDecay([0.5, 0.25]))

@@ -6,7 +6,6 @@ from stageinteractor.criterion import FocalLoss, SetCriterion
 from stageinteractor.criterion.training_metrics import (
     PERIOD,
     statistics_are_due,
-    write_metrics,
     write_statistics,
 )
 
@@ -17,21 +16,6 @@ def test_numbers_are_due_every_twentieth_iteration():
         with EventStorage(iteration):
             due.append(statistics_are_due())
     assert [index for index, answer in enumerate(due) if answer] == [0, PERIOD, 2 * PERIOD]
-
-
-def test_every_stage_has_a_metric_of_its_own():
-    with EventStorage(0) as storage:
-        write_statistics(
-            {"labels_added": torch.tensor([1, 2]), "unstable_score": torch.tensor([12.5])}
-        )
-        write_metrics("terms", {"loss": torch.tensor([3.0])})
-        actual = {name: value for name, (value, _) in storage.latest().items()}
-    assert actual == {
-        "assigner/labels_added_0": 1.0,
-        "assigner/labels_added_1": 2.0,
-        "assigner/unstable_score_0": 12.5,
-        "terms/loss": 3.0,
-    }
 
 
 def test_our_criterion_writes_them_when_asked():

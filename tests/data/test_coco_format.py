@@ -50,12 +50,6 @@ def test_as_json_can_be_read_again(content: Json, write_json: Write):
     assert again.as_json() == coco_set.as_json()
 
 
-def test_missing_annotation_ids_are_filled(content: Json, write_json: Write):
-    for annotation in content["annotations"]:
-        del annotation["id"]
-    assert [a["id"] for a in read_coco(write_json(content)).annotations] == [1, 2, 3]
-
-
 # Boxes that are left out
 
 

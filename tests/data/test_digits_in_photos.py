@@ -14,7 +14,6 @@ from stageinteractor.data.digits_in_photos import (
     Sources,
     _leaves_visible,
     _splits,
-    digit_opacity,
     make_digits_in_photos,
 )
 from stageinteractor.errors import DataError
@@ -94,19 +93,6 @@ def test_images_and_boxes_are_as_the_parameters_say(made: Path):
             for x, y, width, height in boxes[image["id"]]:
                 assert min(x, y) >= 0 and x + width <= 128 and y + height <= 128
                 assert 16 <= max(width, height) <= 72
-
-
-@pytest.mark.parametrize("longer_side", [16, 37, 72])
-def test_opacity_has_the_asked_longer_side_and_touches_its_edges(
-    splits: dict[str, tuple[Sources, int]], longer_side: int
-):
-    for digit in splits["val"][0].digits[:50]:
-        alpha = digit_opacity(digit, longer_side)
-        assert max(alpha.shape) == longer_side
-        assert alpha.min() >= 0 and alpha.max() == 1
-        inside = alpha > 0.5
-        for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
-            assert edge.any()
 
 
 @pytest.mark.parametrize(("covered", "expected"), [(0, True), (4, True), (5, False), (10, False)])

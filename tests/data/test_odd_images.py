@@ -70,27 +70,6 @@ def test_all_readers_refuse_a_file_by_its_name(tmp_path: Path, name: str):
         count_fault("bad image")
 
 
-def test_a_record_that_is_read_says_which_image_it_was(tmp_path: Path):
-    (tmp_path / "photo.png").write_bytes(b"Dear Sir")
-    with pytest.raises(
-        DataError, match=r"photo\.png \(image id 3\): cannot be read: .*; repair the"
-    ):
-        trained_on(tmp_path / "photo.png")
-
-
-@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-def test_training_sees_ordinary_files_as_detectron2_does(tmp_path: Path, image_format: str):
-    from detectron2.data import detection_utils
-
-    for kind in ("png", "jpg", "webp", "bmp"):
-        path = tmp_path / f"photo.{kind}"
-        odd.image().save(path)
-        mapper = DetectionMapper(is_train=False, augmentations=[], image_format=image_format)
-        record = {"file_name": str(path), "image_id": 3, "height": odd.HEIGHT, "width": odd.WIDTH}
-        seen = mapper(record)["image"].permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(seen, detection_utils.read_image(str(path), image_format))
-
-
 def test_an_image_too_thin_to_be_resized_is_named(tmp_path: Path):
     from detectron2.data import transforms as T
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stageinteractor.data import tree_crowns
 from stageinteractor.data.coco_format import read_coco
-from stageinteractor.data.tree_crowns import cut_boxes, make_tree_crowns, read_boxes, tile_corners
+from stageinteractor.data.tree_crowns import cut_boxes, make_tree_crowns, tile_corners
 from stageinteractor.errors import DataError
 
 HEADER = "image_path,xmin,ymin,xmax,ymax,label\n"
@@ -31,14 +31,6 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 # Tables, tiles and boxes
-
-
-def test_read_boxes_groups_by_image():
-    table = HEADER + "a.tif,203,67,227,90,Tree\nb.tif,1.5,2,3,4,Tree\na.tif,0,0,9,8,Tree\n"
-    assert read_boxes(table) == {
-        "a.tif": [(203, 67, 227, 90), (0, 0, 9, 8)],
-        "b.tif": [(1.5, 2, 3, 4)],
-    }
 
 
 @pytest.mark.parametrize("size", [(400, 400), (1093, 617), (200, 999)])

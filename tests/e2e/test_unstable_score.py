@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.config import apply_overrides, load_config
 from stageinteractor.engine.build import build_model
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
@@ -86,20 +86,6 @@ def test_scores_of_a_run_equal_those_of_its_figures(
     assert added == pytest.approx(statistics["counts"]["labels_added"])
 
 
-def test_several_weights_are_columns_of_one_table(run, tool, tmp_path, capsys):
-    weights = [str(run / "model_final.pth"), str(tmp_path / "copied.pth")]
-    Path(weights[1]).write_bytes(Path(weights[0]).read_bytes())
-    config = str(run / "config.yaml")
-    both = [each for file in weights for each in ("--config-file", config, "--weights", file)]
-    options = ["--images", "3", "--split", "train", "--output", str(tmp_path / "both")]
-    assert tool.main([*both, *options]) == 0
-    runs = read(tmp_path / "both")
-    assert list(runs) == ["model_final", "copied"]
-    assert runs["model_final"] == runs["copied"]
-    assert runs["copied"]["images"] == 3
-    assert "model_final" in capsys.readouterr().out
-
-
 def test_wrong_options_are_errors_of_one_line(run, tool, capsys):
     config = str(run / "config.yaml")
     for options, message in [
@@ -111,17 +97,6 @@ def test_wrong_options_are_errors_of_one_line(run, tool, capsys):
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ") and message in error
     assert not (run / "unstable_score").exists()
-
-
-def test_a_set_without_boxes_cannot_be_measured(run, tool, shapes_set, tmp_path, capsys):
-    content = json.loads((shapes_set / "val.json").read_text())
-    (tmp_path / "val.json").write_text(json.dumps(content | {"annotations": []}))
-    cfg = load_config(run / "config.yaml")
-    cfg.dataset.val.json = str(tmp_path / "val.json")
-    save_config(cfg, tmp_path / "config.yaml")
-    weights = ["--weights", str(run / "model_final.pth")]
-    assert tool.main(["--config-file", str(tmp_path / "config.yaml"), *weights]) == 2
-    assert "no ground-truth" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,6 @@ def test_clipping_limits_the_gradient_norm():
     assert model.w.item() == pytest.approx(0.25, rel=1e-5)
 
 
-@pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_mixed_precision_trains(amp):
-    model, trainer = make(batches(2.0, 2.0), amp=amp)
-    trainer.train(0, 2)
-    assert model.w.item() > 0.0
-    assert model.w.dtype == torch.float32
-
-
 def test_non_finite_loss_stops_before_the_step():
     model, trainer = make(batches(2.0, float("inf")))
     with pytest.raises(NonFiniteLossError, match="iteration 1, image ids 2: loss_fit is inf"):

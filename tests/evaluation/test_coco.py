@@ -178,15 +178,6 @@ def test_missing_class_has_ap_0_and_counts_in_the_mean(content: Json, register: 
     assert metrics["AP"] == pytest.approx(200 / 3)
 
 
-def test_two_categories_of_one_name_have_a_row_each(content: Json, register: Any, measure: Any):
-    content["categories"] = [each | {"name": "car"} for each in CATEGORIES]
-    register()
-    metrics = measure([detection for detection in perfect(content) if detection[1] != 1])
-    rows = {name: value for name, value in metrics.items() if name.startswith("AP-")}
-    expected = {"AP-car (id 7)": 100, "AP-car (id 19)": 0, "AP-car (id 1000)": 100}
-    assert rows == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("backend", BOTH)
 def test_no_detections_give_ap_0(
     content: Json, register: Any, measure: Any, tmp_path: Path, caplog: Any, backend: str

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
 from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T
 from omegaconf import OmegaConf
 
 from stageinteractor.class_names import set_class_names
 from stageinteractor.config import get_config, load_config, save_config
+from stageinteractor.errors import ConfigError
 from stageinteractor.export import describe
 from stageinteractor.export.metadata import resize_rule
 
@@ -55,3 +57,8 @@ def test_other_augmentations_are_logged(caplog):
     assert resize_rule(nodes) is None
     (message,) = caplog.messages
     assert "Resize" in message
+
+
+def test_other_models_are_refused(config):
+    with pytest.raises(ConfigError, match="Linear"):
+        describe(config, torch.nn.Linear(2, 2))

@@ -115,3 +115,10 @@ def test_fewer_auxiliary_outputs_than_stages_are_refused():
     wrapped = CrossStageCriterion(FocalHost(), num_stages=6)
     with pytest.raises(UnsupportedHostError, match="expected 5 auxiliary outputs .*, got 3"):
         wrapped(*random_case(0))
+
+
+def test_outputs_without_logits_are_refused():
+    with pytest.raises(
+        UnsupportedHostError, match="none of pred_logits, logits, but scores, boxes"
+    ):
+        CrossStageCriterion(FocalHost())({"scores": 0, "boxes": 0}, [])

@@ -5,7 +5,7 @@ from detectron2.utils.events import EventStorage
 from integrations import reference
 from integrations.checks import assigned, pairs_of
 from integrations.reference import Rule
-from integrations.toy_hosts import FocalHost, SoftmaxHost, random_case
+from integrations.toy_hosts import FocalHost, random_case
 
 from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner
 from stageinteractor.integrations import CrossStageCriterion
@@ -36,19 +36,6 @@ def test_statistics_are_written_every_twenty_iterations(assigner):
             assert [entry for entry, _ in entries] == pytest.approx([value] * 3, rel=1e-6)
     if isinstance(assigner, CrossStageAssigner):
         assert all(any(values) for values in expected.values())
-
-
-def test_statistics_of_a_softmax_count_the_best_class_only():
-    wrapped = CrossStageCriterion(SoftmaxHost(), log_statistics=True)
-    outputs, targets = random_case(8, SoftmaxHost)
-    pairs = pairs_of(SoftmaxHost(), outputs, targets)
-    actual = reference.best_classes(assigned(SoftmaxHost(), outputs, targets))
-    with EventStorage(20):
-        wrapped(outputs, targets)
-    expected = reference.statistics(actual, pairs, targets)
-    actual = {name: values.tolist() for name, values in wrapped.statistics.items()}
-    assert actual == {name: pytest.approx(values) for name, values in expected.items()}
-    assert actual["multi_class_queries"] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("asked", [False, True])

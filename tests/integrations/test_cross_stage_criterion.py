@@ -132,14 +132,6 @@ def test_images_and_batches_without_objects(host, counts):
     assert_only_class_losses_changed(actual, host()(outputs, targets), expected)
 
 
-@pytest.mark.parametrize("host", [FocalHost, SoftmaxHost, VarifocalHost])
-def test_more_objects_than_queries(host):
-    outputs, targets = random_case(3, host, counts=(7, 2), queries=4)
-    actual = CrossStageCriterion(host())(outputs, targets)
-    expected = expected_class_losses(host(), outputs, targets, None, "max")
-    assert_only_class_losses_changed(actual, host()(outputs, targets), expected)
-
-
 def half(outputs, host):
     """The same with logits in bfloat16."""
     stages = stages_of(outputs, host)
@@ -160,15 +152,3 @@ def test_half_precision_logits_under_autocast(host):
     assert_only_class_losses_changed(actual, plain, expected, tolerance=0.02)
     sum(actual.values()).backward()
     assert all(x.grad.isfinite().all() for x in logits)
-
-
-def test_an_output_of_the_encoder_in_the_list_is_no_stage():
-    outputs, targets = case_of(OtherNamesHost, 7, stages=4)
-    stages = stages_of(outputs, OtherNamesHost)
-    wrapped = CrossStageCriterion(OtherNamesHost(), num_stages=3)
-    plain = OtherNamesHost()(outputs, targets)
-    expected = expected_class_losses(
-        OtherNamesHost(), outputs, targets, None, "max", [*stages[:2], stages[3]]
-    )
-    assert_only_class_losses_changed(wrapped(outputs, targets), plain, expected)
-    assert set(plain) - set(expected) >= {"loss_ce_2", "loss_bbox_2"}

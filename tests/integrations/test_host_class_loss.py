@@ -4,8 +4,8 @@ import pytest
 import torch
 from device_to_host import HostCopies, without_autocast
 from integrations.cases import HOSTS, case_of
-from integrations.checks import class_keys, expected_class_losses, names_of, pairs_of, stages_of
-from integrations.reference import Rule, labels_of
+from integrations.checks import class_keys, names_of, pairs_of, stages_of
+from integrations.reference import labels_of
 from integrations.test_label_loss_probe import TwoHooksHost
 from integrations.toy_hosts import (
     DenoisingHost,
@@ -14,7 +14,6 @@ from integrations.toy_hosts import (
     Matcher,
     OtherNamesHost,
     SoftmaxHost,
-    hungarian,
     hybrid_losses,
     random_case,
     with_gradients,
@@ -79,20 +78,6 @@ def test_focal_gradients_with_per_stage_labels_are_the_hosts(host):
         gradients.append([x.grad for x in logits])
     for actual, expected in zip(*gradients, strict=True):
         assert torch.allclose(actual, expected, rtol=1e-5, atol=1e-8)
-
-
-@focal_hosts
-@pytest.mark.parametrize("normalizer", ["host", "max"])
-@pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_cross_stage_focal_losses_are_the_hosts(host, normalizer, threshold):
-    # the host's learns several classes of a query as rows of their own
-    arguments = case_of(host)
-    settings = dict(assigner=CrossStageAssigner(threshold), normalizer=normalizer)
-    actual = CrossStageCriterion(host(), **settings, class_loss=class_loss("focal"))(*arguments)
-    assert_close(actual, CrossStageCriterion(host(), **settings)(*arguments), 1e-5)
-    expected = expected_class_losses(host(), *arguments[:2], Rule(threshold), normalizer)
-    for name, value in expected.items():
-        assert actual[name].item() == pytest.approx(value.item(), rel=1e-5), name
 
 
 RULES = {
@@ -217,17 +202,6 @@ def test_another_matcher_serves_stages_and_proposals():
     expected = OtherMatcherHost()(*arguments)
     assert list(actual) == list(expected)
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
-
-
-def test_another_matcher_may_be_a_function_or_stand_for_one():
-    outputs, targets = random_case(0)
-    functions = FocalHost()
-    del functions.matcher
-    functions.matcher = hungarian
-    for host, matcher in ((FocalHost(), hungarian), (functions, Matcher())):
-        actual = CrossStageCriterion(host, **PLAIN, matcher=matcher)(outputs, targets)
-        expected = FocalHost()(outputs, targets)
-        assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(

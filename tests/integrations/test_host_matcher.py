@@ -121,19 +121,6 @@ def test_names_of_outputs_and_targets_are_either_hosts():
     assert as_lists(detrex) == as_lists(transformers)
 
 
-@pytest.mark.parametrize(
-    ("counts", "sizes"), [((0, 0), [0, 0]), ((2, 0), [2, 0]), ((9, 3), [7, 3])]
-)
-def test_pairs_are_ascending_integers_on_the_host(counts, sizes):
-    pairs = PositionModulatedHostMatcher()(*random_case(1, counts))
-    assert [len(queries) for queries, _ in pairs] == sizes
-    for queries, objects in pairs:
-        assert queries.dtype == objects.dtype == torch.int64
-        assert queries.device.type == objects.device.type == "cpu"
-        assert queries.tolist() == sorted(set(queries.tolist()))
-        assert len(set(objects.tolist())) == len(objects)
-
-
 @pytest.mark.parametrize("key", ["logits", "pred_boxes"])
 def test_non_finite_predictions_are_reported(key):
     outputs, targets = random_case(0, counts=(3, 5))

@@ -55,19 +55,6 @@ TARGETS = [{"boxes": BOXES, "labels": torch.tensor([0, 1, 2])}]
 A, B, C = 0, 1, 2
 
 
-def test_assign_names_the_objects_of_the_active_queries():
-    # query 3 is on A and matched to A, then to C; query 1 is on B, matched at the last stage only;
-    # queries 0 and 2 never
-    predicted = torch.zeros(2, 1, 4, 4)
-    predicted[:, 0, 3] = BOXES[A]
-    predicted[0, 0, 1] = BOXES[A]
-    predicted[1, 0, 1] = BOXES[B]
-    matches = torch.tensor([[[-1, -1, -1, A]], [[-1, B, -1, C]]])
-    queries, objects = assign(CrossStageAssigner(), predicted, matches, TARGETS)
-    assert queries.tolist() == [[1, 3]]
-    assert objects.tolist() == [[[[-1, -1], [A, C]]], [[[B, -1], [A, C]]]]
-
-
 @pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
 def test_the_overlap_of_small_boxes_is_that_of_large_ones(size):
     # an intersection over union of .6, of boxes of a ten-thousandth of the image's side

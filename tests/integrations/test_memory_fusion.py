@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations.memory_fusion import (
@@ -191,23 +190,6 @@ def test_state_dict_keeps_encoder_names_and_adds_the_fusion(kind):
     assert (encoder.embed_dim, encoder.num_layers) == (4, 2)
     missing, unexpected = encoder.load_state_dict(plain.state_dict(), strict=False)
     assert set(missing) == added and not unexpected
-
-
-@fusions
-def test_activation_checkpointing_gives_the_same_gradients(kind):
-    def gradients(encoder):
-        torch.manual_seed(3)
-        encoder(torch.randn(1, 6, 4)).square().sum().backward()
-        return [parameter.grad for parameter in encoder.parameters()]
-
-    encoder = LinearEncoder(4, 4)
-    fuse_memory(encoder, kind(4, 4))
-    other = copy.deepcopy(encoder)
-    for layer in other.layers:  # as fairscale's checkpoint_wrapper does it
-        forward = layer.forward
-        layer.forward = lambda x, forward=forward: checkpoint(forward, x, use_reentrant=False)
-    for actual, expected in zip(gradients(other), gradients(encoder), strict=True):
-        assert torch.equal(actual, expected)
 
 
 def test_no_hook_is_left_behind_when_a_layer_fails():

@@ -71,15 +71,3 @@ def test_training_step_with_cost_assigner_and_class_loss():
     assert all(gradient.isfinite().all() for gradient in gradients.values())
     plain, _ = train_one_step(deformable_detr)
     assert losses.keys() == plain.keys() and losses["loss_ce"] != plain["loss_ce"]
-
-
-def test_the_matcher_given_is_the_one_that_is_asked():
-    asked = []
-
-    class Asked(PositionModulatedHostMatcher):
-        def forward(self, outputs, targets):
-            asked.append(outputs["logits"].shape)
-            return super().forward(outputs, targets)
-
-    train_one_step(deformable_detr, PLAIN | {"matcher": Asked(1.0, 5.0, 2.0)})
-    assert asked == [(2, 12, 3)] * 3

@@ -105,16 +105,6 @@ def test_gradient_is_the_numerical_one(make_queries):
     assert torch.autograd.gradcheck(attend, (content.requires_grad_(), tau))
 
 
-def test_initial_values():
-    attention = IoFBiasedSelfAttention(embed_dim=64, num_heads=8)
-    assert attention.tau.min() >= 0
-    assert 1 < attention.tau.max() <= 4
-    bound = (6 / (64 + 192)) ** 0.5
-    assert 0.9 * bound < attention.in_proj.weight.abs().max() <= bound
-    assert not attention.in_proj.bias.any()
-    assert not attention.out_proj.bias.any()
-
-
 @pytest.mark.parametrize(("width", "heads"), [(12, 4), (16, 3)])
 def test_widths_that_do_not_divide_are_refused(width: int, heads: int):
     with pytest.raises(ValueError, match=f"{width} must be a multiple of 8 and of num_heads"):

@@ -73,15 +73,6 @@ def test_statistics_follow_the_images_if_asked():
     assert all(changed)
 
 
-@pytest.mark.parametrize("fixed_statistics", [False, True])
-def test_evaluation_mode_reaches_every_module(fixed_statistics: bool):
-    backbone = build(fixed_statistics=fixed_statistics)
-    assert backbone.train() is backbone
-    assert any(module.training for module in backbone.modules())
-    assert backbone.eval() is backbone
-    assert not any(module.training for module in backbone.modules())
-
-
 def test_weights_are_read_from_a_file(tmp_path: Path):
     torch.manual_seed(1)
     source = timm.create_model(SMALL)

@@ -30,16 +30,6 @@ def test_selected_tensors_are_those_of_the_instances(postprocessing: TopK):
     assert torch.equal(selected.labels, actual.pred_classes)
 
 
-def test_images_are_kept_apart():
-    logits, boxes = torch.cat([LOGITS, LOGITS.flip(1)]), torch.cat([BOXES, BOXES + 100])
-    sizes = torch.tensor([[30, 40], [50, 60]])
-    one, two = TopK(max_detections=2)(logits, boxes, sizes)
-    assert one.pred_classes.tolist() == two.pred_classes.tolist() == [0, 2]
-    assert one.pred_boxes.tensor[0].tolist() == [0, 0, 10, 10]
-    assert two.pred_boxes.tensor[0].tolist() == [105, 105, 120, 125]
-    assert (one.image_size, two.image_size) == ((30, 40), (50, 60))
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_detections_are_float32(dtype: torch.dtype):
     (actual,) = TopK(max_detections=3)(LOGITS.to(dtype), BOXES.to(dtype), SIZES)

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from stageinteractor.errors import DataError
 from stageinteractor.prediction import ClassMetadata, Frame
-from stageinteractor.prediction.drawing import MIN_SIDE, draw_detections
+from stageinteractor.prediction.drawing import draw_detections
 from stageinteractor.prediction.sinks import csv_sink, image_sink, json_sink
 from stageinteractor.printable_text import encodable, printable
 
@@ -55,19 +55,6 @@ def test_drawn_images_keep_their_suffix_if_writable(tmp_path: Path, gray, instan
     assert path.name == {"a.tif": "a.tif.jpg", "a": "a.jpg"}.get(name, name)
     with Image.open(path) as image:
         assert image.size == (640, 480)
-
-
-def test_size_of_drawn_images(gray, instances_of):
-    assert draw_detections(gray(), instances_of(40, 30), CLASSES).size == (
-        MIN_SIDE,
-        MIN_SIDE * 3 // 4,
-    )
-    large = gray(size=(1000, 2000))
-    assert draw_detections(large, instances_of(1000, 2000), CLASSES).size == (1000, 2000)
-    assert draw_detections(large, instances_of(1000, 2000), CLASSES, max_side=800).size == (
-        400,
-        800,
-    )
 
 
 # COCO JSON

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from stageinteractor.visualization.box_drawing import (
-    BACKGROUND,
     DrawnBox,
     class_color,
     draw_boxes,
@@ -74,16 +73,6 @@ def test_text_is_above_a_box_or_else_below_it(box, above: bool, below: bool):
 
 
 # Grids
-
-
-def test_grid_is_row_by_row():
-    images = [Image.new("RGB", (20, 10), (number, 0, 0)) for number in range(1, 6)]
-    sheet = image_grid(images, columns=3, gap=4)
-    assert sheet.size == (3 * 20 + 2 * 4, 2 * 10 + 4)
-    for number, corner in enumerate([(0, 0), (24, 0), (48, 0), (0, 14), (24, 14)], start=1):
-        assert sheet.getpixel(corner) == (number, 0, 0)
-        assert sheet.getpixel((corner[0] + 19, corner[1] + 9)) == (number, 0, 0)
-    assert sheet.getpixel((22, 5)) == sheet.getpixel((50, 15)) == BACKGROUND
 
 
 def test_grid_without_images_is_refused():

@@ -29,11 +29,9 @@ def test_comparison_has_ground_truth_left_and_detections_right(
     assert has_color(everything.crop((WIDTH + 6, 24, *everything.size)), person)
 
 
-def test_photo_with_exif_orientation_is_drawn_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (60, 30)).save(tmp_path / "turned.jpg", exif=exif)
-    image = {"id": 1, "file_name": "turned.jpg", "width": 30, "height": 60}
-    coco_set = CocoSet("set.json", [image], [], [{"id": 1, "name": "thing"}])
-    sheet = ground_truth_sheet(coco_set, tmp_path)
-    assert sheet.size == (320, 640)
+def test_ground_truth_sheet_shows_the_first_images(coco_set: CocoSet, tmp_path: Path):
+    sheet = ground_truth_sheet(coco_set, tmp_path / "photos", count=2, columns=6)
+    assert sheet.size == (2 * WIDTH + 6, WIDTH * 48 // 64)
+    scale = WIDTH / 64
+    assert sheet.getpixel((round(20 * scale), round(36 * scale))) == class_color(0)
+    assert sheet.getpixel((WIDTH + 6 + 10, 10)) == (15, 15, 15)  # the second image has no box

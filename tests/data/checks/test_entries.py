@@ -86,13 +86,6 @@ def test_text_ids_are_a_warning(content, check, name):
     assert (finding.kind, finding.severity) == ("text_id", "warning") and "'a'" in finding.line()
 
 
-@pytest.mark.parametrize("value", ["x", 7.5, None])
-def test_ids_of_categories_must_be_whole_numbers(content, check, value):
-    content["categories"].append({"id": value, "name": "more"})
-    kinds = {finding.kind: finding.severity for finding in check(content).findings}
-    assert kinds["invalid_id"] == "error"
-
-
 @pytest.mark.parametrize("value", [7.5, None, [7], True])
 def test_ids_must_be_whole_numbers(content, check, value):
     content["annotations"][0]["id"] = value

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
-from stageinteractor.data.checks.image_files import read_image_file, read_image_files
+from stageinteractor.data.checks.image_files import read_image_file
 from stageinteractor.data.image_io import read_image
 
 
@@ -42,12 +42,6 @@ def test_whole_files_are_readable_and_cut_ones_are_not(tmp_path, name):
         assert cut.fault and cut.exists and cut.width == 0, share
 
 
-def test_a_png_without_end_mark_is_read_as_in_training(tmp_path):
-    (tmp_path / "a.png").write_bytes(encoded("PNG")[:-8])
-    assert read_image(tmp_path / "a.png").size == (64, 48)
-    assert read_image_file(tmp_path / "a.png").fault is None
-
-
 @pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 30])
 def test_files_that_are_not_images(tmp_path, data):
     (tmp_path / "a.png").write_bytes(data)
@@ -74,14 +68,6 @@ def test_an_orientation_in_the_xmp_of_a_png_is_seen(tmp_path):
     noise().save(tmp_path / "a.png", pnginfo=text)
     file = read_image_file(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").size == (file.width, file.height) == (48, 64)
-
-
-def test_many_files_are_read_once_each_and_in_any_order(tmp_path):
-    for number in range(20):
-        noise(16 + number, 16).save(tmp_path / f"{number}.png")
-    paths = [tmp_path / f"{number}.png" for number in range(20)] * 2
-    files = read_image_files(paths, progress=False)
-    assert [files[path].width for path in paths[:20]] == list(range(16, 36))
 
 
 # What is reported

@@ -104,17 +104,6 @@ def test_an_image_without_small_objects_stops_early():
     torch.testing.assert_close(scores, torch.tensor([0.9]))
 
 
-def test_fewer_than_three_are_kept_without_crops():
-    generator = build(Probing(patch_size=PATCH_SIZE, min_anchors=1)).eval()
-    head = small_objects_in_image_0()
-    head.outputs[0, 2] = torch.tensor(NOTHING)
-    generator.head = head
-    result = generator(maps(), SIZES)
-    assert not result.num_crops(2).any()
-    scores = result.anchors.scores[result.anchors.images == 0]
-    torch.testing.assert_close(scores, torch.tensor([0.4, 0.5]))
-
-
 def test_unsure_anchors_are_replaced_by_those_of_crops():
     generator = build(Probing(patch_size=PATCH_SIZE, min_anchors=1)).eval()
     generator.head = small_objects_in_image_0()
@@ -145,17 +134,6 @@ def test_probing_goes_on_where_small_anchors_stay_unsure():
     assert (result.anchors.images == 0).sum() == 1 + 2 * 3
 
 
-@pytest.mark.parametrize(("levels", "expected"), [("P5-P6", 0), ("P4-P6", 1), ("P3-P6", 2)])
-def test_probing_can_be_stopped_by_hand(levels: str, expected: int):
-    generator = build(Probing(patch_size=PATCH_SIZE, min_anchors=1), probing_levels=levels).eval()
-    generator.head = small_objects_in_image_0()
-    generator.finer_head = FixedHead([[0.5, 0.2 + 0.2 * i, 0.5, 0.1, 0.1] for i in range(3)])
-    patches = generator(maps(), SIZES).num_crops(2)
-    assert (patches[0] > 0).sum() == expected
-    generator.train().head = FixedHead([[0.5, 0.2, 0.3, 0.2, 0.2]] * 4)
-    assert (generator(maps(), SIZES, TARGETS).num_crops(2) > 0).all()  # training uses all of them
-
-
 def test_warmup_crops_around_gt_and_replaces_nothing():
     generator = build(Probing(patch_size=PATCH_SIZE, min_anchors=1), warmup_steps=2).train()
     generator.head = FixedHead(*[[[0.5, 0.2 + 0.1 * i, 0.3, 0.2, 0.2] for i in range(4)]] * 16)
@@ -182,24 +160,6 @@ def test_the_number_of_anchors_is_limited():
     assert torch.bincount(generator(maps(), SIZES).anchors.images).tolist() == [9, 9]
 
 
-def test_the_rest_of_the_batch_does_not_matter():
-    generator = build().eval()
-    features = maps()
-    together = generator(features, SIZES)
-    for image in range(2):
-        own = slice(image, image + 1)
-        alone = generator([x[own] for x in features], SIZES[own])
-        mine = together.anchors.images == image
-        assert torch.equal(alone.num_crops(1), together.num_crops(2)[own])
-        order, other = (
-            x.scores.argsort(descending=True, stable=True)
-            for x in (alone.anchors, together.anchors.where(mine))
-        )
-        torch.testing.assert_close(
-            alone.anchors.boxes[order], together.anchors.boxes[mine][other], rtol=1e-4, atol=1e-3
-        )
-
-
 @pytest.mark.parametrize("size", [(1.0, 1.0), (1.0, 128.0), (128.0, 3.0)])
 def test_small_and_thin_images_have_anchors(size: tuple[float, float]):
     generator = build()
@@ -209,18 +169,6 @@ def test_small_and_thin_images_have_anchors(size: tuple[float, float]):
         assert len(result.anchors.scores) >= 5
         assert result.anchors.boxes.isfinite().all()
         assert (result.anchors.boxes[:, 2:] > result.anchors.boxes[:, :2]).all()
-
-
-def looked_at(generator: AnchorGenerator, monkeypatch) -> list[tuple]:
-    """Keep what `predict_crops` is asked for."""
-    seen, look = [], generator.predict_crops
-
-    def keep(*asked):
-        seen.append(asked)
-        return look(*asked)
-
-    monkeypatch.setattr(generator, "predict_crops", keep)
-    return seen
 
 
 def test_in_training_one_unsure_anchor_is_replaced():
@@ -260,15 +208,6 @@ def test_after_warmup_four_object_patches_are_used():
     result = generator(maps(), SIZES, far_apart())
     assert not result.num_crops(2).any()
     assert len(result.predictions.crops.logits) == 2 * 2 * 4  # levels, images
-
-
-def test_warmup_uses_no_object_patch_twice(monkeypatch):
-    generator = build(warmup_steps=1).train()
-    seen = looked_at(generator, monkeypatch)
-    generator(maps(), SIZES, TARGETS)
-    _, (_, _, crops, _) = seen  # of P3: 8 x 12 places
-    corners = crops.corners[crops.images == 0].tolist()
-    assert len(corners) == 4 and corners[0] not in corners[1:]
 
 
 def test_large_objects_are_targets_of_whole_images_not_crops():

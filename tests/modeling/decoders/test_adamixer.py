@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stageinteractor.modeling import AdaMixerDecoder, Queries
+from stageinteractor.modeling import AdaMixerDecoder
 from stageinteractor.modeling.box_coding import refine_boxes_by_scale
 from stageinteractor.modeling.decoders.adamixer import PlainMixing, PlainSampler
 from stageinteractor.modeling.mixing.dynamic import EMPTY_BANK
@@ -74,26 +74,6 @@ def test_mixing_equals_a_loop_over_queries_and_groups():
             h = F.relu(F.layer_norm(sampled[0, query, group] @ channel, (3, 4)))
             rows.append(F.relu(F.layer_norm(spatial @ h, (5, 4))).flatten())
         torch.testing.assert_close(actual[0, query], mixing.out_proj(torch.cat(rows)))
-
-
-def test_points_start_on_a_grid_if_their_number_is_a_square():
-    """P = 4: cell centres -0.25 and 0.25, the first coordinate slow; z = -1."""
-    bias = PlainSampler(embed_dim=8, num_groups=2, points=4).offsets.bias.view(2, 4, 3)
-    grid = [[-0.25, -0.25, -1], [-0.25, 0.25, -1], [0.25, -0.25, -1], [0.25, 0.25, -1]]
-    torch.testing.assert_close(bias[0], torch.tensor(grid))
-    torch.testing.assert_close(bias[1], torch.tensor(grid))
-    scattered = PlainSampler(embed_dim=8, num_groups=2, points=8).offsets.bias.view(2, 8, 3)
-    assert scattered[..., :2].abs().max() <= 0.5 and (scattered[..., 2] == -1).all()
-
-
-def test_the_decoder_trains_every_parameter(maps, boxes):
-    sizes = dict(num_stages=2, embed_dim=8, num_groups=2, num_heads=2, feedforward_dim=16)
-    decoder = randomised(AdaMixerDecoder(**sizes, num_classes=3, points=3, out_points=4))
-    output = decoder(maps, Queries(torch.randn(1, 2, 8).double(), boxes))
-    assert output.logits.shape == (2, 1, 2, 3) and output.boxes.shape == (2, 1, 2, 4)
-    (output.logits.square().sum() + output.boxes_xyzr.square().sum()).backward()
-    without = {n for n, p in decoder.named_parameters() if p.grad is None or not p.grad.any()}
-    assert without == set()
 
 
 def test_sizes_that_do_not_divide_are_refused():

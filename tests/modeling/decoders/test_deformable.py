@@ -13,7 +13,6 @@ import stageinteractor
 from stageinteractor.errors import MissingDependencyError
 from stageinteractor.modeling import (
     CascadeDecoder,
-    ParallelDecoder,
     Queries,
 )
 from stageinteractor.modeling.decoders.deformable import (
@@ -160,31 +159,6 @@ def test_points_begin_on_a_ring_in_the_box():
         for level in range(4):
             actual = offsets[:, level, point]
             torch.testing.assert_close(actual, (point + 1) * expected, rtol=0, atol=1e-6)
-
-
-def test_boxes_stay_and_foreground_is_rare_in_the_beginning():
-    queries = make_queries()
-    actual = build_decoder().double()(make_maps(), queries)
-    assert torch.equal(actual.boxes_xyzr, queries.boxes.expand(3, -1, -1, -1))
-    head = build_decoder().stages[0].class_head
-    torch.testing.assert_close(head[-1].bias.sigmoid(), torch.full((3,), 0.01))
-
-
-@pytest.mark.parametrize("parallel", [False, True])
-def test_gradients_reach_all_parameters(randomise, parallel: bool):
-    stages = [randomise(stage) for stage in build_stages()]
-    neck, decoder = randomise(build_neck()), CascadeDecoder(stages)
-    if parallel:
-        decoder = ParallelDecoder(stages=stages, embed_dim=32)
-    maps = {name: x.requires_grad_() for name, x in backbone_maps().items()}
-    content, boxes = (x.float() for x in make_queries()[:2])
-    actual = decoder.train()(neck(maps), Queries(content.requires_grad_(), boxes))
-    assert actual.logits.shape == (3, 2, 5, 3)
-    (actual.logits.square().sum() + actual.boxes_xyzr.square().mean()).backward()
-    for name, parameter in [*neck.named_parameters(), *decoder.named_parameters()]:
-        assert parameter.grad.isfinite().all()
-        assert parameter.grad.any() or name.endswith(WITHOUT_EFFECT), name
-    assert all(x.grad.any() for x in maps.values()) and content.grad.any()
 
 
 def test_a_decoder_gives_what_it_gives_without_padding(randomise):

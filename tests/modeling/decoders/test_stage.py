@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,15 +79,6 @@ def test_heads_read_the_new_content(randomise, make_queries):
     size = torch.exp2(boxes[..., 2:3] + boxes[..., 3:] * torch.tensor([-0.5, 0.5]))
     expected = boxes + torch.cat([deltas[..., :2] * size, deltas[..., 2:]], dim=-1)
     torch.testing.assert_close(actual.boxes_xyzr, expected)
-
-
-def test_a_fresh_stage_leaves_the_boxes_and_expects_background(make_maps, make_queries):
-    stage, (content, boxes) = build(), make_queries()
-    assert torch.equal(stage(StageState(make_maps(), content, boxes))[0].boxes_xyzr, boxes)
-    prior = stage.class_head[3].bias.sigmoid()
-    torch.testing.assert_close(prior, torch.full((3,), 0.01))
-    assert stage.class_head[3].bias[0].item() == pytest.approx(-math.log(99.0))
-    assert stage.class_head[3].weight.abs().sum() > 0
 
 
 def test_boxes_carry_the_gradient_of_their_refinement_only(randomise, make_maps, make_queries):

@@ -85,17 +85,6 @@ def test_a_stage_without_reuse_restarts_the_bank():
     assert after.channel[0] is not bank.channel[0]
 
 
-def test_filters_begin_as_biases_and_the_output_as_one_bias():
-    mixing = build()
-    (sampled, content), (other, _) = inputs(), inputs(seed=9)
-    mixed, bank = mixing(sampled, content, EMPTY_BANK)
-    assert torch.equal(mixed, mixing.out_proj.bias.expand_as(mixed))
-    assert torch.equal(mixing(other, content, EMPTY_BANK)[0], mixed)
-    per_group = bank.channel[0].view(6, 2, 4, 4)
-    assert torch.equal(per_group, per_group[:1].expand_as(per_group))
-    assert not torch.equal(per_group[0, 0], per_group[0, 1])
-
-
 @pytest.mark.parametrize("num_reused", [0, 2])
 def test_gradient_is_the_numerical_one(num_reused: int, randomise):
     mixing, bank = randomise(build(num_reused)), filters_of(num_reused)

@@ -83,18 +83,6 @@ def test_channel_reuse_equals_plain_loops(num_reused: int, randomise):
         torch.testing.assert_close(actual[row], features)
 
 
-def test_channel_reuse_begins_with_a_quarter_of_the_last_filter():
-    # gates 1/2 * 1/2 and no static mixing: neither h nor the earlier filters count
-    reuse = channel_reuse(2)
-    x, h, content, own, reused = channel_inputs(2)
-    actual = reuse(x, h, content, own, reused)
-    biases = reuse.biases.bias.view(2, 2, 4)[:, 1].repeat(2, 1)  # of step 1, for B N G rows
-    matrices = x @ (0.75 * own + 0.25 * reused[1]) + biases[:, None]
-    torch.testing.assert_close(actual, torch.stack([joint_norm(matrix) for matrix in matrices]))
-    other = reuse(x, h + 1, content, own, [reused[0] + 1, reused[1]])
-    assert torch.equal(other, actual)
-
-
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_another_number_of_channel_filters_is_refused(count: int):
     *rest, _ = channel_inputs(0)
@@ -110,13 +98,6 @@ def spatial_inputs(rows: int = 4) -> tuple[Tensor, ...]:
 
 def planes_of(filters: Tensor, h: Tensor, bias: Tensor) -> Tensor:
     return torch.stack([joint_norm(matrix) for matrix in filters @ h + bias])
-
-
-def test_spatial_reuse_starts_with_a_quarter_of_earlier_rows():
-    h, content, own, previous, bias = spatial_inputs()
-    actual = spatial_reuse()(h, content, own, previous, bias)
-    expected = torch.cat([own, 0.75 * own + 0.25 * previous[:, :3]], dim=1)
-    torch.testing.assert_close(actual, planes_of(expected, h, bias))
 
 
 def test_spatial_reuse_equals_plain_loops(randomise):

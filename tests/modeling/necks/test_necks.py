@@ -36,16 +36,6 @@ def test_values_worked_out_by_hand():
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_all_levels_share_one_norm():
-    neck = build()
-    with torch.no_grad():
-        neck.norm.weight.zero_()
-        neck.norm.bias.fill_(3.0)
-    for actual in neck(features()):
-        assert (actual == 3).all()
-    assert sum(p.numel() for p in neck.norm.parameters()) == 2 * 8
-
-
 def test_gradient_is_the_numerical_one():
     neck = build(in_channels=(3,), in_features=("a",)).double()
     x = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)

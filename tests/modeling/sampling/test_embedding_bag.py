@@ -103,16 +103,6 @@ def test_non_finite_positions_read_nothing_outside_the_map():
     assert sampled[sound].isfinite().all()
 
 
-def test_half_precision_maps_are_sampled_in_the_boxes_type():
-    maps = [x.detach().to(torch.bfloat16) for x in build_maps()]
-    points = [x.detach().float() for x in build_points()]
-    features = prepare_features(maps, torch.float32)
-    assert features.rows.dtype == torch.float32
-    actual, _ = sample_flattened(features, *points, STRIDES)
-    assert actual.dtype == torch.float32
-    torch.testing.assert_close(actual, sample_levels(maps, *points, STRIDES), rtol=1e-4, atol=1e-4)
-
-
 def test_backend_of_cpus_of_other_devices_and_of_graphs():
     maps = [torch.empty(1, D, *size, device="meta") for size in SIZES]
     assert choose_backend(maps[0]) == "reference"

@@ -6,11 +6,10 @@ from matplotlib.colors import to_hex
 from torch import nn
 
 from stageinteractor.criterion import AnchorLoss
-from stageinteractor.modeling import AnchorGenerator, AnchorQueries, RelationBlock
+from stageinteractor.modeling import AnchorQueries, RelationBlock
 from stageinteractor.modeling.anchors.anchor_boxes import Anchors
 from stageinteractor.modeling.anchors.patches import crop_patches
 from stageinteractor.modeling.anchors.predictions import GeneratedAnchors
-from stageinteractor.modeling.queries import Probing
 from stageinteractor.visualization.assignment import (
     ImageAnchors,
     anchor_panels,
@@ -82,43 +81,6 @@ def test_anchors_and_crops_of_every_image_are_recorded(asag, inputs):
         16: [[0, 16, 48, 64]],
         8: [[40, 32, 64, 56]],
     }
-
-
-def test_generator_is_recorded_with_any_probing_levels():
-    maps = [torch.rand(1, 8, 128 // s, 128 // s) for s in (4, 8, 16, 32)]
-    sizes = torch.tensor([[128.0, 128.0]])
-    for level, strides in (("P5-P6", []), ("P4-P6", [16]), ("P3-P6", [16, 8])):
-        torch.manual_seed(0)
-        probing = Probing(patch_size=5, low=0.0, high=1.0, min_replaced=1)
-        model = nn.Module()
-        model.queries = nn.Module()
-        model.queries.generator = AnchorGenerator(
-            embed_dim=8,
-            patch_size=5,
-            channels=2,
-            hidden_dim=6,
-            probing=probing,
-            probing_levels=level,
-        ).eval()
-        with record_anchors(model) as recorded:
-            result = model.queries.generator(maps, sizes)
-        counts = [len(crops) for crops in recorded[0].crops.values()]
-        assert list(recorded[0].crops) == strides
-        assert counts == result.num_crops(1)[0, : len(strides)].tolist()
-        assert not strides or counts[0] > 0
-
-
-def test_alpha_is_the_score_and_crops_are_clipped(drawn):
-    before, _, _ = drawn
-    assert before.get_title() == "2 anchors, 2 crops of P4, 0 crops of P3"
-    assert shown(before, anchor_panels.ANCHORS) == [
-        (12, 10, 34, 32, anchor_panels.MIN_ALPHA, False),
-        (10, 10, 30, 30, 0.75, False),
-    ]
-    coarse, fine = anchor_panels.CROPS
-    assert shown(before, coarse) == [(0, 0, 40, 40, None, True), (40, 0, 64, 32, None, True)]
-    assert shown(before, fine) == []
-    assert len(shown(before, anchor_panels.GROUND_TRUTH)) == 2
 
 
 def test_boxes_of_the_last_stage_without_padding(drawn):

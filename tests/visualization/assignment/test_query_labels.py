@@ -2,7 +2,6 @@ import dataclasses
 
 import torch
 
-from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.assigner.boxes import box_iou
 from stageinteractor.visualization.assignment import gt_history, query_labels
 
@@ -27,21 +26,6 @@ def test_label_has_box_iou_and_class_score(item):
     assert matched.score == 0.5
     assert dropped.iou == 0.0
     assert dropped.score == 0.125
-
-
-def test_sources_are_stages_in_scope_only(item):
-    """The query is matched to object 0 at stages 0 and 3; stage 2 looks back one stage."""
-    long = dataclasses.replace(
-        item,
-        boxes=item.boxes[[0, 0, 0, 0]],
-        scores=item.scores[[0, 0, 0, 0]],
-        matches=torch.tensor([[0, -1, -1], [1, -1, -1], [1, -1, -1], [0, -1, -1]]),
-        assigned=torch.tensor([[[0, 1], [-1, -1], [-1, -1]]] * 4),
-        scope=CrossStageAssigner().scope_mask(4),
-    )
-    sources = [{each.gt_index: each.sources for each in query_labels(long, s)} for s in range(4)]
-    assert [each[0] for each in sources] == [(0, 3), (0, 3), (3,), (3,)]
-    assert [each[1] for each in sources] == [(1, 2), (1, 2), (1, 2), (2,)]
 
 
 def test_history_of_several_matches_has_the_best_box(item):
