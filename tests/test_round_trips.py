@@ -16,7 +16,7 @@ from stageinteractor.criterion import Power, ScoreWeight, SoftTarget
 
 DEMOS = Path(__file__).parents[1] / "projects/stageinteractor/configs/demo"
 DETECTORS = ("digits_in_photos", "digits_in_photos_asag_dn", "digits_in_photos_deformable_detr")
-SMALL = {"digits_in_photos": ["model.decoder.num_stages=2", "model.decoder.embed_dim=32"]}
+SMALL = {"digits_in_photos": ["model.decoder.num_stages=2", "model.decoder.embed_dim=64"]}
 PUBLIC = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
     for module in (assigner, criterion)
