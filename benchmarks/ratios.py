@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.assigner.targets import SharedTargets
 from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.machine.matmul import onednn_products, trial
 from stageinteractor.modeling import LearnedQueries, StageInteractorDecoder
 from stageinteractor.modeling.complexity import kept_for_backward
 from stageinteractor.synthetic import move_parameters
@@ -56,6 +57,9 @@ def ratio_rows(
 ) -> list[Row]:
     """Compare decoder and criterion with the reference implementation.
 
+    Where oneDNN multiplies float32 exactly, the decoders are compared with its products, too: what
+    is left of a ratio then is not due to the library.
+
     Args:
         queries: N of the decoder.
         device: where to run.
@@ -63,8 +67,14 @@ def ratio_rows(
         repeats: timed runs of each side, after one that warms up.
     """
     device = torch.device(device)
-    decoder = decoder_rows(paper_decoder(), IMAGE, queries, device, precision, repeats)
-    return decoder + criterion_rows(device, repeats)
+    decoder = paper_decoder()
+    settings = queries, device, precision, repeats
+    rows = decoder_rows(decoder, IMAGE, *settings)
+    if device.type == "cpu" and precision == "float32" and trial().exact:
+        with onednn_products():
+            timed = decoder_rows(decoder, IMAGE, *settings)[:2]
+        rows += [row._replace(name=f"{row.name}, both with oneDNN") for row in timed]
+    return rows + criterion_rows(device, repeats)
 
 
 def decoder_rows(

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.roofline import count_flops, size_of
+from benchmarks import roofline
+from benchmarks.roofline import count_flops, products, size_of
+from stageinteractor.machine.matmul import Trial
 
 
 def test_a_matrix_product_has_two_operations_for_each_term():
@@ -30,3 +32,14 @@ def test_bytes_of_nested_tensors_count_shared_memory_once():
     assert size_of([x[:2], x[2:5]]) == 5 * 16
     assert size_of(x[:1].expand(100, 4)) <= x.untyped_storage().nbytes()
     assert size_of([torch.zeros(0), 3, "text"]) == 0
+
+
+@pytest.mark.parametrize(("error", "switches"), [(1e-7, 1), (2e-3, 0)])
+def test_libraries_that_round_set_no_bound(error, switches, monkeypatch):
+    monkeypatch.setattr(roofline, "trial", lambda: Trial(error, speedup=7.0))
+    left, right = torch.randn(8, 16), torch.randn(16, 4)
+    ways = products(left, right)
+    assert len(ways) == 1 + torch.backends.mkldnn.is_available() + switches
+    for way in ways[:2]:
+        torch.testing.assert_close(way(), left @ right)
+    assert len(products(left.bfloat16(), right.bfloat16())) == 1
