@@ -114,11 +114,38 @@ def test_backend_of_cpus_of_other_devices_and_of_graphs():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_gradients_of_the_maps_are_laid_out_as_the_maps_are(layout):
     maps = [x.detach().contiguous(memory_format=layout).requires_grad_() for x in build_maps()]
-    rows = flatten_maps(maps, torch.float64).rows
+    rows, _, grad_path = flatten_maps(maps, torch.float64)
     above = torch.randn_like(rows)
     plain = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
     assert torch.equal(rows, plain)
-    actual, expected = (torch.autograd.grad(x, maps, above) for x in (rows, plain))
+    actual, expected = (torch.autograd.grad(x, maps, above) for x in (grad_path, plain))
     for one, other, feature in zip(actual, expected, maps, strict=True):
         assert torch.equal(one, other)
         assert one.stride()[1:] == feature.stride()[1:]
+
+
+def test_features_and_samples_are_rounded_under_autocast():
+    maps, (positions, weights) = build_maps(torch.float32), build_points(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = prepare_features(maps, positions.dtype)
+        sampled, _ = sample_flattened(features, positions, weights, STRIDES)
+    assert features.rows.dtype == sampled.dtype == torch.bfloat16
+    expected = sample_levels(maps, positions, weights, STRIDES)
+    torch.testing.assert_close(sampled.float(), expected, rtol=0.02, atol=0.03)
+    above = torch.randn_like(expected)
+    actual = torch.autograd.grad(sampled, [*maps, positions, weights], above.to(sampled.dtype))
+    exact = torch.autograd.grad(expected, [*maps, positions, weights], above)
+    for one, other in zip(actual, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0.02 * other.abs().max().item())
+
+
+def test_the_gradient_of_rounded_features_is_added_in_float32():
+    """A thousand ones: bfloat16 would stop at 256."""
+    feature = torch.ones(1, 1, 1, 1, requires_grad=True)
+    features = flatten_maps([feature], torch.bfloat16, torch.float32)
+    positions, weights = torch.full((1, 1000, 1, 1, 2), 2.0), torch.ones(1, 1000, 1, 1, 1)
+    first, features = sample_flattened(features, positions, weights, STRIDES[:1])
+    second, _ = sample_flattened(features, positions, weights, STRIDES[:1])
+    (first + second).sum().backward()
+    assert feature.grad.item() == 2000

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from ..recast_linear import RecastLinear
 from .chunked import chunked_apply
 from .ops import mix_channels, mix_points
 from .reuse import ChannelReuse, ChannelReuseType, SpatialReuse, StaticMixing, StaticMixingType
@@ -92,9 +93,9 @@ class DynamicMixing(nn.Module):
                     embed_dim=embed_dim, num_groups=num_groups, rows=own_points, points=points
                 )
         self.filter_shape = own_points, points
-        self.filters = nn.Linear(embed_dim, num_groups * (width * width + own_points * points))
+        self.filters = RecastLinear(embed_dim, num_groups * (width * width + own_points * points))
         self.biases = nn.Linear(embed_dim, num_groups * (width + out_points))
-        self.out_proj = nn.Linear(num_groups * out_points * width, embed_dim)
+        self.out_proj = RecastLinear(num_groups * out_points * width, embed_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

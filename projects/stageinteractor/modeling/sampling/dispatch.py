@@ -55,9 +55,18 @@ def choose_backend(tensor: Tensor) -> Backend:
 def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> Features:
     """Return L maps (B, D, H_l, W_l) in the form that the backend reads: as they are or flattened.
 
-    Flattened features are of type ``dtype``, that of the positions they are sampled at.
+    Flattened features, and with them the samples, are of type ``dtype``; on a CPU under autocast
+    they are of the type of its products, for which they would be rounded anyway.
+
+    Args:
+        maps: to be sampled.
+        dtype: of the positions they are sampled at, and of the gradient of flattened features.
     """
-    return maps if choose_backend(maps[0]) == "reference" else flatten_maps(maps, dtype)
+    backend = choose_backend(maps[0])
+    if backend == "reference":
+        return maps
+    rounded = backend == "embedding_bag" and torch.is_autocast_enabled("cpu")
+    return flatten_maps(maps, torch.get_autocast_dtype("cpu") if rounded else dtype, dtype)
 
 
 def sample(
@@ -86,39 +95,50 @@ def sample_flattened(
         strides: pixels per cell of each level.
 
     Returns:
-        (B, N, G, P, Dc) in the type of ``positions``, and the same features, to be passed to
-        the next call: all stages accumulate into one gradient buffer instead of one per stage.
+        (B, N, G, P, Dc) in the type of the features (on GPUs, of ``positions``), and the same
+        features, to be passed to the next call: all stages accumulate into one gradient buffer
+        instead of one per stage.
     """
-    sampled, rows = _Sampling.apply(
-        features.rows, positions.contiguous(), weights.contiguous(), features.levels(strides)
+    sampled, grad_path = _Sampling.apply(
+        features.grad_path,
+        features.rows,
+        positions.contiguous(),
+        weights.contiguous(),
+        features.levels(strides),
     )
-    return sampled, features._replace(rows=rows)
+    return sampled, features._replace(grad_path=grad_path)
 
 
 class _Sampling(torch.autograd.Function):
-    """(rows, positions, weights, levels) -> (sampled, the same rows)."""
+    """(path of the gradient, rows, positions, weights, levels) -> (sampled, the same path)."""
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, positions: Tensor, weights: Tensor, levels: tuple[Level, ...]
+        ctx: Any,
+        grad_path: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        weights: Tensor,
+        levels: tuple[Level, ...],
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
+        ctx.grad_dtype = grad_path.dtype
         ctx.save_for_backward(rows, positions, weights)
         ctx.levels = levels
         sample = triton.sample if choose_backend(rows) == "triton" else sample_rows
-        return sample(rows, positions, weights, levels), rows
+        return sample(rows, positions, weights, levels), grad_path
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, rows_grad: Tensor | None) -> tuple[Any, ...]:
         if grad is None:
-            return rows_grad, None, None, None
+            return rows_grad, None, None, None, None
         rows, positions, weights = ctx.saved_tensors
         if not ctx.needs_input_grad[0]:
             rows_grad = None
         elif rows_grad is None:  # the last one to have sampled makes the buffer
-            rows_grad = torch.zeros_like(rows)
+            rows_grad = torch.zeros_like(rows, dtype=ctx.grad_dtype)
         use_triton = choose_backend(rows) == "triton"
         backward = triton.sample_backward if use_triton else sample_rows_backward
         points = backward(grad.contiguous(), rows, positions, weights, ctx.levels, rows_grad)
-        return rows_grad, *points, None
+        return rows_grad, None, *points, None

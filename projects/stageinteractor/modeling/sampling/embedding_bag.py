@@ -22,11 +22,12 @@ CHUNK_POINTS = 512  # in the backward pass: their 4 L rows stay in a core's cach
 def sample_rows(
     rows: Tensor, positions: Tensor, weights: Tensor, levels: Sequence[Level]
 ) -> Tensor:
-    """Return (B, N, G, P, Dc), sampled from rows (B, R, D)."""
+    """Return (B, N, G, P, Dc), sampled from rows (B, R, D), in their type."""
     # (B*N*G*P, 4 L) both
     cells, corner_weights = bilinear_corners(positions, weights, levels, rows.shape[1])
     groups = positions.shape[2]
     flat = rows.reshape(-1, rows.shape[2] // groups)  # (B*R*G, Dc)
+    corner_weights = corner_weights.to(rows.dtype)
     sampled = F.embedding_bag(cells, flat, mode="sum", per_sample_weights=corner_weights)
     return sampled.view(*positions.shape[:-1], flat.shape[1])  # (B, N, G, P, Dc)
 
@@ -55,7 +56,8 @@ def sample_rows_backward(
     ):
         cell = cell.flatten().long()  # index_add_ has no fast way for int32
         read = flat.index_select(0, cell).view(*weight.shape, width)  # (points, 4 L, Dc)
-        corner_grads.append((read * grad_output).sum(-1))  # (points, 4 L)
+        grad_output = grad_output.to(weight.dtype)
+        corner_grads.append(torch.bmm(read.to(weight.dtype), grad_output.mT).squeeze(-1))
         if flat_grad is not None:
             flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * grad_output).flatten(0, 1))
     grads = torch.autograd.grad(corner_weights, points, torch.cat(corner_grads))

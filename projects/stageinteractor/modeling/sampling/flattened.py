@@ -28,8 +28,9 @@ class Level(NamedTuple):
 class FlattenedFeatures(NamedTuple):
     """Feature maps of all levels, cell after cell."""
 
-    rows: Tensor  # (B, R, D), R cells of all levels
+    rows: Tensor  # (B, R, D), R cells of all levels; without gradient
     sizes: tuple[tuple[int, int], ...]  # (height, width) of each level
+    grad_path: Tensor  # (B, R, D) zeros without memory of their own: the gradient flows here
 
     def levels(self, strides: Sequence[int]) -> tuple[Level, ...]:
         """Return the levels, given the pixels per cell of each.
@@ -44,10 +45,16 @@ class FlattenedFeatures(NamedTuple):
         return tuple(levels)
 
 
-def flatten_maps(maps: Sequence[Tensor], dtype: torch.dtype) -> FlattenedFeatures:
-    """Flatten L maps (B, D, H_l, W_l) and convert them to ``dtype``."""
-    rows = _Rows.apply(*(feature.to(dtype) for feature in maps))
-    return FlattenedFeatures(rows, tuple((x.shape[2], x.shape[3]) for x in maps))
+def flatten_maps(
+    maps: Sequence[Tensor], dtype: torch.dtype, grad_dtype: torch.dtype | None = None
+) -> FlattenedFeatures:
+    """Flatten L maps (B, D, H_l, W_l) and convert them to ``dtype``.
+
+    All stages add to one gradient, of type ``grad_dtype``: in half precision, many small terms
+    would be lost. By default it is ``dtype``.
+    """
+    rows, grad_path = _Rows.apply(dtype, grad_dtype or dtype, *maps)
+    return FlattenedFeatures(rows, tuple((x.shape[2], x.shape[3]) for x in maps), grad_path)
 
 
 class _Rows(torch.autograd.Function):
@@ -58,24 +65,34 @@ class _Rows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, *maps: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, dtype: torch.dtype, grad_dtype: torch.dtype, *maps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.dtypes = [x.dtype for x in maps]
         ctx.sizes = [(x.shape[2], x.shape[3]) for x in maps]
         ctx.contiguous = [x.is_contiguous() for x in maps]
-        return torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)  # (B, R, D)
+        cells = [height * width for height, width in ctx.sizes]
+        rows = maps[0].new_empty(*maps[0].shape[:1], sum(cells), maps[0].shape[1], dtype=dtype)
+        for part, feature in zip(rows.split(cells, dim=1), maps, strict=True):
+            for image, columns in zip(part, feature.flatten(2), strict=True):
+                image.copy_(columns.t())  # matrix by matrix, as in the backward pass
+        ctx.mark_non_differentiable(rows)
+        return rows, rows.new_zeros((), dtype=grad_dtype).expand(rows.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        grads = []
+    def backward(ctx: Any, _: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grads: list[Tensor | None] = [None, None]
         cells = [height * width for height, width in ctx.sizes]
-        for rows, size, contiguous in zip(
-            grad.split(cells, dim=1), ctx.sizes, ctx.contiguous, strict=True
+        for rows, dtype, size, contiguous in zip(
+            grad.split(cells, dim=1), ctx.dtypes, ctx.sizes, ctx.contiguous, strict=True
         ):
             if contiguous:
-                columns = rows.new_empty(rows.shape[0], rows.shape[2], rows.shape[1])  # (B, D, H*W)
+                shape = rows.shape[0], rows.shape[2], rows.shape[1]  # (B, D, H*W)
+                columns = rows.new_empty(shape, dtype=dtype)
                 for image, cells_of_image in zip(columns, rows, strict=True):
                     image.copy_(cells_of_image.t())
             else:
-                columns = rows.transpose(1, 2)
+                columns = rows.to(dtype).transpose(1, 2)
             grads.append(columns.unflatten(2, size))  # (B, D, H, W)
         return tuple(grads)
