@@ -54,6 +54,8 @@ PARTS = (
     Part("output projection", STAGE + r"mixing\.out_proj"),
     Part("FFN", STAGE + r"ffn"),
     Part("heads", STAGE + r"(class_head|box_head)"),
+    Part("duplicate removal", r"suppressor"),  # *_duplicate_removal_1x
+    Part("its loss", r"suppressor_loss"),
     Part("matcher", r"criterion\.matcher"),  # from here on plain callables: training and inference
     Part("assigner", r"criterion\.assigner"),
     Part("losses", r"criterion\.losses"),

@@ -4,7 +4,9 @@
 
 writes a PNG for every image, a page assignment.html for all of them, and their statistics as
 statistics.json. For a model with anchor queries (ASAG), IMAGE_anchors.png shows
-anchors, crops and the boxes of the last stage. The images are annotated ones of the config's data
+anchors, crops and the boxes of the last stage. For one with duplicate removal,
+IMAGE_duplicates.png shows every query's score before and after it, and the more confident query
+that it overlaps. The images are annotated ones of the config's data
 set.
 """
 
@@ -28,6 +30,7 @@ from ..output_folder import OutputFolder
 from ..visualization.assignment import (
     collect_assignment,
     draw_anchors,
+    draw_duplicates,
     draw_panels,
     record_anchors,
     summarize,
@@ -66,12 +69,15 @@ def run(args: argparse.Namespace) -> None:
         with record_anchors(model) as anchors:
             (assignment,) = collect_assignment(model, [item])
         stem = Path(assignment.name).stem
-        while used & {stem, f"{stem}_anchors"}:  # files of the same name in two folders
+        while used & _stems(stem):  # files of the same name in two folders
             stem += "_"
-        used |= {stem, f"{stem}_anchors"}
+        used |= _stems(stem)
         draw_panels(assignment, cfg.dataset.class_names, output.path(f"{stem}.png"))
         for of_image in anchors:
             draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
+        if assignment.suppressed is not None:
+            path = output.path(f"{stem}_duplicates.png")
+            draw_duplicates(assignment, cfg.dataset.class_names, path)
         items.append(assignment)
     summary = summarize(items)
     atomic_write_text(output.path("statistics.json"), json.dumps(asdict(summary), indent=1))
@@ -79,6 +85,11 @@ def run(args: argparse.Namespace) -> None:
     write_page(items, cfg.dataset.class_names, summary, page)
     print(summary.table())
     print(f"written: {page}, {len(items)} images, statistics.json")
+
+
+def _stems(stem: str) -> set[str]:
+    """Return the names, without suffix, of the files of an image."""
+    return {stem, f"{stem}_anchors", f"{stem}_duplicates"}
 
 
 @command

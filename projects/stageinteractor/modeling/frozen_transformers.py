@@ -60,6 +60,12 @@ class FrozenTransformersDetector(FrozenDetector, TransformersDetector):
         logits, boxes = self.predict(images)
         return self.suppressor_loss(logits, boxes, targets, self.image_sizes(images))
 
+    def detector_losses(
+        self, images: Sequence[Tensor], targets: Sequence[Target]
+    ) -> dict[str, Tensor]:
+        """Return the losses of the frozen model, whose matches visualisations show."""
+        return super().losses(images, targets)
+
     def predict(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the suppressor's logits (B, N, C), and boxes (B, N, 4), xyxy pixels."""
         with self.content.recording():

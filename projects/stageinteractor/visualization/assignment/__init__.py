@@ -2,6 +2,7 @@
 
 from .anchor_panels import ImageAnchors, draw_anchors, record_anchors
 from .collect import collect_assignment
+from .duplicate_panels import draw_duplicates, more_confident_overlaps
 from .html_page import write_page
 from .query_labels import ImageAssignment, QueryLabel, gt_history, query_labels
 from .stage_panels import draw_panels
@@ -17,9 +18,11 @@ __all__ = [
     "Summary",
     "collect_assignment",
     "draw_anchors",
+    "draw_duplicates",
     "draw_panels",
     "gt_history",
     "measure_stability",
+    "more_confident_overlaps",
     "plot_stability",
     "query_labels",
     "record_anchors",

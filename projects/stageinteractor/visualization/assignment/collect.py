@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,19 +32,25 @@ def collect_assignment(
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     batch = list(batched_inputs)
+    suppressed = None
     if is_stageinteractor(model):
         step = record_stageinteractor(model, batch)
         scores, boxes, assigned = step.logits.float().sigmoid(), step.boxes, step.assigned
         matches, assigner = step.matches, step.assigner
+        if step.suppressed is not None:
+            suppressed = step.suppressed.float().sigmoid().cpu()
     else:
         step = record_third_party(model, batch)
         scores, boxes = _scores(step), _boxes(step, model, batch)
         matches, assigned, assigner = step.matches, step.assigned_gt_indices(), step.assigner
     scope = assigner.scope_mask(len(matches))
-    return [
+    items = [
         _item(item, boxes[:, b], scores[:, b], matches[:, b], assigned[:, b], scope)
         for b, item in enumerate(batch)
     ]
+    if suppressed is not None:
+        items = [replace(item, suppressed=suppressed[b]) for b, item in enumerate(items)]
+    return items
 
 
 def _scores(step: Any) -> Tensor:

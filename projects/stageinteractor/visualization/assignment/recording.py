@@ -31,6 +31,7 @@ class RecordedStep(NamedTuple):
     matches: Tensor  # (S, B, N): index of the matched gt box or -1
     assigned: Tensor  # (S, B, N, R): gt indices that a query's class labels come from, or -1
     assigner: Assigner
+    suppressed: Tensor | None  # (B, N, C) logits after duplicate removal; None without it
 
 
 def is_stageinteractor(model: Any) -> bool:
@@ -53,7 +54,10 @@ def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     masks = not_none(query_mask=output.query_mask)
     matches = criterion.matcher(output.logits, output.boxes, targets, sizes, **masks)
     assigned = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
-    return RecordedStep(output.logits, output.boxes, targets, matches, assigned, criterion.assigner)
+    predictions = output.logits, output.boxes, targets
+    return RecordedStep(
+        *predictions, matches, assigned, criterion.assigner, suppressed=output.suppressed
+    )
 
 
 @torch.no_grad()
@@ -69,6 +73,7 @@ def record_third_party(model: nn.Module, batch: Batch, assigner: Any = None) -> 
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     model.eval()
+    model = getattr(model, "detector", model)  # behind duplicate removal: detrex
     criterion = _wrapped_criterion(model, assigner)
     steps: list[Any] = []
     criterion.observer = steps.append
@@ -91,6 +96,8 @@ def _all_stage_losses(model: Any) -> Iterator[None]:
     decoders = [each for each in model.modules() if hasattr(each, "eval_idx")]
     config = getattr(getattr(model, "model", None), "config", None)
     with ExitStack() as stack:
+        if hasattr(model, "detector_losses"):  # behind duplicate removal: transformers
+            stack.enter_context(replaced(model, losses=model.detector_losses))
         for module in {model, *decoders}:
             stack.enter_context(replaced(module, training=True))
         if hasattr(config, "group_detr"):
