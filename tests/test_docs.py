@@ -65,7 +65,11 @@ def test_commands_and_scripts_of_the_pages_exist():
 
 
 @pytest.mark.parametrize(
-    "page", ["tuning.md", "getting_started.md", "custom_data.md", "stable_matching.md", "asag.md"]
+    "page",
+    [
+        *("tuning.md", "getting_started.md", "custom_data.md", "stable_matching.md", "asag.md"),
+        "tutorial.md",
+    ],
 )
 def test_every_override_is_a_key_of_a_config(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from bccd_clone import SPLITS, write_bccd_clone
 from PIL import Image
 
 from stageinteractor.api import read_config
@@ -15,8 +16,6 @@ from stageinteractor.data.checks import check_content, read_set
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.data.diagrams import CLASSES, prepare_diagrams, read_shapes
 from stageinteractor.errors import DataError
-
-SPLITS = ("train", "val", "test")
 
 
 def assert_no_errors(folder: Path) -> None:
@@ -30,21 +29,7 @@ def assert_no_errors(folder: Path) -> None:
 
 @pytest.fixture
 def cells(tmp_path: Path) -> Path:
-    """One image of 64x48 pixels in each split, with a WBC and a number of RBCs."""
-    root = tmp_path / "BCCD_Dataset/BCCD"
-    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        (root / part).mkdir(parents=True)
-    for number, split in enumerate(SPLITS):
-        name = f"BloodImage_{number:05d}"
-        Image.new("RGB", (64, 48), (200, 10 * number, 90)).save(root / f"JPEGImages/{name}.jpg")
-        (root / f"ImageSets/Main/{split}.txt").write_text(f"{name}\n")
-        entries = "".join(
-            f"<object><name>{kind}</name><bndbox><xmin>{left}</xmin><ymin>1</ymin>"
-            f"<xmax>{left + 9}</xmax><ymax>20</ymax></bndbox></object>"
-            for kind, left in [("WBC", 1), *(("RBC", 11 + 10 * i) for i in range(number))]
-        )
-        (root / f"Annotations/{name}.xml").write_text(f"<annotation>{entries}</annotation>")
-    return root.parent
+    return write_bccd_clone(tmp_path / "BCCD_Dataset")
 
 
 def test_blood_cells_keep_their_published_splits(cells: Path, tmp_path: Path):
