@@ -7,7 +7,7 @@ built. Whole numbers may be written as floats (1e3), text as it stands, paths fr
 train = dict(
     output_dir="./output",
     device="auto",  # "auto" is cuda where there is one, else cpu
-    seed=0,  # 0 or more; none is drawn, so that a run can be repeated
+    seed=0,  # 0 or more; none is drawn (-1 is 0), so that a run can be repeated
     max_iter=90000,
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
@@ -19,7 +19,12 @@ train = dict(
     channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
     accumulate=1,  # micro-batches per optimiser step
     clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),
-    model_ema=dict(enabled=False, decay=0.9998),
+    model_ema=dict(
+        enabled=False,
+        decay=0.9998,
+        device="",  # that of the model; no other
+        use_ema_weights_for_eval_only=True,  # also for predictions
+    ),
     eval_precision="float32",  # of evaluations; "bf16", or "fp16" on GPUs
     eval_period=5000,  # iterations; 0 or null: only at the end
     checkpointer=dict(period=5000, max_to_keep=3),  # max_to_keep=null: all

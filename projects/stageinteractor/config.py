@@ -1,4 +1,4 @@
-"""Load, save and instantiate LazyConfigs.
+"""Load, save and instantiate LazyConfigs, also those that are written for detrex's trainer.
 
 A ``.py`` config is Python and is executed; a ``.yaml`` config, such as the ``config.yaml`` of a
 run, is only parsed.
@@ -18,11 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .class_names import ClassNames, without_expressions
+from .detrex_recipe import complete_recipe, is_for_detrex
 from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
 from .overrides import apply_overrides
 from .plain_yaml import MAX_BYTES, read_plain
-from .python_config import load_python
+from .python_config import CONFIG_PACKAGE, load_python
 from .schema import expand_paths
 from .trust import Use, uses
 from .zoo import config_path
@@ -74,6 +75,8 @@ def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig
     if file.suffix not in (".py", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
     cfg = load_python(file) if file.suffix == ".py" else _load_yaml(file, trust)
+    if is_for_detrex(cfg):
+        complete_recipe(cfg, get_config("common/train.py").train)
     expand_paths(cfg)
     return cfg
 
@@ -142,8 +145,27 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | ClassNames):
         return [_plain(entry) for entry in value]
     if callable(value):  # a class as an argument, such as a norm
-        return {"_target_": _name(locate), "name": _name(value)}
+        return _plain_callable(value)
     return value
+
+
+def _plain_callable(value: Any) -> dict[str, str]:
+    """Return a node that builds a class or function; for one of a ``.py`` config, an error."""
+    module = getattr(value, "__module__", None) or CONFIG_PACKAGE  # None: of the config itself
+    if hasattr(value, "__qualname__") and not module.startswith(CONFIG_PACKAGE):
+        return {"_target_": _name(locate), "name": _name(value)}
+    code = getattr(value, "__code__", None)
+    where = f"{os.path.abspath(code.co_filename)}:{code.co_firstlineno}" if code else repr(value)
+    return {"_target_": _name(refuse_function), "where": where}
+
+
+def refuse_function(where: str) -> None:
+    """Stand in a ``config.yaml`` for a function that is defined in a ``.py`` config.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(f"{where}: a function of a .py config, which no YAML holds: name that config")
 
 
 def _name(target: Any) -> str:

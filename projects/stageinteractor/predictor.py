@@ -28,6 +28,7 @@ from .class_names import set_class_names
 from .config import instantiate, load_config
 from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
+from .engine.ema import evaluates_ema
 from .engine.precision import inference_autocast
 from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
@@ -129,9 +130,7 @@ class Predictor:
         augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
         forget_initial_weights(cfg.model)
         model = instantiate(cfg.model, "model")
-        load_all_weights(
-            model, checkpoint, OmegaConf.select(cfg, "train.model_ema.enabled") or False
-        )
+        load_all_weights(model, checkpoint, evaluates_ema(cfg))
         if device == "cpu":
             setting = OmegaConf.select(cfg, "train.cpu_matmul", default="auto")
             logger.info("%s", set_cpu_matmul(setting))

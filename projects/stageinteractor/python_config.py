@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from .errors import ConfigError, MissingDependencyError, StageInteractorError, one_line
 from .packages import how_to_get
 
-_PACKAGE = "detectron2._cfg_loader"  # what detectron2 runs configs as
+CONFIG_PACKAGE = "detectron2._cfg_loader"  # what detectron2 runs configs as
 
 
 def load_python(file: Path) -> DictConfig:
@@ -62,7 +62,7 @@ def _location(traceback: TracebackType | None, file: Path) -> str:
     location = str(file)
     while traceback is not None:
         frame = traceback.tb_frame
-        if str(frame.f_globals.get("__package__")).startswith(_PACKAGE):
+        if str(frame.f_globals.get("__package__")).startswith(CONFIG_PACKAGE):
             location = f"{frame.f_code.co_filename}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return location

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from ..config import instantiate
 from ..errors import ConfigError
+from .ema import evaluates_ema
 from .run_folder import find_checkpoint
 from .setup import images_per_step
 from .weights import load_all_weights
@@ -59,8 +60,7 @@ def build_trained_model(cfg: DictConfig, checkpoint: str | None = None) -> nn.Mo
     """
     checkpoint = checkpoint or find_checkpoint(cfg, prefer_best=False)
     model = build_model(cfg)
-    averaged = OmegaConf.select(cfg, "train.model_ema.enabled", default=False)
-    load_all_weights(model, checkpoint, ema=bool(averaged))
+    load_all_weights(model, checkpoint, ema=evaluates_ema(cfg))
     return model
 
 

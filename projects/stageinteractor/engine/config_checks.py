@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.data import transforms as T
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError
 
 from ..config import instantiate
+from ..detrex_recipe import class_counts
 from ..errors import ConfigError
 from ..randomness import random_by_key
 
 IMAGE_SIZE = 480, 640  # height and width of the image that augmentations are applied to
-CLASS_COUNTS = ("num_classes", "num_labels")  # ours and detrex's, and that of transformers
-EXCLUDED = "backbone"  # may hold the number of classes of a classifier
 SETS = {
     "dataloader.train.dataset.names": "train",
     "dataloader.test.dataset.names": "val",
@@ -43,6 +41,9 @@ def check_data_nodes(cfg: DictConfig) -> None:
         node = _select(cfg, key)
         if node is not None:
             try_augmentations(list(instantiate(node, key)), key)
+        boxes = f"dataloader.{split}.mapper.recompute_boxes"
+        if _select(cfg, boxes):
+            raise ConfigError(f"{boxes} needs masks, which are not read: set it to false")
 
 
 def _select(cfg: DictConfig, key: str) -> Any:
@@ -77,28 +78,9 @@ def check_model_classes(cfg: DictConfig) -> None:
         ConfigError: a number differs; the message names its key and the annotation file.
     """
     expected = cfg.dataset.num_classes
-    for key, count in _counts(OmegaConf.select(cfg, "model", default=None), "model"):
-        if count != expected:
+    for node, name, key in class_counts(OmegaConf.select(cfg, "model", default=None), "model"):
+        if node[name] != expected:
             raise ConfigError(
-                f"{key} is {count}, but {cfg.dataset.train.json} lists {expected} classes: set "
-                f"it to '${{dataset.num_classes}}'"
+                f"{key} is {node[name]}, but {cfg.dataset.train.json} lists {expected} classes: "
+                "set it to '${dataset.num_classes}'"
             )
-
-
-def _counts(node: Any, key: str) -> Iterator[tuple[str, int]]:
-    """Yield the keys and values of all numbers of classes below a node."""
-    if isinstance(node, ListConfig):
-        for index in range(len(node)):
-            yield from _counts(_value(node, index), f"{key}.{index}")
-    if not isinstance(node, DictConfig):
-        return
-    for name in node:
-        value = _value(node, name)
-        if name in CLASS_COUNTS and isinstance(value, int):
-            yield f"{key}.{name}", value
-        elif name != EXCLUDED:
-            yield from _counts(value, f"{key}.{name}")
-
-
-def _value(node: DictConfig | ListConfig, name: Any) -> Any:
-    return None if OmegaConf.is_missing(node, name) else node[name]

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import torch
 from detectron2.engine import HookBase
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..errors import ConfigError
 
 
 class ModelEMA(HookBase):
@@ -37,3 +41,27 @@ class ModelEMA(HookBase):
     def after_step(self) -> None:
         """Update the average with the model's weights."""
         self.average.update_parameters(self.source)
+
+
+def evaluates_ema(cfg: DictConfig) -> bool:
+    """Return whether a trained model is evaluated with the averaged weights of its checkpoint."""
+    if not OmegaConf.select(cfg, "train.model_ema.enabled", default=False):
+        return False
+    return bool(cfg.train.model_ema.get("use_ema_weights_for_eval_only", True))
+
+
+def check_ema_device(train: DictConfig) -> None:
+    """Refuse to keep the average on another device than the model.
+
+    Args:
+        train: prepared: its ``device`` is that of the model.
+
+    Raises:
+        ConfigError: ``train.model_ema.device`` is another one.
+    """
+    wanted = train.model_ema.get("device")
+    if train.model_ema.enabled and wanted and torch.device(wanted) != torch.device(train.device):
+        raise ConfigError(
+            f"train.model_ema.device is {wanted!r}: the average is kept where the model is, on "
+            f"train.device, {train.device!r}; leave it empty"
+        )

@@ -30,6 +30,7 @@ from ..errors import (
     one_line,
 )
 from ..randomness import seed_by_key
+from .gpu_calls import refuse_gpu_call
 from .metrics import MetricStorage
 from .non_finite_step import Batch, FiniteCheck, NonFiniteStep
 from .precision import PRECISIONS
@@ -165,6 +166,9 @@ class Trainer(SimpleTrainer):
                 return self.model(batch)
         except FloatingPointError as error:
             self._stop(NonFiniteStep(self.iter, micro_index, batch), str(error), error)
+        except (AssertionError, RuntimeError) as error:
+            refuse_gpu_call(error)
+            raise
 
     def _stop(self, step: NonFiniteStep, reason: str, cause: Exception | None = None) -> NoReturn:
         ids = ", ".join(str(item.get("image_id", "?")) for item in step.batch)

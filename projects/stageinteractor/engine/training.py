@@ -20,7 +20,7 @@ from .backbone_weights import load_backbone_weights
 from .best_metric import BestCheckpoint, check_best_metric, report_missing
 from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
 from .checkpointing import AtomicCheckpointer, PeriodicCheckpoint
-from .ema import ModelEMA
+from .ema import ModelEMA, check_ema_device
 from .evaluation import LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
 from .folder_lock import exclusive_training
@@ -87,6 +87,7 @@ class Training:
         self.cfg = cfg
         self.draw = draw
         check_best_metric(cfg)
+        check_ema_device(cfg.train)
         self.model = build_model(cfg)
         optimizer = build_optimizer(cfg, self.model)
         self.ema: ModelEMA | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint.pickled_arrays import read_pickled_arrays
 from ..checkpoint.tensor_checks import storage_problem
 from ..checkpoint.weight_files import why_unreadable
 from ..errors import DataError
@@ -22,12 +23,14 @@ class UnusableTensorError(DataError):
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint or a ``.safetensors`` file onto the CPU; no code in it is run.
+    """Read a checkpoint, ``.safetensors`` or detectron2's ``.pkl`` onto the CPU, running no code.
 
     Raises:
         DataError: no such file, or not a checkpoint that can be read safely.
     """
     path = os.path.expanduser(path)
+    if "://" in path:
+        raise DataError(f"{path}: is not downloaded; download it, and set the key to its file")
     if not Path(path).is_file():
         raise DataError(f"{path}: no such checkpoint file")
     if not Path(path).stat().st_size:
@@ -48,6 +51,8 @@ def _read(path: str | os.PathLike[str]) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
+    if Path(path).suffix == ".pkl":
+        return read_pickled_arrays(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -56,7 +61,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = Fal
 
     Args:
         model: changed in place.
-        path: a checkpoint ({"model": weights, ...}), or bare weights.
+        path: a checkpoint ({"model": weights, ...}), or bare weights, of the model or a backbone.
         ema: load the averaged weights of the checkpoint, if it has any.
 
     Returns:
@@ -68,6 +73,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = Fal
     """
     weights = _model_weights(read_checkpoint(path), path, ema)
     own = model.state_dict()
+    weights = _with_prefix(weights, own)
     for name, value in weights.items():
         if isinstance(own.get(name), Tensor) and isinstance(value, Tensor):
             require_usable(name, value, own[name], path)
@@ -133,6 +139,22 @@ def _model_weights(content: dict[str, Any], path: str | os.PathLike[str], ema: b
         return weights
     prefix = "module."  # of torch's AveragedModel, which also has a counter
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def _with_prefix(weights: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return weights under the model's names: those of a backbone lack a prefix, "backbone."."""
+    name = next((n for n, v in weights.items() if isinstance(v, Tensor)), None)
+    if name is None or any(_same_shape(value, own.get(n)) for n, value in weights.items()):
+        return weights
+    prefixes = [known.removesuffix(name) for known in own if known.endswith(f".{name}")]
+    if not prefixes:
+        return weights
+    fitting = [
+        sum(_same_shape(value, own.get(prefix + n)) for n, value in weights.items())
+        for prefix in prefixes
+    ]
+    prefix = prefixes[fitting.index(max(fitting))]
+    return {prefix + n: value for n, value in weights.items()}
 
 
 def _same_shape(value: Any, own: Tensor | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,10 @@ class WandbWriter(EventWriter):
         folder = Path(cfg.train.output_dir)
         id_file = folder / "wandb_run_id"
         run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
+        params = {"dir": str(folder)} | OmegaConf.to_container(cfg.train.wandb.params)
+        os.makedirs(params["dir"], exist_ok=True)
         self.run = self.wandb.init(
-            **({"dir": str(folder)} | OmegaConf.to_container(cfg.train.wandb.params)),
+            **params,
             id=run_id,
             resume="allow",
             config=_plain(cfg),

@@ -53,6 +53,10 @@ def _zero(value: Any) -> Any:
     return 0 if value is None else value
 
 
+def _not_drawn(value: Any) -> Any:
+    return 0 if value == -1 else value
+
+
 def _unless_others(value: Any, validate: Callable[[Any], Any]) -> Any:
     target = value.get("_target_") if isinstance(value, dict) else None
     module = target if isinstance(target, str) else getattr(target, "__module__", "")
@@ -66,6 +70,7 @@ NullIsZero = BeforeValidator(_zero)
 OursOnly = WrapValidator(_unless_others)  # a list, or somebody else's class, is not looked into
 
 Natural = Annotated[int, Field(ge=0, lt=2**31), AsNumber]
+Seed = Annotated[Natural, BeforeValidator(_not_drawn)]  # -1 asks detrex to draw one
 Count = Annotated[int, Field(ge=1, lt=2**31), AsNumber]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AsNumber]
 Share = Annotated[float, Field(ge=0, lt=1), AsNumber]

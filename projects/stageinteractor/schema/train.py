@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .fields import (
+    AnyText,
     AsList,
     AsNumber,
     Count,
@@ -15,6 +16,7 @@ from .fields import (
     Natural,
     NullIsZero,
     Positive,
+    Seed,
     Share,
     Text,
     mapping,
@@ -23,7 +25,7 @@ from .fields import (
 Train = mapping(
     output_dir=FolderPath,
     device=Text,
-    seed=Natural,
+    seed=Seed,
     max_iter=Count,
     epochs=Positive | None,
     init_checkpoint=FilePath | None,
@@ -41,7 +43,9 @@ Train = mapping(
             norm_type=Annotated[float, Field(gt=0), AsNumber],  # inf: of the largest entry
         ),
     ),
-    model_ema=mapping(enabled=bool, decay=Share),
+    model_ema=mapping(
+        enabled=bool, decay=Share, device=AnyText, use_ema_weights_for_eval_only=bool
+    ),
     eval_precision=Literal["float32", "bf16", "fp16"],
     eval_period=Annotated[Natural, NullIsZero],
     checkpointer=mapping(period=Count, max_to_keep=Count | None),  # null: all
