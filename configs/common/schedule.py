@@ -6,17 +6,13 @@ from stageinteractor.engine.schedule import one_cycle as _one_cycle
 from stageinteractor.engine.schedule import warmup_and_drops
 
 
-def _drops(epochs, *at, warmup_iters=500):
-    return L(warmup_and_drops)(
-        max_iter="${train.max_iter}", epochs=epochs, drops=list(at), warmup_iters=warmup_iters
-    )
+def _drops(epochs, *at):
+    return L(warmup_and_drops)(max_iter="${train.max_iter}", epochs=epochs, drops=list(at))
 
 
 step_1x = _drops(12, 8, 11)
 step_2x = _drops(24, 16, 22)
 step_3x = _drops(36, 27, 33)
 step_3x_300_queries = _drops(36, 24, 33)
-step_1x_detr = _drops(12, 11, warmup_iters=0)  # as detrex has it
-step_2x_detr = _drops(24, 20, warmup_iters=0)
 
 one_cycle = L(_one_cycle)(warmup_fraction=0.1, start_factor=0.04, end_factor=0.001)

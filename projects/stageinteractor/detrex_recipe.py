@@ -1,8 +1,8 @@
 """Complete a recipe that is written for detrex's trainer, so that ours runs it unchanged.
 
 Such a recipe has ``train``, ``model``, ``optimizer``, ``lr_multiplier`` and ``dataloader``, but no
-``dataset``: its sets are registered, and loader, mapper and evaluator are detectron2's and detrex's.
-detrex is not imported here.
+``dataset``: its sets are registered, and loader, mapper and evaluator are those of detectron2 and
+detrex. detrex is not imported here.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ def _our_mapper(theirs: DictConfig) -> DictConfig:
     """Return the node of our mapper that does the same as detrex's ``DetrDatasetMapper``."""
     augmentations = theirs.augmentation
     if theirs.get("augmentation_with_crop") is not None:
-        augmentations = [L(f"{_DATA}.augmentation.OneOf")(chains=[augmentations, theirs.augmentation_with_crop])]
+        augmentations = [
+            L(f"{_DATA}.augmentation.OneOf")(chains=[augmentations, theirs.augmentation_with_crop])
+        ]
     return L(f"{_DATA}.mapper.DetectionMapper")(
         is_train=theirs.get("is_train", True),
         augmentations=augmentations,

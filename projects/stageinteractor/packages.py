@@ -13,6 +13,7 @@ DETREX = (
 )
 SOURCES = {
     "detrex": DETREX,
+    "pkg_resources": "pip install 'setuptools<82', which has it",
     "projects": DETREX,
 }
 EXTRAS = {  # of this project

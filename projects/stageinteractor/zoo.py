@@ -7,7 +7,7 @@ from pathlib import Path
 from .errors import ConfigError, nearest
 
 FOLDER = Path(__file__).resolve().parent / "configs"
-PARTS = ("models", "common.py", "for_detrex_trainer")  # what recipes are built from
+PARTS = ("models", "common.py")  # what recipes are built from
 
 
 def list_configs() -> list[str]:

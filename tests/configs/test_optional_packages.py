@@ -17,14 +17,11 @@ OPTIONAL = (
 )
 # All other configs need none of them.
 NEEDS = {"detrex": ("IDEA-Research/detrex", "PYTHONPATH"), "deformable_detr": ("[transformers]",)}
-WITHOUT = {"detrex/common.py"}
 
 
 def needs_of(file: Path) -> tuple[str, ...]:
     """Return what the message must say of a config, nothing if it loads."""
     name = str(file.relative_to(ROOT)).removeprefix("projects/stageinteractor/configs/")
-    if name in WITHOUT:
-        return ()
     return next((words for part, words in NEEDS.items() if part in name), ())
 
 

@@ -1,4 +1,4 @@
-"""detrex's models with the assigner, under our trainer and under detrex's own."""
+"""Our recipes for detrex's models under both trainers, and detrex's own recipes under ours."""
 
 import argparse
 import builtins
@@ -18,6 +18,7 @@ from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.engine.trainer import Trainer
 
 pytestmark = pytest.mark.detrex
+PROJECTS = detrex_host.root() / "projects"
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs/detrex"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*_12ep.py"))
 SMALL = [
@@ -34,6 +35,24 @@ LEARNING = [
     "stable_deformable_detr_r50_two_stage_12ep",
     "stable_dino_r50_4scale_12ep",
 ]
+BOXES = "model.select_box_nums_for_evaluation=20"
+SMALL_TRANSFORMER = [*SMALL[:2], BOXES]
+TRAINED_BY_OURS = {  # recipes of detrex, and what makes them small
+    "conditional_detr/configs/conditional_detr_r50_50ep.py": SMALL_TRANSFORMER,
+    "dab_detr/configs/dab_detr_r50_50ep.py": SMALL_TRANSFORMER,
+    "deformable_detr/configs/deformable_detr_r50_50ep.py": SMALL_TRANSFORMER,
+    "detr/configs/detr_r50_300ep.py": SMALL_TRANSFORMER[:2],
+    "dino/configs/dino-resnet/dino_r50_4scale_12ep.py": [
+        *SMALL_TRANSFORMER,
+        "model.num_queries=20",
+    ],
+    "h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py": [
+        *SMALL_TRANSFORMER,
+        "model.num_queries_one2one=20",
+        "model.num_queries_one2many=30",
+        "model.transformer.two_stage_num_proposals=50",
+    ],
+}
 FROZEN = "model.backbone.freeze_at=5"  # all of it: no gradients, no state of the optimiser
 
 
@@ -80,12 +99,51 @@ def test_train_evaluate_and_resume(call, small_detrex, tmp_path, name):
     assert {result["category_id"] for result in first} <= {7, 19, 1000}
 
 
-@pytest.mark.parametrize("name", ["", "for_detrex_trainer/"])
-def test_without_detrex_there_is_one_line(call, monkeypatch, capsys, name):
+@pytest.fixture
+def train_theirs(call, small_detrex):
+    """Train a recipe of detrex with our trainer."""
+    kept = [option for option in small_detrex if option not in SMALL]
+
+    def run(recipe: str, *options: str) -> None:
+        small = [*kept, *TRAINED_BY_OURS[recipe], "train.init_checkpoint="]
+        call(*small, *options, config=PROJECTS / recipe)
+
+    return run
+
+
+@pytest.mark.parametrize("recipe", TRAINED_BY_OURS)
+def test_recipe_of_detrex_is_trained_by_our_trainer(train_theirs, tmp_path, recipe):
+    train_theirs(recipe, "train.max_iter=1")
+    train_theirs(recipe, "train.max_iter=2", "--resume")
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    assert {line["iteration"] for line in lines if "total_loss" in line} == {0, 1}
+    assert {"loss_class", "loss_class_0", "bbox/AP", "bbox/AP-disc"} <= set().union(*lines)
+
+
+def test_average_is_evaluated_only_if_detrexs_key_says_so(call, train_theirs, tmp_path):
+    run, ema = tmp_path / "run", "train.model_ema"
+    train_theirs("detr/configs/detr_r50_300ep.py", "train.max_iter=2", f"{ema}.enabled=true")
+    results = run / "evaluation/coco_instances_results.json"
+    averaged = json.loads(results.read_text())
+    for flag in (True, False):
+        option = f"{ema}.use_ema_weights_for_eval_only={flag}"
+        call("--eval-only", "--trust-config", option, config=run / "config.yaml")
+        assert (json.loads(results.read_text()) == averaged) is flag
+
+
+def test_gpu_call_of_detrex_is_named(train_theirs, capsys, monkeypatch):
+    monkeypatch.undo()  # .cuda() is torch's again
+    with pytest.raises(SystemExit):
+        train_theirs("dino/configs/dino-resnet/dino_r50_4scale_12ep.py", "train.max_iter=1")
+    error = capsys.readouterr().err
+    assert "dino.py:" in error and ".cuda()" in error and "Traceback" not in error
+
+
+def test_without_detrex_there_is_one_line(call, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "detrex", None)
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)  # detectron2 leaves its own
     with pytest.raises(SystemExit) as stop:
-        call(config=CONFIGS / f"{name}{RECIPES[0]}.py")
+        call(config=CONFIGS / f"{RECIPES[0]}.py")
     assert stop.value.code == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and len(error.splitlines()) == 1
@@ -113,8 +171,8 @@ def registered_shapes(shapes_set, tmp_path):
 @pytest.fixture
 def their_train_net(host, monkeypatch) -> ModuleType:
     """detrex's tools/train_net.py; its trainer asks for a GPU only once a step, and gets a yes."""
-    root = Path(importlib.util.find_spec("detrex").submodule_search_locations[0]).parent
-    spec = importlib.util.spec_from_file_location("their_train_net", root / "tools/train_net.py")
+    file = PROJECTS.parent / "tools/train_net.py"
+    spec = importlib.util.spec_from_file_location("their_train_net", file)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setattr(sys, "path", list(sys.path))
     spec.loader.exec_module(module)
@@ -156,7 +214,7 @@ def test_detrexs_trainer_trains_and_evaluates(their_train_net, registered_shapes
         "train.log_period=1",
         f"train.output_dir='{tmp_path / 'run'}'",
     ]
-    config = str(CONFIGS / f"for_detrex_trainer/{name}.py")
+    config = str(CONFIGS / f"{name}.py")
     their_train_net.main(
         argparse.Namespace(config_file=config, opts=options, resume=False, eval_only=False)
     )

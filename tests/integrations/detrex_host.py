@@ -19,12 +19,18 @@ import torch
 REASON = "detrex and its folder 'projects' are not on the path"
 PROJECTS = (
     *("align_detr", "dab_deformable_detr", "deformable_detr", "deta", "dino", "dn_detr"),
-    *("dino_eva", "group_detr", "h_deformable_detr"),
+    *("dino_eva", "group_detr", "h_deformable_detr", "conditional_detr", "dab_detr", "detr"),
 )
 
 
 def is_here() -> bool:
     return all(importlib.util.find_spec(name) for name in ("detrex", "projects", "projects.dino"))
+
+
+def root() -> Path:
+    """Return the clone of detrex; the current folder without one."""
+    spec = importlib.util.find_spec("detrex")
+    return Path(spec.submodule_search_locations[0]).parent if spec else Path()
 
 
 def arrange() -> None:
@@ -36,7 +42,6 @@ def arrange() -> None:
 
 @functools.cache
 def _import_all() -> None:
-    root = Path(importlib.util.find_spec("detrex").submodule_search_locations[0]).parent
     expected = {
         "detrex._C": {},
         "cv2": {},
@@ -45,7 +50,7 @@ def _import_all() -> None:
         "fairscale": {},
         "fairscale.nn": {},
         "fairscale.nn.checkpoint": {"checkpoint_wrapper": lambda module, *_, **__: module},
-        "pkg_resources": {"resource_filename": lambda package, path: str(root / path)},
+        "pkg_resources": {"resource_filename": lambda package, path: str(root() / path)},
     }
     missing = {name: content for name, content in expected.items() if not _found(name)}
     for name, content in missing.items():

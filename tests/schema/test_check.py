@@ -32,7 +32,7 @@ def cfg() -> DictConfig:
         "train.log_period=null",
         "train.checkpointer.period=0",
         "train.checkpointer.max_to_keep=0",
-        "train.seed=-1",
+        "train.seed=-2",
         "train.seed=null",
         "train.seed=1e12",
         "train.writers=[paper]",
@@ -112,6 +112,12 @@ def test_interpolations_stay(cfg: DictConfig):
     check_config(cfg)
     assert (cfg.train.seed, cfg.dataloader.train.seed) == (7, 7)
     assert OmegaConf.is_interpolation(cfg.dataloader.train, "seed")
+
+
+def test_minus_one_draws_no_seed():
+    cfg = OmegaConf.create({"train": {"seed": -1}})
+    check_config(cfg)
+    assert cfg.train.seed == 0
 
 
 def test_an_interpolation_that_leads_nowhere_is_refused(cfg: DictConfig):

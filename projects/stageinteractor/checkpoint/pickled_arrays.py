@@ -1,4 +1,4 @@
-"""Read a ``.pkl`` of numpy arrays, detectron2's format of ImageNet weights, without running code."""
+"""Read a ``.pkl`` of numpy arrays, detectron2's format of ImageNet weights; no code is run."""
 
 from __future__ import annotations
 

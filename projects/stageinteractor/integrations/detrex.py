@@ -32,6 +32,7 @@ from .memory_fusion import DenseFusion, MemoryFusion, SimpleFusion, ULikeFusion,
 
 __all__ = [
     "CrossStageCriterion",
+    "backbone_lr_factor",
     "build_cross_stage",
     "build_fused_encoder",
     "load_project_config",
@@ -201,6 +202,14 @@ def build_fused_encoder(*, base: str, fusion: MemoryFusion, **arguments: Any) ->
     encoder: nn.Module = locate(base)(**arguments)
     fuse_memory(encoder, fusion)
     return encoder
+
+
+def backbone_lr_factor(module: str) -> float:
+    """Return the factor of detrex's recipes for the learning rate of a module, by its name.
+
+    A function with a name, unlike their lambda, can be written into the ``config.yaml`` of a run.
+    """
+    return 0.1 if "backbone" in module else 1.0
 
 
 def _target_of(node: DictConfig) -> str:

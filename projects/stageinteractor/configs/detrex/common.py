@@ -1,27 +1,29 @@
-"""What the recipes of this folder share: detrex's settings for 12 epochs, under our trainer."""
+"""What the recipes of this folder share: detrex's settings for 12 epochs, for its trainer and ours.
 
-from detectron2.config import LazyCall as L
-from torch.optim import AdamW
+Written as detrex's own recipes are; our trainer completes what it needs beside them.
+"""
 
-from stageinteractor import get_config
-from stageinteractor.engine.optim import param_groups
+from detrex.config import get_config
 
-_data = get_config("common/data/coco.py")
-dataset = _data.dataset
-dataloader = _data.dataloader
-dataloader.train.mapper.augmentations = _data.augmentation.multi_scale_and_crop
+from stageinteractor.integrations.detrex import backbone_lr_factor
+
+dataloader = get_config("common/data/coco_detr.py").dataloader
+dataloader.train.num_workers = 16
 dataloader.train.total_batch_size = 16
+dataloader.evaluator.output_dir = "${train.output_dir}"
 
-optimizer = L(AdamW)(
-    params=L(param_groups)(lr="${..lr}", backbone_lr_factor=0.1, no_decay=["norm"]),
-    lr=1e-4,
-    betas=(0.9, 0.999),
-    weight_decay=1e-4,
-)
-lr_multiplier = get_config("common/schedule.py").step_1x_detr
+optimizer = get_config("common/optim.py").AdamW
+optimizer.lr = 1e-4
+optimizer.betas = (0.9, 0.999)
+optimizer.weight_decay = 1e-4
+optimizer.params.lr_factor_func = backbone_lr_factor
+
+lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_12ep
 
 train = get_config("common/train.py").train
-train.backbone_weights = "datasets/weights/resnet50.pth"  # stageinteractor weights resnet50
+train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
+train.max_iter = 90000
+train.eval_period = train.checkpointer.period = 5000
+train.clip_grad.enabled = True
 train.clip_grad.params.max_norm = 0.1
-train.epochs = 12  # 12 x 7,330 = 87,960 iterations; drop at 11 x 7,330
-train.eval_period = train.checkpointer.period = 7330  # an epoch: 117,266 annotated images / 16
+train.clip_grad.params.norm_type = 2

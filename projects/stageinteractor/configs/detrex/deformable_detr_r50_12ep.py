@@ -2,11 +2,10 @@
 
 from stageinteractor.integrations.detrex import load_project_config, use_cross_stage
 
-from .common import dataloader, dataset, lr_multiplier, optimizer, train
+from .common import dataloader, lr_multiplier, optimizer, train
 
 model = load_project_config("deformable_detr/configs/models/deformable_detr_r50.py").model
 use_cross_stage(model.criterion)
-model.num_classes = "${dataset.num_classes}"
 model.criterion.num_classes = "${..num_classes}"
 model.device = "${train.device}"
 

@@ -1,6 +1,6 @@
 """The same, with decoder layers that refine the boxes of the layer before."""
 
-from .deformable_detr_r50_12ep import dataloader, dataset, lr_multiplier, model, optimizer, train
+from .deformable_detr_r50_12ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.with_box_refine = True
 

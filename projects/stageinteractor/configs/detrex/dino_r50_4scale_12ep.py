@@ -2,11 +2,10 @@
 
 from stageinteractor.integrations.detrex import load_project_config, use_cross_stage
 
-from .common import dataloader, dataset, lr_multiplier, optimizer, train
+from .common import dataloader, lr_multiplier, optimizer, train
 
 model = load_project_config("dino/configs/models/dino_r50.py").model
 use_cross_stage(model.criterion)
-model.num_classes = "${dataset.num_classes}"  # the criterion's follow it
 model.device = "${train.device}"
 
 train.output_dir = "output/detrex/dino_r50_4scale_12ep"

@@ -2,7 +2,7 @@
 
 from stageinteractor import get_config
 
-from .stable_dino_r50_4scale_12ep import dataloader, dataset, lr_multiplier, model, optimizer, train
+from .stable_dino_r50_4scale_12ep import dataloader, lr_multiplier, model, optimizer, train
 
 model.criterion.assigner = get_config("common/stable_matching.py").criterion.assigner
 model.criterion.class_loss = get_config("common/class_loss.py").cross_stage_position_supervised

@@ -15,7 +15,7 @@ from stageinteractor.integrations.detrex import (
     use_position_modulated_cost,
 )
 
-from .common import dataloader, dataset, lr_multiplier, optimizer, train
+from .common import dataloader, lr_multiplier, optimizer, train
 
 model = load_project_config("deformable_detr/configs/models/deformable_detr_r50.py").model
 use_cross_stage(
@@ -29,7 +29,6 @@ use_memory_fusion(model.transformer, "dense")
 set_class_weight(model.criterion, 6.0)
 model.with_box_refine = True
 model.as_two_stage = True
-model.num_classes = "${dataset.num_classes}"
 model.criterion.num_classes = "${..num_classes}"
 model.device = "${train.device}"
 

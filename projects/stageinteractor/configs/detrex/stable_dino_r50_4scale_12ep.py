@@ -16,7 +16,7 @@ from stageinteractor.integrations.detrex import (
     use_position_modulated_cost,
 )
 
-from .common import dataloader, dataset, lr_multiplier, optimizer, train
+from .common import dataloader, lr_multiplier, optimizer, train
 
 model = load_project_config("dino/configs/models/dino_r50.py").model
 use_cross_stage(
@@ -28,7 +28,6 @@ use_cross_stage(
 use_position_modulated_cost(model.criterion.matcher, exponent=0.5)
 use_memory_fusion(model.transformer, "dense")
 set_class_weight(model.criterion, 6.0)
-model.num_classes = "${dataset.num_classes}"  # the criterion's follow it
 model.device = "${train.device}"
 
 train.output_dir = "output/detrex/stable_dino_r50_4scale_12ep"

@@ -1,10 +1,10 @@
 """The same for 24 epochs."""
 
-from stageinteractor import get_config
+from detrex.config import get_config
 
-from .stable_dino_r50_4scale_12ep import dataloader, dataset, model, optimizer, train
+from .stable_dino_r50_4scale_12ep import dataloader, model, optimizer, train
 
-lr_multiplier = get_config("common/schedule.py").step_2x_detr
+lr_multiplier = get_config("common/coco_schedule.py").lr_multiplier_24ep
 
 train.output_dir = "output/detrex/stable_dino_r50_4scale_24ep"
-train.epochs = 24  # 24 x 7,330 = 175,920 iterations; drop at 20 x 7,330
+train.max_iter = 180000

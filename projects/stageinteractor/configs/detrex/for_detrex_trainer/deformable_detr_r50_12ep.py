@@ -1,8 +1,0 @@
-"""The recipe of the same name in the folder above, for detrex's own tools/train_net.py."""
-
-from ..deformable_detr_r50_12ep import model
-from .common import dataloader, lr_multiplier, optimizer, train
-
-model.num_classes = 80  # the criterion's follow it
-
-train.output_dir = "./output/deformable_detr_r50_12ep_cross_stage"
