@@ -86,7 +86,8 @@ def _dataset(dataloader: DictConfig) -> dict[str, Any]:
     names = {"train": dataloader.train.dataset.names, "val": dataloader.test.dataset.names}
     files = {split: _files_of(name) for split, name in names.items()}
     train = names["train"] if isinstance(names["train"], str) else names["train"][0]
-    return {"name": train.removesuffix("_train"), **files, "num_classes": 80, "class_names": None}
+    classes = {"num_classes": 80, "class_names": None, "category_ids": None}
+    return {"name": train.removesuffix("_train"), **files, **classes}
 
 
 def _files_of(names: str | ListConfig) -> dict[str, str]:
