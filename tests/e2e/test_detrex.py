@@ -53,6 +53,7 @@ TRAINED_BY_OURS = {  # recipes of detrex, and what makes them small
         "model.transformer.two_stage_num_proposals=50",
     ],
 }
+EMA = ("enabled", "use_ema_weights_for_eval_only")
 FROZEN = "model.backbone.freeze_at=5"  # all of it: no gradients, no state of the optimiser
 
 
@@ -81,7 +82,7 @@ def small_detrex(host, small_run: list[str]) -> list[str]:
 def test_train_evaluate_and_resume(call, small_detrex, tmp_path, name):
     config, run = CONFIGS / f"{name}.py", tmp_path / "run"
     options = [*small_detrex, FROZEN, "train.epochs=null", "train.eval_period=0"]
-    options.append("train.model_ema.enabled=true")
+    options += [f"train.model_ema.{key}=true" for key in EMA]
     call(*options, "train.max_iter=2", config=config)
     call("--resume", *options, "train.max_iter=3", config=config)
     lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
