@@ -6,7 +6,10 @@ from stageinteractor import get_config
 from stageinteractor.integrations.detrex import load_project_config
 from stageinteractor.integrations.duplicate_removal import remove_duplicates
 
-from .common import dataloader, dataset, train
+_data = get_config("common/data/coco.py")
+dataset = _data.dataset
+dataloader = _data.dataloader
+train = get_config("common/train.py").train
 
 _removal = get_config("common/duplicate_removal.py")
 optimizer = _removal.optimizer
@@ -21,7 +24,6 @@ model.suppressor.update(
     embed_dim="${..model.embed_dim}", num_classes="${dataset.num_classes}", feedforward_dim=1024
 )
 
-train.backbone_weights = ""  # all weights come from:
 train.init_checkpoint = "output/detrex/deformable_detr_r50_12ep/model_final.pth"
 train.clip_grad.params.max_norm = 1.0
 train.epochs = 1
