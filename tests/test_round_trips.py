@@ -43,6 +43,10 @@ ARGUMENTS = {
         "assigner": assigner.CrossStageAssigner(),
         "class_loss": criterion.FocalLoss(),
     },
+    "SuppressorLoss": lambda: {
+        "matcher": assigner.HungarianMatcher(),
+        "class_loss": criterion.FocalLoss(),
+    },
     "SoftTarget": lambda: {"quality": Power(), "decay": criterion.RankDecay()},
 }
 

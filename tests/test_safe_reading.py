@@ -16,6 +16,7 @@ MODULES = {  # which unpickle, or run what they read
     "pickle",
     "shelve",
 }
+RESTRICTED = {"checkpoint/pickled_arrays.py": "pickle"}  # finds numpy's array functions only
 CALLS = {
     "eval": "runs text",
     "exec": "runs text",
@@ -82,7 +83,8 @@ def keyword(call: ast.Call, name: str) -> object:
 
 def dangers(text: str, place: str = "a.py") -> list[str]:
     """What in a source text would execute or trust what it reads."""
-    violations = [f"imports {name}" for name in imported(text) if name in MODULES]
+    allowed = {name for file, name in RESTRICTED.items() if place.endswith(file)}
+    violations = [f"imports {name}" for name in imported(text) if name in MODULES - allowed]
     for name, call in calls(text):
         if name in CALLS:
             violations.append(f"{name} {CALLS[name]}")

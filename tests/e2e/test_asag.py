@@ -12,12 +12,13 @@ SETTINGS = [
     "train.checkpointer.period=2",
     "train.checkpointer.max_to_keep=10",
 ]
+OTHERS = ("model.queries", "model.decoder.num_stages", "model.decoder.feedforward_dim")
 
 
 @pytest.fixture
 def small_run(small_run):
     """The overrides of the conftest that apply to a config with anchor queries."""
-    return [x for x in small_run if not x.startswith(("model.queries", "model.decoder.num_stages"))]
+    return [x for x in small_run if not x.startswith(OTHERS)]
 
 
 def test_resumed_run_equals_the_uninterrupted_one(call, small_run, e2e_config, tmp_path):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+OTHERS = ("model.queries", "model.decoder.num_stages", "model.decoder.feedforward_dim")
+
 
 @pytest.fixture
 def tool(load_tool):
@@ -39,7 +41,7 @@ def test_figures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, c
 
 def test_anchor_queries_have_a_figure_of_their_own(call, tool, small_run, e2e_config, tmp_path):
     config = Path(e2e_config).with_name("digits_in_photos_asag.py")
-    run = [x for x in small_run if not x.startswith(("model.queries", "model.decoder.num_stages"))]
+    run = [x for x in small_run if not x.startswith(OTHERS)]
     run += ["train.max_iter=1", "train.eval_period=0", "model.postprocessing.max_detections=12"]
     call(*run, config=config)
     written = str(tmp_path / "run/config.yaml")

@@ -93,9 +93,9 @@ def results(dtype):
     counts = []
     averages = model.criterion._normalizers
 
-    def note(matches, num_labels):
-        counts[-1].append([num_labels, (matches >= 0).sum((1, 2))])
-        return averages(matches, num_labels)
+    def note(assignment, num_labels):
+        counts[-1].append([num_labels, (assignment.matches >= 0).sum((1, 2))])
+        return averages(assignment, num_labels)
 
     model.criterion._normalizers = note
     model = wrap_ddp(model)

@@ -21,7 +21,11 @@ class RecastLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Return (..., out_features) for an input (..., in_features)."""
         device = input.device.type
-        rounded = torch.is_autocast_enabled(device) and torch.is_grad_enabled()
+        rounded = (
+            torch.amp.is_autocast_available(device)
+            and torch.is_autocast_enabled(device)
+            and torch.is_grad_enabled()
+        )
         if not rounded or torch.compiler.is_compiling():
             return super().forward(input)
         dtype = torch.get_autocast_dtype(device)
