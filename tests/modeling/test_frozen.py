@@ -25,7 +25,7 @@ from stageinteractor.modeling import (
     StageInteractor,
 )
 from stageinteractor.modeling.frozen import FrozenStageInteractor
-from stageinteractor.modeling.interface import DecoderOutput, suppressed
+from stageinteractor.modeling.interface import DecoderOutput, rescore
 from stageinteractor.modeling.postprocessing import TopK
 from stageinteractor.modeling.queries import DenoisingQueries, Probing
 
@@ -199,8 +199,8 @@ def test_denoising_queries_are_not_seen():
     fields = torch.randn(2, 1, 7, 3), torch.rand(2, 1, 7, 4), torch.rand(2, 1, 7, 4)
     output = DecoderOutput(*fields, torch.randn(2, 1, 7, 32), torch.ones(1, 7, dtype=torch.bool))
     cut = DecoderOutput(*(x[:, :, :5] for x in output[:4]))
-    actual = suppressed(suppressor, output, num_denoising=2).final_logits
-    torch.testing.assert_close(actual, suppressed(suppressor, cut, num_denoising=0).final_logits)
+    actual = rescore(suppressor, output, num_denoising=2).final_logits
+    torch.testing.assert_close(actual, rescore(suppressor, cut, num_denoising=0).final_logits)
     assert actual.shape == (1, 5, 3)
 
 

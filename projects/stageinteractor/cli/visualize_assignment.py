@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         draw_panels(assignment, cfg.dataset.class_names, output.path(f"{stem}.png"))
         for of_image in anchors:
             draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
-        if assignment.suppressed is not None:
+        if assignment.rescored is not None:
             path = output.path(f"{stem}_duplicates.png")
             draw_duplicates(assignment, cfg.dataset.class_names, path)
         items.append(assignment)

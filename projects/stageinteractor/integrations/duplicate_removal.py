@@ -103,7 +103,7 @@ class FrozenHost(nn.Module, ABC):
         self.detector.eval()
         return self
 
-    def suppress(self, logits: Tensor, boxes: Tensor) -> Tensor:
+    def rescore(self, logits: Tensor, boxes: Tensor) -> Tensor:
         """Return the suppressor's logits (B, N, C), while the detector's calls are recorded.
 
         Args:
@@ -158,7 +158,7 @@ class FrozenTransformersModel(FrozenHost):
         with self.content.recording():
             with torch.no_grad():
                 output = self.detector(pixel_values=pixel_values, pixel_mask=pixel_mask)
-            output.logits = self.suppress(output.logits, output.pred_boxes)
+            output.logits = self.rescore(output.logits, output.pred_boxes)
         if labels is not None:
             targets = [{"boxes": x["boxes"], "labels": x["class_labels"]} for x in labels]
             output.loss_dict = self.suppressor_loss(output.logits, output.pred_boxes, targets)
@@ -189,7 +189,7 @@ class FrozenDetrexModel(FrozenHost):
 
         def with_suppressor(logits: Tensor, boxes: Tensor, image_sizes: Any) -> Any:
             with torch.set_grad_enabled(grad):
-                seen.append((self.suppress(logits, boxes), boxes))
+                seen.append((self.rescore(logits, boxes), boxes))
             return inference(seen[0][0].detach(), boxes, image_sizes)
 
         with self.content.recording(), replaced(self.detector, inference=with_suppressor):

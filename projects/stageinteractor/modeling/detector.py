@@ -20,7 +20,7 @@ from .interface import (
     Suppressor,
     SuppressorCriterion,
     chained,
-    suppressed,
+    rescore,
 )
 from .meta_architecture import MetaArchitecture
 from .postprocessing import Postprocessing
@@ -119,9 +119,9 @@ class StageInteractor(MetaArchitecture):
         self, output: DecoderOutput, targets: Sequence[Target], image_sizes: Tensor
     ) -> dict[str, Tensor]:
         """Return the loss of the suppressor, none without one."""
-        if self.suppressor_loss is None or output.suppressed is None:
+        if self.suppressor_loss is None or output.rescored is None:
             return {}
-        logits = output.suppressed  # (B, N, C), without denoising queries
+        logits = output.rescored  # (B, N, C), without denoising queries
         boxes, mask = output.boxes[-1, :, : logits.shape[1]], output.query_mask
         masks = not_none(query_mask=None if mask is None else mask[:, : logits.shape[1]])
         return self.suppressor_loss(logits, boxes, targets, image_sizes, **masks)
@@ -145,7 +145,7 @@ class StageInteractor(MetaArchitecture):
         if self.suppressor is not None:
             dn_gt_indices = queries.dn_gt_indices
             num_denoising = 0 if dn_gt_indices is None else dn_gt_indices.shape[1]
-            output = suppressed(self.suppressor, output, num_denoising)
+            output = rescore(self.suppressor, output, num_denoising)
         return queries, output, image_sizes
 
     def _stages(

@@ -33,12 +33,12 @@ class DecoderOutput(NamedTuple):
     boxes_xyzr: Tensor  # (S, B, N, 4), the same boxes as (x, y, z, r)
     content: Tensor  # (S, B, N, D)
     query_mask: Tensor | None = None  # (B, N) bool: True for real queries; None if none is padding
-    suppressed: Tensor | None = None  # (B, N, C): logits of the last stage after duplicate removal
+    rescored: Tensor | None = None  # (B, N, C): logits of the last stage after duplicate removal
 
     @property
     def final_logits(self) -> Tensor:
         """(B, N, C): those that detections come from."""
-        return self.logits[-1] if self.suppressed is None else self.suppressed
+        return self.logits[-1] if self.rescored is None else self.rescored
 
 
 class Queries(NamedTuple):
@@ -124,22 +124,20 @@ class SuppressorCriterion(Protocol):
         """Return weighted losses of logits (B, N, C) and boxes (B, N, 4), xyxy pixels."""
 
 
-def suppressed(suppressor: Suppressor, output: DecoderOutput, num_denoising: int) -> DecoderOutput:
+def rescore(suppressor: Suppressor, output: DecoderOutput, num_denoising: int) -> DecoderOutput:
     """Return the output with the suppressor's logits; it does not see denoising queries.
 
     Args:
         suppressor: run on the last stage.
         output: of N queries.
-        num_denoising: M; the last M queries are left out of ``suppressed`` (B, N - M, C).
+        num_denoising: M; the last M queries are left out of ``rescored`` (B, N - M, C).
     """
     count = output.logits.shape[2] - num_denoising
     content, logits, boxes = (
         x[-1, :, :count] for x in (output.content, output.logits, output.boxes)
     )
     mask = None if output.query_mask is None else output.query_mask[:, :count]
-    return output._replace(
-        suppressed=suppressor(content, logits, boxes, **not_none(query_mask=mask))
-    )
+    return output._replace(rescored=suppressor(content, logits, boxes, **not_none(query_mask=mask)))
 
 
 def stage_attn_mask(query_mask: Tensor | None, attn_mask: Tensor | None) -> Tensor | None:

@@ -27,7 +27,7 @@ def test_the_more_confident_overlapping_query_is_named():
 
 
 @pytest.fixture
-def suppressed(detector):
+def with_removal(detector):
     detector.suppressor = DuplicateSuppressor(
         embed_dim=32, num_classes=3, num_heads=4, feedforward_dim=32
     )
@@ -38,17 +38,17 @@ def suppressed(detector):
     return detector
 
 
-def test_collected_scores_are_those_of_the_detections(suppressed, inputs):
+def test_collected_scores_are_those_of_the_detections(with_removal, inputs):
     for one in inputs:
-        (item,) = collect_assignment(suppressed, [one])
-        best = item.suppressed.flatten().topk(2).values
-        (output,) = suppressed.eval()([one])
+        (item,) = collect_assignment(with_removal, [one])
+        best = item.rescored.flatten().topk(2).values
+        (output,) = with_removal.eval()([one])
         torch.testing.assert_close(best, output["instances"].scores[:2].cpu())
 
 
 def test_without_duplicate_removal_there_is_nothing_to_draw(detector, inputs):
     (item, *_) = collect_assignment(detector, inputs)
-    assert item.suppressed is None
+    assert item.rescored is None
     with pytest.raises(DataError, match=item.name):
         draw_duplicates(item, ["a", "b", "c"], "nowhere.png")
 
@@ -63,7 +63,7 @@ def test_figure_names_queries_with_their_scores(item, tmp_path, monkeypatch):
         "save_figure",
         lambda figure, path: (kept.append(figure), save(figure, path)),
     )
-    draw_duplicates(replace(item, suppressed=scores), ["$a", "b", "c", "d"], tmp_path / "x.png")
+    draw_duplicates(replace(item, rescored=scores), ["$a", "b", "c", "d"], tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as image:
         assert image.width > 500
     before, after = kept[0].axes

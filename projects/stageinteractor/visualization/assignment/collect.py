@@ -32,13 +32,13 @@ def collect_assignment(
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     batch = list(batched_inputs)
-    suppressed = None
+    rescored = None
     if is_stageinteractor(model):
         step = record_stageinteractor(model, batch)
         scores, boxes, assigned = step.logits.float().sigmoid(), step.boxes, step.assigned
         matches, assigner = step.matches, step.assigner
-        if step.suppressed is not None:
-            suppressed = step.suppressed.float().sigmoid().cpu()
+        if step.rescored is not None:
+            rescored = step.rescored.float().sigmoid().cpu()
     else:
         step = record_third_party(model, batch)
         scores, boxes = _scores(step), _boxes(step, model, batch)
@@ -48,8 +48,8 @@ def collect_assignment(
         _item(item, boxes[:, b], scores[:, b], matches[:, b], assigned[:, b], scope)
         for b, item in enumerate(batch)
     ]
-    if suppressed is not None:
-        items = [replace(item, suppressed=suppressed[b]) for b, item in enumerate(items)]
+    if rescored is not None:
+        items = [replace(item, rescored=rescored[b]) for b, item in enumerate(items)]
     return items
 
 

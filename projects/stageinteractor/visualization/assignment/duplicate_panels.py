@@ -48,14 +48,14 @@ def draw_duplicates(item: ImageAssignment, class_names: Sequence[str], path: str
     Raises:
         DataError: the model has no duplicate removal.
     """
-    if item.suppressed is None:
+    if item.rescored is None:
         raise DataError(f"{item.name}: the model has no duplicate removal")
     height, width = item.image.shape[:2]
     figure = new_figure(9, 4.5 * height / width + 0.9)
     panels = figure.subplots(1, 2)
     overlaps = more_confident_overlaps(item.scores[-1], item.boxes[-1])
     titles = "last stage", "after duplicate removal"
-    for axes, scores, title in zip(panels, (item.scores[-1], item.suppressed), titles, strict=True):
+    for axes, scores, title in zip(panels, (item.scores[-1], item.rescored), titles, strict=True):
         axes.set_axis_off()
         axes.imshow(item.image)
         _draw(axes, scores, item.boxes[-1], overlaps, class_names)

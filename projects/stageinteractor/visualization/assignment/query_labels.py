@@ -26,7 +26,7 @@ class ImageAssignment:
     matches: Tensor  # (S, N): index of the matched gt box or -1
     assigned: Tensor  # (S, N, R): gt indices that a query's class labels come from, or -1
     scope: Tensor  # (S, S) bool: whether stage i gathers labels from stage s
-    suppressed: Tensor | None = None  # (N, C) class scores after duplicate removal, if there is one
+    rescored: Tensor | None = None  # (N, C) class scores after duplicate removal, if there is one
 
     @property
     def target(self) -> dict[str, Tensor]:

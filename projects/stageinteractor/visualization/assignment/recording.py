@@ -31,7 +31,7 @@ class RecordedStep(NamedTuple):
     matches: Tensor  # (S, B, N): index of the matched gt box or -1
     assigned: Tensor  # (S, B, N, R): gt indices that a query's class labels come from, or -1
     assigner: Assigner
-    suppressed: Tensor | None  # (B, N, C) logits after duplicate removal; None without it
+    rescored: Tensor | None  # (B, N, C) logits after duplicate removal; None without it
 
 
 def is_stageinteractor(model: Any) -> bool:
@@ -56,7 +56,7 @@ def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     assigned = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
     predictions = output.logits, output.boxes, targets
     return RecordedStep(
-        *predictions, matches, assigned, criterion.assigner, suppressed=output.suppressed
+        *predictions, matches, assigned, criterion.assigner, rescored=output.rescored
     )
 
 
