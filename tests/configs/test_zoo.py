@@ -20,8 +20,8 @@ MODELS = [name for name in FILES if name.startswith("models/")]
 HOSTED = [name for name in FILES if name.startswith("detrex/") or "deformable_detr" in name]
 GENERATED = [name for name in FILES if "asag" in name and name not in MODELS]
 # HOSTED: tests/integrations
-SUPPRESSED = [name for name in FILES if "duplicate_removal" in name and name not in HOSTED]
-RECIPES = [name for name in FILES if name not in MODELS + HOSTED + GENERATED + SUPPRESSED]
+RESCORED = [name for name in FILES if "duplicate_removal" in name and name not in HOSTED]
+RECIPES = [name for name in FILES if name not in MODELS + HOSTED + GENERATED + RESCORED]
 NODES = {"dataloader", "dataset", "lr_multiplier", "model", "optimizer", "train"}
 
 
@@ -118,7 +118,7 @@ def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
         assert any(p.grad.any() for p in model.queries.generator.finer_head.parameters())
 
 
-@pytest.mark.parametrize("name", SUPPRESSED)
+@pytest.mark.parametrize("name", RESCORED)
 def test_duplicate_removal_learns_in_a_small_image(name: str):
     cfg = load(name)
     apply_overrides(cfg, ["model.queries.num_queries=10"])
@@ -136,7 +136,7 @@ def test_duplicate_removal_learns_in_a_small_image(name: str):
     assert all((p.grad is None) == frozen for p in model.decoder.stages[-1].parameters())
 
 
-@pytest.mark.parametrize("name", RECIPES + GENERATED + SUPPRESSED)
+@pytest.mark.parametrize("name", RECIPES + GENERATED + RESCORED)
 def test_recipe_has_all_that_a_run_needs(name: str):
     cfg = load(name)
     assert set(cfg) == NODES
@@ -155,7 +155,7 @@ def test_model_file_holds_nothing_but_the_model(name: str):
 
 
 def test_every_recipe_writes_into_its_own_folder():
-    folders = [load(name).train.output_dir for name in RECIPES + GENERATED + SUPPRESSED]
+    folders = [load(name).train.output_dir for name in RECIPES + GENERATED + RESCORED]
     assert len(set(folders)) == len(folders)
 
 
@@ -209,7 +209,7 @@ def test_listed_parameters_are_those_of_the_model(name: str):
 
 def test_all_configs_of_the_zoo_have_a_name():
     names = list_configs()
-    recipes = {Path(name).stem for name in RECIPES + GENERATED + SUPPRESSED}
+    recipes = {Path(name).stem for name in RECIPES + GENERATED + RESCORED}
     assert recipes <= set(names)
     assert {name for name in names if "dino" not in name and "detr" not in name} == {
         name for name in PARAMETERS if "detr" not in name

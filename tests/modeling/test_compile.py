@@ -26,6 +26,7 @@ from stageinteractor.modeling import (
 from stageinteractor.modeling.box_coding import xyzr_to_xyxy
 from stageinteractor.modeling.decoders.adamixer import AdaMixerDecoder, AdaMixerStage
 from stageinteractor.modeling.postprocessing import TopK
+from stageinteractor.modeling.sampling import dispatch
 
 SIZES = [(64, 96), (96, 128), (160, 64)]
 ADAMIXER = dict(embed_dim=32, num_groups=2, num_heads=4, feedforward_dim=48, num_classes=3)
@@ -170,14 +171,15 @@ def test_traced_backward_pass_has_the_same_gradients(make_pair):
         torch.testing.assert_close(train(compiled, size), train(plain, size))
 
 
-def test_mixed_precision_is_compiled_too(make_pair):
+def test_mixed_precision_is_compiled_too(make_pair, monkeypatch):
     plain, compiled, counter = make_pair(dtype=torch.float32)
+    # as compiled code samples; the embedding bag reads features rounded to bfloat16
+    monkeypatch.setattr(dispatch, "choose_backend", lambda tensor: "reference")
     for size in SIZES[:2]:
         actual, expected = train(compiled, size, enabled=True), train(plain, size, enabled=True)
         assert actual[0].logits.dtype == torch.bfloat16
-        # compiled, float32 features are sampled; otherwise their bfloat16 roundings
-        assert distance(actual[0][:2], expected[0][:2]) < 0.02
-        assert distance(actual[1], expected[1]) < 0.04
+        torch.testing.assert_close(actual[0], expected[0])
+        assert distance(actual[1], expected[1]) < 0.02  # maps get their gradients in another order
     assert counter.frame_count == 1
 
 

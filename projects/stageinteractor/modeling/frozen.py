@@ -17,8 +17,7 @@ from ..assigner.targets import Target
 from .detector import StageInteractor
 from .interface import DecoderOutput, Queries
 
-TRAINED_PARTS = ("suppressor", "suppressor_loss")
-Module = TypeVar("Module", bound=nn.Module)
+Frozen = TypeVar("Frozen", bound="FrozenDetector")
 
 
 class FrozenDetector(nn.Module):
@@ -28,7 +27,7 @@ class FrozenDetector(nn.Module):
     that lacks other weights.
     """
 
-    trained_parts = TRAINED_PARTS
+    trained_parts = ("suppressor", "suppressor_loss")
 
     def freeze(self) -> None:
         """Take the gradient from the parameters of all parts but the trained ones.
@@ -42,11 +41,11 @@ class FrozenDetector(nn.Module):
             if name not in self.trained_parts:
                 child.requires_grad_(False)
 
-    def train(self: Module, mode: bool = True) -> Module:
+    def train(self: Frozen, mode: bool = True) -> Frozen:
         """Set the mode of the trained parts; the others stay in evaluation mode."""
         nn.Module.train(self, mode)
         for name, child in self.named_children():
-            if name not in TRAINED_PARTS:
+            if name not in self.trained_parts:
                 child.eval()
         return self
 
