@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...checkpoint.timm_weights import create_with_weights
 from ...errors import ConfigError, DataError
+from .depthwise import float32_depthwise
 
 STRIDES = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
@@ -59,7 +60,8 @@ class TimmBackbone(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the maps (B, C_l, H / stride, W / stride) of images (B, 3, H, W)."""
         images = images.contiguous(memory_format=torch.channels_last)
-        return dict(zip(self._specs, self.model(images), strict=True))
+        with float32_depthwise(images.device):
+            return dict(zip(self._specs, self.model(images), strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Return channels and stride of every map."""
