@@ -1,4 +1,4 @@
-"""Depthwise convolutions under bfloat16 autocast on CPUs are computed in float32, in training only."""
+"""Depthwise convolutions under bfloat16 autocast on CPUs: float32, in training only."""
 
 import torch
 from torch import Tensor, nn
