@@ -74,13 +74,16 @@ def detection(image: Any, category: Any, box: Sequence[float], score: float = 0.
 
 
 @contextmanager
-def registered_set(name: str, folder: Path, content: Json, **options: Any) -> Iterator[None]:
+def registered_set(
+    name: str, folder: Path, content: Json, masks: bool = False, **options: Any
+) -> Iterator[None]:
     """Write a set with empty image files into a folder; register it as NAME_train and NAME_val."""
     for image in content["images"]:
         (folder / image["file_name"]).touch()  # no evaluation reads them
     (folder / "val.json").write_text(json.dumps(content))
     split = {"json": str(folder / "val.json"), "images": str(folder)}
-    resolve_dataset(OmegaConf.create({"name": name, "train": split, "val": split}), **options)
+    node = {"name": name, "train": split, "val": split, "masks": masks}
+    resolve_dataset(OmegaConf.create(node), **options)
     yield
     for registered in (f"{name}_train", f"{name}_val"):
         DatasetCatalog.remove(registered)

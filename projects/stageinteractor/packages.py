@@ -23,6 +23,7 @@ EXTRAS = {  # of this project
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "shapely": "masks",
     "sklearn": "demo",
     "streamlit": "web",
     "submitit": "slurm",

@@ -18,6 +18,7 @@ dataset = dict(
     num_classes=80,  # this, names and ids are overwritten by what the JSON lists
     class_names=None,
     category_ids=None,
+    masks=False,  # read, augment and evaluate instance masks (polygons or RLE) too
 )
 
 dataloader = dict(
@@ -30,6 +31,7 @@ dataloader = dict(
                 L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333),
             ],
             image_format="RGB",
+            masks="${dataset.masks}",
         ),
         total_batch_size=16,
         num_workers=4,
@@ -43,6 +45,7 @@ dataloader = dict(
             is_train=False,
             augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
             image_format="RGB",
+            masks="${dataset.masks}",
         ),
         batch_size=1,
         num_workers=4,
@@ -53,5 +56,6 @@ dataloader = dict(
         output_dir="${train.output_dir}/evaluation",
         backend="auto",
         nms_threshold=None,  # an IoU: tell the AP after non-maximum suppression too
+        masks="${dataset.masks}",
     ),
 )

@@ -20,6 +20,7 @@ from .checks.annotations import box_kind, check_fields
 from .checks.entries import check_entries, distinct_names
 from .checks.findings import ERROR, KINDS
 from .coco_json import Json, read_coco_json
+from .segmentation import usable_mask
 
 logger = logging.getLogger(__name__)
 
@@ -57,17 +58,18 @@ class CocoSet:
         }
 
 
-def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
+def read_coco(json_file: str | os.PathLike[str], key: str = "json", masks: bool = False) -> CocoSet:
     """Read and check an annotation file.
 
     Ids such as 1.0 become integers. Annotations without a box get that of their segmentation.
 
     Args:
         key: config key that the path came from, for messages.
+        masks: annotations without a usable segmentation (polygons or RLE) are left out too.
 
     Raises:
-        DataError: the file is missing, is not COCO JSON, or has a problem whose kind in `KINDS`
-            stops training.
+        DataError: the file is missing, is not COCO JSON, has a problem whose kind in `KINDS`
+            stops training, or masks are asked for and it has none.
     """
     where = f"{json_file} ({key})"
     content = read_coco_json(json_file, key)
@@ -82,7 +84,7 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json") -> CocoSet:
     return CocoSet(
         json_file=str(json_file),
         images=entries.images,
-        annotations=_usable(entries.annotations, entries.image_of, where),
+        annotations=_usable(entries.annotations, entries.image_of, where, masks),
         categories=sorted(entries.categories, key=lambda category: category["id"]),
     )
 
@@ -96,15 +98,16 @@ def _fill_ids(annotations: list[Json]) -> None:
             annotation["id"] = next(free)
 
 
-def _usable(annotations: list[Json], image_of: dict[Any, Json], where: str) -> list[Json]:
-    """Return the annotations with a usable box; report the others in one warning."""
+def _usable(
+    annotations: list[Json], image_of: dict[Any, Json], where: str, masks: bool
+) -> list[Json]:
+    """Return the annotations with a usable box, and mask; report the others in one warning."""
     kept: list[Json] = []
     unusable: dict[str, list[Any]] = defaultdict(list)
     for annotation in annotations:
-        image = image_of[annotation["image_id"]]
-        kind = box_kind(annotation["bbox"], image["width"], image["height"])
-        if kind is not None and KINDS[kind].severity == ERROR:
-            unusable[KINDS[kind].name].append(annotation["id"])
+        problem = _problem(annotation, image_of[annotation["image_id"]], masks)
+        if problem is not None:
+            unusable[problem].append(annotation["id"])
             continue
         _, _, width, height = annotation["bbox"]
         annotation.setdefault("area", width * height)
@@ -115,7 +118,25 @@ def _usable(annotations: list[Json], image_of: dict[Any, Json], where: str) -> l
             f"{len(ids)} x {name} (annotation id {_some(ids)})" for name, ids in unusable.items()
         ]
         logger.warning("%s: left out unusable boxes: %s", where, "; ".join(parts))
+    if masks and annotations and not kept:
+        raise DataError(
+            f"{where}: no annotation has a usable mask: add polygons or RLE as 'segmentation', or "
+            "set dataset.masks=false"
+        )
     return kept
+
+
+def _problem(annotation: Json, image: Json, masks: bool) -> str | None:
+    """Return why an annotation is left out; put a usable mask into the form of `usable_mask`."""
+    kind = box_kind(annotation["bbox"], image["width"], image["height"])
+    if kind is not None and KINDS[kind].severity == ERROR:
+        return KINDS[kind].name
+    if masks:
+        outline = annotation.get("segmentation")
+        annotation["segmentation"] = usable_mask(outline, image["height"], image["width"])
+        if annotation["segmentation"] is None:
+            return "no usable mask"
+    return None
 
 
 def _some(values: list[Any], limit: int = 5) -> str:

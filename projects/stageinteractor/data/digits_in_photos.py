@@ -2,7 +2,8 @@
 
 It is generated from scikit-learn's 1,797 digits of 8x8 pixels and two photographs, so that training
 can be tried without a download. Digits and photo regions of train and val are disjoint.
-The same seed gives the same files, byte for byte.
+The same seed gives the same files, byte for byte. An object's box is around the whole digit, its
+mask has the pixels that later digits leave visible, as in COCO; "area" is that of the box.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..files import atomic_write_text, finished_folder
+from .segmentation import encode_mask
 
 VAL_SHARE = 0.25  # of the digits of each class, and of the width of each photograph
 MIN_VISIBLE = 0.6  # of an object's pixels that later objects must leave uncovered
@@ -38,6 +40,15 @@ class DigitsInPhotos:
     max_objects: int = 8
     min_size: int = 16  # of an object's longer side, pixels
     max_size: int = 72
+    version: int = 2  # of the written files; 2: with masks
+
+
+class PastedDigit(NamedTuple):
+    """A ground-truth object of an image."""
+
+    box: list[float]  # (x, y, w, h) in pixels, around the whole digit
+    label: int
+    mask: np.ndarray  # (H, W) bool, the visible pixels
 
 
 @dataclass(frozen=True)
@@ -109,15 +120,16 @@ def _write_split(
         name, size = f"{index:06d}.png", parameters.image_size
         image.save(folder / split / name)
         images.append({"id": index + 1, "file_name": name, "height": size, "width": size})
-        for box, label in objects:
+        for digit in objects:
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": index + 1,
-                    "category_id": label,
-                    "bbox": box,
-                    "area": box[2] * box[3],
+                    "category_id": digit.label,
+                    "bbox": digit.box,
+                    "area": digit.box[2] * digit.box[3],
                     "iscrowd": 0,
+                    "segmentation": encode_mask(digit.mask),
                 }
             )
     categories = [{"id": digit, "name": str(digit)} for digit in range(10)]
@@ -127,13 +139,13 @@ def _write_split(
 
 def compose_image(
     rng: Generator, sources: Sources, parameters: DigitsInPhotos
-) -> tuple[Image.Image, list[tuple[list[float], int]]]:
-    """Return an image and its objects as (box (x, y, w, h) in pixels, digit)."""
+) -> tuple[Image.Image, list[PastedDigit]]:
+    """Return an image and its objects, in the order in which they were pasted."""
     size = parameters.image_size
     canvas = np.asarray(_random_crop(rng, sources.photos, size), dtype=np.float64)
     count = int(rng.integers(parameters.min_objects, parameters.max_objects + 1))
     masks: list[np.ndarray] = []
-    objects: list[tuple[list[float], int]] = []
+    objects: list[PastedDigit] = []
     for alpha, label in _random_digits(rng, sources, parameters):
         top = int(rng.integers(0, size - alpha.shape[0] + 1))
         left = int(rng.integers(0, size - alpha.shape[1] + 1))
@@ -147,7 +159,9 @@ def compose_image(
         canvas[window] += alpha[..., None] * (color - canvas[window])
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         x, y = float(columns[0]), float(rows[0])
-        objects.append(([x, y, columns[-1] + 1 - x, rows[-1] + 1 - y], label))
+        for index, earlier in enumerate(objects):
+            objects[index] = earlier._replace(mask=earlier.mask & ~mask)
+        objects.append(PastedDigit([x, y, columns[-1] + 1 - x, rows[-1] + 1 - y], label, mask))
         if len(objects) == count:
             break
     return Image.fromarray(canvas.round().clip(0, 255).astype(np.uint8)), objects

@@ -9,22 +9,27 @@ import numpy as np
 import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import Instances
+from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError, MissingDependencyError
+from ..packages import how_to_get
 from .checks.findings import KINDS
 from .image_io import ImageReadError, as_array, read_image
 
 Record = dict[str, Any]
-NOT_FOR_BOXES = ("segmentation", "keypoints")
+UNUSED = {False: ("segmentation", "keypoints"), True: ("keypoints",)}  # by whether masks are read
 
 
 class DetectionMapper:
-    """detectron2's DatasetMapper for boxes, with images read by `read_image`.
+    """detectron2's DatasetMapper for boxes and masks, with images read by `read_image`.
 
     Args:
         is_train: keep the annotations, as "instances".
+        masks: with ``gt_masks``, a bool tensor (T, H, W), which models such as MaskDINO take in
+            place of detectron2's ``BitMasks``; the records need segmentations (``dataset.masks``).
+        recompute_boxes: replace the boxes by those around the augmented masks, which fit better
+            after a crop.
         image_format: channel order, "RGB" or "BGR" or what else detectron2's reader has; the
             model's pixel_mean and pixel_std must fit it.
     """
@@ -35,7 +40,13 @@ class DetectionMapper:
         is_train: bool,
         augmentations: Sequence[T.Augmentation | T.Transform],
         image_format: str = "RGB",
+        masks: bool = False,
+        recompute_boxes: bool = False,
     ) -> None:
+        if recompute_boxes and not masks:
+            raise ConfigError("the mapper's recompute_boxes needs masks: set dataset.masks=true")
+        self.masks = masks
+        self.recompute_boxes = recompute_boxes
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
@@ -53,7 +64,13 @@ class DetectionMapper:
         mapped["image"] = image
         if self.is_train and annotations is not None:
             height, width = image.shape[1:]
-            mapped["instances"] = instances(annotations, transforms, (height, width))
+            kept = [each for each in annotations if not each.get("iscrowd", 0)]
+            if self.masks and not all("segmentation" in each for each in kept):
+                raise DataError(f"{where(record)}: it has no masks; set dataset.masks=true")
+            targets = instances(kept, transforms, (height, width), self.masks)
+            if self.recompute_boxes:
+                targets.gt_boxes = BitMasks(targets.gt_masks).get_bounding_boxes()
+            mapped["instances"] = targets
         return mapped
 
     def _pixels(self, record: Record) -> np.ndarray:
@@ -99,18 +116,30 @@ def augment(
 
 
 def instances(
-    annotations: Sequence[Record], transforms: T.Transform, size: tuple[int, int]
+    annotations: Sequence[Record], transforms: T.Transform, size: tuple[int, int], masks: bool
 ) -> Instances:
-    """Return boxes and classes in the augmented image of (height, width); crowds are left out."""
-    moved = [
-        detection_utils.transform_instance_annotations(
-            {key: value for key, value in each.items() if key not in NOT_FOR_BOXES},
-            transforms,
-            size,
-        )
-        for each in annotations
-        if not each.get("iscrowd", 0)
-    ]
-    return detection_utils.filter_empty_instances(
-        detection_utils.annotations_to_instances(moved, size)
+    """Return boxes and classes, and masks, in the augmented image of (height, width).
+
+    Raises:
+        MissingDependencyError: polygons are cropped, and shapely is not installed.
+    """
+    unused = UNUSED[masks]
+    try:
+        moved = [
+            detection_utils.transform_instance_annotations(
+                {key: value for key, value in each.items() if key not in unused}, transforms, size
+            )
+            for each in annotations
+        ]
+    except ModuleNotFoundError as error:  # fvcore's crop
+        package = str(error.name).partition(".")[0]
+        raise MissingDependencyError(
+            f"cropping polygons needs {package}: {how_to_get(package)}"
+        ) from error
+    kept = detection_utils.filter_empty_instances(
+        detection_utils.annotations_to_instances(moved, size, mask_format="bitmask")
     )
+    if masks:
+        # an image without annotations has no field for them
+        kept.gt_masks = kept.gt_masks.tensor if moved else torch.zeros(0, *size, dtype=torch.bool)
+    return kept

@@ -33,7 +33,7 @@ def resolve_dataset(
     """Check and register ``<name>_train`` and ``<name>_val``, and fill in the classes.
 
     Args:
-        dataset: the node {name, train: {json, images}, val: {json, images}}; num_classes,
+        dataset: the node {name, train: {json, images}, val: {json, images}, masks}; num_classes,
             class_names and category_ids are written into it.
         num_queries: N of the model; images with more objects are reported, if it is given.
         max_images: use only so many images of each split (for a quick try): the first ones, or, if
@@ -56,7 +56,9 @@ def resolve_dataset(
             image_of = {image["id"]: image for image in coco_set.images}
             crowded = crowded_images(coco_set.annotations, image_of, num_queries)
             _warn(coco_set.json_file, "images with more objects than queries", crowded)
-        _register(f"{dataset.name}_{split}", coco_set, dataset[split].images, max_images)
+        name, masks = f"{dataset.name}_{split}", bool(dataset.get("masks"))
+        _register(name, to_records(coco_set, dataset[split].images, masks), max_images)
+        _describe(name, coco_set, dataset[split].images)
     dataset.num_classes = len(train.categories)
     set_class_names(dataset, train.class_names)
     dataset.category_ids = list(train.class_of_category)
@@ -91,7 +93,7 @@ def _read_split(dataset: DictConfig, split: str) -> CocoSet:
     for name in ("json", "images"):
         if OmegaConf.is_missing(dataset[split], name):
             raise DataError(f"dataset.{split}.{name} is not set: dataset.{split}.{name}=PATH")
-    coco_set = read_coco(dataset[split].json, key)
+    coco_set = read_coco(dataset[split].json, key, bool(dataset.get("masks")))
     root = Path(dataset[split].images)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; set dataset.{split}.images to the image folder")
@@ -129,12 +131,15 @@ def _warn(json_file: str, kind: str, findings: Iterable[Finding]) -> None:
         logger.warning("%s: %d %s: %s", json_file, len(listed), kind, listed[0].line())
 
 
-def _register(name: str, coco_set: CocoSet, image_root: str, max_images: int | None) -> None:
-    records = _first(to_records(coco_set, image_root), max_images)
+def _register(name: str, records: list[Record], max_images: int | None) -> None:
+    records = _first(records, max_images)
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     DatasetCatalog.register(name, lambda: records)
+
+
+def _describe(name: str, coco_set: CocoSet, image_root: str) -> None:
     MetadataCatalog.get(name).set(
         json_file=coco_set.json_file,
         image_root=str(image_root),
@@ -152,8 +157,14 @@ def _first(records: list[Record], count: int | None) -> list[Record]:
     return list(filter(has_objects, records))[:count] or first
 
 
-def to_records(coco_set: CocoSet, image_root: str | os.PathLike[str]) -> list[Record]:
-    """Return detectron2's dataset dicts, one per image, in the order of the file."""
+def to_records(
+    coco_set: CocoSet, image_root: str | os.PathLike[str], masks: bool = False
+) -> list[Record]:
+    """Return detectron2's dataset dicts, one per image, in the order of the file.
+
+    Args:
+        masks: keep the segmentations, which need several times the memory of the boxes.
+    """
     class_of_category = coco_set.class_of_category
     records: dict[Any, Record] = {
         image["id"]: {
@@ -173,5 +184,6 @@ def to_records(coco_set: CocoSet, image_root: str | os.PathLike[str]) -> list[Re
                 "category_id": class_of_category[annotation["category_id"]],
                 "iscrowd": annotation["iscrowd"],
             }
+            | ({"segmentation": annotation["segmentation"]} if masks else {})
         )
     return list(records.values())

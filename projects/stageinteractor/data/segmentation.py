@@ -1,4 +1,4 @@
-"""Boxes of annotations that have only an outline: polygons, or a run-length encoded (RLE) mask.
+"""Outlines of annotations: polygons, or a run-length encoded (RLE) mask.
 
 COCO's RLE counts pixels column by column, outside and inside the mask in turn, as a list of numbers
 or, compressed, as text of five bits a character. pycocotools trusts what it reads, so counts are
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 from pycocotools import mask
 
 from .values import is_number
@@ -41,6 +42,33 @@ def box_of(segmentation: Any) -> list[float] | None:
     xs = [x for polygon in segmentation for x in polygon[::2]]
     ys = [y for polygon in segmentation for y in polygon[1::2]]
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def usable_mask(segmentation: Any, height: int, width: int) -> Any:
+    """Return a COCO segmentation as detectron2's mappers take it, None if it is malformed.
+
+    Polygons of less than three points are left out, and plain counts are compressed. An RLE of
+    another size than the image's (height, width) is malformed.
+    """
+    if isinstance(segmentation, list):
+        polygons = [each for each in segmentation if _is_polygon(each)]
+        return polygons or None
+    if _box_of_rle(segmentation if isinstance(segmentation, dict) else {}) is None:
+        return None
+    if segmentation["size"] != [height, width]:
+        return None
+    if isinstance(segmentation["counts"], str):
+        return segmentation
+    return _as_json(mask.frPyObjects(segmentation, height, width))
+
+
+def encode_mask(pixels: np.ndarray) -> dict[str, Any]:
+    """Return a mask (H, W) as compressed RLE that can be written as JSON."""
+    return _as_json(mask.encode(np.asfortranarray(pixels, dtype=np.uint8)))
+
+
+def _as_json(encoded: dict[str, Any]) -> dict[str, Any]:
+    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
 
 
 def _is_polygon(value: Any) -> bool:

@@ -92,7 +92,9 @@ def _metric_names(cfg: DictConfig) -> Iterator[str]:
         return
     classes = list(cfg.dataset.class_names or ())
     of_classes = [f"AP-{name}" for name in classes] if len(classes) > 1 else []
-    for task in ("bbox",) if node.get("nms_threshold") is None else ("bbox", "bbox_nms"):
+    tasks = ("bbox", "segm") if node.get("masks") else ("bbox",)
+    suffixes = ("",) if node.get("nms_threshold") is None else ("", "_nms")
+    for task in (f"{task}{suffix}" for suffix in suffixes for task in tasks):
         yield from (f"{task}/{name}" for name in (*TWELVE, *of_classes))
 
 

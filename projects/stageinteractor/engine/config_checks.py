@@ -42,8 +42,10 @@ def check_data_nodes(cfg: DictConfig) -> None:
         if node is not None:
             try_augmentations(list(instantiate(node, key)), key)
         boxes = f"dataloader.{split}.mapper.recompute_boxes"
-        if _select(cfg, boxes):
-            raise ConfigError(f"{boxes} needs masks, which are not read: set it to false")
+        if _select(cfg, boxes) and not _select(cfg, "dataset.masks"):
+            raise ConfigError(
+                f"{boxes} needs masks, which are not read: set it to false, or dataset.masks=true"
+            )
 
 
 def _select(cfg: DictConfig, key: str) -> Any:

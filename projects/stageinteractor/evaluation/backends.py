@@ -1,4 +1,4 @@
-"""COCO's evaluation of boxes by one of two backends, with ids of any kind."""
+"""COCO's evaluation of boxes and masks by one of two backends, with ids of any kind."""
 
 from __future__ import annotations
 
@@ -56,7 +56,11 @@ def coco_api(coco_set: CocoSet) -> COCO:
 
 
 def evaluate_boxes(
-    truth: COCO, results: list[dict[str, Any]], image_ids: list[Any], backend: str
+    truth: COCO,
+    results: list[dict[str, Any]],
+    image_ids: list[Any],
+    backend: str,
+    iou_type: str = "bbox",
 ) -> COCOeval:
     """Run COCO's evaluation over some images and return it; its ``stats`` has the twelve numbers.
 
@@ -67,6 +71,8 @@ def evaluate_boxes(
         results: detections in COCO's results format, with the ids of the set; may be empty.
         image_ids: images to evaluate, whether or not they have detections.
         backend: "pycocotools" or "faster-coco-eval".
+        iou_type: "bbox", or "segm" for the IoU of masks; detections and annotations then have
+            their "segmentation".
 
     Raises:
         DataError: a detection has an image or category that is not in the set.
@@ -77,8 +83,8 @@ def evaluate_boxes(
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = measure(
             _indexed(make, dataset),
-            _indexed(make, dataset | {"annotations": numbering.detections(results)}),
-            "bbox",
+            _indexed(make, dataset | {"annotations": numbering.detections(results, iou_type)}),
+            iou_type,
         )
         evaluation.params.imgIds = numbering.image_numbers(image_ids)
         evaluation.evaluate()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pycocotools import mask
+
 from ..data.coco_format import in_order
 from ..errors import DataError
 from .coco_results import Json
@@ -38,15 +40,20 @@ class Numbering:
             "annotations": self._entries(dataset["annotations"]),
         }
 
-    def detections(self, results: Iterable[Json]) -> list[Json]:
+    def detections(self, results: Iterable[Json], iou_type: str = "bbox") -> list[Json]:
         """Return detections in COCO's results format as annotations with numbers as ids.
+
+        Args:
+            iou_type: "segm" keeps the masks, whose area counts.
 
         Raises:
             DataError: an image or category that is not in the set.
         """
+        shape = {"bbox": _box, "segm": _mask}[iou_type]
         scored = (
-            {key: result[key] for key in ("image_id", "category_id", "bbox", "score")}
-            | {"area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
+            {key: result[key] for key in ("image_id", "category_id", "score")}
+            | {"iscrowd": 0}
+            | shape(result)
             for result in results
         )
         return self._entries(scored)
@@ -71,6 +78,15 @@ def consecutive(ids: Sequence[Any]) -> list[int]:
     """Return a number from 0 for every id, the same for equal ids; ids may exceed any dtype."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(ids))}
     return [numbers[value] for value in ids]
+
+
+def _box(result: Json) -> Json:
+    return {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
+
+
+def _mask(result: Json) -> Json:
+    outline = result["segmentation"]
+    return {"bbox": result["bbox"], "segmentation": outline, "area": float(mask.area(outline))}
 
 
 def _numbers(entries: Sequence[Json]) -> dict[Any, int]:

@@ -23,12 +23,14 @@ from .fields import (
 )
 
 Split = mapping(json=LaterPath, images=LaterPath)
-Dataset = mapping(name=Text, train=Split, val=Split, category_ids=list[int] | None)
+Dataset = mapping(name=Text, train=Split, val=Split, category_ids=list[int] | None, masks=bool)
 Records = mapping(names=Annotated[list[Text], AsList], filter_empty=bool)
 Mapper = mapping(
     is_train=bool,
     augmentations=list[Any],
     image_format=Literal["RGB", "BGR", "L", "HSV", "LAB", "YCbCr", "YUV-BT.601"],
+    masks=bool,
+    recompute_boxes=bool,
 )
 TrainLoader = mapping(
     dataset=Records,
@@ -47,5 +49,6 @@ Evaluator = mapping(
     output_dir=FolderPath,
     backend=Literal["auto", "pycocotools", "faster-coco-eval"],
     nms_threshold=Annotated[float, Field(gt=0, lt=1), AsNumber] | None,
+    masks=bool,
 )
 Dataloader = mapping(train=TrainLoader, test=TestLoader, evaluator=Annotated[Evaluator, OursOnly])
