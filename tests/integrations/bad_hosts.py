@@ -13,6 +13,13 @@ class NoMatcherHost(FocalHost):
         self.matcher = None
 
 
+class ClipHost(FocalHost):
+    """Matches the frames of a clip one by one, as CO-MOT's criterion does."""
+
+    def initialize_for_single_clip(self, gt_instances):
+        raise AssertionError("called")
+
+
 class NoClassesHost(FocalHost):
     def __init__(self, num_classes=4):
         super().__init__(num_classes)

@@ -122,7 +122,7 @@ def test_a_package_that_detrex_needs_is_named(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.split(".")[0] in ("projects", "detrex")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)  # detectron2 leaves its own
-    with pytest.raises(MissingDependencyError, match="'a_package_that_is_gone': install what"):
+    with pytest.raises(MissingDependencyError, match="needs the package 'a_package_that_is_gone'"):
         load_project_config("some_detector/configs/model.py")
 
 

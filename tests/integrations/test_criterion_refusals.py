@@ -49,6 +49,7 @@ def test_one_stage_is_served_with_one_warning(host, log):
     ("host", "message"),
     [
         (bad_hosts.NoMatcherHost, "NoMatcherHost has no matcher: it is not a criterion of DETR"),
+        (bad_hosts.ClipHost, "ClipHost follows objects through the frames of a clip"),
         (bad_hosts.NoClassesHost, "NoClassesHost has no num_classes: it is not a criterion of"),
         (bad_hosts.NoHookHost, r"NoHookHost: no method loss_labels\*\(outputs, targets, indices"),
         (bad_hosts.HookOfOtherFormHost, "from logits and boxes alone .*sampled_points"),

@@ -7,7 +7,9 @@ import torch
 from device_to_host import HostCopies, without_autocast
 from scipy.optimize import linear_sum_assignment
 
+from stageinteractor.assigner import HungarianMatcher
 from stageinteractor.assigner.targets import pad_targets
+from stageinteractor.integrations import AdaptedMatcher
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 
 WEIGHTS = dict(cost_class=2.0, cost_bbox=5.0, cost_giou=2.0)
@@ -190,3 +192,19 @@ def test_its_description_takes_the_indent_that_detrex_gives():
     lines = PositionModulatedHostMatcher(exponent=0.75).__repr__(_repr_indent=8).splitlines()
     assert lines[0] == "Matcher PositionModulatedHostMatcher"
     assert "        exponent: 0.75" in lines
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_groups_of_queries_are_matched_by_themselves(adapted):
+    """As LW-DETR and RF-DETR call their matcher, with the number of groups third."""
+    matcher = PositionModulatedHostMatcher(**WEIGHTS)
+    matcher = AdaptedMatcher(HungarianMatcher()) if adapted else matcher
+    outputs, targets = random_case(3, queries=12)
+    pairs = matcher(outputs, targets, 3)
+    for group in range(3):
+        part = {key: value[:, 4 * group : 4 * group + 4] for key, value in outputs.items()}
+        for (queries, indices), (q, index) in zip(pairs, matcher(part, targets), strict=True):
+            chosen = queries // 4 == group
+            assert (queries[chosen] - 4 * group).tolist() == q.tolist()
+            assert indices[chosen].tolist() == index.tolist()
+    assert [len(queries) for queries, _ in pairs] == [9, 0, 12]

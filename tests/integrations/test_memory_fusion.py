@@ -234,3 +234,15 @@ def test_layers_that_return_more_than_a_tensor_are_refused():
 def test_an_encoder_has_a_layer(kind):
     with pytest.raises(ValueError, match="num_layers must be at least 1, got 0"):
         kind(4, 0)
+
+
+def test_layers_over_a_part_of_the_tokens_are_refused():
+    class Focused(Encoder):
+        """Calls its arguments by name, with the tokens among others, as Focus-DETR does."""
+
+        def forward(self, mask, query, key=None, value=None):
+            return query + sum(layer(query[:, mask]).sum() for layer in self.layers)
+
+    encoder = fused(SimpleFusion, Focused(2), [1.0, 1.0])
+    with pytest.raises(UnsupportedHostError, match="part of the tokens"):
+        encoder(mask=torch.tensor([0]), query=torch.zeros(1, 3, 1))

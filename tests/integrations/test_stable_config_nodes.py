@@ -149,6 +149,49 @@ def test_the_class_weight_is_that_of_layers_and_proposals():
     }
 
 
+@pytest.mark.parametrize("weights", [{}, None, {"loss_ce": 4.0, "loss_class_dn": 1.0}])
+def test_a_class_weight_that_changes_nothing_is_refused(weights):
+    node = LazyCall(OtherMatcher)(weight_dict=weights, class_weight=4.0)
+    with pytest.raises(ConfigError, match="OtherMatcher has no loss_class.*class_weight"):
+        set_class_weight(node, 6.0)
+
+
+def test_a_matcher_that_its_criterion_does_not_call_is_refused():
+    node = LazyCall(OtherMatcher)(matcher=matcher(), assign_second_stage=True)
+    with pytest.raises(ConfigError, match="assign_second_stage=True"):
+        use_position_modulated_cost(node.matcher)
+    node.assign_second_stage = False
+    use_position_modulated_cost(node.matcher)
+
+
+@pytest.mark.parametrize("node", [None, LazyCall(OtherMatcher)(num_encoder_layers=6)])
+def test_fusion_needs_the_node_of_an_encoder(node):
+    with pytest.raises(ConfigError, match="a node 'encoder'"):
+        use_memory_fusion(node)
+
+
+@pytest.mark.parametrize("helper", [use_cross_stage, use_position_modulated_cost])
+@pytest.mark.parametrize("node", [None, OmegaConf.create({"matcher": None})])
+def test_what_builds_nothing_is_refused(helper, node):
+    with pytest.raises(ConfigError, match="config node of an object"):
+        helper(node)
+
+
+def test_null_switches_the_fusion_off():
+    node = transformer()
+    use_memory_fusion(node)
+    apply_overrides(node, ["encoder.fusion=null"])
+    assert not hasattr(instantiate(node.encoder), "memory_fusion")
+
+
+def test_null_for_the_assigners_settings_is_refused():
+    cfg = config()
+    use_cross_stage(cfg.model.criterion)
+    apply_overrides(cfg, ["model.criterion.cross_stage=null"])
+    with pytest.raises(ConfigError, match="leave out use_cross_stage"):
+        instantiate(cfg.model)
+
+
 def test_asking_again_chooses_another_fusion():
     node = transformer()
     use_memory_fusion(node, "dense")

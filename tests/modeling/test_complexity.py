@@ -86,3 +86,23 @@ class OneLoss(nn.Module):
 def test_what_the_backward_pass_needs_is_added_up():
     # the input (5 x 4), and the output of the sigmoid (5), which the square needs too
     assert training_bytes(OneLoss(), torch.ones(5, 4)) == 4 * (5 * 4 + 5)
+
+
+class ViewsOfParameters(nn.Module):
+    """Hands views of a parameter to a module, as Deformable-DETR does with its queries."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries = nn.Embedding(4, 6)
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, _inputs):
+        first, _ = torch.split(self.queries.weight, 3, dim=1)
+        return self.layer(first)
+
+
+def test_views_of_parameters_are_no_obstacle():
+    model = ViewsOfParameters()
+    model.layer.bias.requires_grad_(False)
+    assert model_cost(model, [])[0] == ("", 36, 33, 2 * 4 * 3 * 3, 4 * 3)
+    assert [p.requires_grad for p in model.parameters()] == [True, True, False]

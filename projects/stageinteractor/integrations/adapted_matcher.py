@@ -29,13 +29,17 @@ class AdaptedMatcher(nn.Module):
         self.matcher = matcher
 
     @torch.no_grad()
-    def forward(self, outputs: Outputs, targets: Sequence[dict[str, Tensor]]) -> Pairs:
+    def forward(
+        self, outputs: Outputs, targets: Sequence[dict[str, Tensor]], group_detr: int = 1
+    ) -> Pairs:
         """Match every image.
 
         Args:
             outputs: "pred_logits" or "logits" (B, N, C) before the sigmoid, and "pred_boxes"
                 (B, N, 4), cxcywh normalised.
             targets: B dicts {"labels" or "class_labels": (T,), "boxes": (T, 4) cxcywh normalised}.
+            group_detr: number of consecutive groups of queries, each of which is matched by itself
+                (LW-DETR, RF-DETR).
 
         Returns:
             Per image, the matched queries, ascending, and their ground-truth boxes: int64 on the
@@ -46,7 +50,9 @@ class AdaptedMatcher(nn.Module):
             {"boxes": cxcywh_to_xyxy(t["boxes"]) * SIDE, "labels": labels_of(t)} for t in targets
         ]
         sizes = boxes.new_full((len(targets), 2), SIDE)
-        boxes = cxcywh_to_xyxy(boxes).unsqueeze(0) * SIDE
-        matches = self.matcher(logits.unsqueeze(0), boxes, scaled, sizes)[0].cpu()  # (B, N)
+        boxes = cxcywh_to_xyxy(boxes) * SIDE
+        groups = zip(logits.chunk(group_detr, 1), boxes.chunk(group_detr, 1), strict=True)
+        parts = [self.matcher(each[None], at[None], scaled, sizes)[0] for each, at in groups]
+        matches = torch.cat(parts, dim=1).cpu()  # (B, N)
         queries = [(match >= 0).nonzero().squeeze(1) for match in matches]
         return [(index, match[index]) for index, match in zip(queries, matches, strict=True)]

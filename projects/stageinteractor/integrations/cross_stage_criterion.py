@@ -192,6 +192,11 @@ def _check_host(criterion: nn.Module) -> None:
         raise UnsupportedHostError("the criterion has the cross-stage assigner already")
     if not callable(getattr(criterion, "matcher", None)):
         raise UnsupportedHostError(f"{name} has no matcher: it is not a criterion of DETR form")
+    if hasattr(criterion, "initialize_for_single_clip"):
+        raise UnsupportedHostError(
+            f"{name} follows objects through the frames of a clip (CO-MOT): it is matched frame by "
+            "frame in the model's forward, and its queries carry their ground truth with them"
+        )
     for setting, reason in REFUSED.items():
         if getattr(criterion, setting, False):
             raise UnsupportedHostError(f"{name} has {setting}=True: {reason}")

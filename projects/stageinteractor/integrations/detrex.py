@@ -70,6 +70,9 @@ def use_cross_stage(
         assigner: the node of another assigner, instead of those settings.
         class_loss: the node of a `ClassLoss`, such as those of ``common/class_loss.py``; it becomes
             ``model.criterion.class_loss``.
+
+    Raises:
+        ConfigError: it is no node of a criterion.
     """
     name = _target_of(criterion)
     if name != _TARGET:
@@ -95,12 +98,21 @@ def use_cross_stage(
 def build_cross_stage(
     *,
     base: str,
-    cross_stage: Mapping[str, Any],
+    cross_stage: Mapping[str, Any] | None,
     assigner: Assigner | None = None,
     class_loss: ClassLoss | None = None,
     **arguments: Any,
 ) -> CrossStageCriterion:
-    """Build the criterion named ``base`` with its arguments, and wrap it."""
+    """Build the criterion named ``base`` with its arguments, and wrap it.
+
+    Raises:
+        ConfigError: ``cross_stage`` is null.
+    """
+    if cross_stage is None:
+        raise ConfigError(
+            "model.criterion.cross_stage is null: leave out use_cross_stage to train with the "
+            "criterion alone"
+        )
     criterion: nn.Module = locate(base)(**arguments)
     settings = dict(cross_stage)
     # an assigner's node replaces these settings, which a base recipe may have set
@@ -117,10 +129,20 @@ def set_class_weight(criterion: DictConfig, weight: float) -> None:
     Args:
         criterion: the node ``model.criterion`` of a detrex model, with its ``weight_dict``.
         weight: of ``loss_class`` and its likes.
+
+    Raises:
+        ConfigError: no weight has such a name, as in MaskDINO, whose criterion makes them later.
     """
-    for name in criterion.weight_dict:
-        if name.startswith("loss_class") and "_dn" not in name:
-            criterion.weight_dict[name] = weight
+    weights = criterion.get("weight_dict") or {}
+    names = [name for name in weights if name.startswith("loss_class") and "_dn" not in name]
+    if not names:
+        raise ConfigError(
+            f"the weight_dict of {_target_of(criterion)} has no loss_class, but "
+            f"{', '.join(weights) or 'nothing'}: set the weight where this criterion takes it "
+            "(model.criterion.class_weight in MaskDINO)"
+        )
+    for name in names:
+        weights[name] = weight
 
 
 def _decoder_layers(criterion: DictConfig) -> str | None:
@@ -144,9 +166,16 @@ def use_position_modulated_cost(
         exponent, rescale: see `PositionModulatedHostMatcher`.
 
     Raises:
-        ConfigError: it is another matcher, or its class cost is that of a softmax.
+        ConfigError: it is another matcher, one that its criterion does not call, or its class cost
+            is that of a softmax.
     """
     name = _target_of(matcher)
+    criterion = matcher._get_parent()
+    if isinstance(criterion, DictConfig) and criterion.get("assign_second_stage"):
+        raise ConfigError(
+            f"{_target_of(criterion)} does not call its matcher with assign_second_stage=True: "
+            "set it to False before the position-modulated cost"
+        )
     if name.rpartition(".")[2] not in ("HungarianMatcher", PositionModulatedHostMatcher.__name__):
         raise ConfigError(
             f"the position-modulated cost replaces detrex's HungarianMatcher, not {name}: use that "
@@ -178,11 +207,17 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
         fusion: "dense", "simple" or "u-like" (`stageinteractor.integrations.memory_fusion`).
 
     Raises:
-        ConfigError: unknown fusion, or the encoder's node has no ``embed_dim`` or ``num_layers``.
+        ConfigError: unknown fusion, no node of an encoder (Anchor-DETR, MaskDINO), or it has no
+            ``embed_dim`` or ``num_layers``.
     """
     if fusion not in FUSIONS:
         raise ConfigError(f"memory fusion is one of {', '.join(FUSIONS)}, not {fusion!r}")
-    encoder = transformer.encoder
+    encoder = transformer.get("encoder") if isinstance(transformer, DictConfig) else None
+    if not isinstance(encoder, DictConfig):
+        raise ConfigError(
+            "memory fusion needs the config node of a transformer with a node 'encoder', got "
+            f"{_described(transformer)}"
+        )
     for key in ("embed_dim", "num_layers"):
         if key not in encoder:
             raise ConfigError(f"transformer.encoder has no {key}: set it")
@@ -197,10 +232,11 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
     }
 
 
-def build_fused_encoder(*, base: str, fusion: MemoryFusion, **arguments: Any) -> nn.Module:
-    """Build the encoder named ``base`` with its arguments, and give it a fusion."""
+def build_fused_encoder(*, base: str, fusion: MemoryFusion | None, **arguments: Any) -> nn.Module:
+    """Build the encoder named ``base`` with its arguments and give it a fusion, if there is one."""
     encoder: nn.Module = locate(base)(**arguments)
-    fuse_memory(encoder, fusion)
+    if fusion is not None:
+        fuse_memory(encoder, fusion)
     return encoder
 
 
@@ -212,10 +248,19 @@ def backbone_lr_factor(module: str) -> float:
     return 0.1 if "backbone" in module else 1.0
 
 
-def _target_of(node: DictConfig) -> str:
-    """Return the name of what a node builds."""
-    target = node["_target_"]
+def _target_of(node: Any) -> str:
+    """Return the name of what a node builds, or raise ConfigError."""
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if target is None:
+        raise ConfigError(f"expected the config node of an object, got {_described(node)}")
     return target if isinstance(target, str) else _name_of(target)
+
+
+def _described(node: Any) -> str:
+    keys = (
+        f"a node with {', '.join(map(str, node))}" if isinstance(node, DictConfig) else repr(node)
+    )
+    return keys
 
 
 def _name_of(target: Any) -> str:
@@ -239,5 +284,5 @@ def load_project_config(path: str) -> DictConfig:
         return LazyConfig.load(str(Path(next(iter(folders))).parent / path))
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"detrex needs the package {error.name!r}: install what its requirements.txt lists"
+            f"{path} of detrex needs the package {error.name!r}: install it"
         ) from error

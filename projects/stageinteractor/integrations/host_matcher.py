@@ -72,17 +72,19 @@ class PositionModulatedHostMatcher(nn.Module, WeightedCost):
         self.rescale = rescale
 
     @torch.no_grad()
-    def forward(self, outputs: Outputs, targets: Sequence[Target]) -> Pairs:
+    def forward(self, outputs: Outputs, targets: Sequence[Target], group_detr: int = 1) -> Pairs:
         """Match every image, with one copy to the host for the batch.
 
         Args:
             outputs: "pred_logits" or "logits" (B, N, C) before the sigmoid, and "pred_boxes"
                 (B, N, 4), cxcywh normalised.
             targets: B dicts {"labels" or "class_labels": (T,), "boxes": (T, 4) cxcywh normalised}.
+            group_detr: number of consecutive groups of queries, each of which is matched by itself
+                (the name is that of LW-DETR and RF-DETR in transformers).
 
         Returns:
             Per image, the matched queries, ascending, and their ground-truth boxes: int64 on the
-            CPU, min(N, T) each.
+            CPU, min(N / groups, T) of every group.
 
         Raises:
             FloatingPointError: a cost is NaN or infinite.
@@ -94,7 +96,8 @@ class PositionModulatedHostMatcher(nn.Module, WeightedCost):
             targets = [{"boxes": t["boxes"], "labels": labels_of(t)} for t in targets]
             padded = pad_targets(targets, like=boxes)
             costs = self.costs(logits, boxes, padded)
-        matches = solve(costs.unsqueeze(0).cpu().numpy(), padded.counts)[0]  # (B, N)
+        groups = torch.stack(costs.chunk(group_detr, dim=1))  # (groups, B, N / groups, T)
+        matches = torch.cat(list(solve(groups.cpu().numpy(), padded.counts)), dim=1)  # (B, N)
         queries = [(match >= 0).nonzero().squeeze(1) for match in matches]
         return [(index, match[index]) for index, match in zip(queries, matches, strict=True)]
 

@@ -118,7 +118,8 @@ def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
 
     Raises:
         UnsupportedHostError: the encoder has no such layers, or has a fusion. On its first
-            call: it does not run every layer once, or a layer's output is not a tensor.
+            call: it does not run every layer once, or a layer's output is not a tensor of all
+            tokens.
     """
     name = type(encoder).__name__
     layers = getattr(encoder, "layers", None)
@@ -133,11 +134,9 @@ def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
     encoder.forward = partial(_run, encoder, encoder.forward)
 
 
-def _run(
-    encoder: Any, forward: Callable[..., Tensor], query: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
+def _run(encoder: Any, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """Run the encoder's own forward, with its fusion after every layer."""
-    fusion, tokens = encoder.memory_fusion, [query]
+    fusion, tokens = encoder.memory_fusion, [kwargs["query"] if "query" in kwargs else args[0]]
 
     def after(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor):
@@ -145,12 +144,18 @@ def _run(
                 f"{type(layer).__name__} returns {type(output).__name__}: a layer whose output is "
                 "not one tensor cannot have a memory fusion"
             )
+        if output.shape != tokens[0].shape:  # such as the foreground tokens of Focus-DETR
+            raise UnsupportedHostError(
+                f"{type(layer).__name__} returns tokens {tuple(output.shape)} for an input of "
+                f"{tuple(tokens[0].shape)}: a layer that runs over a part of the tokens cannot "
+                "have a memory fusion"
+            )
         tokens.append(output)
         return fusion(tokens)
 
     handles = [layer.register_forward_hook(after) for layer in encoder.layers[:-1]]
     try:
-        memory = forward(query, *args, **kwargs)
+        memory = forward(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()

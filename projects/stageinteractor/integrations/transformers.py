@@ -9,6 +9,7 @@ detection. ``TransformersDetector`` makes such a model a detectron2 model.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import types
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def use_cross_stage(
         )
     if isinstance(model.loss_function, CrossStageLoss):
         raise UnsupportedHostError("the model's loss function has the assigner already")
+    _check_model(model)
     if not model.config.auxiliary_loss:
         logger.warning(
             "%s has auxiliary_loss=False, so its loss gets one decoder stage and the assigner has "
@@ -78,6 +80,30 @@ def use_cross_stage(
         class_loss=class_loss,
         matcher=matcher,
     )
+
+
+def _check_model(model: Any) -> None:
+    """Raise UnsupportedHostError unless the model has decoder stages and a loss of DETR form."""
+    name = type(model).__name__
+    if "loss_function" not in inspect.unwrap(type(model).forward).__code__.co_names:
+        raise UnsupportedHostError(
+            f"{name} computes no loss from labels in transformers: it cannot be trained there"
+        )
+    if not hasattr(model.config, "decoder_layers"):
+        raise UnsupportedHostError(
+            f"{name} has no decoder (config.decoder_layers): its only stage has no other stage to "
+            "gather labels from, with auxiliary_loss or without"
+        )
+    if not hasattr(model.config, "auxiliary_loss"):
+        raise UnsupportedHostError(
+            f"{name} has no auxiliary losses (config.auxiliary_loss): its loss gets one decoder "
+            "stage only"
+        )
+    if "label_maps" in inspect.signature(model.loss_function).parameters:
+        raise UnsupportedHostError(
+            f"{name}: the class targets of a box are the tokens of a phrase (label_maps), several "
+            "columns of the logits, while cross-stage targets are one column per class"
+        )
 
 
 class CrossStageLoss:

@@ -8,7 +8,8 @@ convolutions, in elements.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -115,6 +116,22 @@ def kept_for_backward(forward: Callable[[], Any], known: Sequence[Tensor]) -> in
     return sum(kept.values())
 
 
+@contextmanager
+def _without_gradients(model: nn.Module) -> Iterator[None]:
+    """Switch the gradients of all parameters off within the block.
+
+    ``torch.no_grad`` is not enough: a view of a parameter, such as Deformable-DETR's queries, still
+    requires a gradient under it, and torch's `ModuleTracker` then looks for its missing graph.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
 def model_cost(
     model: nn.Module, batched_inputs: list[dict[str, Any]], depth: int = 1
 ) -> list[Cost]:
@@ -126,7 +143,7 @@ def model_cost(
         depth: levels of submodules to list.
     """
     model.eval()
-    with torch.no_grad(), flop_counter() as counter:
+    with _without_gradients(model), flop_counter() as counter:
         with ModuleTracker() as modules:
             with ActivationCounter(modules, set(counter.flop_registry)) as activations:
                 model(batched_inputs)

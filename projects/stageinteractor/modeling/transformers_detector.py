@@ -15,17 +15,17 @@ from ..assigner.targets import Target
 from ..criterion.class_loss import ClassLoss
 from ..criterion.training_metrics import statistics_are_due, write_metrics
 from ..errors import ConfigError
+from ..integrations.mask_trial import reads_pixel_mask
 from ..integrations.transformers import require_transformers, use_cross_stage
 from .meta_architecture import MetaArchitecture
 from .postprocessing import Postprocessing
 
-# These models take no mask of the padding, so their boxes are normalised by the padded size; those
-# of other models by the size of the image itself.
-WITHOUT_MASK = ("rt_detr", "rt_detr_v2", "d_fine")
-
 
 class TransformersDetector(MetaArchitecture):
     """Train and evaluate a ``...ForObjectDetection`` with detectron2's data and hooks.
+
+    Boxes are normalised by the size of the image if the model reads a mask of the padding, and by
+    the padded size otherwise; a trial shows which (`reads_pixel_mask`).
 
     Args:
         model: the model of transformers; its ``config.num_labels`` is the number of classes.
@@ -40,7 +40,8 @@ class TransformersDetector(MetaArchitecture):
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        UnsupportedHostError: the model's loss cannot be given the assigner.
+        UnsupportedHostError: the model's loss cannot be given the assigner, or the model does not
+            run on images alone.
     """
 
     def __init__(
@@ -76,16 +77,16 @@ class TransformersDetector(MetaArchitecture):
         self.postprocessing = postprocessing
         self.log_statistics = log_statistics
         self.num_classes: int = model.config.num_labels
-        self.with_mask = model.config.model_type not in WITHOUT_MASK
+        self.with_mask = reads_pixel_mask(model, size_divisibility)
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the model's loss; its terms are weighted and summed by the model itself."""
-        batch, scale = self.pad(images), self.box_scale(images)
+        scale = self.box_scale(images)
         labels = [
             {"class_labels": target["labels"], "boxes": xyxy_to_cxcywh(target["boxes"]) / unit}
             for target, unit in zip(targets, scale, strict=True)
         ]
-        output = self.model(pixel_values=batch, pixel_mask=self._mask(batch, images), labels=labels)
+        output = self.model(**self._inputs(images), labels=labels)
         if self.log_statistics and statistics_are_due():
             write_metrics("terms", {k: v.detach()[None] for k, v in output.loss_dict.items()})
         return {"loss": output.loss}
@@ -102,8 +103,7 @@ class TransformersDetector(MetaArchitecture):
 
     def output(self, images: Sequence[Tensor]) -> Any:
         """Return the model's output without labels."""
-        batch = self.pad(images)
-        return self.model(pixel_values=batch, pixel_mask=self._mask(batch, images))
+        return self.model(**self._inputs(images))
 
     def class_logits(self, output: Any) -> Tensor:
         """Return the logits (B, N, C) of an output; those of a softmax become a sigmoid's."""
@@ -123,12 +123,15 @@ class TransformersDetector(MetaArchitecture):
             sizes = sizes.new_tensor(self.padded_size(images)).expand_as(sizes)
         return sizes.flip(-1).repeat(1, 2)
 
-    def _mask(self, batch: Tensor, images: Sequence[Tensor]) -> Tensor:
-        """Return (B, H, W), 1 on the images and 0 on the padding."""
+    def _inputs(self, images: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the padded batch (B, 3, H, W) and its mask (B, H, W), 0 on the padding."""
+        batch = self.pad(images)
+        if not self.with_mask:
+            return {"pixel_values": batch}
         mask = torch.zeros(batch.shape[0], *batch.shape[-2:], dtype=torch.long)
         for index, image in enumerate(images):
             mask[index, : image.shape[-2], : image.shape[-1]] = 1
-        return mask.to(batch.device, non_blocking=True)
+        return {"pixel_values": batch, "pixel_mask": mask.to(batch.device, non_blocking=True)}
 
 
 class _Maps(nn.Module):
