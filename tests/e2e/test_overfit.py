@@ -15,7 +15,11 @@ from stageinteractor.engine.optim import ClampedAdamW
 from stageinteractor.engine.schedule import one_cycle
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 
-ITERATIONS = 450
+ITERATIONS = {
+    "digits_in_photos.py": 300,
+    "digits_in_photos_stable.py": 300,
+    "digits_in_photos_asag.py": 200,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -42,25 +46,26 @@ OVERRIDES = {
 }
 
 
-@pytest.fixture(params=OVERRIDES)
-def model(e2e_config, request):
+@pytest.fixture
+def model(e2e_config, config):
     torch.manual_seed(0)
-    cfg = load_config(Path(e2e_config).with_name(request.param))
+    cfg = load_config(Path(e2e_config).with_name(config))
     small = ["dataset.num_classes=10", "model.backbone.weights=null", "model.decoder.embed_dim=64"]
     still = ["model.backbone.fixed_statistics=true"]
-    apply_overrides(cfg, [*small, *still, *OVERRIDES[request.param]])
+    apply_overrides(cfg, [*small, *still, *OVERRIDES[config]])
     return instantiate(cfg.model)
 
 
 @pytest.mark.slow
-def test_overfits_two_images_to_ap_95(two_images, model):
+@pytest.mark.parametrize("config", OVERRIDES)
+def test_overfits_two_images_to_ap_95(config, two_images, model):
     coco_set, records = two_images
     batch = [DetectionMapper(is_train=True, augmentations=[])(record) for record in records]
     optimizer = ClampedAdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99))
     schedule = one_cycle()
     model.train()
-    for iteration in range(ITERATIONS):
-        optimizer.param_groups[0]["lr"] = 1e-3 * schedule(iteration / ITERATIONS)
+    for iteration in range(ITERATIONS[config]):
+        optimizer.param_groups[0]["lr"] = 1e-3 * schedule(iteration / ITERATIONS[config])
         optimizer.zero_grad()
         loss = sum(model(batch).values())
         loss.backward()
