@@ -123,11 +123,11 @@ def test_card_has_the_metrics_of_its_checkpoint(predictor, tiny_run, tmp_path):
     shutil.copy(tiny_run / "model_best.pth", tmp_path / "model_best.pth")  # iteration 7
     lines = [
         '{"iteration": 5, "bbox/AP": 1.5}',
-        '{"iteration": 7, "bbox/AP": 2.5, "bbox/APl": NaN}',
+        '{"iteration": 7, "bbox/AP": 2.5044, "bbox/APl": NaN}',
     ]
     (tmp_path / "metrics.json").write_text("\n".join(lines))
     facts = facts_of(tmp_path / "model_best.pth", command="train X", licence="apache-2.0")
-    assert facts.metrics == {"AP": 2.5}
+    assert facts.metrics == {"AP": 2.5044}
     run = Predictor(
         predictor.model, config=predictor.config, checkpoint=tmp_path / "model_best.pth"
     )

@@ -62,7 +62,8 @@ def _metadata(dataset: str, facts: RunFacts) -> dict[str, Any]:
         "tags": ["object-detection", "stageinteractor", "detectron2"],
     }
     if facts.metrics:
-        metrics = [{"type": name, "value": value} for name, value in facts.metrics.items()]
+        values = facts.metrics.items()
+        metrics = [{"type": name, "value": round(value, 2)} for name, value in values]
         metadata["model-index"] = [
             {
                 "name": "stageinteractor",
