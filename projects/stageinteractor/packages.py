@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import shlex
 from types import ModuleType
 
 from .errors import MissingDependencyError
 
+DISTRIBUTION = "stageinteractor"
 DETREX = (
     "clone IDEA-Research/detrex, install it as its documentation says, and put the clone on "
     "PYTHONPATH"
@@ -35,16 +38,33 @@ EXTRAS = {  # of this project
 def how_to_get(name: str) -> str:
     """Return how to install the package of this import name."""
     if name in EXTRAS:
-        return f"pip install 'stageinteractor[{EXTRAS[name]}]'"
+        return install_extra(EXTRAS[name])
     others = f"pip install {name}, or if it is a module of your own put its folder on PYTHONPATH"
     return SOURCES.get(name, others)
+
+
+def install_extra(extra: str) -> str:
+    """Return the command that installs the packages of an extra of this project.
+
+    It names the packages, from the metadata of the installed distribution: the name of this
+    project with the extra in brackets does not install from a wheel file or a clone.
+    """
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:  # the source tree is on PYTHONPATH only
+        lines = []
+    parts = [line.partition(";") for line in lines]
+    names = [text.strip() for text, _, marker in parts if f'extra == "{extra}"' in marker]
+    if not names:
+        return f"install the packages of the extra {extra!r} in the project's pyproject.toml"
+    return f"pip install {shlex.join(names)}"
 
 
 def require(name: str, purpose: str) -> ModuleType:
     """Import an optional module.
 
     Raises:
-        MissingDependencyError: it is not installed; the message has the purpose and the extra.
+        MissingDependencyError: it is not installed; the message has the purpose and the command.
     """
     try:
         return importlib.import_module(name)

@@ -177,7 +177,7 @@ def test_the_page_gets_detections_of_all_scores(call, monkeypatch, tiny_run):
 def test_the_page_without_streamlit(call, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit", None)
     assert call("--web") == 2
-    assert "pip install 'stageinteractor[web]'" in capsys.readouterr().err
+    assert "pip install 'streamlit>=" in capsys.readouterr().err
 
 
 # Only files that the tool has written are overwritten

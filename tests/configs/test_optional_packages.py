@@ -24,7 +24,10 @@ OPTIONAL = (
     *("streamlit", "submitit", "transformers", "wandb"),
 )
 # All other configs need none of them.
-NEEDS = {"detrex": ("IDEA-Research/detrex", "PYTHONPATH"), "deformable_detr": ("[transformers]",)}
+NEEDS = {
+    "detrex": ("IDEA-Research/detrex", "PYTHONPATH"),
+    "deformable_detr": ("pip install 'transformers>=",),
+}
 
 
 def needs_of(file: Path) -> tuple[str, ...]:

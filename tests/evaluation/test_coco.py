@@ -94,7 +94,7 @@ def test_auto_prefers_the_fast_backend():
 def test_auto_falls_back_to_pycocotools(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     assert choose_backend("auto") == "pycocotools"
-    with pytest.raises(ConfigError, match="not installed: pip install 'stageinteractor"):
+    with pytest.raises(ConfigError, match="not installed: pip install 'faster-coco-eval>="):
         choose_backend("faster-coco-eval")
 
 

@@ -176,6 +176,6 @@ def test_size_of_one_pixel_is_refused(quick_export, size):
 def test_missing_package_is_named_before_tracing(make_detector, tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     lines = []
-    with pytest.raises(MissingDependencyError, match=rf"{missing}.*\[export\]"):
+    with pytest.raises(MissingDependencyError, match=rf"{missing}: pip install .*'{missing}>="):
         export_detector(make_detector(), {}, tmp_path, ["onnx"], SIZES, lines.append)
     assert not lines

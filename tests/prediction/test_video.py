@@ -221,7 +221,7 @@ def test_missing_webcam_is_a_frame_with_an_error():
 
 def test_missing_opencv_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[video\]'"):
+    with pytest.raises(MissingDependencyError, match="pip install 'opencv-python-headless>="):
         require_cv2()
     with pytest.raises(MissingDependencyError):
         find_sources(["webcam:0"])

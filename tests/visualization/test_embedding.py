@@ -97,7 +97,7 @@ def test_clusters_stay_separate_in_the_plane():
 
 def test_missing_scikit_learn_error_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'stageinteractor\[demo\]'"):
+    with pytest.raises(MissingDependencyError, match="pip install .*'scikit-learn>="):
         embed(clusters())
 
 

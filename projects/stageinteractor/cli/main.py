@@ -16,6 +16,7 @@ import os
 import sys
 
 from .. import __version__
+from ..packages import install_extra
 
 COMMANDS = {
     "train": "train a detector, or evaluate one with --eval-only",
@@ -75,7 +76,7 @@ def _missing(error: ModuleNotFoundError) -> str:
         raise error
     if package == "detectron2":
         return "this command needs detectron2: run `stageinteractor install-detectron2`"
-    return f"this command needs {package}: pip install 'stageinteractor[train]'"
+    return f"this command needs {package}: {install_extra('train')}"
 
 
 def _module(name: str) -> str:

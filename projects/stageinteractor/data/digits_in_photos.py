@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..files import atomic_write_text, finished_folder
+from ..packages import install_extra
 from .segmentation import encode_mask
 
 VAL_SHARE = 0.25  # of the digits of each class, and of the width of each photograph
@@ -90,7 +91,7 @@ def _splits(parameters: DigitsInPhotos) -> dict[str, tuple[Sources, int]]:
     try:
         from sklearn.datasets import load_digits, load_sample_images
     except ImportError as error:
-        raise DataError("scikit-learn is missing: pip install 'stageinteractor[demo]'") from error
+        raise DataError(f"scikit-learn is missing: {install_extra('demo')}") from error
     images, labels = load_digits(return_X_y=True)
     digits = images.reshape(-1, 8, 8) / 16.0
     order = np.random.default_rng(parameters.seed).permutation(len(digits))

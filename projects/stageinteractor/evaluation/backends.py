@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ..data.coco_format import CocoSet
 from ..errors import ConfigError
+from ..packages import install_extra
 from .numbering import Numbering
 
 BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
@@ -35,7 +36,7 @@ def choose_backend(name: str) -> str:
             return "pycocotools"
         raise ConfigError(
             "evaluation backend 'faster-coco-eval' is not installed: "
-            "pip install 'stageinteractor[fast-eval]', or choose 'pycocotools'"
+            f"{install_extra('fast-eval')}, or choose 'pycocotools'"
         ) from error
     return "faster-coco-eval"
 

@@ -26,6 +26,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..attributes import replaced
 from ..errors import ConfigError, MissingDependencyError
+from ..packages import install_extra
 
 MIN_TORCH = "2.12"  # 2.9 fails; versions between were not tried
 Size = tuple[int, int]  # height, width
@@ -107,7 +108,7 @@ def trace(model: Any, size: Size) -> ExportedProgram:
     if Version(torch.__version__) < Version(MIN_TORCH):
         raise MissingDependencyError(
             f"export needs torch {MIN_TORCH} or newer, got {torch.__version__}: "
-            "pip install 'stageinteractor[export]'"
+            f"{install_extra('export')}"
         )
     graph = DetectionGraph(model).eval()
     image = torch.zeros(1, 3, *size)

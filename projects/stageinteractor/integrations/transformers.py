@@ -20,6 +20,7 @@ from torch import nn
 from ..assigner.interface import Assigner
 from ..criterion.class_loss import ClassLoss
 from ..errors import MissingDependencyError, UnsupportedHostError
+from ..packages import install_extra
 from .cross_stage_criterion import CrossStageCriterion
 from .label_loss_probe import HOOK_PREFIX
 
@@ -33,7 +34,7 @@ def require_transformers() -> None:
         import transformers  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            "this needs Hugging Face transformers: pip install 'stageinteractor[transformers]'"
+            f"this needs Hugging Face transformers: {install_extra('transformers')}"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """ASAG-D with ResNet-50, about 100 anchors: the encoder of Deformable DETR and one decoder layer.
 
-Needs `pip install 'stageinteractor[transformers]'`.
+Needs Hugging Face transformers: `pip install transformers`.
 """
 
 from detectron2.config import LazyCall as L
