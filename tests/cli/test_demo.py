@@ -95,6 +95,14 @@ def test_nothing_is_written_without_a_readable_image(call, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_threshold_above_all_scores_is_named(call, tiny_set, capsys):
+    image = tiny_set / "images" / "photo_0.png"
+    assert call(image, "--format", "json", "--min-score", "1") == 0
+    assert "--min-score 1.0" in capsys.readouterr().out
+    assert call(image, "--format", "json", "--min-score", "0") == 0
+    assert "--min-score" not in capsys.readouterr().out
+
+
 @pytest.fixture
 def gray_photo(tmp_path) -> Path:
     path = tmp_path / "photos" / "gray.png"

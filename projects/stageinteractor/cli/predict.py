@@ -107,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     with sigterm_as_exit():
         summary = predict_all(predictor, sources, list(sinks.values()), args.batch_size)
     print(f"{summary.detections} detections in {summary.images} images")
+    if summary.images and not summary.detections and args.min_score:
+        print(f"no score reaches --min-score {args.min_score}: lower it to see weaker detections")
     written = [path for path in sinks if Path(path).exists()]
     print(f"written: {', '.join(written) or 'nothing'}")
     if summary.errors:
