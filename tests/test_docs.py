@@ -69,6 +69,7 @@ def test_commands_and_scripts_of_the_pages_exist():
     [
         *("tuning.md", "getting_started.md", "custom_data.md", "stable_matching.md", "asag.md"),
         "tutorial.md",
+        "training_comforts.md",
     ],
 )
 def test_every_override_is_a_key_of_a_config(page):

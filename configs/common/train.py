@@ -17,7 +17,8 @@ train = dict(
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     cpu_matmul="auto",  # oneDNN for float32 products where exact and faster; "onednn", "default"
     channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
-    accumulate=1,  # micro-batches per optimiser step
+    accumulate=1,  # micro-batches per optimiser step, which equals that of one large batch
+    frozen_stages=0,  # of the backbone, stem included: their weights and statistics are kept
     clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),
     model_ema=dict(
         enabled=False,
@@ -34,6 +35,7 @@ train = dict(
         enabled=False, params=dict(project="stageinteractor", name=None, mode="online")
     ),
     best_metric="bbox/AP",
+    early_stopping=dict(enabled=False, patience=5),  # evaluations in a row without a better metric
     fast_dev_run=dict(enabled=False),  # a few iterations of everything
     scale_lr=dict(enabled=False, base_batch_size=16),
 )

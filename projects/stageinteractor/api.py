@@ -15,6 +15,7 @@ from .embedded import make_embedded_files
 from .engine.evaluation import Metrics
 from .engine.run_folder import use_folder_beside
 from .visualization.detections import comparison_grid
+from .visualization.training_samples import training_sheet
 
 Config: TypeAlias = str | os.PathLike[str] | DictConfig
 
@@ -38,7 +39,7 @@ def train(
         SystemExit: a signal stopped the training; a checkpoint has been written.
     """
     cfg = read_config(config, overrides, trust_config)
-    return engine.train(cfg, resume=resume, draw=comparison_grid)
+    return engine.train(cfg, resume, draw=comparison_grid, draw_samples=training_sheet)
 
 
 def evaluate(

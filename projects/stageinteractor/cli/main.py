@@ -34,6 +34,7 @@ COMMANDS = {
     "analyze": "parameters, GFLOPs and memory of a model",
     "configs": "list the configs of the zoo",
     "ablate": "train and compare the rows of an ablation table",
+    "sweep": "search for settings by short trainings, pruned by their AP",
     "replay": "repeat the step that stopped a training with a non-finite loss",
     "targets": "list what a YAML config would call",
     "submit": "train on a SLURM cluster",

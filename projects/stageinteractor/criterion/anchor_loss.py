@@ -15,7 +15,7 @@ from ..assigner.boxes import box_iou
 from ..assigner.targets import PaddedTargets, SharedTargets
 from .area_weight import AreaWeight, AreaWeighted, AreaWeightedMatcher
 from .class_loss import ClassLoss, DistanceWeight, Power, QueryBoxWeight, ScoreWeight, SoftTarget
-from .distributed import rank_average
+from .distributed import step_average
 from .matched_pairs import MatchedPairs
 from .set_criterion import box_losses
 
@@ -109,7 +109,7 @@ class AnchorLoss(nn.Module):
             counts = torch.tensor(
                 [num_gt, len(quarters[0]) // QUARTERS, len(crops[0])], dtype=quarters[0].dtype
             ).to(quarters[0].device, non_blocking=True)
-            boxes, images, patches = rank_average(counts)
+            boxes, images, patches = step_average(counts)
             sums = self.parts(quarters) + self.whole(whole)  # (3,)
             sums = (sums + self.parts(crops) * (images / patches)) / boxes
         weighted = (weight * x for weight, x in zip(self.weights, sums.unbind(), strict=True))

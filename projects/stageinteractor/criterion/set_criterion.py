@@ -19,7 +19,7 @@ from ..assigner.masks import not_none
 from ..assigner.targets import SharedTargets, Target, matched_boxes, pad_targets
 from .assignment import Assignment
 from .denoising import Predictions, denoising_assignment, split
-from .distributed import rank_average
+from .distributed import step_average
 from .interface import AssignmentLoss, PairWeight
 from .matched_pairs import MatchedPairs
 from .training_metrics import statistics_are_due, write_statistics
@@ -180,19 +180,19 @@ class SetCriterion(nn.Module):
         return self.box_weight(logits.gather(-1, pairs.labels), pairs.iou, pairs)[..., 0]
 
     def _normalizers(self, assignment: Assignment, num_labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalisers (S,) of the class and of the box losses, averaged over the ranks.
+        """Return the normalisers (S,) of the class and of the box losses, averaged over the step.
 
         They are max(matches, labels) and matches, or matches, or ground-truth boxes. The published
-        code takes the maximum on every rank before it averages. The sum over ranks is clamped to at
-        least 1, so that a batch without any ground-truth box has finite losses (the published code
-        divides by zero there).
+        code takes the maximum on every rank before it averages. The sum over the step, its ranks
+        and accumulated batches, is clamped to at least 1, so that a step without any ground-truth
+        box has finite losses (the published code divides by zero there).
         """
         if self.normalizer == "objects":
             num_gt = sum(len(target["labels"]) for target in assignment.targets)
-            number = rank_average(torch.full_like(num_labels, num_gt))
+            number = step_average(torch.full_like(num_labels, num_gt))
             return number, number
         num_matches = (assignment.matches >= 0).sum(dim=(1, 2)).to(num_labels.dtype)
-        num_labels, num_matches = rank_average(torch.stack([num_labels, num_matches]))
+        num_labels, num_matches = step_average(torch.stack([num_labels, num_matches]))
         if self.normalizer == "max":
             return torch.maximum(num_labels, num_matches), num_matches
         return num_matches, num_matches

@@ -19,7 +19,7 @@ from ..assigner.per_stage import PerStageAssigner
 from ..assigner.targets import SharedTargets, Target
 from .assignment import Assignment
 from .denoising import Predictions
-from .distributed import rank_average
+from .distributed import step_average
 from .interface import AssignmentLoss
 
 
@@ -72,5 +72,5 @@ class SuppressorLoss(nn.Module):
             entries, _ = self.class_loss(predictions.logits, assignment)  # (1, B, N, C)
             if query_mask is not None:
                 entries = entries.masked_fill(~query_mask.unsqueeze(-1), 0.0)
-            num_matches = rank_average((matches >= 0).sum().to(dtype))
+            num_matches = step_average((matches >= 0).sum().to(dtype))
             return {"loss_suppressor_class": self.weight * entries.sum() / num_matches}

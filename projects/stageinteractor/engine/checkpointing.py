@@ -190,9 +190,13 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
             logger.warning("stopped before the first iteration")
             raise SystemExit(128 + number)
         self.trainer.iter = iteration
-        if (iteration + 1) % self.period and iteration + 1 < self.max_iter:
-            self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration)
+        self.save_last(iteration)
         if wait:
             comm.synchronize()
         logger.warning("stopped after iteration %d; --resume continues from there", iteration)
         raise SystemExit(128 + number)
+
+    def save_last(self, iteration: int) -> None:
+        """Save the last finished iteration, unless it is saved already."""
+        if (iteration + 1) % self.period and iteration + 1 < self.max_iter:
+            self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration)

@@ -83,6 +83,16 @@ class DrawDetections(Protocol):
         ...
 
 
+class DrawSamples(Protocol):
+    """Draws training images as the model receives them, in one grid."""
+
+    def __call__(
+        self, records: Sequence[dict[str, Any]], class_names: Sequence[str], image_format: str
+    ) -> Image.Image:
+        """Return the grid of mapped records, with "image" (3, H, W) and "instances"."""
+        ...
+
+
 class PredictionImages(AfterEvaluation):
     """Put a grid of ground truth beside predictions into the storage, for the writers.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,6 +73,23 @@ def describe_groups(optimizer: Optimizer, model: nn.Module) -> State:
         "optimizer": type(optimizer).__qualname__,
         "parameters": [[names.get(p, "?") for p in g["params"]] for g in optimizer.param_groups],
     }
+
+
+def describe_schedule_change(
+    earlier: int, max_iter: int, start: int, multiplier: Callable[[float], float]
+) -> str:
+    """Return in one line what a longer or shorter schedule does to a resumed training.
+
+    Args:
+        earlier, max_iter: iterations of the schedule before and now.
+        start: the first iteration that is trained now.
+        multiplier: of the learning rate, over the finished share of the schedule, 0 to 1.
+    """
+    before, now = (multiplier(min(start / length, 1.0)) for length in (earlier, max_iter))
+    return (
+        f"train.max_iter: {earlier} -> {max_iter}, from iteration {start} on: the schedule is that "
+        f"of {max_iter} iterations, the learning rate {before:.3g} -> {now:.3g} of optimizer.lr"
+    )
 
 
 def restore_optimizer(

@@ -17,10 +17,12 @@ from typing import Any, NoReturn
 import torch
 from detectron2.engine import HookBase, SimpleTrainer, TrainerBase
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from ..criterion.distributed import StepCounts
 from ..errors import (
     ConfigError,
     DataError,
@@ -37,6 +39,7 @@ from .precision import PRECISIONS
 from .resuming import describe_groups, restore_optimizer
 
 logger = logging.getLogger(__name__)
+_nothing = contextlib.nullcontext
 
 
 class Trainer(SimpleTrainer):
@@ -47,7 +50,8 @@ class Trainer(SimpleTrainer):
         data_loader: endless batches.
         optimizer: steps once every ``accumulate`` batches.
         amp: "off", "fp16" (with gradient scaling) or "bf16".
-        accumulate: batches whose gradients are averaged for one step.
+        accumulate: batches whose gradients are averaged for one step; the losses of ours are
+            divided by the counts of all of them, as if they were one batch.
         clip_grad: {"max_norm", "norm_type"} over all parameters, or None.
         log_period: iterations after which the losses of all processes are gathered.
         seed: of the model's random numbers, such as dropout; every step is seeded by its number.
@@ -78,12 +82,14 @@ class Trainer(SimpleTrainer):
         self.device = next(model.parameters()).device
         self.precision = PRECISIONS[amp]
         self.accumulate = accumulate
+        self.counts_first = accumulate > 1
         self.clip_grad = clip_grad
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.seed = seed
         self.save_non_finite_step = save_non_finite_step
         self.gradient_check: tuple[FiniteCheck, NonFiniteStep] | None = None
         self.storage = MetricStorage()
+        self.stop_early = False  # set by a hook before a step: that step is not run
 
     def train(self, start_iter: int, max_iter: int, finish_after: HookBase | None = None) -> None:
         """Run iterations ``start_iter`` to ``max_iter`` - 1 and the hooks around them.
@@ -107,9 +113,12 @@ class Trainer(SimpleTrainer):
                     self._finish_step(start_iter - 1, finish_after)
                 for self.iter in range(start_iter, max_iter):
                     self.before_step()
+                    if self.stop_early:
+                        break
                     self.run_step()
                     self.after_step()
-                self.iter = max_iter
+                else:
+                    self.iter = max_iter
             except BaseException:
                 self.max_iter = sys.maxsize  # no final evaluation
                 with contextlib.suppress(OutputError):  # it would hide the first error
@@ -134,10 +143,11 @@ class Trainer(SimpleTrainer):
         # all batches first: a stop while waiting for data leaves batch-norm statistics unchanged
         batches = [self._next_batch() for _ in range(self.accumulate)]
         data_time = time.perf_counter() - start
+        counts = self._count(batches) if self.counts_first else None
         for micro_index, batch in enumerate(batches):
-            seed_by_key(self.seed, self.iter, micro_index, comm.get_rank())
-            with self._gradient_sync(is_last=micro_index == self.accumulate - 1):
-                losses = self._losses(batch, micro_index)
+            is_last = micro_index == self.accumulate - 1
+            with self._gradient_sync(is_last), counts.using() if counts else _nothing():
+                losses = self._losses(self.model, batch, micro_index)
                 checks.append(FiniteCheck(losses))
                 total = torch.stack(list(losses.values())).sum() / self.accumulate
                 self.scaler.scale(total).backward()
@@ -159,11 +169,36 @@ class Trainer(SimpleTrainer):
         except StageInteractorError as error:  # from a data-loading process, with its traceback
             raise type(error)(one_line(error)) from None
 
-    def _losses(self, batch: Batch, micro_index: int) -> dict[str, Tensor]:
+    def _count(self, batches: list[Batch]) -> StepCounts | None:
+        """Return the counts of all batches, by a forward pass of each that changes nothing.
+
+        None if the losses of the model are not divided by such counts, as those of others.
+        """
+        model = self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+        before = [buffer.clone() for buffer in model.buffers()]
+        counts = StepCounts()
+        with torch.no_grad(), EventStorage(1):  # statistics are written by the pass that trains
+            for micro_index, batch in enumerate(batches):
+                with counts.counting():
+                    self._losses(model, batch, micro_index)
+                self.counts_first = bool(counts.totals)
+                if not self.counts_first:
+                    logger.warning(
+                        "train.accumulate: the losses of a %s are averaged over the batches of a "
+                        "step, each normalised by itself",
+                        type(model).__name__,
+                    )
+                    break
+            for buffer, value in zip(model.buffers(), before, strict=True):
+                buffer.copy_(value)
+        return counts if self.counts_first else None
+
+    def _losses(self, model: nn.Module, batch: Batch, micro_index: int) -> dict[str, Tensor]:
+        seed_by_key(self.seed, self.iter, micro_index, comm.get_rank())
         try:
             mixed = self.precision != torch.float32
             with torch.autocast(self.device.type, self.precision, enabled=mixed):
-                return self.model(batch)
+                return model(batch)
         except FloatingPointError as error:
             self._stop(NonFiniteStep(self.iter, micro_index, batch), str(error), error)
         except (AssertionError, RuntimeError) as error:
@@ -189,7 +224,7 @@ class Trainer(SimpleTrainer):
         """Average gradients over the ranks for the last of the accumulated batches only."""
         if isinstance(self.model, DistributedDataParallel) and not is_last:
             return self.model.no_sync()
-        return contextlib.nullcontext()
+        return _nothing()
 
     def _update(self, batches: list[Batch]) -> None:
         self.scaler.unscale_(self.optimizer)

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
@@ -13,20 +14,25 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..config import instantiate
+from ..data.loaders import first_samples
 from ..data.registration import training_images
 from ..errors import ConfigError, DataError
+from ..files import atomic_path
 from ..schema import require_keys
 from .backbone_weights import load_backbone_weights
 from .best_metric import BestCheckpoint, check_best_metric, report_missing
 from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
 from .checkpointing import AtomicCheckpointer, PeriodicCheckpoint
+from .early_stopping import early_stopping
 from .ema import ModelEMA, check_ema_device
 from .evaluation import LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
 from .folder_lock import exclusive_training
-from .hooks import DrawDetections, PeriodicWriter, PredictionImages
+from .frozen_stages import freeze_stages
+from .hooks import DrawDetections, DrawSamples, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, savable_batch
 from .precision import precision_name
+from .resuming import describe_schedule_change
 from .run_config import changes_since, refuse_fixed_settings, save_run_config
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
@@ -51,16 +57,24 @@ REQUIRED_IF_SET = {
     "train.wandb.enabled": "train.wandb.params",
     "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
 }
+SAMPLES, SAMPLES_FILE = 16, "training_samples.jpg"
 EARLIER_RUN_FILES = ("metrics.json", "model_best.pth", "last_evaluation.json")
 
 
-def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = None) -> Metrics:
+def train(
+    cfg: DictConfig,
+    resume: bool = False,
+    draw: DrawDetections | None = None,
+    draw_samples: DrawSamples | None = None,
+) -> Metrics:
     """Train, evaluate every ``train.eval_period`` iterations and at the end; return the metrics.
 
     Args:
         resume: continue from the last checkpoint of the output folder, if it has one.
         draw: draws the image of predictions that the writers get after each evaluation; None: no
             image.
+        draw_samples: draws the first training images into ``training_samples.jpg``, where
+            ``dataloader.train.augment`` is set; None: none.
 
     Raises:
         OutputError: another training runs in the output folder, or it cannot be written to.
@@ -77,18 +91,25 @@ def train(cfg: DictConfig, resume: bool = False, draw: DrawDetections | None = N
         prepare(cfg)
         filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
         training_images(cfg.dataset, bool(filter_empty))
-        return Training(cfg, draw).run(resume)
+        return Training(cfg, draw, draw_samples).run(resume)
 
 
 class Training:
     """The parts of one training, built from its config."""
 
-    def __init__(self, cfg: DictConfig, draw: DrawDetections | None = None) -> None:
+    def __init__(
+        self,
+        cfg: DictConfig,
+        draw: DrawDetections | None = None,
+        draw_samples: DrawSamples | None = None,
+    ) -> None:
         self.cfg = cfg
         self.draw = draw
+        self.draw_samples = draw_samples
         check_best_metric(cfg)
         check_ema_device(cfg.train)
         self.model = build_model(cfg)
+        frozen = freeze_stages(self.model, cfg.train.get("frozen_stages", 0))
         optimizer = build_optimizer(cfg, self.model)
         self.ema: ModelEMA | None = None
         if cfg.train.model_ema.enabled:
@@ -115,7 +136,8 @@ class Training:
             self.checkpointer, **cfg.train.checkpointer, request=self.request
         )
         scheduler = hooks.LRScheduler(optimizer, instantiate(cfg.lr_multiplier, "lr_multiplier"))
-        self.trainer.register_hooks([hooks.IterationTimer(), scheduler, self.ema, self.checkpoints])
+        before = [hooks.IterationTimer(), scheduler, self.ema, frozen, early_stopping(cfg)]
+        self.trainer.register_hooks([*before, self.checkpoints])
 
     @property
     def evaluated(self) -> nn.Module:
@@ -133,6 +155,7 @@ class Training:
         self.trainer.data_loader = self.request.interruptible(batches)
         if comm.is_main_process() and not resume:
             keep_previous(cfg.train.output_dir, EARLIER_RUN_FILES)
+            self._draw_samples(batches)
         same_weights = start if start == max_iter else start - 1
         last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
         self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
@@ -141,12 +164,28 @@ class Training:
         with self.request.listening():
             try:
                 self.trainer.train(start, max_iter, self.checkpoints if resume else None)
+                if self.trainer.stop_early:
+                    self.checkpoints.save_last(self.trainer.iter - 1)
             except (Stopped, RuntimeError) as error:
                 is_stop = isinstance(error, Stopped) or lost_connection(error)
                 if not self.request.signal or not is_stop:
                     raise
                 self.checkpoints.stop(self.request.signal, wait=False, finished=False)
         return last.results
+
+    def _draw_samples(self, batches: Any) -> None:
+        """Draw the first training images, where augmentations are chosen by name."""
+        loader, names = self.cfg.dataloader.train, self.cfg.dataset.class_names
+        if self.draw_samples is None or loader.get("augment") is None:
+            return
+        records = first_samples(batches, SAMPLES)
+        if not records:
+            return
+        path = Path(self.cfg.train.output_dir) / SAMPLES_FILE
+        sheet = self.draw_samples(records, names, loader.mapper.get("image_format", "RGB"))
+        with atomic_path(path) as temporary:
+            sheet.save(temporary)
+        logger.info("the first %d training images: %s", len(records), path)
 
     def _has_checkpoint(self) -> bool:
         if self.checkpointer.has_checkpoint():
@@ -158,13 +197,18 @@ class Training:
         return False
 
     def _resume(self) -> int:
-        refuse_fixed_settings(changes_since(self.cfg))
+        changes = changes_since(self.cfg)
+        refuse_fixed_settings(changes)
         start, max_iter = self.checkpointer.resume(), self.cfg.train.max_iter
         if start > max_iter:
             raise ConfigError(
                 f"train.max_iter is {max_iter}, but {self.checkpointer.get_checkpoint_file()} has "
                 f"finished {start} iterations; raise it, or evaluate with --eval-only"
             )
+        if "train.max_iter" in changes:
+            multiplier = instantiate(self.cfg.lr_multiplier, "lr_multiplier")
+            earlier = changes["train.max_iter"][0]
+            logger.warning("%s", describe_schedule_change(earlier, max_iter, start, multiplier))
         return start
 
     def _start(self) -> int:

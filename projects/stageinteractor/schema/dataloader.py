@@ -22,8 +22,10 @@ from .fields import (
     mapping,
 )
 
+Augmentation = Literal["flip", "crop", "scale", "photometric", "mosaic", "mixup"]
 Split = mapping(json=LaterPath, images=LaterPath)
 Dataset = mapping(name=Text, train=Split, val=Split, category_ids=list[int] | None, masks=bool)
+Workers = Literal["auto"] | Natural
 Records = mapping(names=Annotated[list[Text], AsList], filter_empty=bool)
 Mapper = mapping(
     is_train=bool,
@@ -36,13 +38,16 @@ TrainLoader = mapping(
     dataset=Records,
     mapper=Mapper,
     total_batch_size=Count,
-    num_workers=Natural,
+    num_workers=Workers,
     aspect_ratio_grouping=bool,
+    repeat_threshold=Annotated[float, Field(gt=0, le=1), AsNumber] | None,
+    augment=Annotated[list[Augmentation], AsList] | None,
+    mixed_batches=Count | None,
     seed=Natural,
     device=Text,
 )
 TestLoader = mapping(
-    dataset=Records, mapper=Mapper, batch_size=Count, num_workers=Natural, device=Text
+    dataset=Records, mapper=Mapper, batch_size=Count, num_workers=Workers, device=Text
 )
 Evaluator = mapping(
     dataset_name=Text,

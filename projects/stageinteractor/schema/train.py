@@ -36,6 +36,8 @@ Train = mapping(
     cpu_matmul=Literal["auto", "onednn", "default"],
     channels_last=bool,
     accumulate=Count,
+    frozen_stages=Natural,
+    early_stopping=mapping(enabled=bool, patience=Count),
     clip_grad=mapping(
         enabled=bool,
         params=mapping(  # of `torch.nn.utils.clip_grad_norm_`
