@@ -87,7 +87,8 @@ def _dataset(dataloader: DictConfig) -> dict[str, Any]:
     files = {split: _files_of(name) for split, name in names.items()}
     train = names["train"] if isinstance(names["train"], str) else names["train"][0]
     classes = {"num_classes": 80, "class_names": None, "category_ids": None}
-    return {"name": train.removesuffix("_train"), **files, **classes}
+    masks = bool(dataloader.train.mapper.get("masks"))
+    return {"name": train.removesuffix("_train"), **files, **classes, "masks": masks}
 
 
 def _files_of(names: str | ListConfig) -> dict[str, str]:
@@ -128,6 +129,7 @@ def _use_our_loaders(dataloader: DictConfig) -> None:
         dataloader.evaluator = L(f"{__package__}.evaluation.CocoEvaluator")(
             dataset_name="${dataset.name}_val",
             output_dir="${train.output_dir}/evaluation",
+            masks="${dataset.masks}",
         )
 
 

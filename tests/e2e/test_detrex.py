@@ -20,7 +20,7 @@ from stageinteractor.engine.trainer import Trainer
 pytestmark = pytest.mark.detrex
 PROJECTS = detrex_host.root() / "projects"
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs/detrex"
-RECIPES = sorted(path.stem for path in CONFIGS.glob("*_12ep.py"))
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*_12ep.py") if "maskdino" not in path.stem)
 SMALL = [
     "model.transformer.encoder.num_layers=1",
     "model.transformer.decoder.num_layers=2",

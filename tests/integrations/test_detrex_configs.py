@@ -77,7 +77,8 @@ def an_image() -> dict[str, object]:
 
 
 def test_every_recipe_is_tested():
-    assert sorted(path.stem for path in FOLDER.glob("*ep.py")) == ALL
+    stems = sorted(path.stem for path in FOLDER.glob("*ep.py"))
+    assert [stem for stem in stems if "maskdino" not in stem] == ALL  # it: `test_maskdino`
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -105,7 +105,7 @@ def test_the_matcher_keeps_its_settings_and_gets_an_exponent(tmp_path):
     ("node", "message"),
     [
         (LazyCall(OtherMatcher)(), "not .*OtherMatcher"),
-        (matcher(cost_mask=1.0), "has no 'cost_mask', which .*HungarianMatcher has"),
+        (matcher(cost_dice=1.0), "has no 'cost_dice', which .*HungarianMatcher has"),
         (matcher(cost_class_type="ce_cost"), "cost_class_type='focal_loss_cost', got 'ce_cost'"),
     ],
 )
@@ -149,7 +149,7 @@ def test_the_class_weight_is_that_of_layers_and_proposals():
     }
 
 
-@pytest.mark.parametrize("weights", [{}, None, {"loss_ce": 4.0, "loss_class_dn": 1.0}])
+@pytest.mark.parametrize("weights", [{}, None, {"loss_vfl": 4.0, "loss_class_dn": 1.0}])
 def test_a_class_weight_that_changes_nothing_is_refused(weights):
     node = LazyCall(OtherMatcher)(weight_dict=weights, class_weight=4.0)
     with pytest.raises(ConfigError, match="OtherMatcher has no loss_class.*class_weight"):

@@ -136,6 +136,9 @@ def instances(
         raise MissingDependencyError(
             f"cropping polygons needs {package}: {how_to_get(package)}"
         ) from error
+    for each in moved:
+        if isinstance(each.get("segmentation"), np.ndarray):  # augmentations pad with other numbers
+            each["segmentation"] = each["segmentation"] == 1
     kept = detection_utils.filter_empty_instances(
         detection_utils.annotations_to_instances(moved, size, mask_format="bitmask")
     )

@@ -28,6 +28,7 @@ from ..errors import ConfigError, MissingDependencyError
 from ..packages import DETREX
 from .cross_stage_criterion import CrossStageCriterion
 from .host_matcher import PositionModulatedHostMatcher
+from .mask_cost import PositionModulatedMaskMatcher
 from .memory_fusion import DenseFusion, MemoryFusion, SimpleFusion, ULikeFusion, fuse_memory
 
 __all__ = [
@@ -44,6 +45,9 @@ __all__ = [
 _TARGET = f"{__name__}.build_cross_stage"
 _CHOSEN = ("iou_threshold", "scope", "keep_own_match")
 _FUSED = f"{__name__}.build_fused_encoder"
+_FUSED_PIXEL_DECODER = f"{__name__}.build_fused_pixel_decoder"
+_MODULATED = f"{__name__}.build_modulated_matcher"
+CLASS_LOSSES = ("loss_class", "loss_ce_")
 FUSIONS = {"dense": DenseFusion, "simple": SimpleFusion, "u-like": ULikeFusion}
 
 
@@ -128,13 +132,15 @@ def set_class_weight(criterion: DictConfig, weight: float) -> None:
 
     Args:
         criterion: the node ``model.criterion`` of a detrex model, with its ``weight_dict``.
-        weight: of ``loss_class`` and its likes.
+        weight: of ``loss_class`` (MaskDINO: ``loss_ce``) and its likes.
 
     Raises:
-        ConfigError: no weight has such a name, as in MaskDINO, whose criterion makes them later.
+        ConfigError: no weight has such a name, as in detrex's own config of MaskDINO,
+            whose criterion makes them later.
     """
     weights = criterion.get("weight_dict") or {}
-    names = [name for name in weights if name.startswith("loss_class") and "_dn" not in name]
+    own = [name for name in weights if "_dn" not in name]
+    names = [name for name in own if name == "loss_ce" or name.startswith(CLASS_LOSSES)]
     if not names:
         raise ConfigError(
             f"the weight_dict of {_target_of(criterion)} has no loss_class, but "
@@ -162,7 +168,8 @@ def use_position_modulated_cost(
     ``model.criterion.matcher.exponent``.
 
     Args:
-        matcher: the node ``model.criterion.matcher`` of a detrex model: its ``HungarianMatcher``.
+        matcher: the node ``model.criterion.matcher`` of a detrex model: its ``HungarianMatcher``,
+            or that of MaskDINO, whose mask costs stay.
         exponent, rescale: see `PositionModulatedHostMatcher`.
 
     Raises:
@@ -170,6 +177,9 @@ def use_position_modulated_cost(
             is that of a softmax.
     """
     name = _target_of(matcher)
+    if "cost_mask" in matcher:
+        _modulate_mask_cost(matcher, exponent, rescale)
+        return
     criterion = matcher._get_parent()
     if isinstance(criterion, DictConfig) and criterion.get("assign_second_stage"):
         raise ConfigError(
@@ -195,6 +205,22 @@ def use_position_modulated_cost(
     matcher["rescale"] = rescale
 
 
+def _modulate_mask_cost(matcher: DictConfig, exponent: float, rescale: bool) -> None:
+    name = _target_of(matcher)
+    if name != _MODULATED:
+        matcher["_target_"] = _MODULATED
+        matcher["base"] = name
+    matcher["exponent"] = exponent
+    matcher["rescale"] = rescale
+
+
+def build_modulated_matcher(
+    *, base: str, exponent: float, rescale: bool, **arguments: Any
+) -> PositionModulatedMaskMatcher:
+    """Build the matcher named ``base`` with its arguments, and modulate its class cost."""
+    return PositionModulatedMaskMatcher(locate(base)(**arguments), exponent, rescale)
+
+
 def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
     """Change the config node of a transformer in place, so that its encoder has a memory fusion.
 
@@ -203,15 +229,19 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
 
     Args:
         transformer: the node ``model.transformer`` of Deformable-DETR, DINO or another model of
-            detrex whose encoder runs its layers one after another.
+            detrex whose encoder runs its layers one after another; of MaskDINO the node
+            ``model.sem_seg_head.pixel_decoder``.
         fusion: "dense", "simple" or "u-like" (`stageinteractor.integrations.memory_fusion`).
 
     Raises:
-        ConfigError: unknown fusion, no node of an encoder (Anchor-DETR, MaskDINO), or it has no
+        ConfigError: unknown fusion, no node of an encoder (Anchor-DETR), or it has no
             ``embed_dim`` or ``num_layers``.
     """
     if fusion not in FUSIONS:
         raise ConfigError(f"memory fusion is one of {', '.join(FUSIONS)}, not {fusion!r}")
+    if isinstance(transformer, DictConfig) and "transformer_enc_layers" in transformer:
+        _fuse_pixel_decoder(transformer, fusion)
+        return
     encoder = transformer.get("encoder") if isinstance(transformer, DictConfig) else None
     if not isinstance(encoder, DictConfig):
         raise ConfigError(
@@ -230,6 +260,28 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
         "dim": "${..embed_dim}",
         "num_layers": "${..num_layers}",
     }
+
+
+def _fuse_pixel_decoder(pixel_decoder: DictConfig, fusion: str) -> None:
+    name = _target_of(pixel_decoder)
+    if name != _FUSED_PIXEL_DECODER:
+        pixel_decoder["_target_"] = _FUSED_PIXEL_DECODER
+        pixel_decoder["base"] = name
+    pixel_decoder["fusion"] = {
+        "_target_": _name_of(FUSIONS[fusion]),
+        "dim": "${..conv_dim}",
+        "num_layers": "${..transformer_enc_layers}",
+    }
+
+
+def build_fused_pixel_decoder(
+    *, base: str, fusion: MemoryFusion | None, **arguments: Any
+) -> nn.Module:
+    """Build the pixel decoder named ``base`` with its arguments; its encoder gets the fusion."""
+    pixel_decoder: Any = locate(base)(**arguments)
+    if fusion is not None:
+        fuse_memory(pixel_decoder.transformer.encoder, fusion)
+    return pixel_decoder
 
 
 def build_fused_encoder(*, base: str, fusion: MemoryFusion | None, **arguments: Any) -> nn.Module:

@@ -109,7 +109,9 @@ class PositionModulatedHostMatcher(nn.Module, WeightedCost):
             boxes: (B, N, 4), cxcywh normalised; so are the ground-truth boxes.
             padded: the ground truth of all images.
         """
-        giou = _giou(cxcywh_to_xyxy(boxes).unsqueeze(2), cxcywh_to_xyxy(padded.boxes).unsqueeze(1))
+        giou = host_giou(
+            cxcywh_to_xyxy(boxes).unsqueeze(2), cxcywh_to_xyxy(padded.boxes).unsqueeze(1)
+        )
         # sigmoid before gather, as in detrex: in the other order a bit may differ
         index = padded.labels.unsqueeze(1).expand_as(giou)  # (B, N, T)
         scores = logits.sigmoid().gather(2, index)
@@ -123,7 +125,7 @@ class PositionModulatedHostMatcher(nn.Module, WeightedCost):
         return "\n".join([f"Matcher {type(self).__name__}", *lines])
 
 
-def _giou(first: Tensor, second: Tensor) -> Tensor:
+def host_giou(first: Tensor, second: Tensor) -> Tensor:
     """Return the generalised IoU of xyxy boxes whose shapes broadcast, with the eps of detrex."""
     a, b = edges(first), edges(second)
     shared, hull = _area(shared_extent(a, b)), _area(hull_extent(a, b))
