@@ -155,7 +155,12 @@ def test_mixing_ends_and_is_resumed():
 def test_masks_are_not_mixed():
     mapper = DetectionMapper(is_train=True, augmentations=[], masks=True)
     with pytest.raises(ConfigError, match="not for masks"):
-        build_train_loader(dataset=[record(height=4, width=6)], mapper=mapper, total_batch_size=1, augment=["mosaic"])
+        build_train_loader(
+            dataset=[record(height=4, width=6)],
+            mapper=mapper,
+            total_batch_size=1,
+            augment=["mosaic"],
+        )
 
 
 class DetectionMapperOfNothing:

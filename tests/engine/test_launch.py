@@ -10,6 +10,7 @@ import pytest
 import torch
 from tally import count_fault
 
+from stageinteractor.engine.dist_env import DistEnv
 from stageinteractor.engine.launch import launch
 from stageinteractor.errors import DataError
 
@@ -106,3 +107,24 @@ def test_sigterm_stops_all_processes():
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (143, "")
+
+
+TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+RAY = TORCHRUN | {"NODE_RANK": "1"}  # Ray Train's torch backend
+KUBEFLOW = {"RANK": "3", "WORLD_SIZE": "4"}  # PyTorchJob with one process a pod
+
+
+@pytest.mark.parametrize(
+    ("environment", "local"), [(TORCHRUN, (1, 2)), (RAY, (1, 2)), (KUBEFLOW, (0, 1))]
+)
+def test_variables_of_cluster_launchers_suffice(monkeypatch, environment, local):
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (environment | {"MASTER_ADDR": "first", "MASTER_PORT": "29500"}).items():
+        monkeypatch.setenv(name, value)
+    envs, calls = [], []
+    monkeypatch.setattr("stageinteractor.engine.launch.init_process_group", envs.append)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: calls.append("end"))
+    launch(calls.append, ("trained",))
+    assert calls == ["trained", "end"]
+    assert envs == [DistEnv(3, 4, *local, url="env://")]

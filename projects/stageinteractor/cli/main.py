@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "table of AP, training curves and predictions of runs",
     "visualize": "error analysis and plots of runs",
     "visualize-assignment": "draw which query is matched to which ground-truth box at every stage",
+    "worst-images": "list the images with the largest losses, for wrong labels",
     "unstable-score": "measure how many ground-truth boxes change their query between stages",
     "analyze": "parameters, GFLOPs and memory of a model",
     "configs": "list the configs of the zoo",
