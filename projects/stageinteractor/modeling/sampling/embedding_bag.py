@@ -57,7 +57,8 @@ def sample_rows_backward(
         cell = cell.flatten().long()  # index_add_ has no fast way for int32
         read = flat.index_select(0, cell).view(*weight.shape, width)  # (points, 4 L, Dc)
         grad_output = grad_output.to(weight.dtype)
-        corner_grads.append(torch.bmm(read.to(weight.dtype), grad_output.mT).squeeze(-1))
+        column = grad_output.reshape(-1, width, 1)  # a view of grad_output.mT is a third slower
+        corner_grads.append(torch.bmm(read.to(weight.dtype), column).squeeze(-1))
         if flat_grad is not None:
             flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * grad_output).flatten(0, 1))
     grads = torch.autograd.grad(corner_weights, points, torch.cat(corner_grads))
