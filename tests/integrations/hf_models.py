@@ -115,3 +115,56 @@ def lw_detr(**changes):
 
 
 MODELS = {"deformable_detr": deformable_detr, "rt_detr": rt_detr, "d_fine": d_fine}
+
+
+def rf_detr_segmentation(**changes):
+    """Images must have a multiple of 56 pixels per side."""
+    backbone = transformers.RfDetrDinov2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=112,
+        num_windows=2,
+        out_features=["stage1", "stage2"],
+    )
+    return transformers.RfDetrForInstanceSegmentation(
+        transformers.RfDetrConfig(
+            **{
+                "backbone_config": backbone,
+                "num_labels": 10,
+                "num_queries": 12,
+                "d_model": 32,
+                "group_detr": 2,
+                "decoder_layers": 2,
+                "decoder_self_attention_heads": 2,
+                "decoder_cross_attention_heads": 2,
+                "decoder_ffn_dim": 32,
+            }
+            | changes
+        )
+    )
+
+
+def detr_segmentation(**changes):
+    """DETR with its mask head; its loss has a softmax over classes."""
+    return transformers.DetrForSegmentation(
+        transformers.DetrConfig(
+            **{
+                "backbone_config": resnet("stage1", "stage2", "stage3", "stage4"),
+                "num_labels": 10,
+                "num_queries": 12,
+                "d_model": 256,  # the mask head divides it by 16 and 8
+                "encoder_layers": 1,
+                "decoder_layers": 2,
+                "encoder_attention_heads": 8,
+                "decoder_attention_heads": 8,
+                "encoder_ffn_dim": 32,
+                "decoder_ffn_dim": 32,
+                "auxiliary_loss": True,
+            }
+            | changes
+        )
+    )
+
+
+SEGMENTATION = {"rf_detr": (rf_detr_segmentation, 56), "detr": (detr_segmentation, 32)}

@@ -17,6 +17,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..assigner.targets import Target
+from .mask_outputs import rescale_masks
 from .postprocessing import rescale
 
 
@@ -87,7 +88,8 @@ class MetaArchitecture(nn.Module, ABC):
                 height, width = images[index].shape[-2:]
                 item = batched_inputs[index]
                 size = item.get("height", height), item.get("width", width)
-                results[index] = {"instances": rescale(instances, *size)}
+                scaled = rescale(instances, *size)
+                results[index] = {"instances": rescale_masks(scaled, *size)}
         return results
 
     def normalize(self, image: Tensor) -> Tensor:
@@ -119,9 +121,15 @@ class MetaArchitecture(nn.Module, ABC):
         return [(image.shape[-2], image.shape[-1]) for image in images]
 
     def target(self, instances: Instances) -> dict[str, Tensor]:
-        """Return the ground truth, {"boxes": (T, 4) xyxy pixels, "labels": (T,)}, on the device."""
+        """Return the ground truth on the device: what `Target` says, and masks if there are any.
+
+        {"boxes": (T, 4) xyxy pixels, "labels": (T,), "masks": (T, H, W) bool}.
+        """
         device = self.pixel_mean.device
-        return {
+        target = {
             "boxes": instances.gt_boxes.tensor.to(device, non_blocking=True),
             "labels": instances.gt_classes.to(device, non_blocking=True),
         }
+        if instances.has("gt_masks"):
+            target["masks"] = instances.gt_masks.to(device, non_blocking=True)
+        return target

@@ -22,6 +22,7 @@ class Detections(NamedTuple):
     boxes: Tensor  # (K, 4), xyxy pixels
     scores: Tensor  # (K,)
     labels: Tensor  # (K,), long
+    queries: Tensor  # (K,), long: which query each comes from
 
 
 class Postprocessing(Protocol):
@@ -84,9 +85,9 @@ class TopK:
         num_classes = logits.shape[-1]
         flat = logits.float().sigmoid().flatten(1)
         scores, index = flat.topk(min(self.max_detections, flat.shape[1]), dim=1)
-        query = index.div(num_classes, rounding_mode="floor").unsqueeze(-1).expand(-1, -1, 4)
-        chosen = boxes.float().gather(1, query)
-        parts = zip(chosen, scores, index % num_classes, strict=True)
+        query = index.div(num_classes, rounding_mode="floor")
+        chosen = boxes.float().gather(1, query.unsqueeze(-1).expand(-1, -1, 4))
+        parts = zip(chosen, scores, index % num_classes, query, strict=True)
         return [Detections(*image) for image in parts]
 
 
@@ -105,7 +106,7 @@ class TopKNms(TopK):
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
         """Return the top-k after NMS, from logits (B, N, C) and boxes (B, N, 4)."""
         top_k = super().select(logits, boxes)
-        return [_subset(each, grouped_nms(*each, self.iou_threshold)) for each in top_k]
+        return [_subset(each, grouped_nms(*each[:3], self.iou_threshold)) for each in top_k]
 
 
 def _subset(detections: Detections, kept: Tensor) -> Detections:

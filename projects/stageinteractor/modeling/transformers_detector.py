@@ -1,4 +1,4 @@
-"""A detection model of Hugging Face transformers as a detectron2 model."""
+"""A model of Hugging Face transformers, for boxes or masks too, as a detectron2 model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from ..assigner.targets import Target
 from ..criterion.class_loss import ClassLoss
 from ..criterion.training_metrics import statistics_are_due, write_metrics
 from ..errors import ConfigError
+from ..integrations.host_matcher import PositionModulatedHostMatcher
 from ..integrations.mask_trial import reads_pixel_mask
 from ..integrations.transformers import require_transformers, use_cross_stage
+from .mask_outputs import detections_with_masks, padded_masks
 from .meta_architecture import MetaArchitecture
 from .postprocessing import Postprocessing
 
 
 class TransformersDetector(MetaArchitecture):
     """Train and evaluate a ``...ForObjectDetection`` with detectron2's data and hooks.
+
+    A ``...ForInstanceSegmentation`` or ``DetrForSegmentation`` is trained on masks too
+    (``dataset.masks=true``), and its detections have ``pred_masks``.
 
     Boxes are normalised by the size of the image if the model reads a mask of the padding, and by
     the padded size otherwise; a trial shows which (`reads_pixel_mask`).
@@ -40,6 +45,7 @@ class TransformersDetector(MetaArchitecture):
 
     Raises:
         MissingDependencyError: transformers is not installed.
+        ConfigError: a class loss or matcher without an assigner, or a matcher without mask costs.
         UnsupportedHostError: the model's loss cannot be given the assigner, or the model does not
             run on images alone.
     """
@@ -61,6 +67,12 @@ class TransformersDetector(MetaArchitecture):
     ) -> None:
         require_transformers()
         super().__init__(pixel_mean, pixel_std, size_divisibility)
+        self.predicts_masks = type(model).__name__.endswith("Segmentation")
+        if self.predicts_masks and isinstance(matcher, PositionModulatedHostMatcher):
+            raise ConfigError(
+                "model.matcher is PositionModulatedHostMatcher, which has no mask costs: wrap the "
+                "model's own matcher in PositionModulatedMaskMatcher"
+            )
         if assigner is not None:
             use_cross_stage(
                 model, assigner, normalizer, log_statistics, class_loss=class_loss, matcher=matcher
@@ -86,6 +98,10 @@ class TransformersDetector(MetaArchitecture):
             {"class_labels": target["labels"], "boxes": xyxy_to_cxcywh(target["boxes"]) / unit}
             for target, unit in zip(targets, scale, strict=True)
         ]
+        if self.predicts_masks:
+            size = self.padded_size(images)
+            for label, target in zip(labels, targets, strict=True):
+                label["masks"] = padded_masks(target, size)
         output = self.model(**self._inputs(images), labels=labels)
         if self.log_statistics and statistics_are_due():
             write_metrics("terms", {k: v.detach()[None] for k, v in output.loss_dict.items()})
@@ -93,8 +109,18 @@ class TransformersDetector(MetaArchitecture):
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last decoder layer."""
-        logits, boxes = self.predict(images)
-        return self.postprocessing(logits, boxes, self.host_sizes(images))
+        output = self.output(images)
+        logits, boxes = self.class_logits(output), self.pixel_boxes(output, images)
+        if not self.predicts_masks:
+            return self.postprocessing(logits, boxes, self.host_sizes(images))
+        return detections_with_masks(
+            self.postprocessing,
+            logits,
+            boxes,
+            output.pred_masks,
+            sizes=self.host_sizes(images),
+            padded_size=self.padded_size(images),
+        )
 
     def predict(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (B, N, C), of a sigmoid, and boxes (B, N, 4), xyxy pixels."""
