@@ -36,6 +36,7 @@ def test_files_of_equal_names_get_names_of_their_own(load_tool, tmp_path, monkey
     monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(no_gt, batch))
     anchors = ImageAnchors(torch.zeros(1, 4), torch.ones(1), {16: torch.zeros(0, 4)})
     monkeypatch.setattr(tool, "record_anchors", lambda model: nullcontext([anchors]))
+    monkeypatch.setattr(tool, "record_stages", lambda model: nullcontext([]))
     arguments = ["--config-file", str(DEMO), "--output", str(tmp_path), "train.device=cpu"]
     assert tool.main([*arguments, "dataset.class_names=[zero]"]) == 0
     assert {path.name for path in tmp_path.glob("[!.]*")} == {

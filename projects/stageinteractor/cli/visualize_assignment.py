@@ -6,8 +6,8 @@ writes a PNG for every image, a page assignment.html for all of them, and their 
 statistics.json. For a model with anchor queries (ASAG), IMAGE_anchors.png shows
 anchors, crops and the boxes of the last stage. For one with duplicate removal,
 IMAGE_duplicates.png shows every query's score before and after it, and the more confident query
-that it overlaps. The images are annotated ones of the config's data
-set.
+that it overlaps. IMAGE_queries.html shows where the most confident queries sample at every stage,
+and which other queries they attend to. The images are annotated ones of the config's data set.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from ..visualization.assignment import (
     summarize,
     write_page,
 )
+from ..visualization.query_tracks import best_queries, record_stages, write_tracks_page
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     items = []
     used = {"statistics"}  # names of image files
     for item in tqdm(inputs, unit="image"):
-        with record_anchors(model) as anchors:
+        with record_anchors(model) as anchors, record_stages(model) as stages:
             (assignment,) = collect_assignment(model, [item])
         stem = Path(assignment.name).stem
         while used & _stems(stem):  # files of the same name in two folders
@@ -75,6 +76,10 @@ def run(args: argparse.Namespace) -> None:
         draw_panels(assignment, cfg.dataset.class_names, output.path(f"{stem}.png"))
         for of_image in anchors:
             draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
+        if stages:
+            queries = best_queries(assignment.scores[-1], cfg.dataset.class_names)
+            path = output.path(f"{stem}_queries.html")
+            write_tracks_page(assignment.image, stages, queries, path)
         if assignment.rescored is not None:
             path = output.path(f"{stem}_duplicates.png")
             draw_duplicates(assignment, cfg.dataset.class_names, path)
@@ -89,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _stems(stem: str) -> set[str]:
     """Return the names, without suffix, of the files of an image."""
-    return {stem, f"{stem}_anchors", f"{stem}_duplicates"}
+    return {stem, f"{stem}_anchors", f"{stem}_duplicates", f"{stem}_queries"}
 
 
 @command

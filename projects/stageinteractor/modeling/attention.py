@@ -66,17 +66,41 @@ class IoFBiasedSelfAttention(nn.Module):
         """
         images, queries, width = content.shape
         x = content + position_embedding(boxes_xyzr, width)  # (B, N, D)
-        projected = self.in_proj(x).view(images, queries, 3, self.num_heads, -1)
-        query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
-        overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()  # (B, N, N)
-        bias = self.tau[:, None, None] * overlap.unsqueeze(1)  # (B, heads, N, N)
-        if attn_mask is not None:
-            bias = bias.masked_fill(~attended_to(attn_mask).unsqueeze(1), -torch.inf)
+        query, key, value = self._projected(x)
+        bias = self._bias(boxes_xyzr, attn_mask)
         attended = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype))
         # a copy: the layout of the output depends on the kernel, and an exported view would fix one
         heads = attended.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         out: Tensor = x + self.out_proj(heads.view(images, queries, width))
         return out
+
+    @torch.no_grad()
+    def weights(
+        self, content: Tensor, boxes_xyzr: Tensor, attn_mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the attention weights (B, N, N) of `forward`, the mean over heads; rows sum to 1.
+
+        Args:
+            content, boxes_xyzr, attn_mask: as for `forward`.
+        """
+        x = content + position_embedding(boxes_xyzr, content.shape[-1])
+        query, key, _ = self._projected(x)
+        scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+        weights: Tensor = (scores + self._bias(boxes_xyzr, attn_mask)).softmax(dim=-1)
+        return weights.mean(dim=1)
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return query, key and value, each (B, heads, N, D / heads), of (B, N, D)."""
+        projected: Tensor = self.in_proj(x).view(x.shape[0], x.shape[1], 3, self.num_heads, -1)
+        return projected.permute(2, 0, 3, 1, 4).unbind()
+
+    def _bias(self, boxes_xyzr: Tensor, attn_mask: Tensor | None) -> Tensor:
+        """Return the bias (B, heads, N, N), -inf where a row does not see a column."""
+        overlap = pairwise_iof(xyzr_to_xyxy(boxes_xyzr)).add(1e-7).log()  # (B, N, N)
+        bias = self.tau[:, None, None] * overlap.unsqueeze(1)
+        if attn_mask is not None:
+            bias = bias.masked_fill(~attended_to(attn_mask).unsqueeze(1), -torch.inf)
+        return bias
 
 
 def attended_to(attn_mask: Tensor) -> Tensor:
