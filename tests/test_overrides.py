@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from stageinteractor.config import apply_overrides, get_config
+from stageinteractor.config import apply_overrides, get_config, instantiate, load_config
+from stageinteractor.criterion import Sine
 from stageinteractor.errors import ConfigError
 
 AS_THEY_STAND = (
@@ -94,3 +95,13 @@ def test_a_constructor_that_is_gone_does_not_hide_the_wrong_key():
     cfg = OmegaConf.create({"model": {"_target_": "a_package_that_is_gone.Model"}})
     with pytest.raises(ConfigError, match=r"model\.x"):
         apply_overrides(cfg, ["model.x=1"])
+
+
+def test_a_mapping_that_names_its_target_replaces_the_node():
+    cfg = load_config("stageinteractor_r50_stable_1x")
+    key = "model.criterion.class_loss.target.quality"
+    apply_overrides(cfg, [f"{key}={{_target_: stageinteractor.criterion.Sine}}"])
+    assert OmegaConf.select(cfg, key) == {"_target_": "stageinteractor.criterion.Sine"}
+    assert type(instantiate(OmegaConf.select(cfg, key), key)) is Sine
+    apply_overrides(cfg, ["train.amp={enabled: true}"])  # without one it is merged
+    assert cfg.train.amp.dtype == "auto"

@@ -6,11 +6,12 @@ cent on COCO val2017 with R50, 100 queries and 12 epochs; None where the paper h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from .ablation_row import PaperResults, Row, ShareOfTraining
+from .ablations_stable_dino import STABLE_DINO
 from .assigner import (
     CopiesMatcher,
     CrossStageAssigner,
@@ -32,23 +33,7 @@ from .modeling.mixing.static_variants import (
 )
 from .modeling.postprocessing import TopKNms
 
-PaperResults = tuple[float | None, ...]
 FULL: PaperResults = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)
-
-
-class ShareOfTraining(NamedTuple):
-    """A number of iterations, as a share of ``train.max_iter``."""
-
-    share: float
-
-
-class Row(NamedTuple):
-    """One row of a table."""
-
-    name: str
-    changes: Mapping[str, Any] = {}  # config key -> value
-    paper: PaperResults = ()
-    trained: bool = True  # False: evaluate the full model's weights with these changes
 
 
 CRITERION = "model.criterion"
@@ -235,6 +220,7 @@ TABLES: dict[str, list[Row]] = {
         Row("0.75", _nms(0.75), (44.8, None, 48.4, None, None, None), trained=False),
         Row("0.9", _nms(0.9), (44.8, None, 48.5, None, None, None), trained=False),
     ],
+    **STABLE_DINO,
 }
 
 

@@ -28,7 +28,8 @@ NULL = ("null", "Null", "NULL", "~")
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Change a config in place by ``key=value`` strings.
 
-    A key must exist, or be a parameter of the constructor it is meant for.
+    A key must exist, or be a parameter of the constructor it is meant for. A mapping is merged into
+    the node; one with a ``_target_`` replaces it, since another object takes other arguments.
 
     Raises:
         ConfigError: no ``=``, a key that does not exist (the message has the nearest ones), or a
@@ -41,7 +42,9 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
         _require_key(cfg, key)
         _require_mapping(key, text)
         try:
-            OmegaConf.update(cfg, key, _value(cfg, key, text), merge=True)
+            value = _value(cfg, key, text)
+            replaces = isinstance(value, dict) and "_target_" in value
+            OmegaConf.update(cfg, key, value, merge=not replaces)
             if text_kind(key) is None:
                 _require_referred(cfg, key)
         except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:

@@ -49,8 +49,9 @@ def test_every_row_builds_a_trainable_model(e2e_config, table, row, tmp_path):
 
 
 def test_every_table_has_the_full_model_once():
-    for rows in TABLES.values():
-        assert len([row for row in rows if row.paper == FULL]) == 1
+    for name, rows in TABLES.items():
+        own = not name.startswith("stable-dino")  # tables of another paper
+        assert len([row for row in rows if row.paper == FULL]) == own
         assert len({row.name for row in rows}) == len(rows)
 
 

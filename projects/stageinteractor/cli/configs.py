@@ -19,10 +19,13 @@ from ..errors import ConfigError, MissingDependencyError
 from ..zoo import list_configs
 
 PARAMETERS = {  # in millions; tests/configs/test_zoo.py counts them
+    "adamixer_dx101_300_crop_3x": 156.0,
+    "adamixer_r101_300_crop_3x": 153.8,
     "adamixer_r50_1x": 134.8,
     "adamixer_r50_300_crop_1x": 134.8,
     "adamixer_r50_300_crop_3x": 134.8,
     "adamixer_r50_mstrain_3x": 134.8,
+    "adamixer_swin_s_300_crop_3x": 159.6,
     "asag_a_r101_300_crop_3x": 130.9,
     "asag_a_r50_1x": 111.3,
     "asag_a_r50_300_1x": 111.9,
@@ -67,6 +70,10 @@ PARAMETERS = {  # in millions; tests/configs/test_zoo.py counts them
 PUBLISHED = {  # COCO val2017 unless said
     "adamixer_r50_1x": "42.7",
     "adamixer_r50_300_crop_1x": "44.1",
+    "adamixer_r50_300_crop_3x": "47.0",
+    "adamixer_r101_300_crop_3x": "48.0",
+    "adamixer_dx101_300_crop_3x": "49.5",
+    "adamixer_swin_s_300_crop_3x": "51.3",
     "stageinteractor_r50_1x": "44.8",
     "stageinteractor_r50_300_crop_3x": "49.0 (test-dev)",
     "stageinteractor_r101_300_crop_3x": "50.4 (test-dev)",
@@ -74,6 +81,9 @@ PUBLISHED = {  # COCO val2017 unless said
     "stageinteractor_swin_s_300_crop_3x": "52.7 (test-dev)",
     "stable_dino_r50_4scale_12ep": "50.4",
     "stable_dino_r50_4scale_24ep": "51.5",
+    "stable_dino_r50_5scale_12ep": "50.5",
+    "stable_dino_swin_large_384_4scale_12ep": "57.7",
+    "stable_dino_swin_large_384_4scale_24ep": "58.6",
 }
 
 

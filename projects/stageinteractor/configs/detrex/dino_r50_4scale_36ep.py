@@ -1,0 +1,12 @@
+"""detrex's DINO R50, 4 scales, with the cross-stage assigner, 900 queries, 36 epochs on COCO."""
+
+from stageinteractor.integrations.detrex import use_cross_stage
+from stageinteractor.integrations.detrex_recipes import load_recipe
+
+_recipe = load_recipe(
+    "dino/configs/dino-resnet/dino_r50_4scale_12ep.py", "dino_r50_4scale_36ep", epochs=36
+)
+dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
+model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
+
+use_cross_stage(model.criterion)
