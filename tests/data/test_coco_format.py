@@ -230,3 +230,11 @@ def test_a_missing_box_is_that_of_the_segmentation(
     content["annotations"][0]["segmentation"] = segmentation
     first = read_coco(write_json(content)).annotations[0]
     assert first["bbox"] == [10, 5, 20, 10] and first["area"] == 200
+
+
+def test_federated_annotations_are_refused(content: Json, write_json: Write):
+    """LVIS's images say for which classes they have objects without a box."""
+    for image in content["images"]:
+        image["not_exhaustive_category_ids"] = []
+    with pytest.raises(DataError, match=r"\(json\): images with 'not_exhaustive_category_ids'"):
+        read_coco(write_json(content))

@@ -13,6 +13,7 @@ from .text_files import read_text
 Json = dict[str, Any]
 MAX_BYTES = 8 * GIB  # of a JSON file: COCO's have 0.5 GB, Objects365's some 5 GB
 LISTS = ("images", "annotations", "categories")
+FEDERATED = "not_exhaustive_category_ids"  # classes of which an image has unlabelled objects
 INTEGER_FIELDS = ("id", "image_id", "category_id", "iscrowd")
 
 
@@ -24,7 +25,7 @@ def read_coco_json(json_file: str | os.PathLike[str], key: str) -> Json:
 
     Raises:
         DataError: there is no such file, it cannot be read now, is not a regular file, is not JSON
-            in UTF-8, or lacks a list.
+            in UTF-8, lacks a list, or is annotated for some classes only (LVIS).
     """
     name = f"{os.fspath(json_file)} ({key})"
     missing = f"no such file; set {key} to a COCO-format JSON file"
@@ -40,7 +41,18 @@ def read_coco_json(json_file: str | os.PathLike[str], key: str) -> Json:
         if not isinstance(content.get(each), list):
             raise DataError(f"{name}: no list {each!r}; is this COCO's detection format?")
         content[each] = [_with_integers(entry) for entry in content[each]]
+    _refuse_federated(content, name)
     return content
+
+
+def _refuse_federated(content: Json, name: str) -> None:
+    """Raise DataError for LVIS's files, whose images are annotated for some classes only."""
+    if any(isinstance(image, dict) and FEDERATED in image for image in content["images"]):
+        raise DataError(
+            f"{name}: images with {FEDERATED!r}, as LVIS has them, are not annotated for all "
+            "classes: objects of the others would count as background in training and as errors "
+            "in evaluation. Use a set that is annotated for all its classes"
+        )
 
 
 def _with_integers(entry: Any) -> Any:
