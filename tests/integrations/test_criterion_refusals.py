@@ -17,7 +17,8 @@ from integrations.toy_hosts import (
 )
 
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations import CrossStageCriterion
+from stageinteractor.integrations import AdaptedMatcher, CrossStageCriterion
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 
 
 @pytest.fixture
@@ -123,3 +124,10 @@ def test_outputs_without_logits_are_refused():
         UnsupportedHostError, match="none of pred_logits, logits, but scores, boxes"
     ):
         CrossStageCriterion(FocalHost())({"scores": 0, "boxes": 0}, [])
+
+
+@pytest.mark.parametrize("matcher", [PositionModulatedHostMatcher(), AdaptedMatcher(None)])
+def test_matchers_of_sigmoid_scores_are_refused_for_a_softmax(matcher):
+    with pytest.raises(UnsupportedHostError, match="SoftmaxHost: .*Matcher"):
+        CrossStageCriterion(SoftmaxHost(), matcher=matcher)
+    CrossStageCriterion(FocalHost(), matcher=matcher)

@@ -246,3 +246,15 @@ def test_layers_over_a_part_of_the_tokens_are_refused():
     encoder = fused(SimpleFusion, Focused(2), [1.0, 1.0])
     with pytest.raises(UnsupportedHostError, match="part of the tokens"):
         encoder(mask=torch.tensor([0]), query=torch.zeros(1, 3, 1))
+
+
+def test_tokens_under_another_name_are_refused():
+    class Named(Encoder):
+        """Its tokens have a name of their own, as in transformers."""
+
+        def forward(self, inputs_embeds):
+            return super().forward(inputs_embeds, None, None)
+
+    encoder = fused(SimpleFusion, Named(2), [1.0, 1.0])
+    with pytest.raises(UnsupportedHostError, match="inputs_embeds"):
+        encoder(inputs_embeds=torch.zeros(1, 3, 1))

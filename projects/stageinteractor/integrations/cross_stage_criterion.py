@@ -22,12 +22,15 @@ from ..attributes import replaced
 from ..criterion.class_loss import ClassLoss
 from ..criterion.training_metrics import statistics_are_due, write_statistics
 from ..errors import ConfigError, UnsupportedHostError
+from .adapted_matcher import AdaptedMatcher
 from .host_class_loss import HostClassLoss
+from .host_matcher import PositionModulatedHostMatcher
 from .host_outputs import LOGITS, Outputs, find_stages, logits_of
 from .host_step import Step
 from .label_loss_probe import find_label_loss, find_loss_name
 
 logger = logging.getLogger(__name__)
+SIGMOID_MATCHERS = (AdaptedMatcher, PositionModulatedHostMatcher)
 # Settings of known criteria under which the stages are not matched separately and in order.
 REFUSED = {
     "assign_second_stage": "one assignment serves all stages",
@@ -80,6 +83,11 @@ class CrossStageCriterion(nn.Module):
             raise ValueError(f"normalizer must be 'max' or 'host', got {normalizer!r}")
         _check_host(criterion)
         self.label_loss = find_label_loss(criterion)
+        if isinstance(matcher, SIGMOID_MATCHERS) and not self.label_loss.multi_label:
+            raise UnsupportedHostError(
+                f"{type(criterion).__name__}: {type(matcher).__name__} takes the scores of a "
+                "sigmoid, and the logits of this criterion are those of a softmax"
+            )
         self.own_matcher = matcher
         self.own_class_loss: HostClassLoss | None = None
         if class_loss is not None:

@@ -136,7 +136,13 @@ def fuse_memory(encoder: Any, fusion: MemoryFusion) -> None:
 
 def _run(encoder: Any, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """Run the encoder's own forward, with its fusion after every layer."""
-    fusion, tokens = encoder.memory_fusion, [kwargs["query"] if "query" in kwargs else args[0]]
+    query = kwargs.get("query", args[0] if args else None)
+    if query is None:
+        raise UnsupportedHostError(
+            f"{type(encoder).__name__} is called with {', '.join(kwargs)}: a memory fusion needs "
+            "its tokens as the first argument or as query"
+        )
+    fusion, tokens = encoder.memory_fusion, [query]
 
     def after(layer: nn.Module, arguments: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor):

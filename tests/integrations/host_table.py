@@ -1,0 +1,163 @@
+"""Write docs/hosts.md: what each detector of transformers is served, by trying it.
+
+  PYTHONPATH=projects:tests python -m integrations.host_table
+
+Every cell is a training step of a small model with random weights. "yes" means finite losses; else
+the cell has the number of a note: the message with which it is refused. An error that is no refusal
+ends the script.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from detectron2.config import instantiate
+from integrations import hf_models
+from integrations.test_transformers_refusals import REFUSED, without_weights
+
+from stageinteractor import get_config
+from stageinteractor.assigner import PerStageAssigner
+from stageinteractor.errors import StageInteractorError, UnsupportedHostError
+from stageinteractor.integrations import transformers as hf
+from stageinteractor.integrations.duplicate_removal import remove_duplicates
+from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.memory_fusion import DenseFusion, fuse_memory
+from stageinteractor.modeling import DuplicateSuppressor
+
+PAGE = Path(__file__).parents[2] / "docs/hosts.md"
+COLUMNS = ["cross-stage labels", "position-supervised loss", "modulated cost", "memory fusion"]
+COLUMNS += ["duplicate removal"]
+
+
+def detr(kind):
+    """Return a model of DETR's family in transformers."""
+    settings = {
+        "backbone_config": hf_models.resnet("stage4"),
+        "num_labels": 3,
+        "num_queries": 12,
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 3,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "auxiliary_loss": True,
+    }
+    if kind.startswith("DabDetr"):
+        settings["hidden_size"] = settings.pop("d_model")
+    kind = getattr(transformers, kind)
+    return kind(kind.config_class(**settings))
+
+
+def rt_detr_v2():
+    return transformers.RTDetrV2ForObjectDetection(
+        transformers.RTDetrV2Config(backbone_config=hf_models.rt_resnet(), **hf_models.rt_family())
+    )
+
+
+TRANSFORMERS = {
+    "ConditionalDetrForObjectDetection": lambda: detr("ConditionalDetrForObjectDetection"),
+    "DFineForObjectDetection": hf_models.d_fine,
+    "DabDetrForObjectDetection": lambda: detr("DabDetrForObjectDetection"),
+    "DeformableDetrForObjectDetection": hf_models.deformable_detr,
+    "DetrForObjectDetection": lambda: detr("DetrForObjectDetection"),
+    "LwDetrForObjectDetection": hf_models.lw_detr,
+    "RTDetrForObjectDetection": hf_models.rt_detr,
+    "RTDetrV2ForObjectDetection": rt_detr_v2,
+    "TableTransformerForObjectDetection": lambda: detr("TableTransformerForObjectDetection"),
+}
+LABELS = [
+    {"class_labels": torch.tensor([0, 2]), "boxes": torch.tensor([[0.3, 0.3, 0.2, 0.2]] * 2)},
+    {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.6, 0.5, 0.5, 0.3]])},
+]
+
+
+def transformers_cell(make, column):
+    """Train a model of transformers for one step, with what a column names."""
+    model = make()
+    if column == 0:
+        hf.use_cross_stage(model)
+    elif column == 1:
+        loss = instantiate(get_config("common/class_loss.py").position_supervised)
+        hf.use_cross_stage(model, PerStageAssigner(), "host", class_loss=loss)
+    elif column == 2:
+        hf.use_cross_stage(model, PerStageAssigner(), matcher=PositionModulatedHostMatcher())
+    elif column == 3:
+        encoder = getattr(model.model, "encoder", model.model.backbone)
+        fuse_memory(encoder, DenseFusion(32, len(getattr(encoder, "layers", ()) or (0,))))
+    elif column == 4:
+        suppressor = DuplicateSuppressor(embed_dim=32, num_classes=3, feedforward_dim=64)
+        model = remove_duplicates(model, suppressor)
+    loss = model.train()(torch.rand(2, 3, 64, 64), labels=LABELS).loss
+    assert loss.isfinite(), make
+    loss.backward()
+
+
+def tried(attempt, *arguments):
+    """Return "yes", or the message of the refusal."""
+    torch.manual_seed(0)
+    try:
+        attempt(*arguments)
+    except StageInteractorError as error:
+        return " ".join(str(error).split())
+    return "yes"
+
+
+def refused(name):
+    """Return the refusal of a class of transformers, built without weights."""
+    try:
+        hf.use_cross_stage(without_weights(getattr(transformers, name)))
+    except UnsupportedHostError as error:
+        return [str(error)] * 3 + ["-"] * 2
+    raise AssertionError(name)
+
+
+def rows():
+    """Yield the name of every host and its cells."""
+    for name, make in TRANSFORMERS.items():
+        yield f"`{name}`", [tried(transformers_cell, make, column) for column in range(5)]
+    for name in REFUSED:
+        if hasattr(transformers, name):
+            yield f"`{name}`", refused(name)
+
+
+def page(table):
+    """Return the page: an introduction, the table, and its notes in order."""
+    notes: list[str] = []
+    lines = [INTRODUCTION, "| detector | " + " | ".join(COLUMNS) + " |", "|---" * 6 + "|"]
+    for name, cells in table:
+        for cell in cells:
+            if cell not in ("yes", "-") and cell not in notes:
+                notes.append(cell)
+        shown = [
+            cell if cell in ("yes", "-") else f"no ({notes.index(cell) + 1})" for cell in cells
+        ]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    lines += ["", "Refusals:", ""]
+    lines += [
+        f"{number}. {note.replace('*', chr(92) + '*')}" for number, note in enumerate(notes, 1)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+INTRODUCTION = """# Detectors of transformers
+
+Made by `PYTHONPATH=projects:tests python -m integrations.host_table`, which trains a
+small model with random weights for one step in every cell: cross-stage labels, the
+position-supervised loss, the position-modulated cost and dense memory fusion of
+[stable matching](stable_matching.md), and [duplicate removal](duplicate_removal.md).
+"yes" is a step with finite losses, "no" a refusal with the message below, "-" was not tried.
+"""
+
+
+def main():
+    warnings.simplefilter("ignore")
+    PAGE.write_text(page(rows()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
