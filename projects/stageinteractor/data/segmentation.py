@@ -67,6 +67,17 @@ def encode_mask(pixels: np.ndarray) -> dict[str, Any]:
     return _as_json(mask.encode(np.asfortranarray(pixels, dtype=np.uint8)))
 
 
+def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray | None:
+    """Return the mask (height, width), bool, of a COCO segmentation; None if it is malformed."""
+    outline = usable_mask(segmentation, height, width)
+    if outline is None:
+        return None
+    if isinstance(outline, list):
+        outline = mask.merge(mask.frPyObjects(outline, height, width))
+    pixels: np.ndarray = mask.decode(outline).astype(bool)
+    return pixels
+
+
 def _as_json(encoded: dict[str, Any]) -> dict[str, Any]:
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
 

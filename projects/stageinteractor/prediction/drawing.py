@@ -14,7 +14,7 @@ MIN_SIDE = 640  # pixels of the long side; smaller images are enlarged, so that 
 def draw_detections(
     image: Image.Image, instances: Instances, classes: ClassMetadata, max_side: int | None = None
 ) -> Image.Image:
-    """Return a copy of an RGB image with boxes, class names and scores.
+    """Return a copy of an RGB image with boxes, masks if there are any, class names and scores.
 
     Args:
         image: enlarged if its long side is shorter than `MIN_SIDE`.
@@ -25,10 +25,18 @@ def draw_detections(
     if max_side is not None:
         scale = min(scale, max_side / max(image.size))
     width = max(2, round(min(image.size) * scale / 250))
+    masks = instances.pred_masks.cpu().numpy() if instances.has("pred_masks") else None
     boxes = [
-        DrawnBox((x0, y0, x1, y1), index, f"{classes.name(index)} {score:.2f}", width=width)
-        for (x0, y0, x1, y1), score, index in reversed(detection_rows(instances))
+        DrawnBox(
+            (x0, y0, x1, y1),
+            label,
+            f"{classes.name(label)} {score:.2f}",
+            width=width,
+            mask=None if masks is None else masks[index] > 0,
+        )
+        for index, ((x0, y0, x1, y1), score, label) in enumerate(detection_rows(instances))
     ]
+    boxes.reverse()
     return draw_boxes(image, boxes, scale, text_above=True)
 
 

@@ -10,10 +10,12 @@ import colorsys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..printable_text import printable
 
+MASK_OPACITY = 0.45
 BACKGROUND = (255, 255, 255)
 
 
@@ -25,6 +27,7 @@ class DrawnBox(NamedTuple):
     text: str
     color: tuple[int, int, int] | None = None  # None: `class_color`
     width: int = 2  # of the outline, pixels of the scaled image
+    mask: np.ndarray | None = None  # (H, W) bool, of the image
 
 
 def class_color(class_index: int) -> tuple[int, int, int]:
@@ -40,7 +43,7 @@ def draw_boxes(
     scale: float = 1.0,
     text_above: bool = False,
 ) -> Image.Image:
-    """Return a scaled RGB copy of an image with boxes and their texts.
+    """Return a scaled RGB copy of an image with boxes, their masks and texts.
 
     Args:
         boxes: later ones are drawn over earlier ones.
@@ -52,6 +55,9 @@ def draw_boxes(
     font = ImageFont.load_default(max(10.0, min(size) / 26))
     for box in boxes:
         color = box.color or class_color(box.class_index)
+        if box.mask is not None:
+            opacity = Image.fromarray((box.mask * (255 * MASK_OPACITY)).astype(np.uint8))
+            canvas.paste(color, (0, 0), opacity.resize(size, Image.Resampling.NEAREST))
         x0, y0, x1, y1 = _clamp(box.xyxy, scale, canvas.size)
         draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=color, width=box.width)
         if not box.text:

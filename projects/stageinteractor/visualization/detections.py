@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..data.coco_format import CocoSet
 from ..data.image_io import ImageReadError, read_image
+from ..data.segmentation import decode_mask
 from ..errors import DataError
 from ..evaluation.coco_results import Json, group_by_image
 from .box_drawing import DrawnBox, draw_boxes, image_grid
@@ -62,7 +63,9 @@ def _drawn(
         x, y, width, height = entry["bbox"]
         index = class_of_category[entry["category_id"]]
         score = f" {entry['score']:.2f}" if "score" in entry else ""
-        boxes.append(DrawnBox((x, y, x + width, y + height), index, names[index] + score))
+        mask = decode_mask(entry.get("segmentation"), image["height"], image["width"])
+        xyxy = (x, y, x + width, y + height)
+        boxes.append(DrawnBox(xyxy, index, names[index] + score, mask=mask))
     upright = read_upright(image, image_root)
     return draw_boxes(upright, boxes, WIDTH / upright.width)
 
