@@ -79,7 +79,10 @@ def make_digits_in_photos(
         saved = output / "parameters.json"
         if saved.is_file() and saved.read_text(encoding="utf-8") == text:
             return False
-        raise DataError(f"{output} exists and holds something else: remove it, or choose another")
+        raise DataError(
+            f"{output} exists and holds something else, or an older version of the set: remove it, "
+            "or choose another"
+        )
     with finished_folder(output) as folder:
         for split, (sources, count) in _splits(parameters).items():
             _write_split(folder, split, sources, count, parameters)
