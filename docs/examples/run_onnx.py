@@ -18,7 +18,8 @@ if rule and rule["longest"]:
 resized = image.resize([int(length * scale + 0.5) for length in image.size], Image.BILINEAR)
 pixels = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1)[None]
 
-boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"image": pixels})
+inputs = {"images": pixels, "sizes": np.array([pixels.shape[2:]])}
+boxes, scores, labels = (x[0] for x in session.run(["boxes", "scores", "labels"], inputs))
 boxes *= np.tile(np.divide(image.size, resized.size), 2)  # back to pixels of the image
 for box, score, label in zip(boxes, scores, labels, strict=True):
     if score >= 0.3:

@@ -31,6 +31,8 @@ EXTRAS = {  # of this project
     "sklearn": "demo",
     "streamlit": "web",
     "submitit": "slurm",
+    "supervision": "tiles",
+    "trackers": "track",
     "transformers": "transformers",
     "wandb": "wandb",
 }

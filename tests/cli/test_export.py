@@ -117,8 +117,8 @@ def scores_and_facts(path: Path) -> tuple[list[float], dict[str, str]]:
     """What a file for torch finds in a gray image, and its metadata."""
     extra = {"metadata.json": ""}
     module = torch.export.load(path, extra_files=extra).module()
-    outputs = module(torch.full((1, 3, 40, 60), 90.0))
-    return outputs["scores"].tolist(), json.loads(extra["metadata.json"])
+    outputs = module(torch.full((1, 3, 40, 60), 90.0), torch.tensor([[40, 60]]))
+    return outputs["scores"][0].tolist(), json.loads(extra["metadata.json"])
 
 
 @needs_tracer
@@ -130,7 +130,7 @@ def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys
     options = ["--output", str(output), "--format", "torch"]
     assert main([*config, *weights, *options, *SIZES]) == 0
     output_text = capsys.readouterr().out
-    assert output_text.count("6 of 6") == 2
+    assert output_text.count("6 of 6") == 4
     size = (output / "model.pt2").stat().st_size / 2**20
     assert output_text.splitlines()[-1] == f"written: {output}/model.pt2 ({size:.1f} MiB)"
     assert [path.name for path in output.glob("[!.]*")] == ["model.pt2"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stageinteractor.export import compare
-from stageinteractor.export.agreement import agreement_table, check_image
+from stageinteractor.export.agreement import agreement_table, check_batch
 
 SIZE = (20, 30)
 
@@ -82,9 +82,10 @@ def test_table_has_one_row_per_size():
     assert second[:3] == ["20x30", "0.0e+00", "2.0e-05"]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (17, 40)])
-def test_check_images_are_reproducible_and_in_range(size):
-    image = check_image(size)
-    assert image.shape == (1, 3, *size) and image.dtype == np.float32
-    assert image.min() >= 0 and image.max() <= 255
-    assert np.array_equal(image, check_image(size))
+@pytest.mark.parametrize(("size", "smallest"), [((1, 1), [1, 1]), ((40, 70), [33, 65])])
+def test_check_images_are_reproducible_and_in_range(size, smallest):
+    images, sizes = check_batch(size, 2, 32)
+    assert images.shape == (2, 3, *size) and images.dtype == np.float32
+    assert images.min() >= 0 and images.max() <= 255
+    assert sizes.tolist() == [list(size), smallest]
+    assert np.array_equal(images, check_batch(size, 2, 32)[0])

@@ -24,7 +24,8 @@ def image(height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def outputs(module: nn.Module, *size: int) -> dict[str, Tensor]:
-    return module(image(*size))
+    values = module(image(*size), torch.tensor([size]))
+    return {name: value[0] for name, value in values.items()}
 
 
 def detections(model, *size: int):

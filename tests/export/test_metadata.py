@@ -37,7 +37,7 @@ def test_metadata_of_a_run(config, model, tmp_path):
         assert json.loads(metadata["pixel_mean"]) == [123.675, 116.28, 103.53]
         assert json.loads(metadata["pixel_std"]) == [58.395, 57.12, 57.375]
         assert metadata["size_divisibility"] == "32"
-        assert metadata["input"] == "float32 (1, 3, height, width), RGB, 0 to 255"
+        assert metadata["input"] == "images: float32 (batch, 3, height, width), RGB, 0 to 255"
         assert all(isinstance(value, str) for value in metadata.values())
 
 

@@ -45,7 +45,12 @@ def assert_same(run, model, *size: int) -> None:
 
 def run_onnx(path):
     loaded = session(path)
-    return lambda pixels: loaded.run(["boxes", "scores", "labels"], {"image": pixels})
+
+    def run(pixels):
+        inputs = {"images": pixels, "sizes": np.array([pixels.shape[2:]])}
+        return [x[0] for x in loaded.run(["boxes", "scores", "labels"], inputs)]
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +80,8 @@ def test_torch_file_equals_the_model(exported):
     assert json.loads(extra["metadata.json"]) == METADATA
 
     def run(pixels):
-        outputs = module(torch.from_numpy(pixels))
-        return outputs["boxes"], outputs["scores"], outputs["labels"]
+        outputs = module(torch.from_numpy(pixels), torch.tensor([pixels.shape[2:]]))
+        return outputs["boxes"][0], outputs["scores"][0], outputs["labels"][0]
 
     assert_same(run, model, 33, 130)
 
@@ -85,22 +90,39 @@ def test_torch_file_equals_the_model(exported):
 def test_onnx_inputs_outputs_and_metadata(exported):
     path = exported[1] / "model.onnx"
     loaded = session(path)
-    (image,) = loaded.get_inputs()
-    assert (image.name, image.type) == ("image", "tensor(float)")
-    assert image.shape == [1, 3, "height", "width"]
+    inputs = [(each.name, each.type, each.shape) for each in loaded.get_inputs()]
+    assert inputs == [
+        ("images", "tensor(float)", ["batch", 3, "height", "width"]),
+        ("sizes", "tensor(int64)", ["batch", 2]),
+    ]
     shapes = {output.name: output.shape for output in loaded.get_outputs()}
     assert shapes == {
-        "boxes": [10, 4],
-        "scores": [10],
-        "labels": [10],
-        "logits": [8, 3],
-        "query_boxes": [8, 4],
+        "boxes": ["batch", 10, 4],
+        "scores": ["batch", 10],
+        "labels": ["batch", 10],
+        "logits": ["batch", 8, 3],
+        "query_boxes": ["batch", 8, 4],
     }
     assert loaded.get_modelmeta().custom_metadata_map == METADATA
     content = onnx.load(path)
     onnx.checker.check_model(content)
     assert {entry.domain: entry.version for entry in content.opset_import}[""] >= 18
     assert "DeformConv" in {node.op_type for node in content.graph.node}
+
+
+@needs_tracer
+def test_a_batch_of_three_sizes_equals_single_images(exported):
+    model, folder, _ = exported
+    pixels = np.concatenate([random_image(75, 101)] * 3)
+    sizes = np.array([[75, 101], [65, 97], [70, 128 - 31]])  # all padded to 96 x 128
+    inputs = {"images": pixels, "sizes": sizes}
+    names = ["boxes", "scores", "labels"]
+    outputs = session(folder / "model.onnx").run(names, inputs)
+    for index, (height, width) in enumerate(sizes):
+        expected = eager_outputs(model, pixels[index, :, :height, :width])
+        largest = np.abs(expected["boxes"]).max()
+        np.testing.assert_allclose(outputs[0][index], expected["boxes"], 0, 1e-4 * largest)
+        np.testing.assert_allclose(outputs[1][index], expected["scores"], 0, 1e-4)
 
 
 @needs_tracer
@@ -111,7 +133,7 @@ def test_progress_times_and_differences_are_logged(exported):
     tables = [line.splitlines() for line in lines if line.startswith("image ")]
     assert len(tables) == 2
     for table in tables:
-        assert [row.split()[0] for row in table[2:]] == ["75x101", "64x96"]
+        assert [row.split()[0] for row in table[2:]] == ["75x101", "65x97", "64x96", "33x65"]
         assert all(row.endswith("10 of 10") for row in table[2:])
 
 
@@ -138,13 +160,16 @@ def quick_export(make_detector, tmp_path, monkeypatch):
     """Export in a mock format whose outputs are those of the model plus an error."""
     model = make_detector(adamixer=True)
     monkeypatch.setattr(pipeline, "trace", lambda model, size: None)
+    monkeypatch.setattr(pipeline, "batch_of", lambda model: 1)
 
     def export(
-        error=0.0, write=lambda program, metadata, path: path.write_text("new"), sizes=SIZES
+        error=0.0, write=lambda program, metadata, path, opset: path.write_text("new"), sizes=SIZES
     ):
         def run(path):
             assert path.read_text() == "new"
-            return lambda image: {n: x + error for n, x in eager_outputs(model, image).items()}
+            return lambda images, sizes: {
+                name: x[None] + error for name, x in eager_outputs(model, images[0]).items()
+            }
 
         monkeypatch.setitem(pipeline.FORMATS, "onnx", ("model.onnx", write, run))
         lines = []

@@ -2,8 +2,9 @@
 
   stageinteractor export --config-file output/demo/config.yaml --output output/demo/export
 
-writes model.onnx, which takes an image (1, 3, height, width) of any size, RGB from 0 to 255, and
-returns boxes, scores and labels; docs/examples/run_onnx.py runs it without torch and detectron2.
+writes model.onnx, which takes images (batch, 3, height, width), RGB from 0 to 255, with their
+sizes (batch, 2), and returns boxes, scores and labels; docs/examples/run_onnx.py runs it without
+torch and detectron2.
 Nothing is written if file and model differ by more than 1e-4 of the largest value.
 """
 
@@ -18,6 +19,8 @@ from ..command_line import add_config_options, add_path, command, command_parser
 from ..config import apply_overrides, load_config
 from ..engine.run_folder import find_checkpoint, use_folder_beside
 from ..export import describe, export_detector
+from ..export.evaluation import evaluate_files
+from ..export.formats import OPSET, run_onnx
 from ..export.pipeline import FORMATS
 from ..output_folder import OutputFolder
 
@@ -38,6 +41,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
     )
     parser.add_argument(
+        "--opset",
+        type=int,
+        default=OPSET,
+        metavar="N",
+        help=f"of ONNX, 18 or newer; default: {OPSET}",
+    )
+    parser.add_argument(
+        "--evaluate", action="store_true", help="AP of model and ONNX files on dataloader.test"
+    )
+    parser.add_argument(
         "--size",
         nargs=2,
         type=int,
@@ -45,7 +58,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=("H", "W"),
         help="image sizes of the comparison, given at least twice; default: 480 640 and 333 500",
     )
-    return take_config(parser, parser.parse_intermixed_args(argv))
+    args = parser.parse_intermixed_args(argv)
+    if args.evaluate and "onnx" not in args.format:
+        parser.error("--evaluate is for ONNX files")
+    return take_config(parser, args)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,13 +83,17 @@ def run(args: argparse.Namespace) -> None:
             args.format,
             [(height, width) for height, width in args.size or SIZES],
             partial(print, flush=True),
+            args.opset,
         )
     finally:  # one of two formats may have been written
         for name in names:
             if (output.folder / name).exists():
                 output.record(name)
     for path in written:
-        print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+        print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
+    if args.evaluate:
+        runners = {path: run_onnx(path) for path in written if path.suffix == ".onnx"}
+        evaluate_files(predictor.config, predictor.model, runners)
 
 
 @command

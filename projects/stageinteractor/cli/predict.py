@@ -3,6 +3,8 @@
   stageinteractor predict --config-file output/demo/config.yaml photos --format images json
   stageinteractor predict --config-file output/demo/config.yaml clip.mp4
   stageinteractor predict --config-file output/demo/config.yaml webcam:0 --format video
+  stageinteractor predict --config-file output/demo/config.yaml clip.mp4 --track
+  stageinteractor predict --config-file output/demo/config.yaml aerial.tif --tiles 640
   stageinteractor predict --config-file output/demo/config.yaml --web
 
 Writes DIR/images, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
@@ -23,6 +25,8 @@ from ..command_line import add_path, add_trust_option, command, command_parser, 
 from ..engine.precision import INFERENCE_PRECISIONS
 from ..prediction import find_sources, predict_all
 from ..prediction.result_files import FORMATS, ResultFiles
+from ..prediction.tiles import TiledPredictor
+from ..prediction.tracking import Tracker
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -66,10 +70,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="images per forward pass"
     )
+    parser.add_argument(
+        "--tiles", type=int, metavar="PIXELS", help="detect in square tiles, for small objects"
+    )
+    parser.add_argument(
+        "--track", action="store_true", help="number the objects of videos by ByteTrack"
+    )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
     parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
     add_trust_option(parser)
     args = parser.parse_intermixed_args(argv)
+    if args.web and (args.tiles is not None or args.track):
+        parser.error("--tiles and --track are for inputs, not for --web")
     if bool(args.inputs) == args.web:
         parser.error("give inputs, or --web and no inputs")
     if args.batch_size < 1:
@@ -103,9 +115,11 @@ def run(args: argparse.Namespace) -> int:
     inputs = [args.config_file, *filter(None, [args.weights])]
     files = ResultFiles(args.output, args.format, sources, inputs)
     predictor = load_predictor(args, args.min_score)
+    detector = TiledPredictor(predictor, args.tiles) if args.tiles is not None else predictor
+    track = Tracker(args.min_score) if args.track else None
     sinks = files.sinks(predictor.classes)
     with sigterm_as_exit():
-        summary = predict_all(predictor, sources, list(sinks.values()), args.batch_size)
+        summary = predict_all(detector, sources, list(sinks.values()), args.batch_size, track)
     print(f"{summary.detections} detections in {summary.images} images")
     if summary.images and not summary.detections and args.min_score:
         print(f"no score reaches --min-score {args.min_score}: lower it to see weaker detections")

@@ -45,19 +45,28 @@ class Agreement:
         return small and self.unmatched == 0
 
 
-def check_image(size: Size) -> np.ndarray:
-    """Return an image (1, 3, H, W), float32 in 0 to 255: coloured patches and noise."""
+def check_batch(size: Size, count: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (count, 3, H, W), float32 in 0 to 255, and their sizes (count, 2), int64.
+
+    The first has the whole size. The others have the smallest one with the same padding, to a
+    multiple of ``step``: their results must not depend on what is beside them.
+    """
     rng = np.random.default_rng(sum(size))
     height, width = size
-    patches = rng.uniform(0, 220, (3, -(-height // 16), -(-width // 16)))
-    image = patches.repeat(16, 1).repeat(16, 2)[:, :height, :width]
-    return (image + rng.uniform(0, 35, image.shape)).astype(np.float32)[None]
+    patches = rng.uniform(0, 220, (count, 3, -(-height // 16), -(-width // 16)))
+    images = patches.repeat(16, 2).repeat(16, 3)[..., :height, :width]
+    smallest = [(length - 1) // step * step + 1 for length in size]
+    sizes = np.array([size] + [smallest] * (count - 1), dtype=np.int64)
+    return (images + rng.uniform(0, 35, images.shape)).astype(np.float32), sizes
 
 
 @torch.no_grad()
 def eager_outputs(model: Any, image: np.ndarray) -> GraphOutputs:
-    """Return the outputs of the model itself: its detections, and those of the last stage."""
-    pixels = torch.from_numpy(image[0])
+    """Return the outputs of the model itself for an image (3, H, W).
+
+    They are its detections, and the predictions of the last stage.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(image))
     (result,) = model([{"image": pixels}])
     normalised = model.normalize(pixels)
     output, _ = model.decode(model.pad([normalised]), [normalised])
@@ -66,7 +75,7 @@ def eager_outputs(model: Any, image: np.ndarray) -> GraphOutputs:
         "boxes": instances.pred_boxes.tensor,
         "scores": instances.scores,
         "labels": instances.pred_classes,
-        "logits": output.logits[-1, 0],
+        "logits": output.final_logits[0],
         "query_boxes": output.boxes[-1, 0],
     }
     return {name: value.numpy() for name, value in values.items()}

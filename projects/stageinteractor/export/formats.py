@@ -12,13 +12,14 @@ from torch.export import ExportedProgram
 
 from ..errors import ConfigError
 from ..packages import require
-from .graph import OUTPUTS, quiet
+from .graph import INPUTS, OUTPUTS, quiet
 
-OPSET = 20  # GridSample is in 16, deformable convolution in 19
+OPSET = 20  # deformable convolution is in 19
+MIN_OPSET = 18  # torch's exporter has no older one, and ONNX's converter none for Pad
 METADATA_FILE = "metadata.json"  # within a .pt2
 
 GraphOutputs = dict[str, np.ndarray]  # names and shapes of `DetectionGraph`
-Runner = Callable[[np.ndarray], GraphOutputs]  # of an image (1, 3, H, W), float32
+Runner = Callable[[np.ndarray, np.ndarray], GraphOutputs]  # of images float32 and sizes int64
 
 
 def require_onnx() -> None:
@@ -27,7 +28,9 @@ def require_onnx() -> None:
         require(name, "export to ONNX")
 
 
-def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path) -> None:
+def write_onnx(
+    program: ExportedProgram, metadata: Mapping[str, str], path: Path, opset: int = OPSET
+) -> None:
     """Write a traced graph as ONNX, with the metadata as its ``metadata_props``.
 
     Raises:
@@ -35,14 +38,16 @@ def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path
         MissingDependencyError: the packages for ONNX are not installed.
     """
     require_onnx()
+    (images, _), _ = program.example_inputs
+    batch = {0: "batch"} if len(images) > 1 else {}  # a graph with NMS has no batch axis
     with quiet():
         try:
             onnx_program = torch.onnx.export(
                 program,
-                opset_version=OPSET,
-                input_names=["image"],
+                opset_version=opset,
+                input_names=list(INPUTS),
                 output_names=list(OUTPUTS),
-                dynamic_shapes={"image": {2: "height", 3: "width"}},  # the names in the file
+                dynamic_shapes={"images": batch | {2: "height", 3: "width"}, "sizes": batch},
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -53,7 +58,9 @@ def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path
     onnx_program.save(path)
 
 
-def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Path) -> None:
+def write_torch(
+    program: ExportedProgram, metadata: Mapping[str, str], path: Path, opset: int = OPSET
+) -> None:
     """Write a traced graph for `torch.export.load`, with the metadata as an extra file in it."""
     text = json.dumps(dict(metadata), indent=1, ensure_ascii=False)
     with quiet():
@@ -65,8 +72,8 @@ def run_onnx(path: Path) -> Runner:
     onnxruntime = require("onnxruntime", "an ONNX file")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(image: np.ndarray) -> GraphOutputs:
-        values = session.run(list(OUTPUTS), {"image": image})
+    def run(images: np.ndarray, sizes: np.ndarray) -> GraphOutputs:
+        values = session.run(list(OUTPUTS), {"images": images, "sizes": sizes})
         return dict(zip(OUTPUTS, values, strict=True))
 
     return run
@@ -76,9 +83,9 @@ def run_torch(path: Path) -> Runner:
     """Return a function that runs a ``.pt2`` file with torch."""
     module = torch.export.load(path).module()
 
-    def run(image: np.ndarray) -> GraphOutputs:
+    def run(images: np.ndarray, sizes: np.ndarray) -> GraphOutputs:
         with torch.no_grad():
-            values = module(torch.from_numpy(image))
+            values = module(torch.from_numpy(images), torch.from_numpy(sizes))
         return {name: value.numpy() for name, value in values.items()}
 
     return run

@@ -1,9 +1,9 @@
-"""The detector as one graph: an image of any size in, detections out.
+"""The detector as one graph: a batch of images of any sizes in, detections out.
 
-Normalisation, padding and top-k are part of the graph. The batch size is fixed to 1: images of
-different sizes would need their sizes as a second input. The padded size is computed by the graph,
-so that a module with Python control flow on the image size is refused instead of being traced for
-one size.
+Normalisation, padding and top-k are part of the graph. Images of a batch share one tensor and have
+their sizes as the second input. With NMS the batch size is fixed to 1. The padded size is computed
+by the graph, so that a module with Python control flow on the image size is refused instead of
+being traced for one size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ..packages import install_extra
 
 MIN_TORCH = "2.12"  # 2.9 fails; versions between were not tried
 Size = tuple[int, int]  # height, width
+INPUTS = ("images", "sizes")  # the names in ONNX
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the names in ONNX
 
 LOGGERS = ("onnxscript", "onnx_ir", "torch.export", "torch.onnx")  # talk about torch's internals
@@ -37,10 +38,10 @@ LOGGERS = ("onnxscript", "onnx_ir", "torch.export", "torch.onnx")  # talk about 
 
 def require_exportable(model: Any) -> None:
     """Raise ConfigError unless the model is ours and one graph serves every image."""
-    if not (hasattr(model, "decode") and hasattr(model.postprocessing, "select")):
+    if not (hasattr(model, "decode") and hasattr(model.postprocessing, "max_batch")):
         raise ConfigError(
             f"config key 'model': {type(model).__name__} cannot be exported; StageInteractor "
-            "can, with TopK or TopKNms as its postprocessing"
+            "can, with TopK or TopKNms as its postprocessing; docs/export.md says why"
         )
     if not hasattr(model.queries, "num_queries"):
         raise ConfigError(
@@ -65,21 +66,38 @@ class DetectionGraph(nn.Module):
         require_exportable(model)
         self.model = model
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Detect objects in an image (1, 3, H, W), in the range 0 to 255.
+    def forward(self, images: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """Detect objects in images (B, 3, H, W), in the range 0 to 255.
+
+        Args:
+            images: each at the top left; what is outside its size is ignored.
+            sizes: (B, 2) long, (height, width) of every image, at most (H, W).
 
         Returns:
-            The K detections, best first: ``boxes`` (K, 4) in xyxy pixels of the image, ``scores``
-            (K,) and ``labels`` (K,); and of the N queries of the last stage ``logits`` (N, C),
-            after duplicate removal if there is one, and ``query_boxes`` (N, 4).
+            The K detections, best first: ``boxes`` (B, K, 4) in xyxy pixels of the image,
+            ``scores`` (B, K) and ``labels`` (B, K); and of the N queries of the last stage
+            ``logits`` (B, N, C), after duplicate removal if there is one, and ``query_boxes``
+            (B, N, 4).
         """
-        height, width = image.shape[-2:]
-        rows, columns = (self._padded(length) for length in (height, width))
-        batch = F.pad(self.model.normalize(image), (0, columns - width, 0, rows - height))
-        output, _ = self.model.decode(batch, list(image))
+        height, width = images.shape[-2:]
+        rows = torch.arange(height, device=images.device) < sizes[:, :1]  # (B, H)
+        columns = torch.arange(width, device=images.device) < sizes[:, 1:]  # (B, W)
+        inside = (rows[:, :, None] & columns[:, None]).unsqueeze(1)  # (B, 1, H, W)
+        batch = self.model.normalize(images).masked_fill(~inside, 0.0)
+        padding = (self._padded(width) - width, self._padded(height) - height)
+        batch = F.pad(batch, (0, padding[0], 0, padding[1]))
+        output = self.model.decode_batch(batch, sizes.to(batch.dtype))
         logits, boxes = output.final_logits, output.boxes[-1]
-        (selected,) = self.model.postprocessing.select(logits, boxes)  # boxes, scores, labels
-        return dict(zip(OUTPUTS, (*selected, logits[0], boxes[0]), strict=True))
+        return dict(zip(OUTPUTS, (*self._select(logits, boxes), logits, boxes), strict=True))
+
+    def _select(self, logits: Tensor, boxes: Tensor) -> Sequence[Tensor]:
+        """Return boxes, scores and labels with a batch axis."""
+        postprocessing = self.model.postprocessing
+        if postprocessing.max_batch is None:
+            selected: Sequence[Tensor] = postprocessing.top_k(logits, boxes)[:3]
+            return selected
+        (only,) = postprocessing.select(logits, boxes)
+        return [field.unsqueeze(0) for field in only[:3]]
 
     def _padded(self, length: int) -> int:
         """Return the next multiple of the size divisibility, computed by the graph.
@@ -95,8 +113,13 @@ class DetectionGraph(nn.Module):
         return count * step
 
 
+def batch_of(model: Any) -> int:
+    """Return the number of images to trace and compare with: 1 if the graph takes no others."""
+    return model.postprocessing.max_batch or 2
+
+
 def trace(model: Any, size: Size) -> ExportedProgram:
-    """Trace a model for images of every size.
+    """Trace a model for images of every size, and for any number of them without NMS.
 
     Args:
         model: see `DetectionGraph`; with its weights, on the CPU, in evaluation mode.
@@ -111,11 +134,15 @@ def trace(model: Any, size: Size) -> ExportedProgram:
             f"{install_extra('export')}"
         )
     graph = DetectionGraph(model).eval()
-    image = torch.zeros(1, 3, *size)
-    sizes = {"image": {2: Dim("height", min=1), 3: Dim("width", min=1)}}
+    count = batch_of(model)
+    images, sizes = torch.zeros(count, 3, *size), torch.tensor([size] * count)
+    dims = [{2: Dim("height", min=1), 3: Dim("width", min=1)}, {}]
+    if count > 1:
+        batch = Dim("batch", min=1)
+        dims = [each | {0: batch} for each in dims]
     try:
         with torch.no_grad(), _integer_same_padding(), quiet():
-            return torch.export.export(graph, (image,), dynamic_shapes=sizes)
+            return torch.export.export(graph, (images, sizes), dynamic_shapes=tuple(dims))
     except Exception as error:  # torch raises many classes
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(

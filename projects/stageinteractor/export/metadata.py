@@ -41,7 +41,8 @@ def describe(cfg: DictConfig, model: Any) -> dict[str, str]:
         "size_divisibility": model.size_divisibility,
     }
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
-    texts["input"] = f"float32 (1, 3, height, width), {image_format}, 0 to 255"
+    texts["input"] = f"images: float32 (batch, 3, height, width), {image_format}, 0 to 255"
+    texts["sizes"] = "int64 (batch, 2), height and width of every image, which is at the top left"
     texts["boxes"] = "x0, y0, x1, y1 in pixels of the input, not clipped to it"
     texts["producer"] = f"stageinteractor {__version__}"
     return texts

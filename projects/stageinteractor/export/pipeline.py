@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -20,19 +20,24 @@ from .agreement import (
     TOLERANCE,
     DisagreementError,
     agreement_table,
-    check_image,
+    check_batch,
     compare,
     eager_outputs,
 )
 from .formats import (
+    MIN_OPSET,
+    OPSET,
+    GraphOutputs,
+    Runner,
     require_onnx,
     run_onnx,
     run_torch,
     write_onnx,
     write_torch,
 )
-from .graph import Size, trace
+from .graph import Size, batch_of, trace
 
+Item = TypeVar("Item")
 FORMATS = {
     "onnx": ("model.onnx", write_onnx, run_onnx),
     "torch": ("model.pt2", write_torch, run_torch),
@@ -46,6 +51,7 @@ def export_detector(
     formats: Sequence[str],
     sizes: Sequence[Size],
     log: Callable[[str], None] = print,
+    opset: int = OPSET,
 ) -> list[Path]:
     """Write a model as files that need neither this package nor detectron2.
 
@@ -53,9 +59,10 @@ def export_detector(
         model: see `DetectionGraph`; with its weights, on the CPU. It is put in evaluation mode
             and frozen, so that the files run without ``torch.no_grad``.
         output: folder for model.onnx and model.pt2.
-        formats: "onnx" (opset 20), "torch" (for `torch.export.load`).
+        formats: "onnx", "torch" (for `torch.export.load`).
         sizes: (height, width) of two or more images for the comparison; the model is traced with
             the first.
+        opset: of ONNX, at least 18.
         log: called with lines about the progress, and with the table of differences.
 
     Returns:
@@ -69,10 +76,13 @@ def export_detector(
     _require_sizes(sizes)
     if "onnx" in formats:
         require_onnx()
+        if opset < MIN_OPSET:
+            raise ConfigError(f"opset {opset}: torch's exporter writes {MIN_OPSET} or newer")
     model.eval().requires_grad_(False)
     with _timed(log, "tracing the model"):
         program = trace(model, sizes[0])
-    images = [check_image(size) for size in sizes]
+    batches = [check_batch(size, batch_of(model), model.size_divisibility) for size in sizes]
+    shapes, images = _single_images(batches)
     with _timed(log, "running the model itself"):
         expected = [eager_outputs(model, image) for image in _progress(images)]
     written = []
@@ -80,11 +90,10 @@ def export_detector(
         file, write, run = FORMATS[name]
         with atomic_path(output / file) as temporary:
             with _timed(log, f"writing {file}"):
-                write(program, metadata, temporary)
+                write(program, metadata, temporary, opset)
             with _timed(log, f"running {file}"):
-                run_file = run(temporary)
-                actual = [run_file(image) for image in _progress(images)]
-                results = list(map(compare, sizes, expected, actual))
+                actual = run_batches(run(temporary), batches)
+            results = list(map(compare, shapes, expected, actual))
             log(f"differences relative to the largest value, at most {TOLERANCE:g} allowed:")
             log(agreement_table(results))
             if not all(result.holds for result in results):
@@ -93,6 +102,28 @@ def export_detector(
                 )
         written.append(output / file)
     return written
+
+
+def _single_images(
+    batches: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[list[Size], list[np.ndarray]]:
+    """Return the size, and the pixels (3, H, W), of every image of the batches."""
+    pairs = [pair for batch in batches for pair in zip(*batch, strict=True)]
+    shapes = [(int(height), int(width)) for _, (height, width) in pairs]
+    return shapes, [
+        image[:, : shape[0], : shape[1]] for (image, _), shape in zip(pairs, shapes, strict=True)
+    ]
+
+
+def run_batches(
+    run: Runner, batches: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[GraphOutputs]:
+    """Run a file on batches and return the outputs of every image, without batch axis."""
+    outputs = []
+    for images, sizes in _progress(batches):
+        values = run(images, sizes)
+        outputs += [{k: v[index] for k, v in values.items()} for index in range(len(images))]
+    return outputs
 
 
 def _require_sizes(sizes: Sequence[Size]) -> None:
@@ -104,7 +135,7 @@ def _require_sizes(sizes: Sequence[Size]) -> None:
         raise ConfigError(f"image sizes must be at least 2x2, got {list(sizes)}")
 
 
-def _progress(images: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+def _progress(images: Sequence[Item]) -> Iterable[Item]:
     """Show the progress over images that take more than two seconds, on standard error."""
     return tqdm(images, unit="image", leave=False, delay=2.0)
 

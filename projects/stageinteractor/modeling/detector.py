@@ -104,7 +104,8 @@ class StageInteractor(MetaArchitecture):
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the weighted losses of all stages."""
-        queries, output, image_sizes = self._decode(self.pad(images), images, targets)
+        image_sizes = self.image_sizes(images)
+        queries, output = self._decode(self.pad(images), image_sizes, targets)
         losses = self.criterion(
             output.logits,
             output.boxes,
@@ -135,23 +136,26 @@ class StageInteractor(MetaArchitecture):
 
     def decode(self, batch: Tensor, images: Sequence[Tensor]) -> tuple[DecoderOutput, Tensor]:
         """Return the predictions for a padded batch, and the image sizes (B, 2) without padding."""
-        _, output, image_sizes = self._decode(batch, images, None)
-        return output, image_sizes
+        image_sizes = self.image_sizes(images)
+        return self.decode_batch(batch, image_sizes), image_sizes
+
+    def decode_batch(self, batch: Tensor, image_sizes: Tensor) -> DecoderOutput:
+        """Return the predictions for a padded batch and its image sizes (B, 2), height, width."""
+        return self._decode(batch, image_sizes, None)[1]
 
     def _decode(
-        self, batch: Tensor, images: Sequence[Tensor], targets: Sequence[Target] | None
-    ) -> tuple[Queries, DecoderOutput, Tensor]:
-        queries, output, image_sizes = self._stages(batch, images, targets)
+        self, batch: Tensor, image_sizes: Tensor, targets: Sequence[Target] | None
+    ) -> tuple[Queries, DecoderOutput]:
+        queries, output = self._stages(batch, image_sizes, targets)
         if self.suppressor is not None:
             dn_gt_indices = queries.dn_gt_indices
             num_denoising = 0 if dn_gt_indices is None else dn_gt_indices.shape[1]
             output = rescore(self.suppressor, output, num_denoising)
-        return queries, output, image_sizes
+        return queries, output
 
     def _stages(
-        self, batch: Tensor, images: Sequence[Tensor], targets: Sequence[Target] | None
-    ) -> tuple[Queries, DecoderOutput, Tensor]:
-        image_sizes = self.image_sizes(images)
+        self, batch: Tensor, image_sizes: Tensor, targets: Sequence[Target] | None
+    ) -> tuple[Queries, DecoderOutput]:
         features = self.neck(self.backbone(batch))
         queries = self.queries(image_sizes, features, targets)
         if self.sizes_are_dynamic:
@@ -159,7 +163,7 @@ class StageInteractor(MetaArchitecture):
         output = self.decoder(features, queries)
         if queries.proposals is not None:  # prepended as the first stage
             output = chained(queries.proposals, output)
-        return queries, output, image_sizes
+        return queries, output
 
     def compile_decoder(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the decoder in place, into one graph for feature maps of any size.

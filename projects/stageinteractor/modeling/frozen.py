@@ -58,11 +58,11 @@ class FrozenStageInteractor(FrozenDetector, StageInteractor):
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Return the loss of the suppressor."""
-        _, output, image_sizes = self._decode(self.pad(images), images, None)
+        output, image_sizes = self.decode(self.pad(images), images)
         return self.suppressor_losses(output, targets, image_sizes)
 
     def _stages(
-        self, batch: Tensor, images: Sequence[Tensor], targets: Sequence[Target] | None
-    ) -> tuple[Queries, DecoderOutput, Tensor]:
+        self, batch: Tensor, image_sizes: Tensor, targets: Sequence[Target] | None
+    ) -> tuple[Queries, DecoderOutput]:
         with torch.no_grad():
-            return super()._stages(batch, images, targets)
+            return super()._stages(batch, image_sizes, targets)

@@ -49,6 +49,7 @@ class TopK:
         if max_detections < 1:
             raise ValueError(f"max_detections must be at least 1, got {max_detections}")
         self.max_detections = max_detections
+        self.max_batch: int | None = None  # of an exported graph
 
     def __call__(
         self,
@@ -82,13 +83,17 @@ class TopK:
 
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
         """Return the same as plain tensors, from logits (B, N, C) and boxes (B, N, 4)."""
+        parts = zip(*self.top_k(logits, boxes), strict=True)
+        return [Detections(*image) for image in parts]
+
+    def top_k(self, logits: Tensor, boxes: Tensor) -> Detections:
+        """Return the top-k of a batch: boxes (B, K, 4), the other fields (B, K)."""
         num_classes = logits.shape[-1]
         flat = logits.float().sigmoid().flatten(1)
         scores, index = flat.topk(min(self.max_detections, flat.shape[1]), dim=1)
         query = index.div(num_classes, rounding_mode="floor")
         chosen = boxes.float().gather(1, query.unsqueeze(-1).expand(-1, -1, 4))
-        parts = zip(chosen, scores, index % num_classes, query, strict=True)
-        return [Detections(*image) for image in parts]
+        return Detections(chosen, scores, index % num_classes, query)
 
 
 class TopKNms(TopK):
@@ -102,6 +107,7 @@ class TopKNms(TopK):
     def __init__(self, max_detections: int = 100, iou_threshold: float = 0.75) -> None:
         super().__init__(max_detections)
         self.iou_threshold = iou_threshold
+        self.max_batch = 1  # images keep different numbers of detections
 
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
         """Return the top-k after NMS, from logits (B, N, C) and boxes (B, N, 4)."""

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ..visualization.box_drawing import DrawnBox, draw_boxes
 from .class_metadata import ClassMetadata
+from .tracking import track_ids_of
 
 MIN_SIDE = 640  # pixels of the long side; smaller images are enlarged, so that labels fit
 
@@ -26,11 +27,12 @@ def draw_detections(
         scale = min(scale, max_side / max(image.size))
     width = max(2, round(min(image.size) * scale / 250))
     masks = instances.pred_masks.cpu().numpy() if instances.has("pred_masks") else None
+    suffixes = ["" if n is None else f" #{n}" for n in track_ids_of(instances)]
     boxes = [
         DrawnBox(
             (x0, y0, x1, y1),
             label,
-            f"{classes.name(label)} {score:.2f}",
+            f"{classes.name(label)} {score:.2f}{suffixes[index]}",
             width=width,
             mask=None if masks is None else masks[index] > 0,
         )

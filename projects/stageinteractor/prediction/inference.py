@@ -23,6 +23,8 @@ from .sources import ImageFiles
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
+    from .tiles import TiledPredictor
+    from .tracking import Tracker
 
 SKIPPABLE = (DataError, MemoryError, torch.OutOfMemoryError)  # what a single image can cause
 
@@ -43,10 +45,11 @@ class Summary:
 
 
 def predict_all(
-    predictor: Predictor,
+    predictor: Predictor | TiledPredictor,
     sources: Sequence[Source],
     sinks: Sequence[AbstractContextManager[Write]],
     batch_size: int = 1,
+    track: Tracker | None = None,
 ) -> Summary:
     """Detect objects in all frames of the sources and show a progress bar.
 
@@ -55,6 +58,7 @@ def predict_all(
 
     Args:
         sinks: receive every frame that can be read, in order.
+        track: adds the tracks of objects in videos.
     """
     summary = Summary()
     lengths = [source.length for source in sources]
@@ -66,6 +70,8 @@ def predict_all(
                 if instances is None:
                     summary.add_error(frame.error)
                     continue
+                if track is not None:
+                    instances = track(frame, instances)
                 _write(frame, instances, writes, summary)
                 summary.images += 1
                 summary.detections += len(instances)
@@ -85,7 +91,7 @@ def _write(frame: Frame, instances: Instances, writes: Sequence[Write], summary:
 
 
 def _predict(
-    predictor: Predictor, batch: Sequence[Frame]
+    predictor: Predictor | TiledPredictor, batch: Sequence[Frame]
 ) -> Iterator[tuple[Frame, Instances | None]]:
     """Yield every frame with its detections, or with None if its ``error`` is set."""
     images = [frame.image for frame in batch if frame.image is not None]

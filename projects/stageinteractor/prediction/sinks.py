@@ -25,6 +25,7 @@ from ..printable_text import encodable, printable
 from .class_metadata import ClassMetadata
 from .drawing import detection_rows, draw_detections
 from .frames import Frame
+from .tracking import track_ids_of
 
 Write = Callable[[Frame, Instances], None]
 IMAGE_FOLDER, VIDEO_FOLDER = "images", "videos"  # in the output folder
@@ -87,7 +88,7 @@ def _save(image: Image.Image, folder: str | Path | OutputFolder, name: str) -> N
 def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     """Write COCO's results format, a list of detections with "bbox" as (x, y, width, height).
 
-    After COCO's keys come "file_name", "category" and, for videos, "frame".
+    After COCO's keys come "file_name", "category" and, for videos, "frame" and "track_id".
     """
     with _growing_file(path, "[", "\n]\n") as append:
         separator = "\n"
@@ -95,7 +96,8 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
         def write(frame: Frame, instances: Instances) -> None:
             nonlocal separator
             text = ""
-            for (x0, y0, x1, y1), score, index in detection_rows(instances):
+            rows = zip(detection_rows(instances), track_ids_of(instances), strict=True)
+            for ((x0, y0, x1, y1), score, index), track_id in rows:
                 entry = {
                     "image_id": frame.image_id,
                     "category_id": classes.category_id(index),
@@ -106,6 +108,8 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
                 }
                 if frame.number is not None:
                     entry["frame"] = frame.number
+                if track_id is not None:
+                    entry["track_id"] = track_id
                 text += separator + json.dumps(entry)
                 separator = ",\n"
             append(text)

@@ -109,7 +109,7 @@ class DynamicMixing(nn.Module):
         """Return the mixed features (B, N, D) and the bank that the next stage gets."""
         x = sampled.flatten(0, 2)  # (M, P, Dc), M = B*N*G
         channel, spatial = self._generate(content)
-        biases = self.biases(content).view(len(x), -1)  # (M, Dc + O)
+        biases = self.biases(content).view(x.shape[0], -1)  # (M, Dc + O)
         channel_bias, spatial_bias = biases.split([self.width, self.out_points], dim=-1)
         h = chunked_apply(mix_channels, x, channel, channel_bias.unsqueeze(1))  # (M, P, Dc)
         if self.channel_reuse is not None:

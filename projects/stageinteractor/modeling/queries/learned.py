@@ -41,6 +41,6 @@ class LearnedQueries(nn.Module):
         content = F.layer_norm(self.content.weight, (self.embed_dim,))
         boxes = xyxy_to_xyzr(whole_image_boxes(image_sizes)).unsqueeze(1)  # (B, 1, 4)
         return Queries(
-            content=content.expand(len(image_sizes), -1, -1),
+            content=content.expand(image_sizes.shape[0], -1, -1),
             boxes=boxes.expand(-1, self.num_queries, -1),
         )

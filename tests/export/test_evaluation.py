@@ -1,0 +1,54 @@
+"""AP of exported files: of the tiny run, with the model in place of a file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stageinteractor import Predictor
+from stageinteractor.export.agreement import eager_outputs
+from stageinteractor.export.evaluation import FileDetector, evaluate_files
+
+
+def runner(model, shift: float = 0.0):
+    """Run a model as an exported file would run, with boxes moved by some pixels."""
+
+    def run(images: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        (height, width) = sizes[0]
+        outputs = eager_outputs(model, images[0, :, :height, :width])
+        outputs["boxes"] = outputs["boxes"] + shift
+        return {name: value[None] for name, value in outputs.items()}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run) -> Predictor:
+    return Predictor.from_config(tiny_run / "config.yaml", device="cpu")
+
+
+def test_a_file_detects_in_pixels_of_the_original(predictor):
+    image = torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8)
+    batch = [{"image": image, "height": 96, "width": 128}]
+    (expected,) = predictor.model(batch)
+    (actual,) = FileDetector(runner(predictor.model))(batch)
+    assert actual["instances"].image_size == (96, 128)
+    boxes = [each["instances"].pred_boxes.tensor for each in (actual, expected)]
+    torch.testing.assert_close(*boxes, rtol=0, atol=1e-3)
+
+
+def test_the_table_has_the_difference_and_the_run_stays(predictor, tiny_run, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    lines = []
+    files = {
+        tmp_path / "model.onnx": runner(predictor.model),
+        tmp_path / "moved.onnx": runner(predictor.model, shift=1000.0),
+    }
+    predictor.config.dataloader.test.num_workers = 0
+    results = evaluate_files(predictor.config, predictor.model, files, lines.append)
+    assert results["model"] == pytest.approx(results["model.onnx"])
+    assert results["moved.onnx"]["AP"] == 0.0
+    assert "AP difference" in lines[0] and "moved.onnx" in lines[0]
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
+    assert json.dumps(results)

@@ -1,0 +1,81 @@
+"""Tiles detect small objects once, in pixels of the whole image."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+from scipy import ndimage
+from torch import nn
+
+from stageinteractor import Predictor
+from stageinteractor.errors import ConfigError, MissingDependencyError
+from stageinteractor.prediction.class_metadata import ClassMetadata
+from stageinteractor.prediction.tiles import TiledPredictor
+
+DISCS = [(10, 10), (95, 40), (130, 130), (180, 90)]  # (x, y) of squares; tile borders cut two
+
+
+class Bright(nn.Module):
+    """Detects bright regions, with the area as the score; none in images wider than 120 pixels."""
+
+    def forward(self, batched_inputs):
+        return [{"instances": self.detect(item["image"])} for item in batched_inputs]
+
+    def detect(self, image: torch.Tensor) -> Instances:
+        self.largest = max(getattr(self, "largest", 0), *image.shape[1:])
+        regions, _ = ndimage.label(image[0].numpy() > 200)
+        slices = ndimage.find_objects(regions) if image.shape[-1] <= 120 else []
+        boxes = [[x.start, y.start, x.stop, y.stop] for y, x in slices]
+        instances = Instances(tuple(image.shape[1:]))
+        instances.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+        instances.scores = instances.pred_boxes.area() / 1000
+        instances.pred_classes = torch.full((len(boxes),), 1)
+        return instances
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    pytest.importorskip("supervision")
+    return Predictor(Bright(), classes=ClassMetadata(("cat", "dog")))
+
+
+def photo() -> Image.Image:
+    pixels = np.zeros((160, 220, 3), dtype=np.uint8)
+    for x, y in DISCS:
+        pixels[y : y + 12, x : x + 12] = 255
+    return Image.fromarray(pixels)
+
+
+def test_objects_of_all_tiles_come_once(predictor):
+    assert len(predictor(photo())) == 0  # too large for the model
+    predictor.model.largest = 0
+    tiled = TiledPredictor(predictor, 100)
+    (instances,) = tiled.batch([photo()])
+    assert predictor.model.largest == 100
+    assert instances.image_size == (160, 220)
+    expected = sorted([x, y, x + 12, y + 12] for x, y in DISCS)
+    assert sorted(instances.pred_boxes.tensor.tolist()) == expected
+    assert instances.pred_classes.tolist() == [1] * 4
+    assert tiled.classes is predictor.classes
+
+
+def test_a_small_image_is_one_tile(predictor):
+    small = photo().crop((0, 0, 90, 60))
+    (instances,) = TiledPredictor(predictor, 100).batch([small])
+    assert torch.equal(instances.pred_boxes.tensor, predictor(small).pred_boxes.tensor)
+
+
+def test_an_image_without_objects(predictor):
+    (instances,) = TiledPredictor(predictor, 100).batch([Image.new("RGB", (220, 160))])
+    assert len(instances) == 0 and instances.pred_classes.dtype == torch.int64
+
+
+def test_tiny_tiles_and_a_missing_package_are_refused(predictor, monkeypatch):
+    with pytest.raises(ConfigError, match="31 pixels"):
+        TiledPredictor(predictor, 31)
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingDependencyError, match="supervision"):
+        TiledPredictor(predictor, 100)
