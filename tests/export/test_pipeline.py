@@ -10,9 +10,12 @@ import pytest
 import torch
 from tracer_mark import needs_tracer
 
+from stageinteractor.assigner import HungarianMatcher
+from stageinteractor.criterion import FocalLoss, SuppressorLoss
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.export import DisagreementError, export_detector, pipeline
 from stageinteractor.export.agreement import eager_outputs
+from stageinteractor.modeling import DuplicateSuppressor
 from stageinteractor.modeling.backbones import TimmBackbone
 from stageinteractor.modeling.postprocessing import TopKNms
 
@@ -84,6 +87,23 @@ def test_torch_file_equals_the_model(exported):
         return outputs["boxes"][0], outputs["scores"][0], outputs["labels"][0]
 
     assert_same(run, model, 33, 130)
+
+
+@needs_tracer
+def test_duplicate_removal_is_part_of_both_files(make_detector, tmp_path):
+    suppressor = DuplicateSuppressor(
+        embed_dim=32, num_classes=3, num_heads=4, feedforward_dim=48, num_layers=1
+    )
+    loss = SuppressorLoss(HungarianMatcher(), FocalLoss())
+    model = make_detector(suppressor=suppressor, suppressor_loss=loss)
+    path, _ = export_detector(model, METADATA, tmp_path / "new", ("onnx", "torch"), SIZES, print)
+    assert_same(run_onnx(path), model, 80, 64)
+    pixels = random_image(80, 64)
+    _, scores, _ = run_onnx(path)(pixels)
+    model.suppressor = None
+    with torch.no_grad():
+        (plain,) = model([{"image": torch.from_numpy(pixels[0])}])
+    assert np.abs(scores - plain["instances"].scores.numpy()).max() > 1e-3
 
 
 @needs_tracer
