@@ -22,7 +22,9 @@ def test_figures_page_and_statistics_of_a_run(call, tool, small_run, tmp_path, c
     assert sorted(path.name for path in output.glob("[!.]*")) == [
         "assignment.html",
         "image_1.png",
+        "image_1_queries.html",
         "image_2.png",
+        "image_2_queries.html",
         "statistics.json",
     ]
     with Image.open(output / "image_1.png") as figure:
