@@ -95,6 +95,30 @@ def test_nothing_is_written_without_a_readable_image(call, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_tiles_bound_the_boxes(call, tiny_set, tmp_path):
+    pytest.importorskip("supervision")
+    image = tiny_set / "images" / "photo_0.png"
+    assert call(image, "--tiles", "32", "--min-score", "0", "--format", "json") == 0
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert max(max(result["bbox"][2:]) for result in results) <= 32
+
+
+def test_videos_are_tracked(call, clip, tmp_path):
+    pytest.importorskip("trackers")
+    assert call(clip, "--track", "--min-score", "0", "--format", "json") == 0
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    of_frame = [[r.get("track_id") for r in results if r["frame"] == n] for n in range(5)]
+    assert set(of_frame[0]) == {None}  # numbered from the second frame on
+    assert set(of_frame[1]) == set(of_frame[4]) != {None}
+
+
+@pytest.mark.parametrize("option", [["--tiles", "64"], ["--track"]])
+def test_the_web_page_has_neither_tiles_nor_tracks(demo, capsys, option):
+    with pytest.raises(SystemExit):
+        demo.main(["--config-file", "x", "--web", *option])
+    assert "--web" in capsys.readouterr().err
+
+
 def test_a_threshold_above_all_scores_is_named(call, tiny_set, capsys):
     image = tiny_set / "images" / "photo_0.png"
     assert call(image, "--format", "json", "--min-score", "1") == 0

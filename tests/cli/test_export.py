@@ -121,6 +121,37 @@ def scores_and_facts(path: Path) -> tuple[list[float], dict[str, str]]:
     return outputs["scores"][0].tolist(), json.loads(extra["metadata.json"])
 
 
+def test_opsets_that_torch_does_not_write_are_refused(main, run_folder, tmp_path, capsys):
+    config = ["--config-file", str(run_folder / "config.yaml"), "--output", str(tmp_path / "out")]
+    assert main([*config, "--opset", "17"]) == 2
+    assert "opset 17" in capsys.readouterr().err
+
+
+def test_written_files_are_evaluated_when_asked(load_tool, run_folder, tmp_path, monkeypatch):
+    tool = load_tool("export")
+    names = tool.main.__wrapped__.__globals__
+    files = [tmp_path / "out" / name for name in ("model.onnx", "model.pt2")]
+
+    def export(*arguments):
+        for path in files:
+            path.write_text("a graph")
+        return files
+
+    evaluated = []
+    monkeypatch.setitem(names, "export_detector", export)
+    monkeypatch.setitem(names, "run_onnx", lambda path: path.name)
+    monkeypatch.setitem(names, "evaluate_files", lambda *args: evaluated.append(args))
+    config = ["--config-file", str(run_folder / "config.yaml")]
+    config += ["--output", str(tmp_path / "out")]
+    assert tool.main([*config, "--format", "onnx", "torch"]) == 0 and not evaluated
+    assert tool.main([*config, "--format", "onnx", "torch", "--evaluate"]) == 0
+    ((cfg, model, runners),) = evaluated
+    assert cfg.dataset.class_names == ["oak", "pine"] and not model.training
+    assert runners == {files[0]: "model.onnx"}
+    with pytest.raises(SystemExit):
+        tool.main([*config, "--format", "torch", "--evaluate"])
+
+
 @needs_tracer
 def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys):
     save_sure(run_folder, tmp_path / "chosen.pth")

@@ -62,6 +62,16 @@ def test_objects_of_all_tiles_come_once(predictor):
     assert tiled.classes is predictor.classes
 
 
+def test_tiles_of_a_batch_are_detected_together(predictor):
+    (expected,) = TiledPredictor(predictor, 100).batch([photo()])
+    sizes = []
+    predictor.model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    (instances,) = TiledPredictor(predictor, 100, batch_size=4).batch([photo()])
+    assert torch.equal(instances.pred_boxes.tensor, expected.pred_boxes.tensor)
+    assert torch.equal(instances.scores, expected.scores)
+    assert sizes == [4, 2]
+
+
 def test_a_small_image_is_one_tile(predictor):
     small = photo().crop((0, 0, 90, 60))
     (instances,) = TiledPredictor(predictor, 100).batch([small])

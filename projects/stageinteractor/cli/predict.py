@@ -68,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="default: float32; bf16 is faster where the processor has it, fp16 is for GPUs",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images per forward pass"
+        "--batch-size", type=int, default=1, metavar="N", help="images or tiles per forward pass"
     )
     parser.add_argument(
         "--tiles", type=int, metavar="PIXELS", help="detect in square tiles, for small objects"
@@ -115,7 +115,9 @@ def run(args: argparse.Namespace) -> int:
     inputs = [args.config_file, *filter(None, [args.weights])]
     files = ResultFiles(args.output, args.format, sources, inputs)
     predictor = load_predictor(args, args.min_score)
-    detector = TiledPredictor(predictor, args.tiles) if args.tiles is not None else predictor
+    detector: Predictor | TiledPredictor = predictor
+    if args.tiles is not None:
+        detector = TiledPredictor(predictor, args.tiles, args.batch_size)
     track = Tracker(args.min_score) if args.track else None
     sinks = files.sinks(predictor.classes)
     with sigterm_as_exit():

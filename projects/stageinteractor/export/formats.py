@@ -58,9 +58,7 @@ def write_onnx(
     onnx_program.save(path)
 
 
-def write_torch(
-    program: ExportedProgram, metadata: Mapping[str, str], path: Path, opset: int = OPSET
-) -> None:
+def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Path) -> None:
     """Write a traced graph for `torch.export.load`, with the metadata as an extra file in it."""
     text = json.dumps(dict(metadata), indent=1, ensure_ascii=False)
     with quiet():

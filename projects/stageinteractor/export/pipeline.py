@@ -88,9 +88,10 @@ def export_detector(
     written = []
     for name in formats:
         file, write, run = FORMATS[name]
+        options = {"opset": opset} if name == "onnx" else {}
         with atomic_path(output / file) as temporary:
             with _timed(log, f"writing {file}"):
-                write(program, metadata, temporary, opset)
+                write(program, metadata, temporary, **options)
             with _timed(log, f"running {file}"):
                 actual = run_batches(run(temporary), batches)
             results = list(map(compare, shapes, expected, actual))

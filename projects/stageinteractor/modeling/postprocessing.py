@@ -45,11 +45,12 @@ class TopK:
         max_detections: the most detections an image can have.
     """
 
+    max_batch: int | None = None  # images of an exported graph; None: any number
+
     def __init__(self, max_detections: int = 100) -> None:
         if max_detections < 1:
             raise ValueError(f"max_detections must be at least 1, got {max_detections}")
         self.max_detections = max_detections
-        self.max_batch: int | None = None  # of an exported graph
 
     def __call__(
         self,
@@ -104,10 +105,11 @@ class TopKNms(TopK):
         iou_threshold: of two boxes of a class with a higher IoU, the lower-scoring one is removed.
     """
 
+    max_batch = 1  # images keep different numbers of detections
+
     def __init__(self, max_detections: int = 100, iou_threshold: float = 0.75) -> None:
         super().__init__(max_detections)
         self.iou_threshold = iou_threshold
-        self.max_batch = 1  # images keep different numbers of detections
 
     def select(self, logits: Tensor, boxes: Tensor) -> list[Detections]:
         """Return the top-k after NMS, from logits (B, N, C) and boxes (B, N, 4)."""

@@ -33,24 +33,26 @@ class TiledPredictor:
     Args:
         predictor: run on every tile.
         size: side of a tile in pixels of the image; smaller images are one tile.
+        batch_size: tiles per forward pass.
 
     Raises:
         ConfigError: the tiles are smaller than 32 pixels.
         MissingDependencyError: supervision is not installed.
     """
 
-    def __init__(self, predictor: Predictor, size: int) -> None:
+    def __init__(self, predictor: Predictor, size: int, batch_size: int = 1) -> None:
         if size < MIN_TILE:
             raise ConfigError(f"tiles of {size} pixels: give at least {MIN_TILE}")
         self.predictor = predictor
         self.supervision = require("supervision", "prediction on tiles")
         self.slicer = self.supervision.InferenceSlicer(
-            self._detect,
+            self._detect_all if batch_size > 1 else self._detect,
             slice_wh=size,
             overlap_wh=round(OVERLAP * size),
             overlap_filter="non_max_suppression",
             overlap_metric="IOS",  # intersection over the smaller area
             iou_threshold=COVERED,
+            batch_size=batch_size,
         )
 
     @property
@@ -77,11 +79,19 @@ class TiledPredictor:
 
     def _detect(self, tile: np.ndarray) -> Any:
         """Return the detections of a tile (H, W, 3), RGB, clipped to it."""
-        instances = self.predictor(np.ascontiguousarray(tile))
-        boxes = instances.pred_boxes.clone()
-        boxes.clip(tile.shape[:2])
-        return self.supervision.Detections(
-            xyxy=boxes.tensor.numpy(),
-            confidence=instances.scores.numpy(),
-            class_id=instances.pred_classes.numpy(),
-        )
+        return self._detect_all([tile])[0]
+
+    def _detect_all(self, tiles: Sequence[np.ndarray]) -> list[Any]:
+        """Return the detections of several tiles, which may differ in size."""
+        results = []
+        for instances in self.predictor.batch([np.ascontiguousarray(tile) for tile in tiles]):
+            boxes = instances.pred_boxes.clone()
+            boxes.clip(instances.image_size)
+            results.append(
+                self.supervision.Detections(
+                    xyxy=boxes.tensor.numpy(),
+                    confidence=instances.scores.numpy(),
+                    class_id=instances.pred_classes.numpy(),
+                )
+            )
+        return results

@@ -32,8 +32,9 @@ def float32_depthwise(device: torch.device) -> contextlib.AbstractContextManager
     """Return the context in which a backbone computes its feature maps on ``device``.
 
     Under autocast, in training, on a CPU, ``F.conv2d`` with depthwise filters is computed in
-    float32 and returns autocast's dtype: oneDNN's backward pass of depthwise convolutions is three
-    to six times slower in bfloat16 (docs/performance.md). Anywhere else nothing changes.
+    float32 and returns autocast's dtype: oneDNN's backward pass of strided and of 5x5 depthwise
+    convolutions is several times slower in bfloat16 (docs/performance.md). Anywhere else nothing
+    changes.
     """
     slow = device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
     if slow and not torch.compiler.is_compiling():
