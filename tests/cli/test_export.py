@@ -133,6 +133,7 @@ def test_written_files_are_evaluated_when_asked(load_tool, run_folder, tmp_path,
     files = [tmp_path / "out" / name for name in ("model.onnx", "model.pt2")]
 
     def export(*arguments):
+        (tmp_path / "out").mkdir(exist_ok=True)
         for path in files:
             path.write_text("a graph")
         return files
