@@ -10,12 +10,12 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 
 from . import engine
-from .config import apply_overrides, load_config
+from .config import apply_overrides
 from .embedded import make_embedded_files
 from .engine.evaluation import Metrics
-from .engine.run_folder import use_folder_beside
+from .engine.run_folder import load_run_config
 from .visualization.detections import comparison_grid
-from .visualization.training_samples import training_sheet
+from .visualization.mapped_records import training_sheet
 
 Config: TypeAlias = str | os.PathLike[str] | DictConfig
 
@@ -78,9 +78,7 @@ def read_config(
         cfg = copy.deepcopy(config)
         apply_overrides(cfg, overrides)
     else:
-        cfg = load_config(os.path.expanduser(config), trust=trust_config)
-        apply_overrides(cfg, overrides)
-        use_folder_beside(cfg, config, overrides)
+        cfg = load_run_config(os.path.expanduser(config), overrides, trust=trust_config)
     if comm.is_main_process():
         make_embedded_files(cfg)
     comm.synchronize()

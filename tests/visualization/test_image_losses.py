@@ -19,8 +19,9 @@ def test_loss_of_an_image_is_that_of_a_batch_of_one(tiny_run):
     model = build_trained_model(cfg).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     batches = list(annotated_batches(cfg, "val"))
-    losses = list(image_losses(model, batches))
+    losses, records = zip(*image_losses(model, batches), strict=True)
     items = [item for batch in batches for item in batch]
+    assert all(record is item for record, item in zip(records, items, strict=True))
     assert [loss.image_id for loss in losses] == [item["image_id"] for item in items]
     assert [loss.num_gt for loss in losses] == [len(item["instances"]) for item in items]
     for loss, item in zip(losses, items, strict=True):
@@ -50,3 +51,9 @@ def test_page_shows_the_worst_first(tiny_run, tmp_path):
 def test_other_models_are_refused():
     with pytest.raises(ConfigError, match="Linear"):
         list(image_losses(nn.Linear(1, 1), []))
+
+
+def test_no_image_on_the_page_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--config-file", "digits_in_photos", "--count", "0"])
+    assert "--count" in capsys.readouterr().err

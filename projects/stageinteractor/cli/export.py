@@ -16,8 +16,7 @@ from pathlib import Path
 
 from .. import Predictor
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
-from ..config import apply_overrides, load_config
-from ..engine.run_folder import find_checkpoint, use_folder_beside
+from ..engine.run_folder import find_checkpoint, load_run_config
 from ..export import describe, export_detector
 from ..export.evaluation import evaluate_files
 from ..export.formats import OPSET, run_onnx
@@ -65,9 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file, trust=args.trust_config)
-    apply_overrides(cfg, args.opts)
-    use_folder_beside(cfg, args.config_file, args.opts)
+    cfg = load_run_config(args.config_file, args.opts, trust=args.trust_config)
     weights = args.weights or find_checkpoint(cfg, args.config_file)
     output = OutputFolder(
         args.output or Path(cfg.train.output_dir) / "export", [args.config_file, weights]

@@ -19,10 +19,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..command_line import add_path, add_trust_option, command, command_parser, show
-from ..config import apply_overrides, load_config
 from ..data.annotated import annotated_batches
 from ..engine.build import build_trained_model
-from ..engine.run_folder import use_folder_beside
+from ..engine.run_folder import load_run_config
 from ..engine.setup import find_device
 from ..errors import ConfigError
 from ..files import atomic_write_text
@@ -80,9 +79,7 @@ def run(args: argparse.Namespace) -> None:
     runs: dict[str, Stability] = {}
     output = OutputFolder(args.output) if args.output else None
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):
-        cfg = load_config(config, trust=args.trust_config)
-        apply_overrides(cfg, args.opts)
-        use_folder_beside(cfg, config, args.opts)
+        cfg = load_run_config(config, args.opts, trust=args.trust_config)
         cfg.train.device = find_device(cfg.train.device)
         folder = cfg.train.output_dir if len(names) == 1 else "output"
         output = output or OutputFolder(Path(folder) / "unstable_score")

@@ -20,10 +20,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
-from ..config import apply_overrides, load_config
 from ..data.annotated import annotated_inputs
 from ..engine.build import build_trained_model
-from ..engine.run_folder import use_folder_beside
+from ..engine.run_folder import load_run_config
 from ..engine.setup import find_device
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder
@@ -56,9 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file, trust=args.trust_config)
-    apply_overrides(cfg, args.opts)
-    use_folder_beside(cfg, args.config_file, args.opts)
+    cfg = load_run_config(args.config_file, args.opts, trust=args.trust_config)
     cfg.train.device = find_device(cfg.train.device)
     inputs = annotated_inputs(cfg, args.split, args.images)
     model = build_trained_model(cfg, args.weights)

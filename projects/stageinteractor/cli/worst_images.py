@@ -9,21 +9,23 @@ into train.output_dir/worst_images. A loss is divided by the numbers of labels o
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
-from ..config import apply_overrides, load_config
-from ..data.annotated import annotated_batches, annotated_inputs
+from ..data.annotated import annotated_batches
 from ..engine.build import build_trained_model
-from ..engine.run_folder import use_folder_beside
+from ..engine.run_folder import load_run_config
 from ..engine.setup import find_device
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder
-from ..visualization.image_losses import image_losses, write_losses_page
+from ..visualization.image_losses import ImageLoss, image_losses, write_losses_page
 
 FILES = "losses.json", "index.html"
 
@@ -36,29 +38,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, metavar="N", help="the first N images (default: all)")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     add_path(parser, "--output", "DIR", "default: train.output_dir/worst_images")
-    return take_config(parser, parser.parse_intermixed_args(argv))
+    args = parser.parse_intermixed_args(argv)
+    if args.count < 1 or (args.images is not None and args.images < 1):
+        parser.error("--count and --images must be at least 1")
+    return take_config(parser, args)
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = load_config(args.config_file, trust=args.trust_config)
-    apply_overrides(cfg, args.opts)
-    use_folder_beside(cfg, args.config_file, args.opts)
+    cfg = load_run_config(args.config_file, args.opts, trust=args.trust_config)
     cfg.train.device = find_device(cfg.train.device)
     batches = annotated_batches(cfg, args.split, args.images)
     model = build_trained_model(cfg, args.weights).eval()
     output = OutputFolder(args.output or Path(cfg.train.output_dir) / "worst_images")
     output.check(FILES)
-    losses = sorted(tqdm(image_losses(model, batches), unit="image"), key=lambda x: -x.total)
+    losses: list[ImageLoss] = []
+
+    def pairs() -> Iterator[tuple[ImageLoss, dict[str, Any]]]:
+        for loss, record in tqdm(image_losses(model, batches), unit="image"):
+            losses.append(loss)
+            yield loss, record
+
+    # keeps the records of the worst only
+    worst = heapq.nlargest(args.count, pairs(), key=lambda pair: pair[0].total)
+    losses.sort(key=lambda loss: -loss.total)
     content = json.dumps([asdict(loss) for loss in losses], indent=1)
     atomic_write_text(output.path(FILES[0]), content)
     rows = []
-    for loss in losses[: args.count]:
-        (record,) = annotated_inputs(cfg, args.split, [loss.file_name])
+    for loss, record in worst:
         height, width = record["image"].shape[1:]
         (result,) = model([record | {"height": height, "width": width}])
         rows.append((loss, record, result["instances"].to("cpu")))
     page = output.path(FILES[1])
-    write_losses_page(rows, cfg.dataset.class_names, page)
+    image_format = cfg.dataloader.test.mapper.get("image_format", "RGB")
+    write_losses_page(rows, cfg.dataset.class_names, page, image_format)
     print(f"written: {page}, the worst {len(rows)} of {len(losses)} images, {FILES[0]}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..config import apply_overrides, load_config
 from ..errors import DataError
 
 BEST = "model_best"
@@ -80,6 +81,20 @@ def find_checkpoint(
     raise DataError(
         f"no checkpoint in {places}: train first, or name one by train.init_checkpoint=FILE"
     )
+
+
+def load_run_config(
+    config_file: str | os.PathLike[str], overrides: Sequence[str] = (), *, trust: bool = False
+) -> DictConfig:
+    """Load a config, apply overrides, and find the folder of a copied run: `use_folder_beside`.
+
+    Raises:
+        ConfigError: it cannot be read, or an override cannot be applied.
+    """
+    cfg = load_config(config_file, trust=trust)
+    apply_overrides(cfg, overrides)
+    use_folder_beside(cfg, config_file, overrides)
+    return cfg
 
 
 def use_folder_beside(

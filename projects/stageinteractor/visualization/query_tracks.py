@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import inspect
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from ..files import atomic_write_text
 from ..modeling.attention import IoFBiasedSelfAttention
 from ..modeling.box_coding import xyzr_to_xyxy
 from ..modeling.sampling.points import GroupedSampler, level_weights
+from .static_page import jpeg_url, static_page
 
 LEVEL_COLORS = ("#e6194b", "#ffe119", "#3cb44b", "#4363d8", "#f58231", "#911eb4")
 ATTENDED = 3  # other queries that are drawn
@@ -104,11 +103,8 @@ def write_tracks_page(
         queries: index of each query that is shown, and its title, such as class and score.
     """
     height, width = image.shape[:2]
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     levels = stages[0].weights.shape[-1] if stages else 0
-    legend = ", ".join(
+    colors = ", ".join(
         f'<span style="color:{_color(level)}">&#9679;</span> level {level}'
         for level in range(levels)
     )
@@ -117,15 +113,13 @@ def write_tracks_page(
         + "".join(_figure(s, query, index, (width, height)) for index, s in enumerate(stages))
         for query, title in queries
     )
-    atomic_write_text(
-        path,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>What queries look at</title><style>{STYLE}"
-        f"svg{{background-image:url(data:image/jpeg;base64,{data})}}</style></head><body>"
-        f"<h1>What queries look at</h1><p>White: the box that enters the stage. Points: where it "
-        f"samples, coloured by the level of the largest weight, larger with that weight: {legend}. "
-        f"Dashed: the {ATTENDED} other queries it attends to most.</p>{rows}</body></html>\n",
+    legend = (
+        f"<p>White: the box that enters the stage. Points: where it samples, coloured by the level "
+        f"of the largest weight, larger with that weight: {colors}. Dashed: the {ATTENDED} other "
+        f"queries it attends to most.</p>"
     )
+    style = f"{STYLE}svg{{background-image:url({jpeg_url(Image.fromarray(image))})}}"
+    atomic_write_text(path, static_page("What queries look at", style, legend + rows))
 
 
 def _color(level: int) -> str:

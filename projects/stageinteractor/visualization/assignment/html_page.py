@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...files import atomic_write_text
+from ..static_page import jpeg_url
 from .query_labels import ImageAssignment, gt_history, query_labels
 from .stage_panels import gt_color
 from .summary import Summary
@@ -75,7 +74,7 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
         "name": item.name,
         "width": width,
         "height": height,
-        "source": _data_url(item),
+        "source": jpeg_url(Image.fromarray(item.image), quality=90),
         "gt": gt_boxes,
         "stages": stages,
         "boxes": {query: tracks[query] for query in sorted(shown)},
@@ -84,9 +83,3 @@ def _image(item: ImageAssignment, class_names: Sequence[str]) -> dict[str, Any]:
 
 def _rounded(boxes: Tensor) -> list[Any]:
     return boxes.double().round(decimals=1).tolist()  # of float32 more digits would be written
-
-
-def _data_url(item: ImageAssignment) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(item.image).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
