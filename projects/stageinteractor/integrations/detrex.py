@@ -78,10 +78,7 @@ def use_cross_stage(
     Raises:
         ConfigError: it is no node of a criterion.
     """
-    name = _target_of(criterion)
-    if name != _TARGET:
-        criterion["_target_"] = _TARGET
-        criterion["base"] = name
+    _set_builder(criterion, _TARGET)
     for key in ("assigner", "class_loss"):
         criterion.pop(key, None)  # of an earlier call
     chosen = {
@@ -176,10 +173,18 @@ def use_position_modulated_cost(
         ConfigError: it is another matcher, one that its criterion does not call, or its class cost
             is that of a softmax.
     """
+    if isinstance(matcher, DictConfig) and "cost_mask" in matcher:
+        _set_builder(matcher, _MODULATED)
+    else:
+        _check_matcher(matcher)
+        matcher["_target_"] = _name_of(PositionModulatedHostMatcher)
+    matcher["exponent"] = exponent
+    matcher["rescale"] = rescale
+
+
+def _check_matcher(matcher: DictConfig) -> None:
+    """Raise ConfigError unless `PositionModulatedHostMatcher` can take a matcher's place."""
     name = _target_of(matcher)
-    if "cost_mask" in matcher:
-        _modulate_mask_cost(matcher, exponent, rescale)
-        return
     criterion = matcher._get_parent()
     if isinstance(criterion, DictConfig) and criterion.get("assign_second_stage"):
         raise ConfigError(
@@ -200,18 +205,6 @@ def use_position_modulated_cost(
         raise ConfigError(
             f"the position-modulated cost needs cost_class_type='focal_loss_cost', got {cost!r}"
         )
-    matcher["_target_"] = _name_of(PositionModulatedHostMatcher)
-    matcher["exponent"] = exponent
-    matcher["rescale"] = rescale
-
-
-def _modulate_mask_cost(matcher: DictConfig, exponent: float, rescale: bool) -> None:
-    name = _target_of(matcher)
-    if name != _MODULATED:
-        matcher["_target_"] = _MODULATED
-        matcher["base"] = name
-    matcher["exponent"] = exponent
-    matcher["rescale"] = rescale
 
 
 def build_modulated_matcher(
@@ -240,7 +233,8 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
     if fusion not in FUSIONS:
         raise ConfigError(f"memory fusion is one of {', '.join(FUSIONS)}, not {fusion!r}")
     if isinstance(transformer, DictConfig) and "transformer_enc_layers" in transformer:
-        _fuse_pixel_decoder(transformer, fusion)
+        sizes = "conv_dim", "transformer_enc_layers"
+        _add_fusion(transformer, _FUSED_PIXEL_DECODER, fusion, sizes)
         return
     encoder = transformer.get("encoder") if isinstance(transformer, DictConfig) else None
     if not isinstance(encoder, DictConfig):
@@ -248,29 +242,20 @@ def use_memory_fusion(transformer: DictConfig, fusion: str = "dense") -> None:
             "memory fusion needs the config node of a transformer with a node 'encoder', got "
             f"{_described(transformer)}"
         )
-    for key in ("embed_dim", "num_layers"):
+    sizes = "embed_dim", "num_layers"
+    for key in sizes:
         if key not in encoder:
             raise ConfigError(f"transformer.encoder has no {key}: set it")
-    name = _target_of(encoder)
-    if name != _FUSED:
-        encoder["_target_"] = _FUSED
-        encoder["base"] = name
-    encoder["fusion"] = {
-        "_target_": _name_of(FUSIONS[fusion]),
-        "dim": "${..embed_dim}",
-        "num_layers": "${..num_layers}",
-    }
+    _add_fusion(encoder, _FUSED, fusion, sizes)
 
 
-def _fuse_pixel_decoder(pixel_decoder: DictConfig, fusion: str) -> None:
-    name = _target_of(pixel_decoder)
-    if name != _FUSED_PIXEL_DECODER:
-        pixel_decoder["_target_"] = _FUSED_PIXEL_DECODER
-        pixel_decoder["base"] = name
-    pixel_decoder["fusion"] = {
+def _add_fusion(node: DictConfig, builder: str, fusion: str, sizes: tuple[str, str]) -> None:
+    """Add a fusion, whose dim and num_layers are the keys ``sizes`` of the node."""
+    _set_builder(node, builder)
+    node["fusion"] = {
         "_target_": _name_of(FUSIONS[fusion]),
-        "dim": "${..conv_dim}",
-        "num_layers": "${..transformer_enc_layers}",
+        "dim": f"${{..{sizes[0]}}}",
+        "num_layers": f"${{..{sizes[1]}}}",
     }
 
 
@@ -308,11 +293,18 @@ def _target_of(node: Any) -> str:
     return target if isinstance(target, str) else _name_of(target)
 
 
+def _set_builder(node: DictConfig, builder: str) -> None:
+    """Let a function build what the node names, which becomes its ``base``; the rest stays."""
+    name = _target_of(node)
+    if name != builder:
+        node["_target_"] = builder
+        node["base"] = name
+
+
 def _described(node: Any) -> str:
-    keys = (
+    return (
         f"a node with {', '.join(map(str, node))}" if isinstance(node, DictConfig) else repr(node)
     )
-    return keys
 
 
 def _name_of(target: Any) -> str:

@@ -1,15 +1,16 @@
 """Recipes of detrex, and stable matching on their models, for recipes of ours.
 
-    recipe = load_recipe("dino/configs/dino-resnet/dino_r50_4scale_12ep.py", "my_dino")
-    use_stable_matching(recipe.model)
+    dataloader, lr_multiplier, model, optimizer, train = load_recipe(
+        "dino/configs/dino-resnet/dino_r50_4scale_12ep.py", "my_dino"
+    )
+    use_stable_matching(model)
 
-A recipe has ``dataloader``, ``lr_multiplier``, ``model``, ``optimizer`` and ``train``, for detrex's
-trainer and ours.
+These five names are a recipe, for detrex's trainer and ours.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
@@ -27,13 +28,22 @@ from .detrex import (
     use_position_modulated_cost,
 )
 
-__all__ = ["evaluate_with_nms", "load_recipe", "use_stable_matching"]
+__all__ = ["Recipe", "evaluate_with_nms", "load_recipe", "use_stable_matching"]
 ITERATIONS_PER_EPOCH = 7500  # detrex's: COCO's training images in batches of 16
-
 LENGTHS = (12, 24, 36, 50)  # epochs of detrex's schedules
 
 
-def load_recipe(path: str, name: str, epochs: int | None = None) -> DictConfig:
+class Recipe(NamedTuple):
+    """The config nodes that detrex's trainer reads."""
+
+    dataloader: DictConfig
+    lr_multiplier: DictConfig
+    model: DictConfig
+    optimizer: DictConfig
+    train: DictConfig
+
+
+def load_recipe(path: str, name: str, epochs: int | None = None) -> Recipe:
     """Load a recipe of detrex's folder ``projects``, with an output folder of its own.
 
     Args:
@@ -61,22 +71,18 @@ def load_recipe(path: str, name: str, epochs: int | None = None) -> DictConfig:
     recipe.train.output_dir = f"output/detrex/{name}"
     recipe.dataloader.evaluator.output_dir = "${train.output_dir}"
     recipe.model.device = "${train.device}"
-    return recipe
+    return Recipe(*(recipe[key] for key in Recipe._fields))
 
 
-def use_stable_matching(
-    model: DictConfig, assigner: Any = None, class_loss: Any = None, class_weight: float = 6.0
-) -> None:
+def use_stable_matching(model: DictConfig, class_weight: float = 6.0) -> None:
     """Change the config node of a detrex model in place to stable matching (Stable-DINO).
 
-    Position-supervised class losses, the position-modulated cost and dense memory fusion, as in
-    Liu et al., ICCV 2023, sections 3 and 4.
+    Position-supervised class losses with per-stage labels, the position-modulated cost and dense
+    memory fusion, as in Liu et al., ICCV 2023, sections 3 and 4.
 
     Args:
-        model: with nodes ``criterion``, ``criterion.matcher`` and ``transformer.encoder``.
-        assigner: its node; by default the match of each stage.
-        class_loss: the node of a `ClassLoss`; by default ``position_supervised`` of
-            ``common/class_loss.py``.
+        model: with nodes ``criterion``, ``criterion.matcher`` and ``transformer.encoder``, or that
+            of MaskDINO.
         class_weight: of the class losses; 6 is published for DINO only.
 
     Raises:
@@ -85,11 +91,12 @@ def use_stable_matching(
     use_cross_stage(
         model.criterion,
         normalizer="host",
-        assigner=L(PerStageAssigner)() if assigner is None else assigner,
-        class_loss=class_loss or get_config("common/class_loss.py").position_supervised,
+        assigner=L(PerStageAssigner)(),
+        class_loss=get_config("common/class_loss.py").position_supervised,
     )
     use_position_modulated_cost(model.criterion.matcher, exponent=0.5)
-    use_memory_fusion(model.transformer, "dense")
+    encoder = model.sem_seg_head.pixel_decoder if "sem_seg_head" in model else model.transformer
+    use_memory_fusion(encoder, "dense")
     set_class_weight(model.criterion, class_weight)
 
 

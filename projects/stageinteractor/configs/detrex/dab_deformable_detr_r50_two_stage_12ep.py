@@ -3,12 +3,10 @@
 from stageinteractor.integrations.detrex import use_cross_stage
 from stageinteractor.integrations.detrex_recipes import load_recipe
 
-_recipe = load_recipe(
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
     "dab_deformable_detr/configs/dab_deformable_detr_r50_two_stage_50ep.py",
     "dab_deformable_detr_r50_two_stage_12ep",
     epochs=12,
 )
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
 
 use_cross_stage(model.criterion)

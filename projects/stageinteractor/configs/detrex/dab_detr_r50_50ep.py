@@ -3,8 +3,8 @@
 from stageinteractor.integrations.detrex import use_cross_stage
 from stageinteractor.integrations.detrex_recipes import load_recipe
 
-_recipe = load_recipe("dab_detr/configs/dab_detr_r50_50ep.py", "dab_detr_r50_50ep")
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
+    "dab_detr/configs/dab_detr_r50_50ep.py", "dab_detr_r50_50ep"
+)
 
 use_cross_stage(model.criterion)

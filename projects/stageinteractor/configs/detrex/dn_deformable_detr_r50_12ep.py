@@ -3,10 +3,8 @@
 from stageinteractor.integrations.detrex import use_cross_stage
 from stageinteractor.integrations.detrex_recipes import load_recipe
 
-_recipe = load_recipe(
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
     "dn_deformable_detr/configs/dn_deformable_detr_r50_12ep.py", "dn_deformable_detr_r50_12ep"
 )
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
 
 use_cross_stage(model.criterion)

@@ -3,11 +3,9 @@
 from stageinteractor.integrations.detrex import use_cross_stage
 from stageinteractor.integrations.detrex_recipes import load_recipe
 
-_recipe = load_recipe(
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
     "h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py",
     "h_deformable_detr_r50_two_stage_12ep",
 )
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
 
 use_cross_stage(model.criterion)

@@ -6,11 +6,9 @@ from stageinteractor.integrations.detrex_recipes import (
     use_stable_matching,
 )
 
-_recipe = load_recipe(
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
     "dino/configs/dino-resnet/dino_r50_5scale_12ep.py", "stable_dino_r50_5scale_12ep"
 )
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
 
 use_stable_matching(model)
 evaluate_with_nms(dataloader)

@@ -6,13 +6,11 @@ from stageinteractor.integrations.detrex_recipes import (
     use_stable_matching,
 )
 
-_recipe = load_recipe(
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
     "dino/configs/dino-swin/dino_swin_large_384_4scale_12ep.py",
     "stable_dino_swin_large_384_4scale_24ep",
     epochs=24,
 )
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
 
 use_stable_matching(model)
 evaluate_with_nms(dataloader)

@@ -9,12 +9,10 @@ from stageinteractor.integrations.detrex_recipes import (
     use_stable_matching,
 )
 
-_recipe = load_recipe(
+dataloader, lr_multiplier, model, optimizer, train = load_recipe(
     "h_deformable_detr/configs/h_deformable_detr_r50_two_stage_12ep.py",
     "stable_h_deformable_detr_r50_two_stage_12ep",
 )
-dataloader, lr_multiplier = _recipe.dataloader, _recipe.lr_multiplier
-model, optimizer, train = _recipe.model, _recipe.optimizer, _recipe.train
 
 use_stable_matching(model)
 evaluate_with_nms(dataloader)
