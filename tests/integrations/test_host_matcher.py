@@ -7,7 +7,7 @@ import torch
 from device_to_host import HostCopies, without_autocast
 from scipy.optimize import linear_sum_assignment
 
-from stageinteractor.assigner import HungarianMatcher
+from stageinteractor.assigner import CopiesMatcher, HungarianMatcher
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.integrations import AdaptedMatcher
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
@@ -194,11 +194,16 @@ def test_its_description_takes_the_indent_that_detrex_gives():
     assert "        exponent: 0.75" in lines
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-def test_groups_of_queries_are_matched_by_themselves(adapted):
+GROUPED = [
+    PositionModulatedHostMatcher(**WEIGHTS, rescale=True),
+    AdaptedMatcher(HungarianMatcher()),
+    AdaptedMatcher(CopiesMatcher()),
+]
+
+
+@pytest.mark.parametrize("matcher", GROUPED)
+def test_groups_of_queries_are_matched_by_themselves(matcher):
     """As LW-DETR and RF-DETR call their matcher, with the number of groups third."""
-    matcher = PositionModulatedHostMatcher(**WEIGHTS)
-    matcher = AdaptedMatcher(HungarianMatcher()) if adapted else matcher
     outputs, targets = random_case(3, queries=12)
     pairs = matcher(outputs, targets, 3)
     for group in range(3):

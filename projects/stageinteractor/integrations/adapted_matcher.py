@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..assigner.boxes import cxcywh_to_xyxy
 from ..assigner.interface import Matcher
 from .host_outputs import Outputs, labels_of, logits_of
-from .host_pairs import SIDE, Pairs
+from .host_pairs import SIDE, Pairs, groups_as_images, pairs_of_groups
 
 
 class AdaptedMatcher(nn.Module):
@@ -46,13 +46,11 @@ class AdaptedMatcher(nn.Module):
             CPU.
         """
         logits, boxes = logits_of(outputs).detach(), outputs["pred_boxes"].detach()
+        logits, boxes = groups_as_images(logits, group_detr), groups_as_images(boxes, group_detr)
         scaled = [
             {"boxes": cxcywh_to_xyxy(t["boxes"]) * SIDE, "labels": labels_of(t)} for t in targets
-        ]
-        sizes = boxes.new_full((len(targets), 2), SIDE)
-        boxes = cxcywh_to_xyxy(boxes) * SIDE
-        groups = zip(logits.chunk(group_detr, 1), boxes.chunk(group_detr, 1), strict=True)
-        parts = [self.matcher(each[None], at[None], scaled, sizes)[0] for each, at in groups]
-        matches = torch.cat(parts, dim=1).cpu()  # (B, N)
-        queries = [(match >= 0).nonzero().squeeze(1) for match in matches]
-        return [(index, match[index]) for index, match in zip(queries, matches, strict=True)]
+        ] * group_detr
+        sizes = boxes.new_full((len(scaled), 2), SIDE)
+        boxes = cxcywh_to_xyxy(boxes).unsqueeze(0) * SIDE
+        matches = self.matcher(logits.unsqueeze(0), boxes, scaled, sizes)[0].cpu()
+        return pairs_of_groups(matches, group_detr)

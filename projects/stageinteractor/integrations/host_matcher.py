@@ -25,7 +25,7 @@ from ..assigner.matching import WeightedCost, solve
 from ..assigner.position_modulated import check_exponent, largest_giou, modulated
 from ..assigner.targets import PaddedTargets, Target, pad_targets
 from .host_outputs import Outputs, labels_of, logits_of
-from .host_pairs import Pairs
+from .host_pairs import Pairs, groups_as_images, pairs_of_groups
 
 AREA_EPS = 1e-6  # detrex's, added to areas of normalised boxes
 _SHOWN = ("cost_class", "cost_bbox", "cost_giou", "alpha", "gamma", "exponent", "rescale")
@@ -92,14 +92,13 @@ class PositionModulatedHostMatcher(nn.Module, WeightedCost):
         logits, boxes = logits_of(outputs).detach(), outputs["pred_boxes"].detach()
         with torch.autocast(boxes.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
-            logits, boxes = logits.to(dtype), boxes.to(dtype)
-            targets = [{"boxes": t["boxes"], "labels": labels_of(t)} for t in targets]
+            logits = groups_as_images(logits.to(dtype), group_detr)
+            boxes = groups_as_images(boxes.to(dtype), group_detr)
+            targets = [{"boxes": t["boxes"], "labels": labels_of(t)} for t in targets] * group_detr
             padded = pad_targets(targets, like=boxes)
             costs = self.costs(logits, boxes, padded)
-        groups = torch.stack(costs.chunk(group_detr, dim=1))  # (groups, B, N / groups, T)
-        matches = torch.cat(list(solve(groups.cpu().numpy(), padded.counts)), dim=1)  # (B, N)
-        queries = [(match >= 0).nonzero().squeeze(1) for match in matches]
-        return [(index, match[index]) for index, match in zip(queries, matches, strict=True)]
+        matches = solve(costs.unsqueeze(0).cpu().numpy(), padded.counts)[0]
+        return pairs_of_groups(matches, group_detr)
 
     def costs(self, logits: Tensor, boxes: Tensor, padded: PaddedTargets) -> Tensor:
         """Return the cost (B, N, T) of every pair of query and (padded) ground-truth box.

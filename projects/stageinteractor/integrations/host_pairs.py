@@ -42,6 +42,18 @@ def in_one_copy(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]
     ]
 
 
+def groups_as_images(tensor: Tensor, groups: int) -> Tensor:
+    """Return (B, groups * N, ...) as (groups * B, N, ...): each group is matched by itself."""
+    return torch.cat(tensor.chunk(groups, dim=1))
+
+
+def pairs_of_groups(matches: Tensor, groups: int) -> Pairs:
+    """Return the pairs of B images, queries ascending, for matches (groups * B, N) on the CPU."""
+    matches = torch.cat(matches.chunk(groups), dim=1)  # (B, groups * N)
+    queries = [(match >= 0).nonzero().squeeze(1) for match in matches]
+    return [(index, match[index]) for index, match in zip(queries, matches, strict=True)]
+
+
 def to_matches(
     queries: Sequence[Tensor], gt_indices: Sequence[Tensor], shape: Sequence[int]
 ) -> Tensor:
