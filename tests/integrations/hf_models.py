@@ -70,8 +70,8 @@ def rt_detr(**changes):
     )
 
 
-def d_fine(**changes):
-    backbone = transformers.HGNetV2Config(
+def hgnet():
+    return transformers.HGNetV2Config(
         stem_channels=[3, 8, 8],
         hidden_sizes=[8, 8, 16, 16],
         stage_in_channels=[8, 8, 8, 16],
@@ -81,8 +81,17 @@ def d_fine(**changes):
         stage_numb_of_layers=[1, 1, 1, 1],
         out_features=["stage2", "stage3", "stage4"],
     )
+
+
+def d_fine(**changes):
     return transformers.DFineForObjectDetection(
-        transformers.DFineConfig(backbone_config=backbone, **rt_family(**changes))
+        transformers.DFineConfig(backbone_config=hgnet(), **rt_family(**changes))
+    )
+
+
+def deim_v2(**changes):
+    return transformers.Deimv2ForObjectDetection(
+        transformers.Deimv2Config(backbone_config=hgnet(), **rt_family(**changes))
     )
 
 
@@ -117,7 +126,7 @@ def lw_detr(**changes):
 MODELS = {"deformable_detr": deformable_detr, "rt_detr": rt_detr, "d_fine": d_fine}
 
 
-def rf_detr_segmentation(**changes):
+def rf_detr_config(**changes):
     """Images must have a multiple of 56 pixels per side."""
     backbone = transformers.RfDetrDinov2Config(
         hidden_size=32,
@@ -127,22 +136,28 @@ def rf_detr_segmentation(**changes):
         num_windows=2,
         out_features=["stage1", "stage2"],
     )
-    return transformers.RfDetrForInstanceSegmentation(
-        transformers.RfDetrConfig(
-            **{
-                "backbone_config": backbone,
-                "num_labels": 10,
-                "num_queries": 12,
-                "d_model": 32,
-                "group_detr": 2,
-                "decoder_layers": 2,
-                "decoder_self_attention_heads": 2,
-                "decoder_cross_attention_heads": 2,
-                "decoder_ffn_dim": 32,
-            }
-            | changes
-        )
+    return transformers.RfDetrConfig(
+        **{
+            "backbone_config": backbone,
+            "num_labels": 10,
+            "num_queries": 12,
+            "d_model": 32,
+            "group_detr": 2,
+            "decoder_layers": 2,
+            "decoder_self_attention_heads": 2,
+            "decoder_cross_attention_heads": 2,
+            "decoder_ffn_dim": 32,
+        }
+        | changes
     )
+
+
+def rf_detr(**changes):
+    return transformers.RfDetrForObjectDetection(rf_detr_config(**changes))
+
+
+def rf_detr_segmentation(**changes):
+    return transformers.RfDetrForInstanceSegmentation(rf_detr_config(**changes))
 
 
 def detr_segmentation(**changes):

@@ -1,4 +1,4 @@
-"""Write docs/hosts.md: what each detector of transformers is served, by trying it.
+"""Write docs/hosts.md: what each model of transformers is served, by trying it.
 
   PYTHONPATH=projects:tests python -m integrations.host_table
 
@@ -16,6 +16,7 @@ import transformers
 from detectron2.config import instantiate
 from integrations import hf_models
 from integrations.test_transformers_refusals import REFUSED, without_weights
+from transformers.loss.loss_rf_detr import RfDetrHungarianMatcher
 
 from stageinteractor import get_config
 from stageinteractor.assigner import PerStageAssigner
@@ -23,6 +24,7 @@ from stageinteractor.errors import StageInteractorError, UnsupportedHostError
 from stageinteractor.integrations import transformers as hf
 from stageinteractor.integrations.duplicate_removal import remove_duplicates
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.mask_cost import PositionModulatedMaskMatcher
 from stageinteractor.integrations.memory_fusion import DenseFusion, fuse_memory
 from stageinteractor.modeling import DuplicateSuppressor
 
@@ -58,40 +60,75 @@ def rt_detr_v2():
     )
 
 
+SIDES = 64, 112  # pixels, of the images of most models and of RF-DETR and masks
 TRANSFORMERS = {
     "ConditionalDetrForObjectDetection": lambda: detr("ConditionalDetrForObjectDetection"),
     "DFineForObjectDetection": hf_models.d_fine,
     "DabDetrForObjectDetection": lambda: detr("DabDetrForObjectDetection"),
+    "Deimv2ForObjectDetection": hf_models.deim_v2,
+    "Deimv2ForObjectDetection`, `use_dense_one_to_one=False": lambda: hf_models.deim_v2(
+        use_dense_one_to_one=False
+    ),
     "DeformableDetrForObjectDetection": hf_models.deformable_detr,
     "DetrForObjectDetection": lambda: detr("DetrForObjectDetection"),
+    "DetrForSegmentation": lambda: hf_models.detr_segmentation(num_labels=3),
     "LwDetrForObjectDetection": hf_models.lw_detr,
     "RTDetrForObjectDetection": hf_models.rt_detr,
     "RTDetrV2ForObjectDetection": rt_detr_v2,
+    "RfDetrForObjectDetection": lambda: hf_models.rf_detr(num_labels=3),
+    "RfDetrForInstanceSegmentation": lambda: hf_models.rf_detr_segmentation(num_labels=3),
     "TableTransformerForObjectDetection": lambda: detr("TableTransformerForObjectDetection"),
 }
-LABELS = [
-    {"class_labels": torch.tensor([0, 2]), "boxes": torch.tensor([[0.3, 0.3, 0.2, 0.2]] * 2)},
-    {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.6, 0.5, 0.5, 0.3]])},
-]
+
+
+def batch(model):
+    """Return images (2, 3, H, W) and their labels, with masks if the model predicts some."""
+    name = type(model).__name__
+    masks = name.endswith("Segmentation")
+    side = SIDES[masks or name.startswith("RfDetr")]
+    labels = [
+        {"class_labels": torch.tensor([0, 2]), "boxes": torch.tensor([[0.3, 0.3, 0.2, 0.2]] * 2)},
+        {"class_labels": torch.tensor([1]), "boxes": torch.tensor([[0.6, 0.5, 0.5, 0.3]])},
+    ]
+    if masks:
+        for label in labels:
+            label["masks"] = torch.ones(len(label["boxes"]), side, side)
+    return torch.rand(2, 3, side, side), labels
+
+
+def modulated_matcher(model):
+    if isinstance(model, transformers.RfDetrForInstanceSegmentation):
+        return PositionModulatedMaskMatcher(RfDetrHungarianMatcher())
+    return PositionModulatedHostMatcher()
+
+
+def encoder_of(model):
+    """Return the outermost module called encoder, or backbone where there is no such encoder."""
+    names = [name.split(".") for name, _ in model.named_modules()]
+    names = [name for name in names if name[-1] in ("encoder", "backbone")]
+    return model.get_submodule(
+        ".".join(min(names, key=lambda name: (len(name), name[-1][0] == "b")))
+    )
 
 
 def transformers_cell(make, column):
     """Train a model of transformers for one step, with what a column names."""
-    model = make()
+    model = host = make()
     if column == 0:
         hf.use_cross_stage(model)
     elif column == 1:
         loss = instantiate(get_config("common/class_loss.py").position_supervised)
         hf.use_cross_stage(model, PerStageAssigner(), "host", class_loss=loss)
     elif column == 2:
-        hf.use_cross_stage(model, PerStageAssigner(), matcher=PositionModulatedHostMatcher())
+        hf.use_cross_stage(model, PerStageAssigner(), matcher=modulated_matcher(model))
     elif column == 3:
-        encoder = getattr(model.model, "encoder", model.model.backbone)
+        encoder = encoder_of(model)
         fuse_memory(encoder, DenseFusion(32, len(getattr(encoder, "layers", ()) or (0,))))
     elif column == 4:
         suppressor = DuplicateSuppressor(embed_dim=32, num_classes=3, feedforward_dim=64)
         model = remove_duplicates(model, suppressor)
-    loss = model.train()(torch.rand(2, 3, 64, 64), labels=LABELS).loss
+    images, labels = batch(host)
+    loss = model.train()(images, labels=labels).loss
     assert loss.isfinite(), make
     loss.backward()
 
@@ -143,13 +180,15 @@ def page(table):
     return "\n".join(lines) + "\n"
 
 
-INTRODUCTION = """# Detectors of transformers
+INTRODUCTION = f"""# Detectors of transformers
 
-Made by `PYTHONPATH=projects:tests python -m integrations.host_table`, which trains a
-small model with random weights for one step in every cell: cross-stage labels, the
-position-supervised loss, the position-modulated cost and dense memory fusion of
-[stable matching](stable_matching.md), and [duplicate removal](duplicate_removal.md).
+Made by `PYTHONPATH=projects:tests python -m integrations.host_table`, with transformers
+{transformers.__version__}: it trains a small model with random weights for one step in every cell:
+cross-stage labels, the position-supervised loss, the position-modulated cost and dense memory
+fusion of [stable matching](stable_matching.md), and [duplicate removal](duplicate_removal.md).
 "yes" is a step with finite losses, "no" a refusal with the message below, "-" was not tried.
+Segmentation models are trained on boxes and masks; the matcher of RF-DETR's is wrapped in
+`PositionModulatedMaskMatcher`.
 """
 
 

@@ -53,8 +53,10 @@ class Sized(Ignoring):
 
 
 class NoDetector(Ignoring):
+    """Needs text beside the image."""
+
     def forward(self, input_ids, pixel_values):
-        raise NotImplementedError
+        return super().forward(pixel_values + input_ids.sum())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import transformers
 from torch import nn
 
 from stageinteractor.errors import UnsupportedHostError
-from stageinteractor.integrations.transformers import use_cross_stage
+from stageinteractor.integrations.transformers import _check_model, use_cross_stage
 
 NOT_TRAINED = "computes no loss from labels"
 REFUSED = {
@@ -15,8 +15,11 @@ REFUSED = {
     "OmDetTurboForObjectDetection": NOT_TRAINED,
     "PPDocLayoutV2ForObjectDetection": NOT_TRAINED,
     "PPDocLayoutV3ForObjectDetection": NOT_TRAINED,
+    "PPDocLayoutV4ForObjectDetection": NOT_TRAINED,
     "PPOCRV5MobileDetForObjectDetection": NOT_TRAINED,
     "PPOCRV5ServerDetForObjectDetection": NOT_TRAINED,
+    "PPOCRV6MediumDetForObjectDetection": NOT_TRAINED,
+    "PPOCRV6SmallDetForObjectDetection": NOT_TRAINED,
     "GroundingDinoForObjectDetection": "tokens of a phrase",
     "MMGroundingDinoForObjectDetection": "tokens of a phrase",
 }
@@ -57,3 +60,11 @@ def test_a_model_without_auxiliary_losses_is_refused():
 
     with pytest.raises(UnsupportedHostError, match="Other has no auxiliary losses"):
         use_cross_stage(Other())
+
+
+def test_a_subclass_that_calls_the_forward_of_its_base_is_served():
+    class Mine(transformers.DeformableDetrForObjectDetection):
+        def forward(self, *args, **kwargs):
+            return super().forward(*args, **kwargs)
+
+    _check_model(without_weights(Mine))

@@ -14,7 +14,7 @@ from stageinteractor.assigner import CrossStageAssigner
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.data.mapper import DetectionMapper
 from stageinteractor.data.registration import resolve_dataset
-from stageinteractor.errors import ConfigError, DataError
+from stageinteractor.errors import DataError, UnsupportedHostError
 from stageinteractor.evaluation import CocoEvaluator
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
 from stageinteractor.modeling.mask_outputs import detections_with_masks, rescale_masks
@@ -75,14 +75,16 @@ def test_training_without_masks_is_refused(digits: list[dict]):
         loss_of(detector("detr"), [record])
 
 
-def test_a_matcher_without_mask_costs_is_refused():
-    with pytest.raises(ConfigError, match="PositionModulatedMaskMatcher"):
-        TransformersDetector(
-            model=SEGMENTATION["rf_detr"][0](),
-            postprocessing=TopK(20),
-            assigner=CrossStageAssigner(),
-            matcher=PositionModulatedHostMatcher(),
-        )
+def test_a_matcher_without_mask_costs_is_refused(digits: list[dict]):
+    model = TransformersDetector(
+        model=SEGMENTATION["rf_detr"][0](),
+        postprocessing=TopK(20),
+        assigner=CrossStageAssigner(),
+        matcher=PositionModulatedHostMatcher(),
+        size_divisibility=56,
+    )
+    with pytest.raises(UnsupportedHostError, match="PositionModulatedMaskMatcher"):
+        loss_of(model, digits)
 
 
 @models

@@ -83,11 +83,8 @@ class CrossStageCriterion(nn.Module):
             raise ValueError(f"normalizer must be 'max' or 'host', got {normalizer!r}")
         _check_host(criterion)
         self.label_loss = find_label_loss(criterion)
-        if isinstance(matcher, SIGMOID_MATCHERS) and not self.label_loss.multi_label:
-            raise UnsupportedHostError(
-                f"{type(criterion).__name__}: {type(matcher).__name__} takes the scores of a "
-                "sigmoid, and the logits of this criterion are those of a softmax"
-            )
+        if matcher is not None:
+            _check_matcher(matcher, criterion, self.label_loss.multi_label)
         self.own_matcher = matcher
         self.own_class_loss: HostClassLoss | None = None
         if class_loss is not None:
@@ -192,6 +189,22 @@ class CrossStageCriterion(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._branches = weakref.WeakValueDictionary()
+
+
+def _check_matcher(matcher: nn.Module, criterion: Any, multi_label: bool) -> None:
+    """Raise UnsupportedHostError if a matcher cannot take the place of the criterion's own."""
+    name = f"{type(criterion).__name__}: {type(matcher).__name__}"
+    if isinstance(matcher, SIGMOID_MATCHERS) and not multi_label:
+        raise UnsupportedHostError(
+            f"{name} takes the scores of a sigmoid, and the logits of this criterion are those of "
+            "a softmax"
+        )
+    with_masks = any("mask" in key for key in vars(criterion.matcher))
+    if with_masks and isinstance(matcher, PositionModulatedHostMatcher):
+        raise UnsupportedHostError(
+            f"{name} has no mask costs, and the criterion's own matcher has: wrap that one in "
+            "PositionModulatedMaskMatcher"
+        )
 
 
 def _check_host(criterion: nn.Module) -> None:

@@ -86,7 +86,8 @@ def use_cross_stage(
 def _check_model(model: Any) -> None:
     """Raise UnsupportedHostError unless the model has decoder stages and a loss of DETR form."""
     name = type(model).__name__
-    if "loss_function" not in inspect.unwrap(type(model).forward).__code__.co_names:
+    forwards = [vars(kind)["forward"] for kind in type(model).__mro__ if "forward" in vars(kind)]
+    if not any("loss_function" in inspect.unwrap(f).__code__.co_names for f in forwards):
         raise UnsupportedHostError(
             f"{name} computes no loss from labels in transformers: it cannot be trained there"
         )

@@ -15,7 +15,6 @@ from ..assigner.targets import Target
 from ..criterion.class_loss import ClassLoss
 from ..criterion.training_metrics import statistics_are_due, write_metrics
 from ..errors import ConfigError
-from ..integrations.host_matcher import PositionModulatedHostMatcher
 from ..integrations.mask_trial import reads_pixel_mask
 from ..integrations.transformers import require_transformers, use_cross_stage
 from .mask_outputs import detections_with_masks, padded_masks
@@ -45,7 +44,7 @@ class TransformersDetector(MetaArchitecture):
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        ConfigError: a class loss or matcher without an assigner, or a matcher without mask costs.
+        ConfigError: a class loss or matcher without an assigner.
         UnsupportedHostError: the model's loss cannot be given the assigner, or the model does not
             run on images alone.
     """
@@ -68,11 +67,6 @@ class TransformersDetector(MetaArchitecture):
         require_transformers()
         super().__init__(pixel_mean, pixel_std, size_divisibility)
         self.predicts_masks = type(model).__name__.endswith("Segmentation")
-        if self.predicts_masks and isinstance(matcher, PositionModulatedHostMatcher):
-            raise ConfigError(
-                "model.matcher is PositionModulatedHostMatcher, which has no mask costs: wrap the "
-                "model's own matcher in PositionModulatedMaskMatcher"
-            )
         if assigner is not None:
             use_cross_stage(
                 model, assigner, normalizer, log_statistics, class_loss=class_loss, matcher=matcher
