@@ -94,12 +94,12 @@ def test_torch_file_equals_the_model(exported):
 
 
 @needs_tracer
-def test_duplicate_removal_is_part_of_both_files(make_detector, tmp_path):
+def test_duplicate_removal_behind_adamixer_is_part_of_both_files(make_detector, tmp_path):
     suppressor = DuplicateSuppressor(
         embed_dim=32, num_classes=3, num_heads=4, feedforward_dim=48, num_layers=1
     )
     loss = SuppressorLoss(HungarianMatcher(), FocalLoss())
-    model = make_detector(suppressor=suppressor, suppressor_loss=loss)
+    model = make_detector(adamixer=True, suppressor=suppressor, suppressor_loss=loss)
     path, _ = export_detector(
         model, METADATA, tmp_path / "new", ("onnx", "torch"), SIZES, print, opset=18
     )

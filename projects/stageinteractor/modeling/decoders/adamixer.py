@@ -147,7 +147,7 @@ class PlainMixing(nn.Module):
     ) -> tuple[Tensor, FilterBank]:
         """Return the mixed features (B, N, D) of (B, N, G, P, Dc), and an empty bank."""
         x = sampled.flatten(0, 2)  # (B*N*G, P, Dc)
-        filters = self.filters(content).view(len(x), -1)
+        filters = self.filters(content).view(x.shape[0], -1)
         area = self.width * self.width
         channel = filters[:, :area].unflatten(1, (self.width, self.width))  # (B*N*G, Dc, Dc)
         spatial = filters[:, area:].unflatten(1, self.filter_shape)  # (B*N*G, O, P)
