@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml setup.py constraints.txt tools/install_detectron2.py
 	@echo 'installing into $(VENV): about 7 GB with the CUDA libraries of torch, some minutes'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt -e '.[train,demo,dev]'
+	@# trackers asks for opencv-python, whose files opencv-python-headless has
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt --no-deps trackers
 	$(BIN)/python tools/install_detectron2.py
 	@touch $@
 
