@@ -35,7 +35,6 @@ from .modeling.postprocessing import TopKNms
 
 FULL: PaperResults = (44.8, 63.0, 48.4, 27.5, 48.0, 61.3)
 
-
 CRITERION = "model.criterion"
 ASSIGNER = f"{CRITERION}.assigner"
 NMS = "model.postprocessing"

@@ -13,6 +13,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from integrations import detrex_host
+from integrations.test_detrex_recipes import RECIPES as OTHERS
 
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.engine.trainer import Trainer
@@ -36,6 +37,15 @@ SMALL = [
     "model.select_box_nums_for_evaluation=20",
     "model.criterion.cross_stage.log_statistics=True",
 ]
+TRAINED_BY_THEIRS = {name: SMALL for name in RECIPES} | {
+    name: [*SMALL[:2], *SMALL[3:], *OTHERS[name]]
+    for name in (
+        "conditional_detr_r50_50ep",
+        "dn_detr_r50_50ep",
+        "h_deformable_detr_r50_two_stage_12ep",
+        "stable_cross_stage_h_deformable_detr_r50_two_stage_12ep",
+    )
+}
 LEARNING = [
     "deformable_detr_r50_12ep",
     "dino_r50_4scale_12ep",
@@ -201,12 +211,12 @@ def their_train_net(host, monkeypatch) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TRAINED_BY_THEIRS)
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_detrexs_trainer_trains_and_evaluates(their_train_net, registered_shapes, tmp_path, name):
     train, val = registered_shapes
     options = [
-        *SMALL,
+        *TRAINED_BY_THEIRS[name],
         FROZEN,
         "model.num_classes=3",
         f"dataloader.train.dataset.names='{train}'",

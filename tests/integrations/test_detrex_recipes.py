@@ -92,6 +92,8 @@ def test_one_training_step(name):
         assert [schedule(share) for share in shares] == pytest.approx([1.0, 0.1])
     models = [OmegaConf.to_container(cfg, resolve=True)["model"] for cfg in (ours, theirs)]
     assert models[0] == models[1]
+    theirs.model.num_classes = 3
+    assert theirs.model.criterion.num_classes == 3
     model = instantiate(small(ours, name).model, "model").train()
     assigner = PerStageAssigner if name.startswith("stable") else CrossStageAssigner
     assigner = OneToOneAtLastStage if "cross_stage" in name else assigner

@@ -1,18 +1,7 @@
 """AdaMixer, R101, 300 queries, 36 epochs, multi-scale and crops."""
 
-from torch.optim import AdamW
+from .adamixer_r50_300_crop_3x import dataloader, dataset, lr_multiplier, model, optimizer, train
 
-from .models.adamixer_r50 import model as _adamixer
-from .stageinteractor_r101_300_crop_3x import (
-    dataloader,
-    dataset,
-    lr_multiplier,
-    model,
-    optimizer,
-    train,
-)
-
-model.decoder = _adamixer.decoder
-model.criterion = _adamixer.criterion
-optimizer._target_ = AdamW  # torch's own, unlike StageInteractor's
+model.backbone.stages.depth = 101
+train.backbone_weights = "datasets/weights/resnet101.pth"  # stageinteractor weights resnet101
 train.output_dir = "output/adamixer_r101_300_crop_3x"
