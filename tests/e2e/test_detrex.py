@@ -12,6 +12,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from e2e.test_instance_segmentation import MASKDINO
 from integrations import detrex_host
 from integrations.test_detrex_recipes import RECIPES as OTHERS
 
@@ -209,6 +210,46 @@ def their_train_net(host, monkeypatch) -> ModuleType:
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
     monkeypatch.setattr(module.Trainer, "run_step", step)
     return module
+
+
+@pytest.fixture
+def registered_digits(tmp_path):
+    """A few digits with masks, as detectron2 registers them."""
+    make_digits_in_photos(tmp_path / "digits", num_train=4, num_val=2)
+    names = []
+    for split in ("train", "val"):
+        folder = tmp_path / "digits" / split
+        names.append(f"digits_for_detrex_{split}")
+        register_coco_instances(names[-1], {}, f"{folder}.json", str(folder))
+    yield names
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_detrexs_trainer_trains_and_evaluates_masks(their_train_net, registered_digits, tmp_path):
+    train, val = registered_digits
+    options = [
+        *(option for option in MASKDINO if not option.startswith("train.")),
+        "model.sem_seg_head.num_classes=10",
+        f"dataloader.train.dataset.names='{train}'",
+        f"dataloader.test.dataset.names='{val}'",
+        f"dataloader.evaluator.dataset_name='{val}'",
+        "dataloader.train.total_batch_size=2",
+        "train.init_checkpoint=''",
+        "train.device='cpu'",
+        "train.max_iter=2",
+        "train.eval_period=2",
+        "train.log_period=1",
+        f"train.output_dir='{tmp_path / 'run'}'",
+    ]
+    config = str(CONFIGS / "stable_maskdino_r50_300_12ep.py")
+    their_train_net.main(
+        argparse.Namespace(config_file=config, opts=options, resume=False, eval_only=False)
+    )
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    assert {"loss_ce", "loss_mask", "bbox/AP", "segm/AP"} <= set().union(*lines)
 
 
 @pytest.mark.parametrize("name", TRAINED_BY_THEIRS)

@@ -11,6 +11,7 @@ from stageinteractor.assigner import CopiesMatcher, HungarianMatcher
 from stageinteractor.assigner.targets import pad_targets
 from stageinteractor.integrations import AdaptedMatcher
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
+from stageinteractor.integrations.mask_cost import PositionModulatedMaskMatcher
 
 WEIGHTS = dict(cost_class=2.0, cost_bbox=5.0, cost_giou=2.0)
 
@@ -192,6 +193,13 @@ def test_its_description_takes_the_indent_that_detrex_gives():
     lines = PositionModulatedHostMatcher(exponent=0.75).__repr__(_repr_indent=8).splitlines()
     assert lines[0] == "Matcher PositionModulatedHostMatcher"
     assert "        exponent: 0.75" in lines
+
+
+@pytest.mark.parametrize("kind", [AdaptedMatcher, PositionModulatedMaskMatcher])
+def test_matchers_around_another_take_the_indent_too(kind):
+    lines = kind(PositionModulatedHostMatcher()).__repr__(_repr_indent=8).splitlines()
+    assert lines[0] == f"Matcher {kind.__name__}"
+    assert "        matcher: Matcher PositionModulatedHostMatcher" in lines
 
 
 GROUPED = [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..assigner.boxes import cxcywh_to_xyxy
 from ..assigner.interface import Matcher
+from .host_matcher import described
 from .host_outputs import Outputs, labels_of, logits_of
 from .host_pairs import SIDE, Pairs, groups_as_images, pairs_of_groups
 
@@ -54,3 +55,7 @@ class AdaptedMatcher(nn.Module):
         boxes = cxcywh_to_xyxy(boxes).unsqueeze(0) * SIDE
         matches = self.matcher(logits.unsqueeze(0), boxes, scaled, sizes)[0].cpu()
         return pairs_of_groups(matches, group_detr)
+
+    def __repr__(self, _repr_indent: int = 4) -> str:
+        """Return a description; detrex's criteria pass the indent of its lines."""
+        return described(self, ("matcher",), _repr_indent)

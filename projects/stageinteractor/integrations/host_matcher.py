@@ -120,8 +120,13 @@ class PositionModulatedHostMatcher(nn.Module, WeightedCost):
 
     def __repr__(self, _repr_indent: int = 4) -> str:
         """Return a description; detrex's criteria pass the indent of its lines."""
-        lines = [f"{' ' * _repr_indent}{name}: {getattr(self, name)}" for name in _SHOWN]
-        return "\n".join([f"Matcher {type(self).__name__}", *lines])
+        return described(self, _SHOWN, _repr_indent)
+
+
+def described(matcher: nn.Module, names: Sequence[str], indent: int) -> str:
+    """Return a description of a matcher with its attributes, in the form of detrex's matchers."""
+    lines = [f"{' ' * indent}{name}: {getattr(matcher, name)}" for name in names]
+    return "\n".join([f"Matcher {type(matcher).__name__}", *lines])
 
 
 def host_giou(first: Tensor, second: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..assigner.boxes import cxcywh_to_xyxy
 from ..assigner.position_modulated import check_exponent, largest_giou, modulated
 from ..errors import UnsupportedHostError
-from .host_matcher import host_giou
+from .host_matcher import described, host_giou
 from .host_outputs import LABELS, LOGITS, Outputs, labels_of, logits_of
 from .host_pairs import Pairs
 
@@ -90,3 +90,7 @@ class PositionModulatedMaskMatcher(nn.Module):
         largest = largest_giou(giou, everything) if self.rescale else None
         scores = modulated(logits.double().sigmoid(), giou, self.exponent, largest)
         return scores.logit().to(logits.dtype)
+
+    def __repr__(self, _repr_indent: int = 4) -> str:
+        """Return a description; detrex's criteria pass the indent of its lines."""
+        return described(self, ("matcher", "exponent", "rescale"), _repr_indent)
