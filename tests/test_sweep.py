@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from stageinteractor.cli.sweep import parse_args, run
+from stageinteractor.engine.non_finite_step import HAS_STOPPED
 from stageinteractor.errors import ConfigError
 from stageinteractor.sweep import Search, parse_search, run_sweep
 
@@ -61,7 +63,7 @@ def test_trial_below_the_median_is_pruned_and_the_sweep_goes_on(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("text", "state"), [("loss is nan; training has stopped.", "PRUNED"), ("no such key", None)]
+    ("text", "state"), [(f"loss is nan; {HAS_STOPPED}", "PRUNED"), ("no such key", None)]
 )
 def test_divergence_is_pruned_and_another_failure_ends_the_sweep(tmp_path, text, state):
     def fail(folder, overrides):
@@ -76,3 +78,28 @@ def test_divergence_is_pruned_and_another_failure_ends_the_sweep(tmp_path, text,
     study = run_sweep(search, fail, output=tmp_path, trials=1)
     assert [trial.state.name for trial in study.trials] == [state]
     assert "no trial has reached its end" in (tmp_path / "sweep.txt").read_text()
+
+
+def test_command_trains_with_its_overrides_and_prints_the_best(tmp_path, monkeypatch, capsys):
+    started = []
+
+    def start_training(arguments):
+        started.append(arguments)
+        return Trainings()
+
+    monkeypatch.setattr("stageinteractor.cli.sweep.start_training", start_training)
+    monkeypatch.setattr("stageinteractor.sweep.POLL", 0.05)
+    search = ["digits_in_photos", "--search", "optimizer.lr=1e-5..1e-3", "--trials", "1"]
+    run(parse_args([*search, "--output", str(tmp_path), "train.eval_period=10"]))
+    (arguments,) = started
+    assert arguments[:2] == ["--config-file", "digits_in_photos"]
+    assert "train.eval_period=10" in arguments and "--trust-config" not in arguments
+    row = capsys.readouterr().out.split("\n\n")[-2].splitlines()[-1].split()
+    assert row[:4] == ["0", "complete", "3", "30.00"]  # three evaluations, the best
+
+
+def test_command_refuses_a_wrong_key_before_it_trains(tmp_path):
+    arguments = ["digits_in_photos", "--search", "train.acumulate=1|4", "--output", str(tmp_path)]
+    with pytest.raises(ConfigError, match="train.accumulate"):
+        run(parse_args(arguments))
+    assert not list(tmp_path.iterdir())

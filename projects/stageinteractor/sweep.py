@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .engine.non_finite_step import HAS_STOPPED
 from .errors import ConfigError, DataError
 from .files import atomic_write_text
 from .packages import require
@@ -23,7 +24,6 @@ from .visualization.curves import read_metrics
 POLL = 1.0  # seconds between two looks at a trial's metrics
 WIDE = 10.0  # ratio of the ends of a range from which it is searched on a logarithmic scale
 TRIALS = "trials.log"
-DIVERGED = "training has stopped."  # of NonFiniteLossError
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _follow(trial: Any, process: subprocess.Popen[bytes], folder: Path, metric: 
         if process.poll() is None:
             process.terminate()  # it writes a checkpoint first
             process.wait()
-    if code and DIVERGED in (folder / "output.txt").read_text(errors="replace"):
+    if code and HAS_STOPPED in (folder / "output.txt").read_text(errors="replace"):
         print(f"{folder}: diverged, see output.txt there", flush=True)
         raise optuna.TrialPruned
     if code or not seen:
@@ -168,13 +168,13 @@ def describe(study: Any, searches: Sequence[Search], metric: str) -> str:
         [
             t.number,
             t.state.name.lower(),
-            max(t.intermediate_values) + 1,
+            len(t.intermediate_values),
             f"{_best(t):.2f}",
             *(_short(t.params.get(search.key)) for search in searches),
         ]
         for t in ended
     ]
-    headers = ["trial", "state", "iterations", metric, *(search.key for search in searches)]
+    headers = ["trial", "state", "evaluations", metric, *(search.key for search in searches)]
     table = tabulate(rows, headers=headers, disable_numparse=True)
     completed = [t for t in ended if t.state.name == "COMPLETE"]
     if not completed:

@@ -51,7 +51,7 @@ def preset(names: Sequence[str], sizes: Sequence[Size]) -> list[T.Augmentation]:
         kinds = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
         result += [kind(*STRENGTH) for kind in kinds]
     if "crop" in names:
-        result.append(OneOf([[], [T.RandomCrop("relative_range", (CROP, CROP))]]))
+        result.append(T.RandomApply(T.RandomCrop("relative_range", (CROP, CROP)), prob=0.5))
     return result + resize
 
 

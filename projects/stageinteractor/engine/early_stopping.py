@@ -67,7 +67,7 @@ class EarlyStopping(HookBase):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         for name, value in state.items():
-            setattr(self, name, type(getattr(self, name))(value))
+            setattr(self, name, value)
 
 
 def early_stopping(cfg: DictConfig) -> EarlyStopping | None:

@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 Batch = list[dict[str, Any]]
+HAS_STOPPED = "training has stopped."  # in the message of NonFiniteLossError
 
 
 class NonFiniteStep(NamedTuple):

@@ -34,7 +34,7 @@ from ..errors import (
 from ..randomness import seed_by_key
 from .gpu_calls import refuse_gpu_call
 from .metrics import MetricStorage
-from .non_finite_step import Batch, FiniteCheck, NonFiniteStep
+from .non_finite_step import HAS_STOPPED, Batch, FiniteCheck, NonFiniteStep
 from .precision import PRECISIONS
 from .resuming import describe_groups, restore_optimizer
 
@@ -215,7 +215,7 @@ class Trainer(SimpleTrainer):
             except OutputError as error:
                 saved = f" Batch and weights could not be saved: {error}."
         raise NonFiniteLossError(
-            f"iteration {step.iteration}, image ids {ids}: {reason}; training has stopped."
+            f"iteration {step.iteration}, image ids {ids}: {reason}; {HAS_STOPPED}"
             f"{saved} Lower optimizer.lr, lengthen the warm-up, "
             "or set train.amp.dtype=bf16 or train.amp.enabled=false"
         ) from cause
