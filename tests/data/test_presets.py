@@ -105,6 +105,17 @@ def test_mosaic_of_other_sizes_keeps_their_shape():
     assert (result["image"][:, :20, 41:] == GREY).all()
 
 
+@pytest.mark.parametrize("size", [(2, 2), (3, 7), (7, 3), (2, 90)])
+def test_small_images_without_objects_are_mixed(size):
+    """Quarters may be one pixel wide; an image of one colour stays of one colour."""
+    gray = record(color=GREY, size=size, box=None)
+    result = mosaic([gray, record(color=GREY, box=None), gray, gray])
+    assert result["image"].shape == (3, *size) and (result["image"] == GREY).all()
+    assert result["instances"].gt_boxes.tensor.shape == (0, 4)
+    blend = mixup(gray, gray, 0.5)
+    assert (blend["image"] == GREY).all() and not len(blend["instances"])
+
+
 def test_boxes_that_become_too_small_are_dropped():
     small = record(box=(10.0, 8.0, 11.5, 28.0))  # 0.75 pixels wide afterwards
     assert len(mosaic([record(), small, small, small])["instances"]) == 1

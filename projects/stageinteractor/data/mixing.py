@@ -101,9 +101,10 @@ def _fit(record: Record, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     height, width = image.shape[1:]
     scale = min(size[0] / height, size[1] / width)
     fitted = max(int(height * scale), 1), max(int(width * scale), 1)
-    scaled = F.interpolate(image[None], fitted, mode="bilinear", antialias=True)[0]
+    # float: torch 2.14 resizes uint8 wrongly to a width of one pixel
+    scaled = F.interpolate(image[None].float(), fitted, mode="bilinear", antialias=True)[0]
     factors = boxes.new_tensor([fitted[1] / width, fitted[0] / height] * 2)
-    return scaled, boxes * factors
+    return scaled.round().clamp(0, 255).to(image.dtype), boxes * factors
 
 
 def _join(parts: Sequence[tuple[Tensor, Tensor]], size: tuple[int, int]) -> Instances:
