@@ -45,12 +45,13 @@ class EarlyStopping(HookBase):
             self._count(float(value), int(iteration))
         if any(comm.all_gather(self.misses >= self.patience)):  # rank 0 alone has the metric
             self.trainer.stop_early = True
-            logger.warning(
-                "early stopping after iteration %d: %s has not risen above %.4g, of iteration %d, "
-                "in %d evaluations",
-                *(self.trainer.iter - 1, self.metric, self.best, self.best_iteration),
-                self.misses,
-            )
+            if comm.is_main_process():
+                logger.warning(
+                    "early stopping after iteration %d: %s has not risen above %.4g, of iteration "
+                    "%d, in %d evaluations",
+                    *(self.trainer.iter - 1, self.metric, self.best, self.best_iteration),
+                    self.misses,
+                )
 
     def _count(self, value: float, iteration: int) -> None:
         self.iteration = iteration
