@@ -99,6 +99,33 @@ def test_detections_are_those_of_the_evaluation(run_copy, tiny_set):
     assert_equals_evaluation(predictor, results, tiny_set)
 
 
+def test_detections_after_duplicate_removal_are_those_of_the_evaluation(
+    tiny_config, tiny_set, randomise, tmp_path
+):
+    from stageinteractor import get_config
+    from stageinteractor.engine import evaluate
+    from stageinteractor.engine.build import build_model
+    from stageinteractor.modeling import ResidualLogits
+
+    cfg = copy.deepcopy(tiny_config)
+    cfg.model.update(get_config("common/duplicate_removal.py").parts)
+    cfg.model.suppressor.update(num_heads=4, head=ResidualLogits)
+    cfg.dataset.num_classes = 3
+    cfg.train.output_dir = str(tmp_path)
+    torch.manual_seed(0)
+    model = randomise(build_model(cfg))
+    torch.nn.init.normal_(model.suppressor.head.linear.weight, std=0.1)
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    evaluate(cfg, str(tmp_path / "model.pth"))
+    results = json.loads((tmp_path / "evaluation/coco_instances_results.json").read_text())
+    predictor = Predictor.from_config(tmp_path / "config.yaml", tmp_path / "model.pth", "cpu")
+    assert_equals_evaluation(predictor, results, tiny_set)
+    photo = tiny_set / "images/photo_0.png"
+    rescored = predictor(photo).scores
+    predictor.model.suppressor = None
+    assert not torch.equal(rescored, predictor(photo).scores)
+
+
 def test_a_model_of_transformers_is_used_in_the_same_way(
     tiny_config, tiny_set, randomise, tmp_path
 ):

@@ -64,6 +64,18 @@ def test_residual_head_detects_as_the_model_does_at_first(make):
         assert torch.equal(actual["instances"].scores, expected["instances"].scores)
 
 
+def test_detections_have_the_suppressors_scores():
+    frozen = build(detr)[1].eval()
+    (first, _) = frozen(batch())
+    images = [frozen.normalize(item["image"]) for item in batch()[:1]]
+    with torch.no_grad():
+        logits, _ = frozen.predict(images)
+        own = frozen.class_logits(frozen.output(images))
+    best = logits.sigmoid().flatten().topk(5).values
+    torch.testing.assert_close(first["instances"].scores, best)
+    assert (own.sigmoid().flatten().topk(5).values - best).abs().min() > 1e-4
+
+
 @pytest.mark.parametrize("make", [*MODELS.values(), detr])
 def test_training_changes_the_suppressor_only(make):
     _, frozen = build(make)

@@ -68,6 +68,22 @@ def test_confident_queries_are_kept_with_their_gt_class():
     assert torch.equal(queries.content, kept)
 
 
+def test_queries_are_chosen_by_scores_after_duplicate_removal(monkeypatch):
+    model = FourQueries()
+    decode = model.decode
+
+    def with_removal(*args: Any) -> Any:
+        output, sizes = decode(*args)
+        return output._replace(
+            rescored=output.logits[-1].flip(-1) - torch.tensor([0.0, 2.0])
+        ), sizes
+
+    monkeypatch.setattr(model, "decode", with_removal)
+    queries = collect_content(model, [OBJECTS], min_score=0.3)
+    # of (0.1, 0.9), (0.1, 0.2), (0.4, 0.1), (0.8, 0.1) with two off the second class's logits
+    assert queries.predicted.tolist() == [1, 0, 0]
+
+
 def test_queries_of_all_images_are_concatenated():
     queries = collect_content(FourQueries(), [OBJECTS, annotated([], [])], min_score=0.5)
     assert queries.classes.tolist() == [1, -1, -1, -1]

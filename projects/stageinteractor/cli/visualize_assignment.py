@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
         for of_image in anchors:
             draw_anchors(assignment, of_image, output.path(f"{stem}_anchors.png"))
         if stages:
-            queries = best_queries(assignment.scores[-1], cfg.dataset.class_names)
+            queries = best_queries(assignment.final_scores, cfg.dataset.class_names)
             path = output.path(f"{stem}_queries.html")
             write_tracks_page(assignment.image, stages, queries, path)
         if assignment.rescored is not None:

@@ -66,11 +66,11 @@ class FrozenTransformersDetector(FrozenDetector, TransformersDetector):
         """Return the losses of the frozen model, whose matches visualisations show."""
         return super().losses(images, targets)
 
-    def predict(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the suppressor's logits (B, N, C), and boxes (B, N, 4), xyxy pixels."""
+    def scored_output(self, images: Sequence[Tensor]) -> tuple[Any, Tensor, Tensor]:
+        """Return the model's output, the suppressor's logits, and boxes in xyxy pixels."""
         with self.content.recording():
             with torch.no_grad():
                 output = self.output(images)
             content = self.content.of(output.logits)
         boxes = self.pixel_boxes(output, images)
-        return self.suppressor(content, self.class_logits(output), boxes), boxes
+        return output, self.suppressor(content, self.class_logits(output), boxes), boxes

@@ -103,8 +103,7 @@ class TransformersDetector(MetaArchitecture):
 
     def detect(self, images: Sequence[Tensor]) -> list[Instances]:
         """Return the detections of the last decoder layer."""
-        output = self.output(images)
-        logits, boxes = self.class_logits(output), self.pixel_boxes(output, images)
+        output, logits, boxes = self.scored_output(images)
         if not self.predicts_masks:
             return self.postprocessing(logits, boxes, self.host_sizes(images))
         return detections_with_masks(
@@ -118,8 +117,13 @@ class TransformersDetector(MetaArchitecture):
 
     def predict(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (B, N, C), of a sigmoid, and boxes (B, N, 4), xyxy pixels."""
+        _, logits, boxes = self.scored_output(images)
+        return logits, boxes
+
+    def scored_output(self, images: Sequence[Tensor]) -> tuple[Any, Tensor, Tensor]:
+        """Return the model's output, and the logits and boxes that detections come from."""
         output = self.output(images)
-        return self.class_logits(output), self.pixel_boxes(output, images)
+        return output, self.class_logits(output), self.pixel_boxes(output, images)
 
     def output(self, images: Sequence[Tensor]) -> Any:
         """Return the model's output without labels."""

@@ -35,7 +35,7 @@ class QueryContent:
 
     content: Tensor  # (S, M, D)
     classes: Tensor  # (M,) class of the gt box with IoU >= 0.5 at the last stage, or -1
-    predicted: Tensor  # (M,) class with the highest score at the last stage
+    predicted: Tensor  # (M,) class with the highest score of the detections
 
 
 @torch.no_grad()
@@ -47,7 +47,8 @@ def collect_content(
     Args:
         model: a `StageInteractor`.
         batched_inputs: images as in training, with "image" (3, H, W) and "instances".
-        min_score: queries whose highest score at the last stage is lower are left out.
+        min_score: queries whose highest score, after duplicate removal if there is one, is lower
+            are left out.
 
     Raises:
         UnsupportedHostError: a third-party model.
@@ -62,7 +63,7 @@ def collect_content(
     for item in batched_inputs:
         image = model.normalize(item["image"])
         output, _ = model.decode(model.pad([image]), [image])
-        scores, predicted = output.logits[-1, 0].float().sigmoid().max(dim=-1)  # (N,)
+        scores, predicted = output.final_logits[0].float().sigmoid().max(dim=-1)  # (N,)
         kept = scores >= min_score
         classes = _gt_class(output.boxes[-1, 0, kept], model.target(item["instances"]))
         parts.append((output.content[:, 0, kept].float(), classes, predicted[kept]))

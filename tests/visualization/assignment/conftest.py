@@ -5,9 +5,11 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
-from stageinteractor.criterion import FocalLoss, SetCriterion
+from stageinteractor.config import get_config, instantiate
+from stageinteractor.criterion import FocalLoss, SetCriterion, SuppressorLoss
 from stageinteractor.modeling import (
     ChannelMapper,
+    DuplicateSuppressor,
     LearnedQueries,
     StageInteractor,
     StageInteractorDecoder,
@@ -42,6 +44,21 @@ def item() -> ImageAssignment:
         assigned=torch.tensor([[[0, -1], [-1, -1], [-1, -1]], [[1, 0], [0, -1], [-1, -1]]]),
         scope=torch.ones(2, 2, dtype=torch.bool),
     )
+
+
+@pytest.fixture
+def add_removal():
+    """A function that puts duplicate removal behind a detector."""
+
+    def add(detector: StageInteractor) -> StageInteractor:
+        detector.suppressor = DuplicateSuppressor(
+            embed_dim=32, num_classes=3, num_heads=4, feedforward_dim=32
+        )
+        loss = instantiate(get_config("common/class_loss.py").varifocal, "class_loss")
+        detector.suppressor_loss = SuppressorLoss(detector.criterion.matcher, loss)
+        return detector
+
+    return add
 
 
 class Maps(nn.Module):

@@ -6,8 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from stageinteractor.config import get_config, instantiate
-from stageinteractor.criterion import SuppressorLoss
 from stageinteractor.errors import DataError
 from stageinteractor.modeling import DuplicateSuppressor
 from stageinteractor.visualization.assignment import (
@@ -26,23 +24,12 @@ def test_the_more_confident_overlapping_query_is_named():
     assert more_confident_overlaps(scores[:0], boxes[:0]) == []
 
 
-@pytest.fixture
-def with_removal(detector):
-    detector.suppressor = DuplicateSuppressor(
-        embed_dim=32, num_classes=3, num_heads=4, feedforward_dim=32
-    )
-    loss = get_config("common/class_loss.py").varifocal
-    detector.suppressor_loss = SuppressorLoss(
-        detector.criterion.matcher, instantiate(loss, "class_loss")
-    )
-    return detector
-
-
-def test_collected_scores_are_those_of_the_detections(with_removal, inputs):
+def test_collected_scores_are_those_of_the_detections(detector, add_removal, inputs):
+    model = add_removal(detector)
     for one in inputs:
-        (item,) = collect_assignment(with_removal, [one])
+        (item,) = collect_assignment(model, [one])
         best = item.rescored.flatten().topk(2).values
-        (output,) = with_removal.eval()([one])
+        (output,) = model.eval()([one])
         torch.testing.assert_close(best, output["instances"].scores[:2].cpu())
 
 
@@ -72,7 +59,7 @@ def test_figure_names_queries_with_their_scores(item, tmp_path, monkeypatch):
     ]
 
 
-def test_a_frozen_model_of_transformers_shows_its_own_matches(inputs):
+def test_a_frozen_model_of_transformers_shows_matches_and_scores(inputs):
     from integrations.hf_models import deformable_detr
 
     from stageinteractor.integrations.duplicate_removal import varifocal_loss
@@ -89,3 +76,6 @@ def test_a_frozen_model_of_transformers_shows_its_own_matches(inputs):
     expected = collect_assignment(TransformersDetector(**common), inputs[:1])
     actual = collect_assignment(frozen, inputs[:1])
     assert torch.equal(actual[0].matches, expected[0].matches) and len(actual[0].matches) == 3
+    assert expected[0].rescored is None
+    best = frozen.eval()(inputs[:1])[0]["instances"].scores
+    torch.testing.assert_close(actual[0].rescored.flatten().topk(5).values, best)

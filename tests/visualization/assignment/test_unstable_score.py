@@ -36,7 +36,7 @@ MATCHES = torch.tensor(
 
 def test_scores_worked_out_by_hand():
     proposals = torch.tensor([[0, -1, 1], [0, -1, -1]])  # object 1 moves from proposal 2 to query 1
-    stability = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), proposals)
+    stability = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), proposals=proposals)
     assert stability == Stability(2, 3, (2, 2), 1, (0, 0, 0), (0, 0, 0))
     third = pytest.approx(100 / 3)
     assert stability.unstable_scores() == {
@@ -45,6 +45,16 @@ def test_scores_worked_out_by_hand():
         "1 -> 2": pytest.approx(200 / 3),
     }
     assert stability.mean_unstable_score == pytest.approx(200 / 3)  # of the decoder's two steps
+
+
+def test_duplicate_removal_is_a_last_step_outside_the_mean():
+    removal = torch.tensor([[1, -1, 0], [0, -1, -1]])  # the second image's object moves back
+    stability = count_changes(MATCHES, MATCHES.unsqueeze(-1), objects(2, 1), removal=removal)
+    assert stability.to_removal == 1
+    scores = stability.unstable_scores()
+    assert list(scores) == ["0 -> 1", "1 -> 2", "2 -> removal"]
+    assert scores["2 -> removal"] == pytest.approx(100 / 3)
+    assert stability.mean_unstable_score == pytest.approx(200 / 3)
 
 
 def test_labels_from_other_stages_worked_out_by_hand():
@@ -69,15 +79,19 @@ def test_sum_over_batches_equals_one_batch():
         for image, count in enumerate(counts):
             matches[stage, image, torch.randperm(6)[:count]] = torch.arange(count)
     proposals, assigned, targets = matches[0].roll(1, -1), matches.unsqueeze(-1), objects(*counts)
-    whole = count_changes(matches, assigned, targets, proposals)
-    assert list(whole.unstable_scores().values())[1:] == pytest.approx(
+    whole = count_changes(matches, assigned, targets, proposals=proposals, removal=proposals)
+    assert list(whole.unstable_scores().values())[1:-1] == pytest.approx(
         unstable_scores(matches, targets).tolist()
     )
     for cuts in ([1, 2, 3], [1] * 6, [4, 2]):
         cut = torch.arange(len(counts)).split(cuts)
         parts = [
             count_changes(
-                matches[:, part], assigned[:, part], [targets[i] for i in part], proposals[part]
+                matches[:, part],
+                assigned[:, part],
+                [targets[i] for i in part],
+                proposals=proposals[part],
+                removal=proposals[part],
             )
             for part in cut
         ]
@@ -178,6 +192,40 @@ def test_detrex_proposals_are_the_first_queries_of_the_decoder(inputs, monkeypat
     assert stability.from_encoder in (0, 1, 2)
     assert list(stability.unstable_scores()) == ["encoder -> 0", "0 -> 1"]
     assert model.training is False
+
+
+def test_scores_after_duplicate_removal_are_matched(detector, add_removal, inputs):
+    model = add_removal(detector).eval()
+    stability = batch_stability(model, inputs)
+    images = [model.normalize(item["image"]) for item in inputs]
+    targets = [model.target(item["instances"]) for item in inputs]
+    with torch.no_grad():
+        output, sizes = model.decode(model.pad(images), images)
+    logits = torch.stack([output.logits[-1], output.rescored])
+    pair = model.criterion.matcher(logits, output.boxes[[-1, -1]], targets, sizes)
+    assert stability.to_removal == (pair[0, 0] != pair[1, 0]).sum() / 2  # two boxes, two queries
+
+
+def test_duplicate_removal_behind_transformers_is_a_step(inputs):
+    from integrations.hf_models import deformable_detr
+
+    from stageinteractor.integrations.duplicate_removal import varifocal_loss
+    from stageinteractor.modeling import DuplicateSuppressor, ResidualLogits
+    from stageinteractor.modeling.frozen_transformers import FrozenTransformersDetector
+
+    torch.manual_seed(0)
+    suppressor = DuplicateSuppressor(embed_dim=32, num_classes=3, num_heads=4, head=ResidualLogits)
+    host = deformable_detr()
+    host.config.class_cost = 2  # as the suppressor's matcher has it
+    model = FrozenTransformersDetector(
+        model=host,
+        postprocessing=TopK(5),
+        suppressor=suppressor,
+        suppressor_loss=varifocal_loss(),
+    )
+    assert batch_stability(model, inputs[:1]).to_removal == 0  # the scores are still the model's
+    torch.nn.init.normal_(suppressor.head.linear.weight)
+    assert batch_stability(model, inputs[:1]).to_removal > 0
 
 
 def test_model_without_criterion_is_refused(inputs):

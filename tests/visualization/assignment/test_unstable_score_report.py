@@ -1,5 +1,7 @@
 """Tables and figures of unstable scores."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -32,6 +34,12 @@ def test_a_column_for_every_run_and_a_dash_for_missing_steps():
     assert rows["several queries, % of gt boxes", "1"] == ["100.0", "0.0"]
     assert rows["images", "4"] == ["2"] and rows["gt boxes", "8"] == ["4"]
     assert table.endswith("no step from the encoder: it proposes no queries in plain")
+
+
+def test_steps_to_duplicate_removal_follow_those_of_the_stages():
+    runs = {"two": replace(TWO, to_removal=2), "three": THREE}
+    steps = [step for measure, step in cells(stability_table(runs)) if measure == "unstable %"]
+    assert steps == ["encoder -> 0", "0 -> 1", "1 -> 2", "1 -> removal", "mean"]
 
 
 @pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")

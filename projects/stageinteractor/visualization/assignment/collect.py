@@ -15,6 +15,7 @@ from .recording import (
     is_stageinteractor,
     record_stageinteractor,
     record_third_party,
+    rescored_by_third_party,
 )
 
 
@@ -32,23 +33,23 @@ def collect_assignment(
         UnsupportedHostError: the model has no criterion of DETR form.
     """
     batch = list(batched_inputs)
-    rescored = None
     if is_stageinteractor(model):
         step = record_stageinteractor(model, batch)
         scores, boxes, assigned = step.logits.float().sigmoid(), step.boxes, step.assigned
         matches, assigner = step.matches, step.assigner
-        if step.rescored is not None:
-            rescored = step.rescored.float().sigmoid().cpu()
+        rescored = step.rescored
     else:
         step = record_third_party(model, batch)
         scores, boxes = _scores(step), _boxes(step, model, batch)
         matches, assigned, assigner = step.matches, step.assigned_gt_indices(), step.assigner
+        rescored = rescored_by_third_party(model, batch)
     scope = assigner.scope_mask(len(matches))
     items = [
         _item(item, boxes[:, b], scores[:, b], matches[:, b], assigned[:, b], scope)
         for b, item in enumerate(batch)
     ]
     if rescored is not None:
+        rescored = rescored.float().sigmoid().cpu()
         items = [replace(item, rescored=rescored[b]) for b, item in enumerate(items)]
     return items
 

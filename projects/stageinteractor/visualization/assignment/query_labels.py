@@ -29,6 +29,11 @@ class ImageAssignment:
     rescored: Tensor | None = None  # (N, C) class scores after duplicate removal, if there is one
 
     @property
+    def final_scores(self) -> Tensor:
+        """(N, C): those of the detections."""
+        return self.scores[-1] if self.rescored is None else self.rescored
+
+    @property
     def target(self) -> dict[str, Tensor]:
         """The ground truth in the assigner's form."""
         return {"boxes": self.gt_boxes, "labels": self.gt_classes}

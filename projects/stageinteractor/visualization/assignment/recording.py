@@ -32,6 +32,7 @@ class RecordedStep(NamedTuple):
     assigned: Tensor  # (S, B, N, R): gt indices that a query's class labels come from, or -1
     assigner: Assigner
     rescored: Tensor | None  # (B, N, C) logits after duplicate removal; None without it
+    removal: Tensor | None  # (B, N): as ``matches``, of these logits
 
 
 def is_stageinteractor(model: Any) -> bool:
@@ -54,9 +55,19 @@ def record_stageinteractor(model: Any, batch: Batch) -> RecordedStep:
     masks = not_none(query_mask=output.query_mask)
     matches = criterion.matcher(output.logits, output.boxes, targets, sizes, **masks)
     assigned = criterion.assigner.assigned_gt_indices(output.boxes, matches, targets)
-    predictions = output.logits, output.boxes, targets
+    removal = None
+    if output.rescored is not None:
+        matcher = model.suppressor_loss.matcher
+        removal = matcher(output.rescored[None], output.boxes[-1:], targets, sizes, **masks)[0]
     return RecordedStep(
-        *predictions, matches, assigned, criterion.assigner, rescored=output.rescored
+        logits=output.logits,
+        boxes=output.boxes,
+        targets=targets,
+        matches=matches,
+        assigned=assigned,
+        assigner=criterion.assigner,
+        rescored=output.rescored,
+        removal=removal,
     )
 
 
@@ -83,6 +94,37 @@ def record_third_party(model: nn.Module, batch: Batch, assigner: Any = None) -> 
     finally:
         criterion.observer = None
     return steps[0]
+
+
+@torch.no_grad()
+def rescored_by_third_party(model: Any, batch: Batch) -> Tensor | None:
+    """Return the logits (B, N, C) after duplicate removal, image by image; None without it."""
+    if getattr(model, "suppressor", None) is None:
+        return None
+    logits: list[Tensor] = []
+    hook = model.suppressor.register_forward_hook(lambda _, __, output: logits.append(output))
+    try:
+        for item in batch:
+            model.eval()([item])
+    finally:
+        hook.remove()
+    return torch.cat(logits)
+
+
+@torch.no_grad()
+def match_after_removal(model: Any, batch: Batch) -> Tensor | None:
+    """Return the matches (B, N) of the scores after duplicate removal, by its own matcher.
+
+    None without duplicate removal, and for models of detrex.
+    """
+    if getattr(model, "suppressor", None) is None or not hasattr(model, "predict"):
+        return None
+    images = [model.normalize(item["image"]) for item in batch]
+    targets = [model.target(item["instances"]) for item in batch]
+    logits, boxes = model.eval().predict(images)
+    sizes = model.image_sizes(images)
+    matches: Tensor = model.suppressor_loss.matcher(logits[None], boxes[None], targets, sizes)
+    return matches[0]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ...assigner.targets import Target
 from ...errors import DataError
 from .recording import (
     is_stageinteractor,
+    match_after_removal,
     record_stageinteractor,
     record_third_party,
 )
@@ -36,22 +37,28 @@ class Stability:
     from_encoder: int | None  # the same between proposals and stage 0; None: no proposals
     labels_added: tuple[int, ...]  # (S,) labels from matches of other stages
     multi_query_gt: tuple[int, ...]  # (S,) boxes assigned to two queries or more
+    to_removal: int | None = None  # changed after duplicate removal; None: the model has none
 
     def __add__(self, other: Stability) -> Stability:
-        first, second = self.from_encoder, other.from_encoder
         return Stability(
             self.num_images + other.num_images,
             self.num_gt + other.num_gt,
             tuple(map(add, self.changed, other.changed)),
-            None if first is None or second is None else first + second,
+            _sum(self.from_encoder, other.from_encoder),
             tuple(map(add, self.labels_added, other.labels_added)),
             tuple(map(add, self.multi_query_gt, other.multi_query_gt)),
+            _sum(self.to_removal, other.to_removal),
         )
 
     def unstable_scores(self) -> dict[str, float]:
-        """Return per cent of all gt boxes by step: "encoder -> 0" if there is one, "0 -> 1", ..."""
+        """Return per cent of all gt boxes by step: "0 -> 1", "1 -> 2", ...
+
+        Before them "encoder -> 0" with proposals, after them "2 -> removal" with duplicate removal.
+        """
         counts = {} if self.from_encoder is None else {"encoder -> 0": self.from_encoder}
         counts |= {f"{stage} -> {stage + 1}": n for stage, n in enumerate(self.changed)}
+        if self.to_removal is not None:
+            counts[f"{len(self.changed)} -> removal"] = self.to_removal
         return {step: 100.0 * count / max(self.num_gt, 1) for step, count in counts.items()}
 
     def as_json(self) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class Stability:
 
     @property
     def mean_unstable_score(self) -> float:
-        """Mean over the decoder's steps, per cent; the step from the encoder is left out."""
+        """Mean over the decoder's steps, per cent: neither from the encoder nor to removal."""
         steps = len(self.changed)
         return 100.0 * sum(self.changed) / max(self.num_gt * steps, 1)
 
@@ -82,8 +89,17 @@ class Stability:
         return [100.0 * count / max(self.num_gt, 1) for count in self.multi_query_gt]
 
 
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second
+
+
 def count_changes(
-    matches: Tensor, assigned: Tensor, targets: Sequence[Target], proposals: Tensor | None = None
+    matches: Tensor,
+    assigned: Tensor,
+    targets: Sequence[Target],
+    *,
+    proposals: Tensor | None = None,
+    removal: Tensor | None = None,
 ) -> Stability:
     """Count the changes from stage to stage in a batch.
 
@@ -92,19 +108,23 @@ def count_changes(
         assigned: (S, B, N, R) long: gt indices that a query's class labels come from, or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
         proposals: (B, N) long: as ``matches``, for the encoder's proposals that become the queries.
+        removal: (B, N) long: as ``matches``, for the scores after duplicate removal.
     """
     statistics = assignment_statistics(assigned, matches, targets)
-    from_encoder = None
-    if proposals is not None:
-        from_encoder = int(changed_gt(torch.stack([proposals, matches[0]]), targets))
     return Stability(
         num_images=len(targets),
         num_gt=sum(len(target["labels"]) for target in targets),
         changed=tuple(changed_gt(matches, targets).tolist()),
-        from_encoder=from_encoder,
+        from_encoder=_num_changed(proposals, matches[0], targets),
         labels_added=tuple(statistics["labels_added"].tolist()),
         multi_query_gt=tuple(statistics["multi_query_gt"].tolist()),
+        to_removal=_num_changed(removal, matches[-1], targets),
     )
+
+
+def _num_changed(other: Tensor | None, matches: Tensor, targets: Sequence[Target]) -> int | None:
+    """Count the boxes that (B, N) ``matches`` gives to another query than ``other`` does."""
+    return None if other is None else int(changed_gt(torch.stack([other, matches]), targets))
 
 
 @torch.no_grad()
@@ -123,12 +143,16 @@ def batch_stability(model: nn.Module, batch: Sequence[dict[str, Any]]) -> Stabil
     """
     if is_stageinteractor(model):
         step = record_stageinteractor(model, batch)
-        return count_changes(step.matches, step.assigned, step.targets)
+        return count_changes(step.matches, step.assigned, step.targets, removal=step.removal)
     from ...integrations.proposals import match_proposals
 
     step = record_third_party(model, batch, PerStageAssigner())
     return count_changes(
-        step.matches, step.assigned_gt_indices(), step.ground_truth, match_proposals(step)
+        step.matches,
+        step.assigned_gt_indices(),
+        step.ground_truth,
+        proposals=match_proposals(step),
+        removal=match_after_removal(model, batch),
     )
 
 

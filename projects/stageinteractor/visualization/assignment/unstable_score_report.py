@@ -40,12 +40,15 @@ def _cell(value: float | None, digits: int = 1) -> str:
 
 
 def _steps(runs: Mapping[str, Stability]) -> list[str]:
-    """Return the steps of all runs together, from the encoder to the last stage."""
-    deepest = max(runs.values(), key=lambda run: len(run.changed))
-    steps = [step for step in deepest.unstable_scores() if not step.startswith("encoder")]
-    if any(run.from_encoder is not None for run in runs.values()):
-        steps.insert(0, "encoder -> 0")
-    return steps
+    """Return the steps of all runs together, from the encoder to duplicate removal."""
+    steps = {step for run in runs.values() for step in run.unstable_scores()}
+    return sorted(steps, key=_position)
+
+
+def _position(step: str) -> tuple[int, int]:
+    """Return the order of a step: by the stage that it leaves, between stages first."""
+    start, _, end = step.partition(" -> ")
+    return (-1, 0) if start == "encoder" else (int(start), not end.isdecimal())
 
 
 def plot_stability(runs: Mapping[str, Stability], path: str | Path) -> None:
