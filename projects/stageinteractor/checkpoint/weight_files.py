@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
-from ..errors import DataError
-from ..regular_files import UnsuitableFileError, require_regular_file
+from ..errors import DataError, StageInteractorError
+from ..regular_files import require_regular_file
+from ..urls import local_file
 from .tensor_checks import tensor_problem
 
 Weights = dict[str, Tensor]
@@ -27,6 +27,9 @@ CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # timm's or
 def read_tensors(path: str | os.PathLike[str]) -> Weights:
     """Read a ``.safetensors`` file, or one of ``torch.save``, onto the CPU.
 
+    Args:
+        path: a path or a URL, whose file is copied to a temporary one.
+
     Returns:
         The tensors in the order of the file; other content is dropped.
 
@@ -34,7 +37,7 @@ def read_tensors(path: str | os.PathLike[str]) -> Weights:
         DataError: the file does not exist, is neither, or has no tensors; or a tensor is sparse,
             quantized, without data (on the meta device) or not finite.
     """
-    weights = _named_tensors(_content(Path(path)))
+    weights = _named_tensors(_content(path))
     if not weights:
         raise DataError(f"{path}: holds no named tensors")
     for name, value in weights.items():
@@ -43,15 +46,16 @@ def read_tensors(path: str | os.PathLike[str]) -> Weights:
     return weights
 
 
-def _content(path: Path) -> Any:
+def _content(path: str | os.PathLike[str]) -> Any:
     try:
-        require_regular_file(path)
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+        with local_file(path) as local:
+            require_regular_file(local)
+            if local.suffix == ".safetensors":
+                from safetensors.torch import load_file
 
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnsuitableFileError:
+                return load_file(local)
+            return torch.load(local, map_location="cpu", weights_only=True)
+    except StageInteractorError:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None

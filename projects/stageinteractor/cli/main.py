@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "detect objects in images, folders and videos, or serve a web page",
     "check": "check, repair and convert a data set",
     "datasets": "make a data set of the demo configs",
+    "shards": "write a data set into tar shards, or index shards",
     "weights": "write ImageNet weights of a backbone to a file",
     "convert": "convert checkpoints from and to the published code",
     "export": "export a detector to ONNX or torch.export",

@@ -8,6 +8,7 @@ than `MAX_PIXELS` is refused before memory is allocated for it.
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from functools import cache
@@ -19,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
 from ..regular_files import GIB, UnsuitableFileError, require_regular_file
+from ..stored_bytes import is_local_file, read_bytes
 
 ImageSource = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 
@@ -46,7 +48,7 @@ def load_image(source: ImageSource) -> Image.Image:
     turns a TIFF twice.
 
     Args:
-        source: path, open file, PIL image, or uint8 RGB array (H, W, 3).
+        source: path, URL (`stored_bytes`), open file, PIL image, or uint8 RGB array (H, W, 3).
 
     Raises:
         DataError: the file cannot be read, is of another kind than `FORMATS`, has more than
@@ -76,7 +78,7 @@ def read_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     except ImageReadError as error:
         raise ImageReadError(name, error.reason) from None
     except Exception as error:  # Pillow raises whatever the bytes lead it to
-        raise ImageReadError(name, reason_of(error)) from error
+        raise ImageReadError(name, reason_of(error).removeprefix(f"{name}: ")) from error
 
 
 def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
@@ -88,7 +90,10 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
         Exception: whatever the file's bytes lead Pillow to; see `reason_of`.
     """
     if isinstance(file, str | os.PathLike):
-        require_regular_file(file, MAX_BYTES)
+        if is_local_file(file):
+            require_regular_file(file, MAX_BYTES)
+        else:
+            file = io.BytesIO(read_bytes(file, MAX_BYTES))
     image = Image.open(file, formats=_formats())
     refusal = _refusal(image)
     if refusal is None:
@@ -116,6 +121,8 @@ def reason_of(error: Exception) -> str:
     """Return in one line why an image could not be read."""
     if isinstance(error, ImageReadError | UnsuitableFileError):
         return error.reason
+    if isinstance(error, DataError):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, UnidentifiedImageError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -21,6 +20,8 @@ from ..errors import DataError
 from .checks.findings import TO_TRAIN_ON, Finding, Location
 from .checks.remarks import crowded_images, repeated_names
 from .coco_format import CocoSet, read_coco
+from .image_store import locate, missing_names, require_images
+from .shards import is_index
 from .values import is_windows_path
 
 Record = dict[str, Any]
@@ -94,30 +95,23 @@ def _read_split(dataset: DictConfig, split: str) -> CocoSet:
         if OmegaConf.is_missing(dataset[split], name):
             raise DataError(f"dataset.{split}.{name} is not set: dataset.{split}.{name}=PATH")
     coco_set = read_coco(dataset[split].json, key, bool(dataset.get("masks")))
-    root = Path(dataset[split].images)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; set dataset.{split}.images to the image folder")
+    images = dataset[split].images
+    require_images(images, f"dataset.{split}.images")
     if not coco_set.images:
         finding = Finding("no_images", "'images' is empty")
         raise DataError(f"{coco_set.json_file} ({key}): {finding.line()}")
-    _require_images(coco_set, root)
+    _require_images(coco_set, images)
     return coco_set
 
 
-def _require_images(coco_set: CocoSet, root: Path) -> None:
-    """Look every folder up once, instead of every file: fast on network file systems too."""
-    folders: dict[Path, set[str]] = {}
-    missing = []
-    for image in coco_set.images:
-        path = root / image["file_name"]
-        if path.parent not in folders:
-            folders[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
-        if path.name not in folders[path.parent]:
-            missing.append((path, image))
+def _require_images(coco_set: CocoSet, images: str) -> None:
+    missing = missing_names(images, (image["file_name"] for image in coco_set.images))
     if missing:
-        path, image = missing[0]
-        kind = "backslashes" if is_windows_path(image["file_name"]) else "missing_image"
-        finding = Finding(kind, f"no such file: {path}", Location.of_image(image))
+        name = missing[0]
+        image = next(image for image in coco_set.images if image["file_name"] == name)
+        kind = "backslashes" if is_windows_path(name) else "missing_image"
+        place = f"{name} in {images}" if is_index(images) else locate(images, name)
+        finding = Finding(kind, f"no such file: {place}", Location.of_image(image))
         raise DataError(
             f"{coco_set.json_file}: {len(missing)} of {len(coco_set.images)} images are missing: "
             f"{finding.line()}"
@@ -163,12 +157,13 @@ def to_records(
     """Return detectron2's dataset dicts, one per image, in the order of the file.
 
     Args:
+        image_root: a folder, a URL or an index of shards (`image_store`).
         masks: keep the segmentations, which need several times the memory of the boxes.
     """
     class_of_category = coco_set.class_of_category
     records: dict[Any, Record] = {
         image["id"]: {
-            "file_name": os.path.join(image_root, image["file_name"]),
+            "file_name": locate(image_root, image["file_name"]),
             "height": image["height"],
             "width": image["width"],
             "image_id": image["id"],

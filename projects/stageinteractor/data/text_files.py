@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import os
-from pathlib import Path
 
 from ..errors import DataError
-from ..regular_files import MIB, UnsuitableFileError, require_regular_file
+from ..regular_files import MIB, UnsuitableFileError
+from ..stored_bytes import read_bytes
 
 OTHER_ENCODINGS = {  # UTF-32's mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -26,6 +26,7 @@ def read_text(
     """Return the text of a UTF-8 file without its byte-order mark.
 
     Args:
+        path: a path or a URL.
         limit: bytes that the file may have at most.
         name: what a message calls it; its path by default.
         if_missing: what a message says if there is no such file.
@@ -36,9 +37,7 @@ def read_text(
     """
     name = name or os.fspath(path)
     try:
-        require_regular_file(path, limit)
-        data = Path(path).read_bytes()
-        return _decoded(data)
+        return _decoded(read_bytes(path, limit))
     except UnsuitableFileError as error:
         raise DataError(f"{name}: {error.reason}") from None
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from ..data.registration import training_images
 from ..errors import ConfigError, DataError
 from ..files import atomic_path
 from ..schema import require_keys
+from ..urls import is_url
 from .backbone_weights import load_backbone_weights
 from .best_metric import BestCheckpoint, check_best_metric, report_missing
 from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
@@ -275,12 +276,13 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
         missing = load_weights(model, cfg.train.init_checkpoint)
         _refuse_untrained(model, missing, cfg.train.init_checkpoint)
     elif cfg.train.backbone_weights:
-        if not os.path.isfile(cfg.train.backbone_weights):
+        weights = cfg.train.backbone_weights
+        if not is_url(weights) and not os.path.isfile(weights):
             raise ConfigError(
-                f"train.backbone_weights: no file {cfg.train.backbone_weights!r}; make it with "
+                f"train.backbone_weights: no file {weights!r}; make it with "
                 "stageinteractor weights, or set it to null for random weights"
             )
-        load_backbone_weights(model, cfg.train.backbone_weights)
+        load_backbone_weights(model, weights)
 
 
 def _refuse_untrained(model: nn.Module, missing: list[str], path: str) -> None:

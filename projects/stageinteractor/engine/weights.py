@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ..checkpoint.pickled_arrays import read_pickled_arrays
 from ..checkpoint.tensor_checks import storage_problem
 from ..checkpoint.weight_files import why_unreadable
-from ..errors import DataError
+from ..errors import DataError, StageInteractorError
+from ..urls import is_url, local_file
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +26,24 @@ class UnusableTensorError(DataError):
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint, ``.safetensors`` or detectron2's ``.pkl`` onto the CPU, running no code.
 
+    Args:
+        path: a path or a URL, whose file is copied to a temporary one.
+
     Raises:
         DataError: no such file, or not a checkpoint that can be read safely.
     """
     path = os.path.expanduser(path)
-    if "://" in path:
-        raise DataError(f"{path}: is not downloaded; download it, and set the key to its file")
-    if not Path(path).is_file():
+    if not is_url(path) and not Path(path).is_file():
         raise DataError(f"{path}: no such checkpoint file")
-    if not Path(path).stat().st_size:
+    if not is_url(path) and not Path(path).stat().st_size:
         raise DataError(f"{path}: the file is empty (0 bytes), not a checkpoint")
     try:
-        content = _read(path)
+        with local_file(path) as local:
+            content = _read(local)
+    except StageInteractorError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such checkpoint file") from None
     except Exception as error:  # torch may raise any error here
         raise DataError(
             f"{path}: not a checkpoint of tensors and plain values: {why_unreadable(error)}"

@@ -9,9 +9,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from ..data.image_store import exists
 from ..errors import DataError
 from ..files import atomic_write_text
 from ..json_files import read_json
+from ..urls import is_url
 
 FILE = "evaluated_set.json"  # beside the detections
 
@@ -45,5 +47,5 @@ def read_evaluated_set(folder: str | os.PathLike[str]) -> EvaluatedSet | None:
         evaluated = TypeAdapter(EvaluatedSet).validate_python(read_json(path, dict, advice))
     except ValidationError as error:
         raise DataError(f"{path}: expected json, images and image_ids; {advice}") from error
-    exists = os.path.isfile(evaluated.json) and os.path.isdir(evaluated.images)
-    return evaluated if exists else None
+    is_there = is_url(evaluated.json) or os.path.isfile(evaluated.json)
+    return evaluated if is_there and exists(evaluated.images) else None

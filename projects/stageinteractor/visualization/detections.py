@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..data.coco_format import CocoSet
 from ..data.image_io import ImageReadError, read_image
+from ..data.image_store import locate
 from ..data.segmentation import decode_mask
 from ..errors import DataError
 from ..evaluation.coco_results import Json, group_by_image
@@ -76,7 +77,7 @@ def read_upright(image: Json, image_root: str | Path) -> Image.Image:
     Raises:
         DataError: it cannot be read.
     """
-    path = Path(image_root) / image["file_name"]
+    path = locate(image_root, image["file_name"])
     try:
         return read_image(path)
     except ImageReadError as error:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ..config import load_config
 from ..data.coco_format import CocoSet, read_coco
+from ..data.image_store import exists
 from ..errors import DataError
 from ..evaluation.coco import TWELVE, choose_backend, coco_api, evaluate_boxes
 from ..evaluation.coco_results import RESULTS_FILE, read_results
@@ -40,7 +41,7 @@ class Detections:
     """Detections of an annotated set."""
 
     coco_set: CocoSet
-    image_root: Path
+    image_root: str  # see `data.image_store`
     results: list[Json]  # COCO's results format
 
 
@@ -53,9 +54,9 @@ def read_detections(
         DataError: a file or folder is missing or cannot be used.
     """
     coco_set = read_coco(json_file)
-    if not Path(image_root).is_dir():
+    if not exists(image_root):
         raise DataError(f"{image_root}: no such folder of images")
-    return Detections(coco_set, Path(image_root), read_results(results, coco_set))
+    return Detections(coco_set, str(image_root), read_results(results, coco_set))
 
 
 def read_run(folder: str | Path) -> Detections:
