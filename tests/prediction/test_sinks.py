@@ -5,7 +5,9 @@ import json
 import os
 from pathlib import Path
 
+import pycocotools.mask as coco_masks
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -81,6 +83,23 @@ def test_json_is_in_coco_results_format(tmp_path: Path, frames, instances_of):
     }
     truth.createIndex()
     assert len(truth.loadRes(str(tmp_path / "out.json")).getAnnIds(imgIds=[4])) == 2
+
+
+def test_masks_are_in_the_json_and_drawn(tmp_path: Path, gray, instances_of):
+    """The masks, logits with 0 as the border, are read back by pycocotools; a mask tints."""
+    instances = instances_of(40, 30)
+    instances.pred_masks = torch.full((2, 30, 40), -1.0)
+    instances.pred_masks[0, 5:20, 3:9] = 2.0
+    with json_sink(tmp_path / "out.json", CLASSES) as write:
+        write(Frame("a.png", gray(), image_id=4), instances)
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert results[0]["segmentation"]["size"] == [30, 40]
+    masks = [coco_masks.decode(result["segmentation"]) for result in results]
+    assert (masks == (instances.pred_masks > 0).numpy()).all() and masks[0].sum() == 90
+    drawn = [draw_detections(gray(), each, CLASSES) for each in (instances, instances_of(40, 30))]
+    inside, outside = (6 * 16, 12 * 16), (15 * 16, 12 * 16)  # pixels, enlarged by 16
+    assert drawn[0].getpixel(inside) != drawn[1].getpixel(inside)
+    assert drawn[0].getpixel(outside) == drawn[1].getpixel(outside)
 
 
 # CSV

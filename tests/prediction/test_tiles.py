@@ -83,6 +83,20 @@ def test_an_image_without_objects(predictor):
     assert len(instances) == 0 and instances.pred_classes.dtype == torch.int64
 
 
+def test_masks_are_left_out_with_one_warning(predictor, caplog):
+    detect = predictor.model.detect
+
+    def with_masks(image):
+        instances = detect(image)
+        instances.pred_masks = torch.ones(len(instances), *image.shape[1:])
+        return instances
+
+    predictor.model.detect = with_masks
+    (instances,) = TiledPredictor(predictor, 100).batch([photo()])
+    assert len(instances) == len(DISCS) and not instances.has("pred_masks")
+    assert caplog.text.count("masks are left out") == 1
+
+
 def test_tiny_tiles_and_a_missing_package_are_refused(predictor, monkeypatch):
     with pytest.raises(ConfigError, match="31 pixels"):
         TiledPredictor(predictor, 31)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
@@ -26,7 +27,7 @@ def draw_detections(
     if max_side is not None:
         scale = min(scale, max_side / max(image.size))
     width = max(2, round(min(image.size) * scale / 250))
-    masks = instances.pred_masks.cpu().numpy() if instances.has("pred_masks") else None
+    masks = detection_masks(instances)
     suffixes = ["" if n is None else f" #{n}" for n in track_ids_of(instances)]
     boxes = [
         DrawnBox(
@@ -34,12 +35,17 @@ def draw_detections(
             label,
             f"{classes.name(label)} {score:.2f}{suffixes[index]}",
             width=width,
-            mask=None if masks is None else masks[index] > 0,
+            mask=None if masks is None else masks[index],
         )
         for index, ((x0, y0, x1, y1), score, label) in enumerate(detection_rows(instances))
     ]
     boxes.reverse()
     return draw_boxes(image, boxes, scale, text_above=True)
+
+
+def detection_masks(instances: Instances) -> np.ndarray | None:
+    """Return the masks (n, H, W) of the detections, bool; None if the model predicts none."""
+    return (instances.pred_masks > 0).cpu().numpy() if instances.has("pred_masks") else None
 
 
 def detection_rows(instances: Instances) -> list[tuple[list[float], float, int]]:

@@ -14,7 +14,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pycocotools.mask as coco_masks
 from detectron2.structures import Instances
 from PIL import Image
 
@@ -23,7 +26,7 @@ from ..files import atomic_path
 from ..output_folder import OutputFolder
 from ..printable_text import encodable, printable
 from .class_metadata import ClassMetadata
-from .drawing import detection_rows, draw_detections
+from .drawing import detection_masks, detection_rows, draw_detections
 from .frames import Frame
 from .tracking import track_ids_of
 
@@ -88,7 +91,8 @@ def _save(image: Image.Image, folder: str | Path | OutputFolder, name: str) -> N
 def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     """Write COCO's results format, a list of detections with "bbox" as (x, y, width, height).
 
-    After COCO's keys come "file_name", "category" and, for videos, "frame" and "track_id".
+    Masks are in "segmentation", as COCO's compressed run lengths. After COCO's keys come
+    "file_name", "category" and, for videos, "frame" and "track_id".
     """
     with _growing_file(path, "[", "\n]\n") as append:
         separator = "\n"
@@ -96,13 +100,18 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
         def write(frame: Frame, instances: Instances) -> None:
             nonlocal separator
             text = ""
+            masks = detection_masks(instances)
             rows = zip(detection_rows(instances), track_ids_of(instances), strict=True)
-            for ((x0, y0, x1, y1), score, index), track_id in rows:
-                entry = {
+            for number, (((x0, y0, x1, y1), score, index), track_id) in enumerate(rows):
+                entry: dict[str, Any] = {
                     "image_id": frame.image_id,
                     "category_id": classes.category_id(index),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "score": score,
+                }
+                if masks is not None:
+                    entry["segmentation"] = run_lengths(masks[number])
+                entry |= {
                     "file_name": encodable(frame.name),
                     "category": encodable(classes.name(index)),
                 }
@@ -115,6 +124,12 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
             append(text)
 
         yield write
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """Return a mask (H, W), bool, as COCO's run lengths {"size": [H, W], "counts": text}."""
+    encoded = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Prediction on tiles of large images, by supervision's slicer: small objects stay large enough.
 
 Overlapping tiles detect an object twice, and cut objects in part. Of two boxes of a class whose
-intersection covers half of the smaller one, the lower-scoring one is removed.
+intersection covers half of the smaller one, the lower-scoring one is removed. Masks, which would
+be as large as the image for every detection, are left out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from .inputs import PredictorInput, check_batch, to_image_source
 if TYPE_CHECKING:
     from ..predictor import Predictor
 
+logger = logging.getLogger(__name__)
 MIN_TILE = 32  # pixels
 OVERLAP = 0.2  # of a tile's side
 COVERED = 0.5  # of the smaller box
@@ -45,6 +48,7 @@ class TiledPredictor:
             raise ConfigError(f"tiles of {size} pixels: give at least {MIN_TILE}")
         self.predictor = predictor
         self.supervision = require("supervision", "prediction on tiles")
+        self._warned = False
         self.slicer = self.supervision.InferenceSlicer(
             self._detect_all if batch_size > 1 else self._detect,
             slice_wh=size,
@@ -85,6 +89,9 @@ class TiledPredictor:
         """Return the detections of several tiles, which may differ in size."""
         results = []
         for instances in self.predictor.batch([np.ascontiguousarray(tile) for tile in tiles]):
+            if instances.has("pred_masks") and not self._warned:
+                logger.warning("prediction on tiles returns boxes: the model's masks are left out")
+                self._warned = True
             boxes = instances.pred_boxes.clone()
             boxes.clip(instances.image_size)
             results.append(
