@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 from schema.conftest import toy, two_images  # noqa: F401 - fixtures
@@ -163,8 +164,12 @@ def test_mixing_ends_and_is_resumed():
     assert objects(7) == whole[7:]
 
 
-def test_masks_are_not_mixed():
-    mapper = DetectionMapper(is_train=True, augmentations=[], masks=True)
+@pytest.mark.parametrize("make", [DetectionMapper, DatasetMapper])
+def test_masks_are_not_mixed(make):
+    masks = {"masks": True} if make is DetectionMapper else {"use_instance_mask": True}
+    if make is DatasetMapper:
+        masks["image_format"] = "RGB"
+    mapper = make(is_train=True, augmentations=[], **masks)
     with pytest.raises(ConfigError, match="not for masks"):
         build_train_loader(
             dataset=[record(height=4, width=6)],
@@ -172,6 +177,18 @@ def test_masks_are_not_mixed():
             total_batch_size=1,
             augment=["mosaic"],
         )
+
+
+@pytest.mark.parametrize("field", ["gt_masks", "gt_keypoints"])
+def test_objects_of_another_mapper_that_have_more_than_boxes_are_not_mixed(field):
+    def mapped(index):
+        each = record(label=index)
+        each["instances"].set(field, torch.zeros(1, 40, 60))
+        return each
+
+    mixing = Mixing(mapped, 5, mosaic=False, mixup=True)
+    with pytest.raises(ConfigError, match=f"mosaic and mixup.*{field}"):
+        mixing(0)
 
 
 class DetectionMapperOfNothing:

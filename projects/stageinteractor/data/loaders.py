@@ -32,6 +32,7 @@ from .shared_memory import in_shared_memory, require_shared_memory
 
 GRACE = 60  # seconds
 MAX_AUTO_WORKERS = 8  # a GPU that trains is busy with fewer
+MASKS = "masks", "use_instance_mask"  # of our mapper, of detectron2's
 Record = dict[str, Any]
 SampleIndex = tuple[int, int]  # position in the endless order of all ranks, index of its image
 
@@ -100,7 +101,7 @@ class TrainingImages(Dataset[Record]):
         """
         used = {name: name in names for name in ("mosaic", "mixup")}
         if any(used.values()):
-            if getattr(self.mapper, "masks", False):
+            if any(getattr(self.mapper, key, False) for key in MASKS):
                 raise ConfigError(
                     "dataloader.train.augment: mosaic and mixup are for boxes, not for masks: "
                     "leave them out"

@@ -17,11 +17,14 @@ import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from ..errors import ConfigError
+
 Record = dict[str, Any]
 PROBABILITY = 0.5  # of each
 BLEND = 0.45, 0.55  # weight of the first image, as DEIM's
 GREY = 114  # of pixels that no image covers
 MIN_SIDE = 1.0  # pixels; smaller boxes are dropped
+MIXED = {"gt_boxes", "gt_classes"}  # fields of objects that follow the images
 
 
 class Mixing:
@@ -44,8 +47,12 @@ class Mixing:
         self.mixup = mixup
 
     def __call__(self, index: int) -> Record:
-        """Return the record of an image, with others mixed in."""
-        record = self.get(index)
+        """Return the record of an image, with others mixed in.
+
+        Raises:
+            ConfigError: its objects have masks or keypoints, which are not mixed.
+        """
+        record = self._get(index)
         if self.mosaic and np.random.rand() < PROBABILITY:
             record = mosaic([record, *(self._other() for _ in range(3))])
         if self.mixup and np.random.rand() < PROBABILITY:
@@ -53,7 +60,16 @@ class Mixing:
         return record
 
     def _other(self) -> Record:
-        return self.get(int(np.random.randint(self.count)))
+        return self._get(int(np.random.randint(self.count)))
+
+    def _get(self, index: int) -> Record:
+        record = self.get(index)
+        if more := set(record["instances"].get_fields()) - MIXED:
+            raise ConfigError(
+                f"dataloader.train.augment: mosaic and mixup are for boxes, and the mapper returns "
+                f"{', '.join(sorted(more))} too: leave out one or the other"
+            )
+        return record
 
 
 def mosaic(records: Sequence[Record]) -> Record:
