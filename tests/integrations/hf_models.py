@@ -182,4 +182,32 @@ def detr_segmentation(**changes):
     )
 
 
+def table_transformer(**changes):
+    """DETR's normalised-first sibling; its loss has a softmax over classes."""
+    return transformers.TableTransformerForObjectDetection(
+        transformers.TableTransformerConfig(
+            **{
+                "backbone_config": resnet("stage4"),
+                "num_labels": 3,
+                "num_queries": 12,
+                "d_model": 32,
+                "encoder_layers": 1,
+                "decoder_layers": 3,
+                "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2,
+                "encoder_ffn_dim": 32,
+                "decoder_ffn_dim": 32,
+                "auxiliary_loss": True,
+            }
+            | changes
+        )
+    )
+
+
+NEWER = {  # model, side of its images
+    "deim_v2": (lambda: deim_v2(use_dense_one_to_one=False), 64),
+    "lw_detr": (lambda: lw_detr(group_detr=2), 64),
+    "rf_detr": (lambda: rf_detr(num_labels=3), 112),
+    "table_transformer": (table_transformer, 64),
+}
 SEGMENTATION = {"rf_detr": (rf_detr_segmentation, 56), "detr": (detr_segmentation, 32)}

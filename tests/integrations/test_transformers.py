@@ -58,8 +58,10 @@ def call_rt_detr(recorded, function):
     return call_with_proposals(recorded, function, config)
 
 
-def call_d_fine(recorded, function):
-    config = transformers.DFineConfig(num_labels=80, decoder_layers=STAGES, max_num_bins=8)
+def call_d_fine(recorded, function, config=None):
+    config = config or transformers.DFineConfig(
+        num_labels=80, decoder_layers=STAGES, max_num_bins=8
+    )
     boxes = stacked(recorded, "pred_boxes")
     torch.manual_seed(0)
     corners = torch.randn(*boxes.shape[:3], 4 * 9)
@@ -70,6 +72,13 @@ def call_d_fine(recorded, function):
         predicted_corners=corners.transpose(0, 1),
         initial_reference_points=boxes.transpose(0, 1),
     )
+
+
+def call_deim_v2(recorded, function):
+    config = transformers.Deimv2Config(
+        num_labels=80, decoder_layers=STAGES, max_num_bins=8, use_dense_one_to_one=False
+    )
+    return call_d_fine(recorded, function, config)
 
 
 def call_with_proposals(recorded, function, config, **more):
@@ -120,21 +129,27 @@ HOSTS = {
     "DeformableDetrForObjectDetection": call_deformable,
     "RTDetrForObjectDetection": call_rt_detr,
     "DFineForObjectDetection": call_d_fine,
+    "Deimv2ForObjectDetection": call_deim_v2,
     "ForObjectDetection": call_detr,
     "LwDetrForObjectDetection": call_lw_detr,
+    "RfDetrForObjectDetection": call_lw_detr,
 }
 CLASS_LOSSES = {  # names of the class losses of the stages in order
     "DeformableDetrForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
     "RTDetrForObjectDetection": [*(f"loss_vfl_aux_{i}" for i in range(5)), "loss_vfl"],
     "DFineForObjectDetection": [*(f"loss_vfl_aux_{i}" for i in range(5)), "loss_vfl"],
+    "Deimv2ForObjectDetection": [*(f"loss_mal_aux_{i}" for i in range(5)), "loss_mal"],
     "ForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
     "LwDetrForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
+    "RfDetrForObjectDetection": [*(f"loss_ce_{i}" for i in range(5)), "loss_ce"],
 }
 
 
 def loss_function(name):
     from transformers.loss.loss_utils import LOSS_MAPPING
 
+    if name not in LOSS_MAPPING:
+        pytest.skip(f"this version of transformers has no {name}")
     return LOSS_MAPPING[name]
 
 
@@ -171,11 +186,33 @@ def dense_varifocal(logits, targets, scores):
     return (F.binary_cross_entropy_with_logits(logits, scores, reduction="none") * weight).sum()
 
 
+def dense_matchability_aware(logits, targets, scores):
+    """DEIM's MAL with a gamma of 2, which transformers takes for DEIMv2."""
+    weight = torch.where(targets > 0, 1.0, logits.sigmoid() ** 2)
+    scores = (scores * targets) ** 2
+    return (F.binary_cross_entropy_with_logits(logits, scores, reduction="none") * weight).sum()
+
+
+def dense_iou_aware(logits, targets, scores):
+    """The IA-BCE of LW-DETR and RF-DETR."""
+    quality = (logits.sigmoid() ** 0.25 * scores**0.75).clamp(min=0.01)
+    positive = -quality * F.logsigmoid(logits) - (1 - quality) * F.logsigmoid(-logits)
+    negative = -(logits.sigmoid() ** 2) * F.logsigmoid(-logits)
+    return torch.where(targets > 0, positive, negative).sum()
+
+
+DENSE = {
+    "DeformableDetrForObjectDetection": lambda logits, targets, _: dense_focal(logits, targets),
+    "RTDetrForObjectDetection": dense_varifocal,
+    "DFineForObjectDetection": dense_varifocal,
+    "Deimv2ForObjectDetection": dense_matchability_aware,
+    "LwDetrForObjectDetection": dense_iou_aware,
+    "RfDetrForObjectDetection": dense_iou_aware,
+}
+
+
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize(
-    "name",
-    ["DeformableDetrForObjectDetection", "RTDetrForObjectDetection", "DFineForObjectDetection"],
-)
+@pytest.mark.parametrize("name", DENSE)
 def test_class_losses_equal_those_of_the_recorded_targets(recorded, name, keep):
     wrapped = CrossStageLoss(
         loss_function(name),
@@ -189,10 +226,7 @@ def test_class_losses_equal_those_of_the_recorded_targets(recorded, name, keep):
     num_boxes = sum(len(t["labels"]) for t in recorded["targets"])
     for stage, key in enumerate(CLASS_LOSSES[name]):
         targets = known["targets_multi_hot"][stage].float()
-        if "vfl" in key:
-            expected = dense_varifocal(logits[stage], targets, known["iou"][stage])
-        else:
-            expected = dense_focal(logits[stage], targets)
+        expected = DENSE[name](logits[stage], targets, known["iou"][stage])
         torch.testing.assert_close(actual[key], expected / num_boxes, rtol=2e-6, atol=0)
 
 

@@ -72,7 +72,7 @@ def use_cross_stage(
             "nothing to gather: set model.config.auxiliary_loss = True",
             type(model).__name__,
         )
-    model.loss_function = CrossStageLoss(
+    loss = CrossStageLoss(
         model.loss_function,
         num_stages=model.config.decoder_layers,
         assigner=assigner,
@@ -81,6 +81,8 @@ def use_cross_stage(
         class_loss=class_loss,
         matcher=matcher,
     )
+    loss.check(model.config)
+    model.loss_function = loss
 
 
 def _check_model(model: Any) -> None:
@@ -106,6 +108,10 @@ def _check_model(model: Any) -> None:
             f"{name}: the class targets of a box are the tokens of a phrase (label_maps), several "
             "columns of the logits, while cross-stage targets are one column per class"
         )
+
+
+class _Built(Exception):
+    """The criterion is built: the rest of a loss function is not needed."""
 
 
 class CrossStageLoss:
@@ -145,20 +151,51 @@ class CrossStageLoss:
         self.criterion.observer = self.observer
         return self.criterion
 
+    def check(self, config: Any) -> None:
+        """Build the criterion as a call does, so that what it refuses is refused before training.
+
+        A function that reads the outputs of the model before is checked in its first call.
+
+        Args:
+            config: of the model.
+        """
+
+        def build(*args: Any, **kwargs: Any) -> None:
+            self._build(*args, **kwargs)
+            raise _Built
+
+        values = {"config": config, "device": "cpu"}
+        needed = {
+            parameter.name: values.get(parameter.name)
+            for parameter in inspect.signature(self.function).parameters.values()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            and parameter.default is parameter.empty
+        }
+        try:
+            self._with_criterion(build)(**needed)
+        except _Built:
+            return
+        except (AttributeError, TypeError) as error:
+            logger.debug("%s is checked in its first call: %s", self.function.__name__, error)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the original function returns."""
-        # Built in every call: a function with other globals cannot be pickled, and a copy of it
+        return self._with_criterion(self._build)(*args, **kwargs)
+
+    def _with_criterion(self, build: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the original function with ``build`` in the place of its criterion's class."""
+        # Made in every call: a function with other globals cannot be pickled, and a copy of it
         # would still build the criterion of the original.
         host = self.function
         function = types.FunctionType(
             host.__code__,
-            {**host.__globals__, self.host_name: self._build},
+            {**host.__globals__, self.host_name: build},
             host.__name__,
             host.__defaults__,
             host.__closure__,
         )
         function.__kwdefaults__ = host.__kwdefaults__
-        return function(*args, **kwargs)
+        return function
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"observer": None}
