@@ -1,10 +1,12 @@
 """Keys that hold text take an override as it stands."""
 
+import math
+
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import apply_overrides, get_config, instantiate, load_config
-from stageinteractor.criterion import Sine
 from stageinteractor.errors import ConfigError
 
 AS_THEY_STAND = (
@@ -97,11 +99,29 @@ def test_a_constructor_that_is_gone_does_not_hide_the_wrong_key():
         apply_overrides(cfg, ["model.x=1"])
 
 
-def test_a_mapping_that_names_its_target_replaces_the_node():
+QUALITIES = {  # shapes of Stable-DINO's table 7: override -> target of IoU 0.25 and p 0.5
+    "_target_: stageinteractor.criterion.Exponential": math.expm1(0.25) / math.expm1(1.0),
+    "_target_: stageinteractor.criterion.Sine": math.sin(math.pi / 8),
+    "_target_: stageinteractor.criterion.Power, iou: 0.5": 0.5,
+    "_target_: stageinteractor.criterion.Power, iou: 1.0, score: 1.0": 0.125,
+    "_target_: stageinteractor.criterion.Power, iou: 0.0, score: 1.0": 0.5,
+}
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_mapping_that_names_its_target_replaces_the_node(quality):
     cfg = load_config("stageinteractor_r50_stable_1x")
     key = "model.criterion.class_loss.target.quality"
-    apply_overrides(cfg, [f"{key}={{_target_: stageinteractor.criterion.Sine}}"])
-    assert OmegaConf.select(cfg, key) == {"_target_": "stageinteractor.criterion.Sine"}
-    assert type(instantiate(OmegaConf.select(cfg, key), key)) is Sine
-    apply_overrides(cfg, ["train.amp={enabled: true}"])  # without one it is merged
+    apply_overrides(cfg, [f"{key}={{{quality}}}", "model.criterion.class_loss.target.rescale=null"])
+    target = instantiate(cfg.model.criterion.class_loss, "class_loss").target
+    assert target.rescale is None
+    value = target.quality(torch.tensor(0.25), torch.tensor(0.5))
+    assert value.item() == pytest.approx(QUALITIES[quality])
+
+
+def test_a_mapping_without_a_target_is_merged():
+    cfg = load_config("stageinteractor_r50_stable_1x")
+    apply_overrides(cfg, ["model.criterion.class_loss.target.quality={score: 1.0}"])
+    assert cfg.model.criterion.class_loss.target.quality.iou == 2.0
+    apply_overrides(cfg, ["train.amp={enabled: true}"])
     assert cfg.train.amp.dtype == "auto"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from stageinteractor.assigner import (
 from stageinteractor.cli.main import main
 from stageinteractor.config import instantiate, load_config, save_config
 from stageinteractor.criterion import RescalePerGt, RescalePerImage
+from stageinteractor.data.digits_in_photos import make_digits_in_photos
 from stageinteractor.modeling.postprocessing import TopKNms
 
 ROWS = [(name, row) for name, rows in TABLES.items() for row in rows]
@@ -114,9 +116,9 @@ def ablate(load_tool, monkeypatch, small_run, tmp_path, capsys):
         with log.open("w") as file, contextlib.redirect_stdout(file):
             assert main(command[len(ablation_runs.COMMAND) :]) == 0
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, overrides: Sequence[str] = ()) -> str:
         place = ["--output", str(tmp_path / "out"), "train.max_iter=2"]
-        monkeypatch.setattr("sys.argv", ["ablate", *arguments, *place, *options])
+        monkeypatch.setattr("sys.argv", ["ablate", *arguments, *place, *options, *overrides])
         capsys.readouterr()
         assert tool.main() == 0
         return capsys.readouterr().out
@@ -153,6 +155,27 @@ def test_table_is_run_once_and_printed(ablate):
     assert second.count("finished before") == 4
     assert "48.5" in first  # the paper's AP75 with NMS at 0.9
     assert first.splitlines()[-8:] == second.splitlines()[-8:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [name for name in TABLES if name.startswith("stable-dino")])
+def test_tables_of_stable_dino_run_on_the_digits(ablate, tmp_path, table):
+    make_digits_in_photos(tmp_path / "digits", num_train=4, num_val=2)
+    digits = ["dataset.name=digits"]
+    for split in ("train", "val"):
+        digits.append(f"dataset.{split}.json={tmp_path}/digits/{split}.json")
+        digits.append(f"dataset.{split}.images={tmp_path}/digits/{split}")
+    printed = ablate("--table", table, overrides=digits).splitlines()
+    rows = TABLES[table]
+    assert len([line for line in printed if ": training" in line]) == len(rows)
+    below = dict(zip(printed, printed[1:], strict=False))
+    has_figures = any(row.paper for row in rows)
+    for row in rows:
+        (line,) = [each for each in printed if each.split()[:1] == [row.name]]
+        assert float(line.split()[1]) >= 0
+        if has_figures:
+            paper = f"{row.paper[0]:.1f}" if row.paper else "-"
+            assert below[line].split()[:3] == ["paper,", "COCO", paper]
 
 
 CONFIG = "projects/stageinteractor/configs/stageinteractor_r50_1x.py"
