@@ -70,4 +70,5 @@ def test_stable_maskdino_trains_resumes_and_is_evaluated(call, small_digits, tmp
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
     keys = set().union(*lines)
     assert {"loss_mask", "loss_dice_0", "loss_ce_interm", "segm/AP", "bbox/AP"} <= keys
+    assert {"segm_nms/AP", "bbox_nms/AP"} <= keys
     check_mask_ap(call, tmp_path / "run")

@@ -132,6 +132,9 @@ def test_recipe_makes_a_training_step_and_predicts_masks(name, ours):
         assert cfg.dataset.masks and cfg.dataset.name == "coco_2017"
         assert instantiate(cfg.dataloader.train.mapper, "mapper").recompute_boxes
         assert cfg.dataloader.evaluator.masks
+    assert cfg.dataloader.evaluator.get("nms_threshold") == (
+        0.8 if name.startswith("stable") else None
+    )
     model = small(cfg, "dataset.num_classes=4") if ours else small(cfg)
     assert model.num_queries == 20 and model.criterion.num_classes == 4
     losses = step(model)

@@ -104,10 +104,13 @@ def use_stable_matching(model: DictConfig, class_weight: float = 6.0) -> None:
 def evaluate_with_nms(dataloader: DictConfig, threshold: float = 0.8) -> None:
     """Change ``dataloader.evaluator`` so that AP after NMS stands beside the plain AP.
 
-    Both trainers get `CocoEvaluator`; Stable-DINO's figures are with NMS at an IoU of 0.8.
+    Both trainers get `CocoEvaluator`; Stable-DINO's figures are with NMS at an IoU of 0.8. With a
+    mapper that reads masks, mask AP is measured too, after the NMS of the boxes.
     """
     dataloader.evaluator = L(CocoEvaluator)(
         dataset_name="${..test.dataset.names}",
         output_dir="${train.output_dir}/evaluation",
         nms_threshold=threshold,
     )
+    if "masks" in dataloader.test.mapper:
+        dataloader.evaluator.masks = "${..test.mapper.masks}"
