@@ -26,6 +26,7 @@ train = dict(
         device="",  # that of the model; no other
         use_ema_weights_for_eval_only=True,  # also for predictions
     ),
+    tta=[],  # scales of test-time augmentation, each also mirrored; [1.0]: mirrored only
     eval_precision="float32",  # of evaluations; "bf16", or "fp16" on GPUs
     eval_period=5000,  # iterations; 0 or null: only at the end
     checkpointer=dict(period=5000, max_to_keep=3),  # max_to_keep=null: all

@@ -24,11 +24,13 @@ from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from .augmented_detector import with_tta
 from .class_names import set_class_names
 from .config import instantiate, load_config
 from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
 from .engine.ema import evaluates_ema
+from .engine.min_scores import MinScores, find_min_scores
 from .engine.precision import inference_autocast
 from .engine.run_folder import find_checkpoint
 from .engine.setup import find_device
@@ -57,6 +59,8 @@ class Predictor:
         config: of the model; `save_pretrained` needs it.
         precision: "float32", "bf16", or "fp16" on a GPU. Box arithmetic and postprocessing stay
             float32.
+        min_scores: thresholds of best F1 of the checkpoint's evaluation; kept for whoever wants
+            to use them as ``min_score``.
 
     Raises:
         ConfigError: another precision, or float16 on a CPU.
@@ -73,12 +77,15 @@ class Predictor:
         config: DictConfig | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         precision: str = "float32",
+        min_scores: MinScores | None = None,
     ) -> None:
         self.model = model.eval()
+        self.detector: nn.Module = self.model
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
         self.classes = classes or ClassMetadata()
         self.min_score = min_score
+        self.min_scores = min_scores
         self.config = config
         self.checkpoint = checkpoint
         device = next((tensor.device for tensor in model.parameters()), "cpu")
@@ -94,6 +101,7 @@ class Predictor:
         trust_config: bool = False,
         *,
         precision: str = "float32",
+        tta: Sequence[float] | None = None,
     ) -> Predictor:
         """Build the model of a config and load its weights.
 
@@ -107,6 +115,8 @@ class Predictor:
             min_score: detections with a lower score are dropped.
             trust_config: as ``trust`` of `load_config`.
             precision: "float32", "bf16", or "fp16" on a GPU.
+            tta: scales of test-time augmentation, each also mirrored, such as [1.0]; slower by
+                twice their number. By default ``train.tta``.
 
         Raises:
             ConfigError: the config cannot be read or built, there is no such device, or the device
@@ -134,7 +144,7 @@ class Predictor:
         if device == "cpu":
             setting = OmegaConf.select(cfg, "train.cpu_matmul", default="auto")
             logger.info("%s", set_cpu_matmul(setting))
-        return cls(
+        predictor = cls(
             model.to(device),
             augmentations=augmentations,
             image_format=mapper.get("image_format", "RGB"),
@@ -143,7 +153,13 @@ class Predictor:
             config=cfg,
             checkpoint=checkpoint,
             precision=precision,
+            min_scores=find_min_scores(checkpoint),
         )
+        scales = OmegaConf.select(cfg, "train.tta", default=None) if tta is None else tta
+        if scales:
+            predictor.detector, _ = with_tta(predictor.model, cfg.dataloader.test, scales)
+            predictor.augmentations = T.AugmentationList([])
+        return predictor
 
     @classmethod
     def from_pretrained(
@@ -196,7 +212,9 @@ class Predictor:
         if self.config is None:
             raise ConfigError("only a predictor of from_config or from_pretrained can be saved")
         facts = facts_of(self.checkpoint, command, licence) if self.checkpoint else None
-        return save_pretrained(self.model, self.config, folder, facts=facts)
+        return save_pretrained(
+            self.model, self.config, folder, facts=facts, min_scores=self.min_scores
+        )
 
     def push_to_hub(
         self,
@@ -267,7 +285,7 @@ class Predictor:
             return []
         inputs = [self._model_input(image) for image in images]
         with self.autocast:
-            outputs = self.model(inputs)
+            outputs = self.detector(inputs)
         predictions = [output["instances"].to("cpu") for output in outputs]
         return [instances[instances.scores >= self.min_score] for instances in predictions]
 

@@ -12,6 +12,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stageinteractor import Predictor
@@ -117,6 +118,39 @@ def test_the_web_page_has_neither_tiles_nor_tracks(demo, capsys, option):
     with pytest.raises(SystemExit):
         demo.main(["--config-file", "x", "--web", *option])
     assert "--web" in capsys.readouterr().err
+
+
+def scores_in(folder: Path) -> list[float]:
+    return [each["score"] for each in json.loads((folder / "detections.json").read_text())]
+
+
+def test_the_threshold_of_best_f1_is_used_unless_another_is_given(
+    demo, tiny_run, tiny_set, tmp_path, capsys
+):
+    content = torch.load(tiny_run / "model_best.pth", weights_only=True)
+    content["min_scores"] = {"score": 0.45, "classes": {}}
+    torch.save(content, tmp_path / "evaluated.pth")
+    predictor = Predictor.from_config(tiny_run / "config.yaml", tmp_path / "evaluated.pth", "cpu")
+    expected = predictor(tiny_set / "images" / "photo_0.png").scores
+    counts = []
+    for options, score in (([], 0.45), (["--min-score", "0.2"], 0.2)):
+        arguments = ["--config-file", tiny_run / "config.yaml", "--format", "json", "--weights"]
+        arguments += [tmp_path / "evaluated.pth", "--output", tmp_path / "out", *options]
+        assert demo.main([str(a) for a in [*arguments, tiny_set / "images/photo_0.png"]]) == 0
+        assert len(scores_in(tmp_path / "out")) == (expected >= score).sum()
+        counts.append(len(scores_in(tmp_path / "out")))
+        assert ("score threshold 0.450" in capsys.readouterr().out) == (not options)
+    assert 0 < counts[0] < counts[1]
+
+
+def test_scales_of_test_time_augmentation(call, tiny_set, tmp_path, capsys):
+    photo = tiny_set / "images" / "photo_0.png"
+    assert call(photo, "--format", "json", "--min-score", "0") == 0
+    plain = scores_in(tmp_path / "out")
+    assert call(photo, "--format", "json", "--min-score", "0", "--tta", "1,1.5") == 0
+    assert 0 < len(scores_in(tmp_path / "out")) and scores_in(tmp_path / "out") != plain
+    with pytest.raises(SystemExit):
+        call(photo, "--tta", "large")
 
 
 def test_a_threshold_above_all_scores_is_named(call, tiny_set, capsys):

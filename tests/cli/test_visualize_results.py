@@ -19,7 +19,7 @@ from stageinteractor.engine.checkpointing import AtomicCheckpointer
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "projects/stageinteractor/configs/demo/digits_in_photos.py"
-PLOTS = {"confusion.png", "precision_recall.png", "ap_per_class.png"}
+PLOTS = {"confusion.png", "precision_recall.png", "ap_per_class.png", "score_thresholds.png"}
 Call = Callable[..., tuple[int, str, str]]
 
 

@@ -91,7 +91,7 @@ def measure(content: Any, tmp_path: Path) -> Any:
 
 def test_backends_give_the_same_mask_ap(measure: Any):
     slow, fast = (measure(backend, noise=6, nms_threshold=0.5) for backend in BOTH)
-    assert set(slow) == {"bbox", "segm", "bbox_nms", "segm_nms"}
+    assert set(slow) == {"bbox", "segm", "bbox_nms", "segm_nms", "best_f1"}
     assert slow["bbox"]["AP"] == pytest.approx(100)
     assert 10 < slow["segm"]["AP"] < 90
     for task, numbers in slow.items():
@@ -115,7 +115,7 @@ def test_masks_are_left_out_of_a_box_evaluation(content: Any, tmp_path: Path, me
         folder = tmp_path / "evaluation"
         evaluator = CocoEvaluator("boxed_val", str(folder))
         predict(evaluator, content, noise=0)
-        assert set(evaluator.evaluate()) == {"bbox"}
+        assert set(evaluator.evaluate()) == {"bbox", "best_f1"}
     results = json.loads((folder / "coco_instances_results.json").read_text())
     assert not any("segmentation" in result for result in results)
     assert not (folder / "metrics_segm.json").exists()  # that of the evaluation before

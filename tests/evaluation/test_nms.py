@@ -100,7 +100,7 @@ def test_ap_with_and_without_nms_worked_out_by_hand(tmp_path: Path):
     Without the copy both are detected at precision 1. Car: its only object has the higher score.
     """
     results = evaluate(tmp_path / "out", DETECTIONS, nms_threshold=0.8)
-    assert list(results) == ["bbox", "bbox_nms"]
+    assert list(results) == ["bbox", "bbox_nms", "best_f1"]
     assert list(results["bbox"]) == list(results["bbox_nms"]) == [*TWELVE, "AP-person", "AP-car"]
     assert results["bbox"]["AP-person"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
     assert results["bbox_nms"]["AP-person"] == pytest.approx(100)
@@ -115,7 +115,7 @@ def test_bbox_nms_equals_an_evaluation_of_kept_detections(tmp_path: Path, backen
     before = [each for index, each in enumerate(DETECTIONS) if index != 1]
     alone = evaluate(tmp_path / "alone", before, backend=backend)
     plain = evaluate(tmp_path / "plain", DETECTIONS, backend=backend)
-    assert list(alone) == list(plain) == ["bbox"]
+    assert list(alone) == list(plain) == ["bbox", "best_f1"]
     for name, value in alone["bbox"].items():
         assert both["bbox_nms"][name] == pytest.approx(value, nan_ok=True, abs=0)
     for name, value in plain["bbox"].items():

@@ -12,7 +12,7 @@ from stageinteractor.class_names import set_class_names
 from stageinteractor.config import get_config, load_config, save_config
 from stageinteractor.errors import ConfigError
 from stageinteractor.export import describe
-from stageinteractor.export.metadata import resize_rule
+from stageinteractor.export.metadata import resize_of
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_classes_without_names_are_numbered(config, model):
 
 def test_other_augmentations_are_logged(caplog):
     nodes = OmegaConf.create([L(T.Resize)(shape=[64, 64])], flags={"allow_objects": True})
-    assert resize_rule(nodes) is None
+    assert resize_of(nodes) is None
     (message,) = caplog.messages
     assert "Resize" in message
 

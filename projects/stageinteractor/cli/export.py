@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         written = export_detector(
             predictor.model,
-            describe(predictor.config, predictor.model),
+            describe(predictor.config, predictor.model, predictor.min_scores),
             output.folder,
             args.format,
             [(height, width) for height, width in args.size or SIZES],

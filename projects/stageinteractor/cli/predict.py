@@ -28,6 +28,8 @@ from ..prediction.result_files import FORMATS, ResultFiles
 from ..prediction.tiles import TiledPredictor
 from ..prediction.tracking import Tracker
 
+MIN_SCORE = 0.3  # of a checkpoint that has not been evaluated
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_parser(__doc__)
@@ -58,7 +60,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="default: images to images, videos to video; 'images' given here draws frames, too",
     )
     parser.add_argument(
-        "--min-score", type=float, default=0.3, metavar="SCORE", help="default: 0.3"
+        "--min-score",
+        type=float,
+        metavar="SCORE",
+        help=f"default: that of best F1 in the checkpoint's evaluation, else {MIN_SCORE}",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     parser.add_argument(
@@ -74,6 +79,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--tiles", type=int, metavar="PIXELS", help="detect in square tiles, for small objects"
     )
     parser.add_argument(
+        "--tta",
+        type=scales,
+        metavar="SCALES",
+        help="also detect in mirrored images and at these scales, such as 1 or 0.8,1,1.25",
+    )
+    parser.add_argument(
         "--track", action="store_true", help="number the objects of videos by ByteTrack"
     )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
@@ -86,45 +97,57 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("give inputs, or --web and no inputs")
     if args.batch_size < 1:
         parser.error("--batch-size must be at least 1")
-    if not 0 <= args.min_score <= 1:
+    if args.min_score is not None and not 0 <= args.min_score <= 1:
         parser.error("--min-score must be from 0 to 1")
     if args.port is not None and not 0 < args.port < 2**16:
         parser.error("--port must be from 1 to 65535")
     return args
 
 
-def load_predictor(args: argparse.Namespace, min_score: float = 0.0) -> Predictor:
-    return Predictor.from_config(
+def scales(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def load_predictor(args: argparse.Namespace) -> tuple[Predictor, float]:
+    """Return the predictor, which keeps all detections, and the score threshold to apply."""
+    predictor = Predictor.from_config(
         args.config_file,
         args.weights,
         args.device,
-        min_score,
-        args.trust_config,
+        trust_config=args.trust_config,
         precision=args.precision,
+        tta=args.tta,
     )
+    if args.min_score is not None:
+        return predictor, args.min_score
+    if predictor.min_scores is None:
+        return predictor, MIN_SCORE
+    score = predictor.min_scores.score
+    print(f"score threshold {score:.3f}: best F1 of the checkpoint's evaluation")
+    return predictor, score
 
 
 def run(args: argparse.Namespace) -> int:
     if args.web:
         from ..prediction.web import serve
 
-        predictor = load_predictor(args)
-        serve(predictor, args.min_score, args.port)
+        serve(*load_predictor(args), args.port)
         return 0
     sources = find_sources(args.inputs, args.output)
     inputs = [args.config_file, *filter(None, [args.weights])]
     files = ResultFiles(args.output, args.format, sources, inputs)
-    predictor = load_predictor(args, args.min_score)
+    predictor, min_score = load_predictor(args)
+    predictor.min_score = min_score
     detector: Predictor | TiledPredictor = predictor
     if args.tiles is not None:
         detector = TiledPredictor(predictor, args.tiles, args.batch_size)
-    track = Tracker(args.min_score) if args.track else None
+    track = Tracker(min_score) if args.track else None
     sinks = files.sinks(predictor.classes)
     with sigterm_as_exit():
         summary = predict_all(detector, sources, list(sinks.values()), args.batch_size, track)
     print(f"{summary.detections} detections in {summary.images} images")
-    if summary.images and not summary.detections and args.min_score:
-        print(f"no score reaches --min-score {args.min_score}: lower it to see weaker detections")
+    if summary.images and not summary.detections and min_score:
+        print(f"no score reaches --min-score {min_score}: lower it to see weaker detections")
     written = [path for path in sinks if Path(path).exists()]
     print(f"written: {', '.join(written) or 'nothing'}")
     if summary.errors:

@@ -7,9 +7,10 @@
 
 The first writes into output/demo/results: errors_TYPE.jpg for each of TIDE's error types, with
 ground truth beside detections of the worst images; errors.json, the counts; precision_recall.png,
-ap_per_class.png, confusion.png; and convergence.png, AP and loss over the training (and over the
-previous training in this folder). For several runs only convergence.png is written. The last takes
-the detections of any detector in COCO's results format. Files of the user are not replaced.
+ap_per_class.png, confusion.png, score_thresholds.png (precision, recall and F1 by score); and
+convergence.png, AP and loss over the training (and over the previous training in this folder).
+For several runs only convergence.png is written. The last takes the detections of any detector in
+COCO's results format. Files of the user are not replaced.
 """
 
 from __future__ import annotations

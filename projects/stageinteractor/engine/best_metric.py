@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.registry import locate
@@ -14,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, DataError, one_line
 from ..evaluation.coco import TWELVE, CocoEvaluator
+from ..evaluation.score_thresholds import TASK
 from .checkpointing import AtomicCheckpointer
 from .evaluation import Metrics
 from .hooks import AfterEvaluation
+from .min_scores import KEY, min_scores_of_metrics
 from .run_folder import BEST
 from .weights import read_checkpoint
 
@@ -51,13 +54,20 @@ class BestCheckpoint(AfterEvaluation):
             raise DataError(f"{path}: best_value {value!r} is not a finite number; rename the file")
         return float(value)
 
+    def _metrics_of(self, iteration: int) -> dict[str, float]:
+        latest = self.trainer.storage.latest()
+        return {name: value for name, (value, at) in latest.items() if at == iteration}
+
     def after_evaluation(self, value: float, iteration: int) -> None:
         """Save the checkpoint if the value is the highest so far."""
         if math.isnan(value):
             logger.warning("%s is NaN: model_best.pth is not written", self.metric)
         if value > self.best:
             self.best = value
-            best = {"best_value": value, "best_metric": self.metric}
+            best: dict[str, Any] = {"best_value": value, "best_metric": self.metric}
+            scores = min_scores_of_metrics(self._metrics_of(iteration))
+            if scores is not None:
+                best[KEY] = scores._asdict()
             self.checkpointer.save(BEST, iteration=iteration, **best)
 
 
@@ -96,6 +106,7 @@ def _metric_names(cfg: DictConfig) -> Iterator[str]:
     suffixes = ("",) if node.get("nms_threshold") is None else ("", "_nms")
     for task in (f"{task}{suffix}" for suffix in suffixes for task in tasks):
         yield from (f"{task}/{name}" for name in (*TWELVE, *of_classes))
+    yield f"{TASK}/F1"
 
 
 def _nearest(metric: str, names: list[str]) -> str:

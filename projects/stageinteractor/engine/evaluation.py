@@ -11,14 +11,16 @@ from typing import Any
 import torch.distributed as dist
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from ..augmented_detector import with_tta
 from ..config import instantiate
 from ..errors import DataError, StageInteractorError, one_line
 from ..files import atomic_write_text
 from ..json_files import is_metric_value, read_json
 from .build import build_trained_model, compile_decoder
+from .min_scores import note_checkpoint
 from .precision import inference_autocast
 from .run_config import save_run_config_if_none
 from .run_folder import find_checkpoint
@@ -50,13 +52,18 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
         save_run_config_if_none(cfg)
     if cfg.train.get("compile"):
         compile_decoder(model)
-    return run_evaluation(cfg, model)
+    metrics = run_evaluation(cfg, model)
+    if comm.is_main_process():
+        note_checkpoint(OmegaConf.select(cfg, "dataloader.evaluator.output_dir"), checkpoint)
+    return metrics
 
 
 def run_evaluation(
     cfg: DictConfig, model: nn.Module, request: StopRequest | None = None
 ) -> Metrics:
     """Evaluate a model on ``dataloader.test``, in the precision ``train.eval_precision``.
+
+    With ``train.tta`` every image is seen at these scales, each also mirrored.
 
     Ranks other than 0 return an empty dict.
 
@@ -73,7 +80,8 @@ def run_evaluation(
     precision = cfg.train.get("eval_precision", "float32")
     autocast = inference_autocast(precision, cfg.train.device, "train.eval_precision")
     evaluator = instantiate(cfg.dataloader.evaluator, "dataloader.evaluator")
-    loader = instantiate(cfg.dataloader.test, "dataloader.test")
+    model, test = with_tta(model, cfg.dataloader.test, cfg.train.get("tta") or ())
+    loader = instantiate(test, "dataloader.test")
     if request is not None:
         loader = request.interruptible(loader, at_once=True)
     try:

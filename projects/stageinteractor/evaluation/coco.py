@@ -17,12 +17,13 @@ from detectron2.utils import comm
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
-from ..data.coco_format import read_coco
+from ..data.coco_format import CocoSet, read_coco
 from ..errors import ConfigError
 from ..files import atomic_write_text
 from .backends import choose_backend, class_ap, coco_api, evaluate_boxes, ground_truth
 from .evaluated_set import EvaluatedSet, save_evaluated_set
 from .nms import apply_nms, check_nms_threshold
+from .score_thresholds import TASK, fit_thresholds, save_thresholds, score_curves
 
 __all__ = ["TWELVE", "CocoEvaluator", "choose_backend", "coco_api", "evaluate_boxes"]
 logger = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ class CocoEvaluator(COCOEvaluator):
     The ground truth is the annotation file as `read_coco` returns it: without boxes of zero area,
     missing "area" and "iscrowd" filled in. It is saved as ``ground_truth.json``. Without
     detections, AP and AR are 0; without ground truth (in all, of a size or of a class), NaN.
+
+    The score thresholds of best F1 at IoU 0.5 are in ``score_thresholds.json``, and in the results
+    as ``best_f1``: the F1 in per cent, the score over all classes, and one of each class.
 
     With masks the results are ``segm`` beside ``bbox``, also in ``metrics_segm.json``, and the
     detections have their masks as RLE.
@@ -110,6 +114,7 @@ class CocoEvaluator(COCOEvaluator):
         if self.nms_threshold is not None:
             kept = apply_nms(results, self.nms_threshold)
             self._evaluate(kept, "_nms", f" after NMS at IoU {self.nms_threshold:g}")
+        self._fit_thresholds(results)
 
     def _remove_earlier(self) -> None:
         """Remove the files of an earlier evaluation that this one may not write."""
@@ -146,6 +151,23 @@ class CocoEvaluator(COCOEvaluator):
             rows = [[name, f"{value:.2f}"] for name, value in numbers.items()]
             table = tabulate(rows, headers=["metric", "%"], disable_numparse=True)
             logger.info("%s%s (%s):\n%s", TITLES[task], title, self.backend, table)
+
+    def _fit_thresholds(self, results: list[dict[str, Any]]) -> None:
+        """Write and log the score thresholds of best F1 of the evaluated images."""
+        evaluated, truth = set(self._image_ids), self._coco_api.dataset
+        coco_set = CocoSet(
+            str(self.json_file),
+            [image for image in truth["images"] if image["id"] in evaluated],
+            truth["annotations"],
+            truth["categories"],
+        )
+        names = coco_set.names_of_categories
+        thresholds = fit_thresholds(score_curves(coco_set, results), names)
+        save_thresholds(self._output_dir, thresholds)
+        if thresholds is not None:
+            self._results[TASK] = thresholds.metrics()
+            best = thresholds.overall
+            logger.info("best F1 %.1f %% at score %.3f", 100 * best.f1, best.score)
 
     def _numbers(self, evaluation: COCOeval) -> dict[str, float]:
         """Return the twelve numbers and the AP of every class, per cent."""

@@ -13,18 +13,21 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .. import __version__
+from ..data.resize_rule import resize_rule
+from ..engine.min_scores import MinScores
 from .graph import require_exportable
 
 logger = logging.getLogger(__name__)
 
 
-def describe(cfg: DictConfig, model: Any) -> dict[str, str]:
+def describe(cfg: DictConfig, model: Any, min_scores: MinScores | None = None) -> dict[str, str]:
     """Return the metadata for a model and its config.
 
     ``class_names`` is a list; the names are numbers if the config has none. ``resize`` is the
     resizing of the evaluation, which is not part of the graph: {"shortest": pixels, "longest":
     pixels or null}, or null for none. ``pixel_mean``, ``pixel_std`` and ``size_divisibility`` are
-    applied in the graph.
+    applied in the graph. ``min_score`` is the score threshold of best F1, ``min_scores`` that of
+    every class in the order of ``class_names``; both are null if the checkpoint was not evaluated.
 
     Raises:
         ConfigError: the model cannot be exported.
@@ -35,10 +38,14 @@ def describe(cfg: DictConfig, model: Any) -> dict[str, str]:
     image_format = OmegaConf.select(cfg, "dataloader.test.mapper.image_format", default="RGB")
     values = {
         "class_names": list(names),
-        "resize": resize_rule(OmegaConf.select(cfg, "dataloader.test.mapper.augmentations")),
+        "resize": resize_of(OmegaConf.select(cfg, "dataloader.test.mapper.augmentations")),
         "pixel_mean": [round(value, 4) for value in model.pixel_mean.flatten().tolist()],
         "pixel_std": [round(value, 4) for value in model.pixel_std.flatten().tolist()],
         "size_divisibility": model.size_divisibility,
+        "min_score": None if min_scores is None else round(min_scores.score, 4),
+        "min_scores": None
+        if min_scores is None
+        else [round(score, 4) for score in min_scores.by_class(names)],
     }
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     texts["input"] = f"images: float32 (batch, 3, height, width), {image_format}, 0 to 255"
@@ -48,19 +55,13 @@ def describe(cfg: DictConfig, model: Any) -> dict[str, str]:
     return texts
 
 
-def resize_rule(augmentations: Sequence[Any] | None) -> dict[str, int | None] | None:
+def resize_of(augmentations: Sequence[Any] | None) -> dict[str, int | None] | None:
     """Return the resizing of the test augmentations, None if images keep their size."""
-    rule = None
-    for node in augmentations or ():
-        target = node["_target_"]
-        name = str(target if isinstance(target, str) else target.__name__).rsplit(".", 1)[-1]
-        length = node.get("short_edge_length")
-        if name != "ResizeShortestEdge" or not isinstance(length, int):
-            logger.warning(
-                "dataloader.test.mapper.augmentations: %s is not part of the exported file; "
-                "apply it before running the file",
-                name,
-            )
-            continue
-        rule = {"shortest": length, "longest": node.get("max_size")}
-    return rule
+    rule, others = resize_rule(augmentations)
+    for name in others:
+        logger.warning(
+            "dataloader.test.mapper.augmentations: %s is not part of the exported file; "
+            "apply it before running the file",
+            name,
+        )
+    return None if rule is None else rule._asdict()

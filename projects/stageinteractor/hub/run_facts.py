@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..engine.min_scores import own_metrics
 from ..engine.weights import read_checkpoint
-from ..json_files import is_metric_value, read_json_lines
+from ..json_files import is_metric_value
 from .card import RunFacts
 
 SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-METRICS = "metrics.json"
 
 
 def facts_of(
@@ -26,25 +26,10 @@ def facts_of(
     Raises:
         DataError: the checkpoint or ``metrics.json`` cannot be read.
     """
-    log = Path(checkpoint).parent / METRICS
     metrics: dict[str, float] = {}
-    iterations = _iterations(checkpoint)
-    if iterations and log.is_file():
-        for _, line in read_json_lines(log, "remove the line to write a card without metrics"):
-            if line.get("iteration") in iterations:
-                metrics |= _box_metrics(line)
+    if Path(checkpoint).suffix != ".safetensors":
+        metrics = _box_metrics(own_metrics(checkpoint, read_checkpoint(checkpoint)))
     return RunFacts(metrics, command, licence)
-
-
-def _iterations(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
-    """Return the iteration numbers that ``metrics.json`` has for the weights of a checkpoint."""
-    if Path(checkpoint).suffix == ".safetensors":
-        return ()
-    iteration = read_checkpoint(checkpoint).get("iteration")
-    if not isinstance(iteration, int):
-        return ()
-    is_final = Path(checkpoint).name == "model_final.pth"  # evaluated after the last iteration
-    return (iteration, iteration + 1) if is_final else (iteration,)
 
 
 def _box_metrics(line: dict[str, Any]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from ..config import save_config
+from ..engine.min_scores import KEY, MinScores
 from ..errors import ConfigError
 from ..files import atomic_path, atomic_write_text
 from .card import RunFacts, model_card
@@ -27,6 +29,7 @@ def save_pretrained(
     folder: str | os.PathLike[str],
     *,
     facts: RunFacts | None = None,
+    min_scores: MinScores | None = None,
 ) -> Path:
     """Write ``config.yaml``, ``model.safetensors`` and the model card ``README.md`` to a folder.
 
@@ -37,6 +40,7 @@ def save_pretrained(
         cfg: what the model was built from. Paths of this machine and the names of Weights & Biases
             are left out of what is saved.
         folder: made if it does not exist.
+        min_scores: thresholds of best F1, for the metadata of the weights.
         facts: for the card: metrics, command, licence; by default only what the config says.
 
     Returns:
@@ -56,8 +60,11 @@ def save_pretrained(
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.state_dict().items()
     }
+    metadata = {"format": "pt"}
+    if min_scores is not None:
+        metadata[KEY] = json.dumps(min_scores._asdict(), ensure_ascii=False)
     with atomic_path(target / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_file(tensors, temporary, metadata=metadata)
     return target
 
 

@@ -78,7 +78,7 @@ def show() -> None:
     with controls:
         st.title("StageInteractor")
         uploaded = st.file_uploader("Image", type=[suffix[1:] for suffix in IMAGES])
-        min_score = st.slider("Score threshold", 0.0, 1.0, default_score, 0.01)
+        min_score = st.slider("Score threshold", 0.0, 1.0, round(default_score, 2), 0.01)
         if uploaded is None:
             st.info("Drop an image above.")
             return

@@ -49,6 +49,7 @@ Train = mapping(
         enabled=bool, decay=Share, device=AnyText, use_ema_weights_for_eval_only=bool
     ),
     eval_precision=Literal["float32", "bf16", "fp16"],
+    tta=Annotated[list[Positive], AsList],
     eval_period=Annotated[Natural, NullIsZero],
     checkpointer=mapping(period=Count, max_to_keep=Count | None),  # null: all
     log_period=Count,

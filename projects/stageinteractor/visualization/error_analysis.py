@@ -22,17 +22,20 @@ from ..evaluation.coco_results import RESULTS_FILE, read_results
 from ..evaluation.confusion_matrix import confusion_matrix, most_confused
 from ..evaluation.error_types import ERROR_TYPES, classify_detections, summarize_errors
 from ..evaluation.evaluated_set import read_evaluated_set
+from ..evaluation.score_thresholds import score_curves
 from ..files import atomic_path, atomic_write_text
 from ..output_folder import OutputFolder
 from .confusion_plot import plot_confusion
 from .error_sheet import error_sheet
 from .pr_curves import plot_class_ap, plot_precision_recall
+from .score_plot import plot_score_curves
 
 Json = dict[str, Any]
 SHEETS = {name: f"errors_{name}.jpg" for name in ERROR_TYPES if name != "correct"}
 WRITTEN = (
     *SHEETS.values(),
     *("errors.json", "confusion.png", "precision_recall.png", "ap_per_class.png"),
+    "score_thresholds.png",
 )
 
 
@@ -101,8 +104,9 @@ def write_results(
     """Write figures and counts into a folder; return a table of the counts.
 
     Written are a sheet ``errors_TYPE.jpg`` for every error type that occurs, ``errors.json``,
-    ``confusion.png``, and, if there is ground truth, ``precision_recall.png`` and
-    ``ap_per_class.png``. Sheets of an earlier call whose type no longer occurs are removed.
+    ``confusion.png``, and, if there is ground truth, ``precision_recall.png``,
+    ``ap_per_class.png`` and ``score_thresholds.png``. Sheets of an earlier call whose type no
+    longer occurs are removed.
 
     Args:
         min_score: lowest score on the sheets and in the counts; AP is that of all detections.
@@ -143,7 +147,10 @@ def _plot_ap(detections: Detections, folder: OutputFolder) -> dict[str, float]:
     evaluation = evaluate_boxes(coco_api(coco_set), detections.results, ids, backend)
     names = coco_set.class_names
     plot_precision_recall(evaluation, names, folder.path("precision_recall.png"))
-    objects = [counts[category] for category in coco_set.names_of_categories]
+    curves = score_curves(coco_set, detections.results)
+    categories = coco_set.names_of_categories
+    plot_score_curves(curves, categories, folder.path("score_thresholds.png"))
+    objects = [counts[category] for category in categories]
     plot_class_ap(evaluation, names, objects, folder.path("ap_per_class.png"))
     return {
         name: 100.0 * float(value)
