@@ -45,7 +45,8 @@ demo-deformable: $(STAMP) ## Hugging Face's Deformable DETR with the assigner an
 	$(BIN)/python tools/report.py output/demo_deformable_per_stage output/demo_deformable
 
 benchmark: $(STAMP) ## time and memory of every part, beside this machine's limits: output/benchmark
-	$(BIN)/python -m benchmarks --reference --anchors --scaling output/benchmark/scaling.png \
+	$(BIN)/python -m benchmarks --config-file $(CONFIGS)/stageinteractor_r50_duplicate_removal_1x.py \
+		--reference --anchors --scaling output/benchmark/scaling.png \
 		--json output/benchmark/result.json
 
 define prepare

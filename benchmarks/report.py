@@ -111,12 +111,22 @@ def tables(result: Result, old: Result | None = None) -> str:
     ]
     for mode, title in TITLES.items():
         rows = [row for row in result["rows"] if row["mode"] == mode]
-        parts.append(f"\n{title}\n{_table(rows, _medians(old, mode))}")
+        parts.append(f"\n{title}\n{_table(rows, _medians(old, mode))}{_removal_share(rows)}")
     for mode in TITLES:
         rows = [row for row in result["stages"] if row["mode"] == mode]
         if rows:
             parts.append(f"\n{mode}: median ms by decoder stage\n{_stages(rows)}")
     return "\n".join(parts)
+
+
+def _removal_share(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a line with the cost of duplicate removal, if the model has it."""
+    times = {row["name"]: row["median_ms"] for row in rows}
+    if "duplicate removal" not in times:
+        return ""
+    cost = times["duplicate removal"] + times.get("its loss", 0.0)
+    share = 100 * cost / times["decoder"]
+    return f"\nduplicate removal, with its loss: {share:.1f} % of the decoder"
 
 
 def _plain(value: Any) -> str:

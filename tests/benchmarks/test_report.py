@@ -46,6 +46,13 @@ def test_stages_are_summed_run_by_run(result):
     ]  # fmt: skip
 
 
+def test_cost_of_duplicate_removal_is_a_share_of_the_decoder():
+    costs = [row("duplicate removal", (1, 1, 1)), row("its loss", (0.05, 0.05, 0.05))]
+    with_removal = tables(as_result(SETTINGS, MACHINE, RATES, [*ROWS, *costs]))
+    assert "duplicate removal, with its loss: 2.5 % of the decoder" in with_removal
+    assert "of the decoder" not in tables(as_result(SETTINGS, MACHINE, RATES, ROWS))
+
+
 def test_comparison_has_old_median_and_ratio_per_row(result, tmp_path):
     old = json.loads(json.dumps(result))
     for each in old["rows"]:

@@ -74,6 +74,9 @@ def _draw(
     class_names: Sequence[str],
 ) -> None:
     """Draw the boxes of confident queries, the lowest score first."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=1.5, foreground="white")]
     best, labels = scores.max(dim=-1)
     for query in best.argsort().tolist():
         score, box, other = float(best[query]), boxes[query].tolist(), overlaps[query]
@@ -84,4 +87,5 @@ def _draw(
         rectangle(axes, box, color=color, linewidth=1.6, linestyle=style, alpha=score)
         text = f"q{query} {class_names[int(labels[query])]} {score:.2f}"
         text += "" if other is None else f" < q{other}"
-        axes.text(box[0], box[1], literal_text(text), fontsize=6, clip_on=True, alpha=0.9)
+        name = axes.text(box[0], box[1], literal_text(text), fontsize=6, clip_on=True, alpha=0.9)
+        name.set_path_effects(outline)
