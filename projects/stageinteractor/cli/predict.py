@@ -6,6 +6,8 @@
   stageinteractor predict --config-file output/demo/config.yaml clip.mp4 --track
   stageinteractor predict --config-file output/demo/config.yaml aerial.tif --tiles 640
   stageinteractor predict --config-file output/demo/config.yaml --web
+  stageinteractor predict --config-file output/r50/config.yaml test2017 \
+      --test-dev image_info_test-dev2017.json --algorithm stageinteractor_r50
 
 Writes DIR/images, DIR/videos, DIR/detections.json (COCO's results format) and DIR/detections.csv.
 Folders are searched with their subfolders. A file that cannot be used is reported and skipped; the
@@ -23,8 +25,10 @@ from pathlib import Path
 from .. import Predictor
 from ..command_line import add_path, add_trust_option, command, command_parser, sigterm_as_exit
 from ..engine.precision import INFERENCE_PRECISIONS
+from ..output_folder import OutputFolder
 from ..prediction import find_sources, predict_all
 from ..prediction.result_files import FORMATS, ResultFiles
+from ..prediction.submission import read_submission
 from ..prediction.tiles import TiledPredictor
 from ..prediction.tracking import Tracker
 
@@ -87,6 +91,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--track", action="store_true", help="number the objects of videos by ByteTrack"
     )
+    add_path(
+        parser,
+        "--test-dev",
+        "JSON",
+        "detect in the images that this file lists, whose folder is INPUT, and write the results "
+        "for COCO's server: detections_test-dev2017_NAME_results.json",
+    )
+    parser.add_argument(
+        "--algorithm", metavar="NAME", default="stageinteractor", help="with --test-dev"
+    )
     parser.add_argument("--web", action="store_true", help="serve a page to drop images on")
     parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
     add_trust_option(parser)
@@ -95,6 +109,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--tiles and --track are for inputs, not for --web")
     if bool(args.inputs) == args.web:
         parser.error("give inputs, or --web and no inputs")
+    others = (args.web, args.format, args.track, args.min_score is not None)
+    if args.test_dev and (any(others) or len(args.inputs) != 1):
+        parser.error("--test-dev takes a folder, and no --web, --format, --track or --min-score")
     if args.batch_size < 1:
         parser.error("--batch-size must be at least 1")
     if args.min_score is not None and not 0 <= args.min_score <= 1:
@@ -133,6 +150,8 @@ def run(args: argparse.Namespace) -> int:
 
         serve(*load_predictor(args), args.port)
         return 0
+    if args.test_dev:
+        return submit(args)
     sources = find_sources(args.inputs, args.output)
     inputs = [args.config_file, *filter(None, [args.weights])]
     files = ResultFiles(args.output, args.format, sources, inputs)
@@ -152,6 +171,27 @@ def run(args: argparse.Namespace) -> int:
     print(f"written: {', '.join(written) or 'nothing'}")
     if summary.errors:
         print(f"error: {len(summary.errors)} inputs skipped, see above", file=sys.stderr)
+    return 1 if summary.errors else 0
+
+
+def submit(args: argparse.Namespace) -> int:
+    """Write the detections that COCO's server takes; every score counts."""
+    (folder,) = args.inputs
+    submission = read_submission(args.test_dev, expanduser(folder), args.algorithm)
+    output = OutputFolder(args.output, [args.test_dev, *submission.images.paths])
+    output.check([submission.file_name])
+    args.min_score = 0.0
+    predictor, _ = load_predictor(args)
+    predictor.min_score = args.min_score
+    submission.require_classes(predictor.classes)
+    detector: Predictor | TiledPredictor = predictor
+    if args.tiles is not None:
+        detector = TiledPredictor(predictor, args.tiles, args.batch_size)
+    path = output.path(submission.file_name)
+    with sigterm_as_exit():
+        sink = submission.sink(path, predictor.classes)
+        summary = predict_all(detector, [submission.images], [sink], args.batch_size)
+    print(f"written: {path}, {summary.images} images; zip it for COCO's server")
     return 1 if summary.errors else 0
 
 

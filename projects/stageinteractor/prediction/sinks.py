@@ -94,7 +94,7 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     Masks are in "segmentation", as COCO's compressed run lengths. After COCO's keys come
     "file_name", "category" and, for videos, "frame" and "track_id".
     """
-    with _growing_file(path, "[", "\n]\n") as append:
+    with growing_file(path, "[", "\n]\n") as append:
         separator = "\n"
 
         def write(frame: Frame, instances: Instances) -> None:
@@ -135,7 +135,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, Any]:
 @contextmanager
 def csv_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
     """Write a table of `COLUMNS` with one row per detection; boxes in pixels, frames from 0."""
-    with _growing_file(path, _csv_rows([COLUMNS]), "") as append:
+    with growing_file(path, _csv_rows([COLUMNS]), "") as append:
 
         def write(frame: Frame, instances: Instances) -> None:
             name, number = _text_cell(frame.name), "" if frame.number is None else frame.number
@@ -162,7 +162,7 @@ def _csv_rows(rows: Iterable[Iterable[object]]) -> str:
 
 
 @contextmanager
-def _growing_file(path: str | Path, head: str, tail: str) -> Iterator[Callable[[str], None]]:
+def growing_file(path: str | Path, head: str, tail: str) -> Iterator[Callable[[str], None]]:
     """Yield a function that appends text to a file, which begins with head and ends with tail.
 
     If the block raises, the file is completed all the same, unless nothing was appended.
