@@ -33,7 +33,7 @@ dataloader = dict(
             image_format="RGB",
             masks="${dataset.masks}",
         ),
-        total_batch_size=16,
+        total_batch_size=16,  # "auto": the largest that fits into memory
         num_workers=4,  # "auto": the cores of this machine but one, at most 8
         aspect_ratio_grouping=True,
         repeat_threshold=None,  # such as 0.1: images of classes in fewer of them come more often

@@ -43,6 +43,15 @@ def changes_since(cfg: DictConfig) -> Changes:
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def saved_value(cfg: DictConfig, key: str) -> Any:
+    """Return the value of a key in the folder's ``config.yaml``; None without one."""
+    path = Path(cfg.train.output_dir) / FILE
+    try:
+        return OmegaConf.select(load_config(path, trust=True), key) if path.is_file() else None
+    except ConfigError:
+        return None
+
+
 def refuse_fixed_settings(changes: Changes) -> None:
     """Refuse changes of settings that only a new training can use.
 

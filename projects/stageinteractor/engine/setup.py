@@ -64,7 +64,7 @@ def prepare(cfg: DictConfig) -> None:
     resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
     check_data_nodes(cfg)
     check_model_classes(cfg)
-    if cfg.train.epochs is not None:
+    if cfg.train.epochs is not None and not is_auto_batch(cfg):
         cfg.train.max_iter = iterations(cfg)
     if fast:
         cfg.train.max_iter = FAST_ITERATIONS
@@ -134,6 +134,12 @@ def iterations(cfg: DictConfig) -> int:
 def images_per_step(cfg: DictConfig) -> int:
     """Return the number of images per optimizer step, over all processes."""
     return cfg.dataloader.train.total_batch_size * cfg.train.accumulate
+
+
+def is_auto_batch(cfg: DictConfig) -> bool:
+    """Return whether the batch size is still to be found (`batch_size.resolve_batch_size`)."""
+    size = OmegaConf.select(cfg, "dataloader.train.total_batch_size", default=None)
+    return bool(size == "auto")
 
 
 def keep_previous(output_dir: str | os.PathLike[str], names: tuple[str, ...]) -> None:

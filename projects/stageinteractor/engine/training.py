@@ -21,6 +21,7 @@ from ..files import atomic_path
 from ..schema import require_keys
 from ..urls import is_url
 from .backbone_weights import load_backbone_weights
+from .batch_size import resolve_batch_size
 from .best_metric import BestCheckpoint, check_best_metric, report_missing
 from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
 from .checkpointing import AtomicCheckpointer, PeriodicCheckpoint
@@ -92,6 +93,7 @@ def train(
         prepare(cfg)
         filter_empty = OmegaConf.select(cfg, "dataloader.train.dataset.filter_empty")
         training_images(cfg.dataset, bool(filter_empty))
+        resolve_batch_size(cfg, resume)
         return Training(cfg, draw, draw_samples).run(resume)
 
 

@@ -37,7 +37,7 @@ Mapper = mapping(
 TrainLoader = mapping(
     dataset=Records,
     mapper=Mapper,
-    total_batch_size=Count,
+    total_batch_size=Literal["auto"] | Count,
     num_workers=Workers,
     aspect_ratio_grouping=bool,
     repeat_threshold=Annotated[float, Field(gt=0, le=1), AsNumber] | None,
