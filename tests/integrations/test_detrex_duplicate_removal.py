@@ -47,6 +47,14 @@ def test_residual_head_detects_as_the_model_does_at_first(path: str):
     assert torch.equal(*boxes)
 
 
+def test_assignment_figures_have_the_new_scores():
+    from stageinteractor.visualization.assignment import collect_assignment
+
+    frozen = build(SHARED_HEAD, SMALL, head=ResidualLogits)[1]
+    (item,) = collect_assignment(frozen, two_images(128, 160)[:1])
+    torch.testing.assert_close(item.rescored, item.scores[-1], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("path", MODELS)
 def test_training_changes_the_suppressor_only(path: str):
     model, frozen = build(path, MODELS[path])
