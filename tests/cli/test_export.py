@@ -141,6 +141,13 @@ def test_written_files_are_evaluated_when_asked(load_tool, run_folder, tmp_path,
     evaluated = []
     monkeypatch.setitem(names, "export_detector", export)
     monkeypatch.setitem(names, "run_onnx", lambda path: path.name)
+
+    def write_precision(source, precision):
+        path = source.with_name(f"model_{precision}.onnx")
+        path.write_text("a graph of other layers")
+        return path
+
+    monkeypatch.setitem(names, "write_precision", write_precision)
     monkeypatch.setitem(names, "evaluate_files", lambda *args: evaluated.append(args))
     config = ["--config-file", str(run_folder / "config.yaml")]
     config += ["--output", str(tmp_path / "out")]
@@ -149,8 +156,15 @@ def test_written_files_are_evaluated_when_asked(load_tool, run_folder, tmp_path,
     ((cfg, model, runners),) = evaluated
     assert cfg.dataset.class_names == ["oak", "pine"] and not model.training
     assert runners == {files[0]: "model.onnx"}
+    precisions = ["--precision", "float16", "int8", "--evaluate"]
+    assert tool.main([*config, "--format", "torch", "onnx", *precisions]) == 0
+    lower = ["model_float16.onnx", "model_int8.onnx"]
+    assert list(evaluated[1][2].values()) == ["model.onnx", *lower]
+    assert all((tmp_path / "out" / name).is_file() for name in lower)
     with pytest.raises(SystemExit):
         tool.main([*config, "--format", "torch", "--evaluate"])
+    with pytest.raises(SystemExit):
+        tool.main([*config, "--format", "torch", "--precision", "int8"])
 
 
 @needs_tracer

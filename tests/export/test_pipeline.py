@@ -15,6 +15,7 @@ from stageinteractor.criterion import FocalLoss, SuppressorLoss
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.export import DisagreementError, export_detector, pipeline
 from stageinteractor.export.agreement import eager_outputs
+from stageinteractor.export.precisions import write_float16, write_precision
 from stageinteractor.modeling import DuplicateSuppressor
 from stageinteractor.modeling.backbones import TimmBackbone
 from stageinteractor.modeling.postprocessing import TopKNms
@@ -73,7 +74,7 @@ def exported(make_detector, make_resnet, tmp_path_factory):
 
 
 @needs_tracer
-@pytest.mark.parametrize("size", [(75, 101), (33, 130)])
+@pytest.mark.parametrize("size", [(75, 101), (33, 130), (32, 32), (1, 1)])
 def test_onnx_file_equals_the_model(exported, size):
     model, folder, _ = exported
     assert_same(run_onnx(folder / "model.onnx"), model, *size)
@@ -134,6 +135,7 @@ def test_onnx_inputs_outputs_and_metadata(exported):
     content = onnx.load(path)
     onnx.checker.check_model(content)
     assert opset_of(content) == 20
+    assert b"site-packages" not in path.read_bytes() and b"export/graph.py" not in path.read_bytes()
     assert "DeformConv" in {node.op_type for node in content.graph.node}
 
 
@@ -231,3 +233,42 @@ def test_missing_package_is_named_before_tracing(make_detector, tmp_path, monkey
     with pytest.raises(MissingDependencyError, match=rf"{missing}: pip install .*'{missing}>="):
         export_detector(make_detector(), {}, tmp_path, ["onnx"], SIZES, lines.append)
     assert not lines
+
+
+@needs_tracer
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float16", 5e-3), ("int8", 0.2)], ids=["float16", "int8"]
+)
+def test_lower_precisions_keep_inputs_outputs_and_metadata(
+    exported, tmp_path, precision, tolerance
+):
+    source = tmp_path / "model.onnx"
+    source.write_bytes((exported[1] / "model.onnx").read_bytes())
+    path = write_precision(source, precision)
+    assert path == tmp_path / f"model_{precision}.onnx"
+    assert path.stat().st_size < 0.75 * source.stat().st_size
+    full, lower = session(source), session(path)
+    assert METADATA.items() <= lower.get_modelmeta().custom_metadata_map.items()
+    for kind in ("get_inputs", "get_outputs"):
+        pair = [[(x.name, x.type, x.shape) for x in getattr(s, kind)()] for s in (full, lower)]
+        assert pair[0] == pair[1]
+    inputs = {"images": random_image(75, 101), "sizes": np.array([[75, 101]])}
+    for name in ("logits", "query_boxes"):
+        expected, actual = (s.run([name], inputs)[0] for s in (full, lower))
+        difference = np.abs(actual - expected).max() / np.abs(expected).max()
+        assert 0 < difference < tolerance
+
+
+@needs_tracer
+def test_box_arithmetic_stays_float32_in_a_float16_file(exported, tmp_path):
+    write_float16(exported[1] / "model.onnx", tmp_path / "half.onnx")
+    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "half.onnx"))
+    onnx.checker.check_model(model)
+    half = {
+        each.name
+        for each in [*model.graph.value_info, *model.graph.initializer]
+        if (each.data_type if hasattr(each, "data_type") else each.type.tensor_type.elem_type)
+        == onnx.TensorProto.FLOAT16
+    }
+    ops = {n.op_type for n in model.graph.node if half.intersection([*n.input, *n.output])}
+    assert {"Conv", "MatMul"} <= ops <= {"Conv", "Gemm", "MatMul", "Relu", "Cast"}

@@ -21,6 +21,7 @@ from ..export import describe, export_detector
 from ..export.evaluation import evaluate_files
 from ..export.formats import OPSET, run_onnx
 from ..export.pipeline import FORMATS
+from ..export.precisions import PRECISIONS, file_of, write_precision
 from ..output_folder import OutputFolder
 
 SIZES = [[480, 640], [333, 500]]
@@ -47,6 +48,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"of ONNX, 18 or newer; default: {OPSET}",
     )
     parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["float32"],
+        help="of ONNX: also model_float16.onnx, model_int8.onnx; default: float32",
+    )
+    parser.add_argument(
         "--evaluate", action="store_true", help="AP of model and ONNX files on dataloader.test"
     )
     parser.add_argument(
@@ -58,8 +66,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="image sizes of the comparison, given at least twice; default: 480 640 and 333 500",
     )
     args = parser.parse_intermixed_args(argv)
-    if args.evaluate and "onnx" not in args.format:
-        parser.error("--evaluate is for ONNX files")
+    if "onnx" not in args.format and (args.evaluate or args.precision != ["float32"]):
+        parser.error("--evaluate and --precision are for ONNX files")
     return take_config(parser, args)
 
 
@@ -70,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
         args.output or Path(cfg.train.output_dir) / "export", [args.config_file, weights]
     )
     names = [FORMATS[name][0] for name in args.format]
+    lower = [precision for precision in args.precision if precision != "float32"]
+    names += map(file_of, lower)
     output.check(names)
     predictor = Predictor.from_config(cfg, weights, "cpu")
     try:
@@ -82,6 +92,8 @@ def run(args: argparse.Namespace) -> None:
             partial(print, flush=True),
             args.opset,
         )
+        full = output.folder / FORMATS["onnx"][0]
+        written += [write_precision(full, precision) for precision in lower]
     finally:  # one of two formats may have been written
         for name in names:
             if (output.folder / name).exists():

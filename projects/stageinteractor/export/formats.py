@@ -54,6 +54,8 @@ def write_onnx(
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ConfigError(f"the model cannot be written as ONNX: {reason}") from error
     assert onnx_program is not None  # None comes from the old exporter only
+    for node in onnx_program.model.graph.all_nodes():
+        node.metadata_props.clear()  # traces with the paths of this machine, as large as the graph
     onnx_program.model.metadata_props.update(metadata)
     onnx_program.save(path)
 
