@@ -1,58 +1,39 @@
-"""The frozen recipe by command: detector, duplicate removal behind it, and what looks at both."""
+"""The frozen recipe by command: duplicate removal behind a detector, and what looks at it."""
 
 import json
-from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image
 
 from stageinteractor.cli.main import main
+from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.engine.build import build_model
 
 FROZEN = "digits_in_photos_duplicate_removal_frozen"
-WIDE = ["model.suppressor.num_heads=4", "train.eval_period=0"]
 
 
-@pytest.fixture
-def runs(call, small_run, tmp_path) -> tuple[Path, Path]:
-    """Folders of a detector, and of duplicate removal behind it: 2 iterations each."""
-    detector, both = tmp_path / "run", tmp_path / "both"
-    call("train.max_iter=2", "train.eval_period=0", *small_run)
-    options = [each for each in small_run if not each.startswith("train.output_dir")]
-    weights = f"train.init_checkpoint={detector}/model_final.pth"
-    command = ["train", FROZEN, weights, f"train.output_dir={both}", "train.max_iter=2"]
-    assert main([*command, *WIDE, *options]) == 0
-    return detector, both
-
-
-def read(path: Path):
-    return json.loads(path.read_text())
-
-
-def test_frozen_recipe_from_training_to_figures(runs, capsys):
-    detector, both = runs
-    before, after = (
-        torch.load(folder / "model_final.pth", weights_only=True)["model"] for folder in runs
-    )
+def test_frozen_recipe_from_training_to_figures(e2e_config, small_run, tmp_path, capsys):
+    cfg, both, weights = load_config(e2e_config), tmp_path / "run", tmp_path / "detector.pth"
+    apply_overrides(cfg, small_run)
+    cfg.dataset.num_classes = 3
+    before = build_model(cfg).state_dict()
+    torch.save({"model": before}, weights)
+    steps = ["train.max_iter=2", "train.eval_period=2", f"train.init_checkpoint={weights}"]
+    assert main(["train", FROZEN, *small_run, *steps, "model.suppressor.num_heads=4"]) == 0
+    after = torch.load(both / "model_final.pth", weights_only=True)["model"]
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert all(name.startswith("suppressor.") for name in set(after) - set(before))
+    results = json.loads((both / "evaluation/coco_instances_results.json").read_text())
+    assert len(results) == 8 * 12  # images, detections
 
     config = str(both / "config.yaml")
-    assert main(["eval", str(detector / "config.yaml")]) == main(["eval", config]) == 0
-    scores, rescored = (
-        [each["score"] for each in read(folder / "evaluation/coco_instances_results.json")]
-        for folder in runs
-    )
-    assert len(scores) == len(rescored) and scores != rescored
-
     assert main(["visualize-assignment", "--config-file", config, "--images", "image_1.png"]) == 0
     with Image.open(both / "assignment/image_1_duplicates.png") as figure:
         assert figure.format == "PNG"
     assert main(["unstable-score", "--config-file", config, "--images", "4"]) == 0
-    (run,) = read(both / "unstable_score/unstable_score.json").values()
+    (run,) = json.loads((both / "unstable_score/unstable_score.json").read_text()).values()
     assert list(run["unstable_score"]) == ["0 -> 1", "1 -> 2", "2 -> removal"]
-
     capsys.readouterr()
     assert main(["visualize", str(both), "--min-score", "0"]) == 0
-    assert f"{len(rescored)} detections" in capsys.readouterr().out
+    assert f"{len(results)} detections" in capsys.readouterr().out
     assert (both / "results/confusion.png").is_file()
