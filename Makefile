@@ -12,7 +12,7 @@ FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data
 	tests/engine/test_launch.py tests/engine/test_gradients.py tests/engine/test_process_monitor.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-real demo-deformable benchmark test test-core test-faults audit lint docs clean
+.PHONY: help install demo demo-real demo-deformable benchmark test test-core test-faults audit lint docs image-steps clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -85,6 +85,11 @@ docs: $(STAMP) ## the documentation as a site that works offline: output/site/in
 test-core: $(STAMP) ## assigner, criterion, decoder, parity, zoo, a training: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'core and not slow' -n $(TEST_PROCESSES) \
 		--maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
+
+image-steps: $(STAMP) ## the steps of the Dockerfile without docker, in a clean environment: output/image
+	rm -rf dist output/image
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python tools/image_steps.py --folder output/image
 
 clean: ## remove caches and build folders; .venv, datasets and output stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,7 +34,7 @@ CORE = (
     "integrations/test_cross_stage_criterion.py",
     "integrations/test_transformers.py",
 )
-SCRIPTS = ("audit", "compare_detectron2")
+SCRIPTS = ("audit", "compare_detectron2", "image_steps")
 TOOLS = Path(__file__).parents[1] / "tools"
 CONFIG = Path(__file__).parents[1] / "projects/stageinteractor/configs/demo/digits_in_photos.py"
 CATEGORIES = [{"id": 3, "name": "disc"}, {"id": 7, "name": "square"}, {"id": 40, "name": "bar"}]

@@ -49,7 +49,7 @@ def test_every_option_is_one_of_the_tools_own(help_of):
     checked = 0
     for page, tool, rest in commands():
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
-            own = help_of(tool) + (help_of("train") if tool == "submit" else "")
+            own = help_of(tool) + (help_of("train") if tool in ("submit", "ray-train") else "")
             assert option in own, f"{page}: {tool} has no {option}"
             checked += 1
     assert checked > 30

@@ -1,14 +1,13 @@
 """Files behind URLs: a web server on this machine, fsspec's memory, and what cannot be read."""
 
-import os
 import sys
-import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 
 import fsspec
 import pytest
 import torch
+from web_folder import served
 
 from stageinteractor.data.image_store import missing_names, require_images
 from stageinteractor.data.mapper import DetectionMapper
@@ -19,41 +18,11 @@ from stageinteractor.stored_bytes import part_of_shard, read_bytes
 from stageinteractor.urls import is_url, join, local_file, names_in, read_url
 
 
-class Ranges(SimpleHTTPRequestHandler):
-    """Answers requests for a part of a file, as storage behind the web does."""
-
-    def do_GET(self):  # noqa: N802
-        asked = self.headers.get("Range")
-        path = self.translate_path(self.path)
-        if asked is None or not os.path.isfile(path):
-            return super().do_GET()
-        first, last = map(int, asked.removeprefix("bytes=").split("-"))
-        with open(path, "rb") as file:
-            data = file.read()[first : last + 1]
-        self.send_response(206)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def serve(tmp_path):
-    """Serve a temporary folder; returns the folder and its URL."""
-    servers = []
-
-    def start(handler=Ranges):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path)))
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        servers.append(server)
-        return tmp_path, f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def web(tmp_path):
+    """A temporary folder and its URL."""
+    with served(tmp_path) as url:
+        yield tmp_path, url
 
 
 @pytest.fixture
@@ -74,10 +43,11 @@ def test_names_join_to_paths_and_urls():
     assert join("/data", "a b.png") == "/data/a b.png"
     assert join("s3://bucket/train/", "x/a b.png") == "s3://bucket/train/x/a b.png"
     assert join("http://host/train", "a #1.png") == "http://host/train/a%20%231.png"
+    assert join("http://host/a", "http://other/b.png") == "http://host/a/http%3A//other/b.png"
 
 
-def test_a_web_server_and_a_memory_give_the_bytes(serve, memory):
-    folder, url = serve()
+def test_a_web_server_and_a_memory_give_the_bytes(web, memory):
+    folder, url = web
     (folder / "a #1.txt").write_bytes(b"0123456789")
     memory.pipe("/set/a.txt", b"0123456789")
     for address in (join(url, "a #1.txt"), "memory://set/a.txt"):
@@ -88,8 +58,8 @@ def test_a_web_server_and_a_memory_give_the_bytes(serve, memory):
             read_bytes(address, 9)
 
 
-def test_a_part_of_a_shard_is_read_from_everywhere(serve, memory):
-    folder, url = serve()
+def test_a_part_of_a_shard_is_read_from_everywhere(web, memory):
+    folder, url = web
     (folder / "a.tar").write_bytes(b"0123456789")
     memory.pipe("/a.tar", b"0123456789")
     for shard in (folder / "a.tar", f"{url}/a.tar", "memory://a.tar"):
@@ -98,15 +68,17 @@ def test_a_part_of_a_shard_is_read_from_everywhere(serve, memory):
             read_bytes(part_of_shard(shard, 8, 3, "x.png"), 100)
 
 
-def test_a_server_without_ranges_is_reported(serve):
-    folder, url = serve(SimpleHTTPRequestHandler)
-    (folder / "a.tar").write_bytes(b"0123456789")
-    with pytest.raises(DataError, match="cannot read a part"):
+def test_a_server_without_ranges_is_reported(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"0123456789")
+    with (
+        served(tmp_path, SimpleHTTPRequestHandler) as url,
+        pytest.raises(DataError, match="cannot read a part"),
+    ):
         read_url(f"{url}/a.tar", 2, 4)
 
 
-def test_a_missing_file_is_missing(serve, memory):
-    _, url = serve()
+def test_a_missing_file_is_missing(web, memory):
+    _, url = web
     for address in (f"{url}/no.png", "memory://no.png"):
         with pytest.raises(FileNotFoundError):
             read_url(address)
@@ -114,8 +86,8 @@ def test_a_missing_file_is_missing(serve, memory):
         read_url("http://127.0.0.1:9/a.png")  # a port where nobody listens
 
 
-def test_folders_are_listed_once_but_not_those_of_web_servers(serve, memory):
-    folder, url = serve()
+def test_folders_are_listed_once_but_not_those_of_web_servers(web, memory):
+    folder, url = web
     memory.pipe({"/set/a.png": b"a", "/set/x/b.png": b"b"})
     names = ["a.png", "x/b.png", "x/c.png", "y/d.png"]
     assert missing_names("memory://set", names) == ["x/c.png", "y/d.png"]
@@ -140,8 +112,8 @@ def test_other_urls_are_refused_or_not_chained(url, monkeypatch):
         read_url(url)
 
 
-def test_a_checkpoint_behind_a_url_is_read(serve, memory):
-    folder, url = serve()
+def test_a_checkpoint_behind_a_url_is_read(web, memory):
+    folder, url = web
     torch.save({"model": {"weight": torch.ones(2)}}, folder / "model.pth")
     memory.pipe("/model.pth", (folder / "model.pth").read_bytes())
     for address in (f"{url}/model.pth", "memory://model.pth"):
@@ -153,8 +125,8 @@ def test_a_checkpoint_behind_a_url_is_read(serve, memory):
         read_checkpoint(f"{url}/no.pth")
 
 
-def test_an_image_that_is_not_there_is_named_with_its_id(serve):
-    _, url = serve()
+def test_an_image_that_is_not_there_is_named_with_its_id(web):
+    _, url = web
     read = DetectionMapper(is_train=False, augmentations=[])
     record = {"image_id": 7, "height": 4, "width": 4}
     with pytest.raises(DataError, match=rf"^{url}/no\.png \(image id 7\): no such file"):

@@ -175,8 +175,8 @@ def _scheme(url: str) -> str:
     """
     match = SCHEME.match(url)
     if match is None or match[1] not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise DataError(f"{url}: is none of {known} and no local path: download it, or mount it")
+        schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise DataError(f"{url}: is none of {schemes} and no local path: download it, or mount it")
     return match[1]
 
 

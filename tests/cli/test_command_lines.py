@@ -24,7 +24,7 @@ def call(load_tool, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "audit", "compare_detectron2"])
+@pytest.mark.parametrize("name", [*COMMANDS, "audit", "compare_detectron2", "image_steps"])
 def test_help_has_purpose_and_example(name, load_tool, monkeypatch, capsys):
     is_script = name not in COMMANDS
     example = rf"tools/{name}\.py" if is_script else f"stageinteractor {name}"
@@ -39,7 +39,7 @@ def test_help_has_purpose_and_example(name, load_tool, monkeypatch, capsys):
 @pytest.mark.parametrize("path", sorted(TOOLS.glob("*.py")), ids=lambda path: path.stem)
 def test_a_script_is_a_command_or_a_tool_of_this_repository(path):
     text = path.read_text()
-    if path.stem in ("audit", "compare_detectron2"):
+    if path.stem in ("audit", "compare_detectron2", "image_steps"):
         return
     command = re.search(r"from stageinteractor\.cli\.(\w+) import main", text)[1]
     assert command.replace("_", "-") in COMMANDS

@@ -1,4 +1,4 @@
-"""The batch size that is found by trial."""
+"""The batch size that is chosen by trial."""
 
 import copy
 
@@ -51,7 +51,7 @@ def test_peak_memory_of_a_call_is_measured():
 
 @pytest.fixture
 def cfg(tiny_config, tmp_path):
-    """The tiny config for a training with its batch size to be found."""
+    """The tiny config for a training with its batch size to be chosen."""
     cfg = copy.deepcopy(tiny_config)
     cfg.dataloader.train.total_batch_size = "auto"
     cfg.dataloader.train.dataset.filter_empty = False
@@ -62,7 +62,7 @@ def cfg(tiny_config, tmp_path):
     return cfg
 
 
-def test_batch_size_is_found_and_the_learning_rate_scaled(cfg, caplog):
+def test_batch_size_is_chosen_and_the_learning_rate_scaled(cfg, caplog):
     cfg.train.epochs = 3
     cfg.train.scale_lr.base_batch_size = 8
     generator = torch.get_rng_state()

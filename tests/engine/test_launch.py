@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -109,13 +110,13 @@ def test_sigterm_stops_all_processes():
     assert (process.returncode, error) == (143, "")
 
 
-TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
-RAY = TORCHRUN | {"NODE_RANK": "1"}  # Ray Train's torch backend
+TORCHRUN_VARIABLES = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+RAY = TORCHRUN_VARIABLES | {"NODE_RANK": "1"}  # Ray Train's torch backend
 KUBEFLOW = {"RANK": "3", "WORLD_SIZE": "4"}  # PyTorchJob with one process a pod
 
 
 @pytest.mark.parametrize(
-    ("environment", "local"), [(TORCHRUN, (1, 2)), (RAY, (1, 2)), (KUBEFLOW, (0, 1))]
+    ("environment", "local"), [(TORCHRUN_VARIABLES, (1, 2)), (RAY, (1, 2)), (KUBEFLOW, (0, 1))]
 )
 def test_variables_of_cluster_launchers_suffice(monkeypatch, environment, local):
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
@@ -128,3 +129,48 @@ def test_variables_of_cluster_launchers_suffice(monkeypatch, environment, local)
     launch(calls.append, ("trained",))
     assert calls == ["trained", "end"]
     assert envs == [DistEnv(3, 4, *local, url="env://")]
+
+
+def pods(port):
+    """Variables of two pods of Kubeflow's PyTorchJob, with one process each."""
+    for rank in ("0", "1"):
+        yield {
+            "RANK": rank,
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "PET_NODE_RANK": rank,
+            "PET_NNODES": "2",
+            "PET_NPROC_PER_NODE": "1",
+            "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": port,
+        }
+
+
+def elastic_nodes(port):
+    """Variables of two nodes of Kubeflow's Trainer, where torchrun gets no options."""
+    for variables in pods(port):
+        yield {name: value for name, value in variables.items() if name.startswith("PET_")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variables", "launcher"),
+    [(pods, []), (elastic_nodes, ["-m", "torch.distributed.run"])],
+    ids=["by hand", "torchrun without options"],
+)
+def test_two_processes_find_each_other_by_variables_alone(monkeypatch, variables, launcher):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    processes = []
+    for each in variables(port):
+        with monkeypatch.context() as patch:
+            for name, value in each.items():
+                patch.setenv(name, value)
+            processes.append(start("once", *launcher))
+    ends = [process.communicate(timeout=120) for process in processes]
+    assert [output for output, _ in ends] == ["rank 0 of 2\n", "rank 1 of 2\n"], ends
+    assert [process.returncode for process in processes] == [0, 0]

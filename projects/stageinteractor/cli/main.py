@@ -40,6 +40,7 @@ COMMANDS = {
     "replay": "repeat the step that stopped a training with a non-finite loss",
     "targets": "list what a YAML config would call",
     "submit": "train on a SLURM cluster",
+    "ray-train": "train under Ray Train, on one machine or a Ray cluster",
     "install-detectron2": "install detectron2, which is not on PyPI under its own name",
 }
 ALIASES = {"eval": "train"}  # the module of a command, where its name is another

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
+from torch.distributed.rendezvous import rendezvous
 
 from ..errors import ConfigError
 
@@ -35,9 +36,25 @@ class DistEnv:
     url: str = ""
     port: int = 0
 
+    @classmethod
+    def from_environment(cls) -> DistEnv:
+        """Return what torchrun, Ray Train or an operator of Kubernetes has put into variables.
+
+        An operator that starts one process per pod or node may set no local rank.
+        """
+        return cls(
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+            local_rank=int(os.environ.get("LOCAL_RANK", 0)),
+            local_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+            url="env://",
+        )
+
 
 def init_process_group(env: DistEnv) -> None:
-    """Connect to the other workers; each uses the GPU of its local rank.
+    """Connect to the other workers, unless the launcher has done so (Ray Train).
+
+    Each worker uses the GPU of its local rank.
 
     Raises:
         ConfigError: there are fewer GPUs than workers on this machine.
@@ -50,15 +67,26 @@ def init_process_group(env: DistEnv) -> None:
                 f"{torch.cuda.device_count()} GPUs"
             )
         torch.cuda.set_device(env.local_rank)
-    address: dict[str, Any] = {"init_method": env.url}
-    if env.port:
-        address = {"store": dist.TCPStore("127.0.0.1", env.port, timeout=TIMEOUT)}
-    dist.init_process_group(
-        "nccl" if has_gpu else "gloo",
-        rank=env.rank,
-        world_size=env.world_size,
-        timeout=TIMEOUT,
-        **address,
-    )
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if has_gpu else "gloo",
+            rank=env.rank,
+            world_size=env.world_size,
+            timeout=TIMEOUT,
+            store=_store(env),
+        )
     comm.create_local_process_group(env.local_size)
     comm.synchronize()
+
+
+def _store(env: DistEnv) -> dist.Store:
+    """Return the store by which the workers find each other.
+
+    torchrun's store may outlive workers that it restarts, with the addresses of those that are
+    gone, so that each start has keys of its own.
+    """
+    if env.port:
+        return dist.TCPStore("127.0.0.1", env.port, timeout=TIMEOUT)
+    store, _, _ = next(rendezvous(env.url, env.rank, env.world_size, timeout=TIMEOUT))
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"start_{start}", store)

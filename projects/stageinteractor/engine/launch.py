@@ -169,16 +169,9 @@ def _work(
 def _run_under_torchrun(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Run the function in a worker that torchrun or a cluster has started.
 
-    torchrun reads the failures of its workers from files, and prints the first one. An operator
-    that starts one process per pod or node may set no local rank.
+    torchrun reads the failures of its workers from files, and prints the first one.
     """
-    env = DistEnv(
-        rank=int(os.environ["RANK"]),
-        world_size=int(os.environ["WORLD_SIZE"]),
-        local_rank=int(os.environ.get("LOCAL_RANK", 0)),
-        local_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
-        url="env://",
-    )
+    env = DistEnv.from_environment()
     try:
         init_process_group(env)
         function(*args)

@@ -137,7 +137,7 @@ def images_per_step(cfg: DictConfig) -> int:
 
 
 def is_auto_batch(cfg: DictConfig) -> bool:
-    """Return whether the batch size is still to be found (`batch_size.resolve_batch_size`)."""
+    """Return whether the batch size is still to be chosen (`batch_size.resolve_batch_size`)."""
     size = OmegaConf.select(cfg, "dataloader.train.total_batch_size", default=None)
     return bool(size == "auto")
 
