@@ -46,7 +46,6 @@ def run(small_run, tmp_path):
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(paths),
             "KILLED": str(killed),
-            "RAY_TRAIN_V2_ENABLED": "1",
         }
         command = [sys.executable, *arguments, "--config-file", CONFIG, *small_run, *SETTINGS]
         with log.open("w") as file:
