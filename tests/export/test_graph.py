@@ -112,6 +112,25 @@ def test_python_control_flow_on_the_size_is_refused(make_detector, capfd):
     assert "def forward" not in capfd.readouterr().err  # torch prints its incomplete graph
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "reason"),
+    [
+        ("stageinteractor.modeling", "TransformersDetector", "one size"),
+        ("projects.dino.modeling.dino", "DINO", "forward"),
+        ("detrex.modeling", "DETR", "forward"),
+    ],
+)
+def test_models_of_other_packages_are_refused_with_the_reason(module, name, reason):
+    model = type(name, (nn.Module,), {"__module__": module})()
+    with pytest.raises(ConfigError, match=rf"'model': {name} .*{reason}"):
+        DetectionGraph(model)
+
+
+def test_a_postprocessing_without_a_graph_is_named(make_detector):
+    with pytest.raises(ConfigError, match=r"'model\.postprocessing': function"):
+        DetectionGraph(make_detector(postprocessing=lambda *arguments: []))
+
+
 def test_other_models_are_refused():
     with pytest.raises(ConfigError, match="Linear"):
         DetectionGraph(nn.Linear(2, 2))

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, pairwise_iou
 from PIL import Image
 from scipy import ndimage
 from torch import nn
@@ -103,3 +103,39 @@ def test_tiny_tiles_and_a_missing_package_are_refused(predictor, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MissingDependencyError, match="supervision"):
         TiledPredictor(predictor, 100)
+
+
+class Annotations(nn.Module):
+    """Detects in a tile what it shows of annotated boxes, at least half of each, by its share."""
+
+    def __init__(self, boxes: torch.Tensor) -> None:
+        super().__init__()
+        self.boxes = boxes
+
+    def forward(self, batched_inputs):
+        return [{"instances": self.detect(item["image"])} for item in batched_inputs]
+
+    def detect(self, image: torch.Tensor) -> Instances:
+        corner = image[:2, 0, 0].float() * 4  # the pixels of `coordinates` say where they are
+        corner = torch.cat([corner, corner])
+        limit = torch.tensor(image.shape[:0:-1])
+        cut = (self.boxes - corner).view(-1, 2, 2).minimum(limit).clamp(min=0).flatten(1)
+        share = Boxes(cut).area() / Boxes(self.boxes).area()
+        kept = share >= 0.5
+        instances = Instances(tuple(image.shape[1:]))
+        instances.pred_boxes, instances.scores = Boxes(cut[kept]), share[kept]
+        instances.pred_classes = torch.zeros(int(kept.sum()), dtype=torch.long)
+        return instances
+
+
+def test_objects_cut_by_tiles_are_neither_lost_nor_doubled():
+    pytest.importorskip("supervision")
+    rows, columns = np.mgrid[:400, :400]
+    coordinates = np.stack([columns // 4, rows // 4, rows * 0], axis=2).astype(np.uint8)
+    corners = torch.cartesian_prod(torch.arange(6), torch.arange(6)) * 64.0 + 6
+    sizes = torch.rand(36, 2, generator=torch.Generator().manual_seed(0)) * 30 + 25
+    boxes = torch.cat([corners, corners + sizes], dim=1)  # apart, of 25 to 55 pixels
+    (instances,) = TiledPredictor(Predictor(Annotations(boxes)), 100).batch([coordinates])
+    assert len(instances) == 36
+    overlaps = pairwise_iou(instances.pred_boxes, Boxes(boxes))
+    assert (overlaps.max(dim=0).values > 0.5).all() and (overlaps.max(dim=1).values > 0.5).all()

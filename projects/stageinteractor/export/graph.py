@@ -33,15 +33,28 @@ Size = tuple[int, int]  # height, width
 INPUTS = ("images", "sizes")  # the names in ONNX
 OUTPUTS = ("boxes", "scores", "labels", "logits", "query_boxes")  # also the names in ONNX
 
+NO_PART = "its forward has no part that maps a batch of pixels to logits and boxes"
+REASONS = {  # by class or package
+    "TransformersDetector": "its graph holds for images of one size only (docs/export.md)",
+    "detrex": NO_PART,
+    "projects": NO_PART,  # the models of detrex
+}
 LOGGERS = ("onnxscript", "onnx_ir", "torch.export", "torch.onnx")  # talk about torch's internals
 
 
 def require_exportable(model: Any) -> None:
     """Raise ConfigError unless the model is ours and one graph serves every image."""
-    if not (hasattr(model, "decode") and hasattr(model.postprocessing, "max_batch")):
+    if not hasattr(model, "decode_batch"):
+        package = type(model).__module__.partition(".")[0]
+        reason = REASONS.get(type(model).__name__) or REASONS.get(package, "it is unknown")
         raise ConfigError(
-            f"config key 'model': {type(model).__name__} cannot be exported; StageInteractor "
-            "can, with TopK or TopKNms as its postprocessing; docs/export.md says why"
+            f"config key 'model': {type(model).__name__} cannot be exported: {reason}; "
+            "StageInteractor and AdaMixer can"
+        )
+    if not hasattr(model.postprocessing, "max_batch"):
+        name = type(model.postprocessing).__name__
+        raise ConfigError(
+            f"config key 'model.postprocessing': {name} cannot be exported; TopK and TopKNms can"
         )
     if not hasattr(model.queries, "num_queries"):
         raise ConfigError(
