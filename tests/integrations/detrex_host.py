@@ -5,11 +5,13 @@ imports of packages that this branch does not use, and ``.cuda()`` in the denois
 is missing is replaced, only while detrex is imported, and nothing of detrex is edited.
 """
 
+import contextlib
 import functools
 import importlib.util
 import sys
 import types
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import detectron2.data  # noqa: F401 - looks for cv2 by itself, before there is a stand-in
@@ -40,12 +42,14 @@ def arrange() -> None:
     _import_all()
 
 
-@functools.cache
-def _import_all() -> None:
+@contextlib.contextmanager
+def stand_ins() -> Iterator[None]:
+    """Stand-ins for the packages that are missing, while detrex's files are imported."""
     expected = {
         "detrex._C": {},
         "cv2": {},
         "wandb": {},
+        "easydict": {"EasyDict": types.SimpleNamespace},
         "einops": {"rearrange": None, "repeat": None},
         "fairscale": {},
         "fairscale.nn": {},
@@ -59,13 +63,19 @@ def _import_all() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            importlib.import_module("detrex.config")
-            importlib.import_module("detrex.modeling")
-            for project in PROJECTS:
-                importlib.import_module(f"projects.{project}.modeling")
+            yield
     finally:
         for name in missing:
             del sys.modules[name]
+
+
+@functools.cache
+def _import_all() -> None:
+    with stand_ins():
+        importlib.import_module("detrex.config")
+        importlib.import_module("detrex.modeling")
+        for project in PROJECTS:
+            importlib.import_module(f"projects.{project}.modeling")
 
 
 def _found(name: str) -> bool:

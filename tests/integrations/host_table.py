@@ -1,10 +1,10 @@
-"""Write docs/hosts.md: what each model of transformers is served, by trying it.
+"""Write docs/hosts.md: what each model of transformers and detrex is served, by trying it.
 
-  PYTHONPATH=projects:tests python -m integrations.host_table
+  PYTHONPATH=projects:tests:path/to/detrex python -m integrations.host_table
 
-Every cell is a training step of a small model with random weights. "yes" means finite losses; else
-the cell has the number of a note: the message with which it is refused. An error that is no refusal
-ends the script.
+Without detrex on the path, its table stays as it is. Every cell is a training step of a small model
+with random weights. "yes" means finite losses; else the cell has the number of a note: the message
+with which it is refused. An error that is no refusal ends the script.
 """
 
 import sys
@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 import transformers
 from detectron2.config import instantiate
-from integrations import hf_models
+from integrations import detrex_host, detrex_table, hf_models
+from integrations.detrex_table import tried
 from integrations.test_transformers_refusals import REFUSED, without_weights
 from transformers.loss.loss_rf_detr import RfDetrHungarianMatcher
 
 from stageinteractor import get_config
 from stageinteractor.assigner import PerStageAssigner
-from stageinteractor.errors import StageInteractorError, UnsupportedHostError
+from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations import transformers as hf
 from stageinteractor.integrations.duplicate_removal import remove_duplicates
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
@@ -77,7 +78,7 @@ TRANSFORMERS = {
     "RTDetrV2ForObjectDetection": rt_detr_v2,
     "RfDetrForObjectDetection": lambda: hf_models.rf_detr(num_labels=3),
     "RfDetrForInstanceSegmentation": lambda: hf_models.rf_detr_segmentation(num_labels=3),
-    "TableTransformerForObjectDetection": lambda: detr("TableTransformerForObjectDetection"),
+    "TableTransformerForObjectDetection": hf_models.table_transformer,
 }
 
 
@@ -133,16 +134,6 @@ def transformers_cell(make, column):
     loss.backward()
 
 
-def tried(attempt, *arguments):
-    """Return "yes", or the message of the refusal."""
-    torch.manual_seed(0)
-    try:
-        attempt(*arguments)
-    except StageInteractorError as error:
-        return " ".join(str(error).split())
-    return "yes"
-
-
 def refused(name):
     """Return the refusal of a class of transformers, built without weights."""
     try:
@@ -161,10 +152,10 @@ def rows():
             yield f"`{name}`", refused(name)
 
 
-def page(table):
-    """Return the page: an introduction, the table, and its notes in order."""
+def markdown(table):
+    """Return a table with its notes in order."""
     notes: list[str] = []
-    lines = [INTRODUCTION, "| detector | " + " | ".join(COLUMNS) + " |", "|---" * 6 + "|"]
+    lines = ["| detector | " + " | ".join(COLUMNS) + " |", "|---" * 6 + "|"]
     for name, cells in table:
         for cell in cells:
             if cell not in ("yes", "-") and cell not in notes:
@@ -180,21 +171,44 @@ def page(table):
     return "\n".join(lines) + "\n"
 
 
-INTRODUCTION = f"""# Detectors of transformers
+def section(introduction, table):
+    """Return a part of the page."""
+    return f"{introduction}\n{markdown(table)}"
 
-Made by `PYTHONPATH=projects:tests python -m integrations.host_table`, with transformers
-{transformers.__version__}: it trains a small model with random weights for one step in every cell:
+
+def on_page(heading):
+    """Return the part of the page from a heading to the next one."""
+    text = PAGE.read_text(encoding="utf-8")
+    first = text.index(heading)
+    after = text.find("\n## ", first)
+    return text[first:] if after < 0 else text[first : after + 1]
+
+
+HEADINGS = "## Detectors of transformers", "## Detectors of detrex"
+INTRODUCTION = """# Other detectors
+
+What is served, by trial: `PYTHONPATH=projects:tests:path/to/detrex python -m
+integrations.host_table` trains a small model with random weights for one step in every cell:
 cross-stage labels, the position-supervised loss, the position-modulated cost and dense memory
 fusion of [stable matching](stable_matching.md), and [duplicate removal](duplicate_removal.md).
 "yes" is a step with finite losses, "no" a refusal with the message below, "-" was not tried.
-Segmentation models are trained on boxes and masks; the matcher of RF-DETR's is wrapped in
-`PositionModulatedMaskMatcher`.
+
+"""
+OF_TRANSFORMERS = f"""{HEADINGS[0]}
+
+With transformers {transformers.__version__}. Segmentation models are trained on boxes and masks;
+the matcher of RF-DETR's is wrapped in `PositionModulatedMaskMatcher`.
 """
 
 
 def main():
     warnings.simplefilter("ignore")
-    PAGE.write_text(page(rows()), encoding="utf-8")
+    if detrex_host.is_here():
+        of_detrex = section(detrex_table.INTRODUCTION, detrex_table.rows())
+    else:
+        of_detrex = on_page(HEADINGS[1])
+    of_transformers = section(OF_TRANSFORMERS, rows())
+    PAGE.write_text(f"{INTRODUCTION}{of_transformers}\n{of_detrex}", encoding="utf-8")
     return 0
 
 

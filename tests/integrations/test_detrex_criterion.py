@@ -18,6 +18,7 @@ from integrations.reference import Rule
 from integrations.toy_hosts import random_case
 
 from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations.detrex import CrossStageCriterion
 
 pytestmark = pytest.mark.detrex
@@ -157,6 +158,15 @@ def test_gradients_are_finite_and_those_of_the_reference(kind):
     for x, y in zip(ours, theirs, strict=True):
         assert x.grad.isfinite().all()
         torch.testing.assert_close(x.grad, y.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_the_criterion_of_clips_is_refused_with_the_reason():
+    with detrex_host.stand_ins():
+        co_mot = importlib.import_module("projects.co_mot.modeling")
+    matcher = co_mot.MOTHungarianMatcherGroup(2.0, 5.0, 2.0)
+    criterion = co_mot.MOTClipMatcher(num_classes=1, matcher=matcher, weight_dict={})
+    with pytest.raises(UnsupportedHostError, match="ClipMatcher.*frames of a clip"):
+        CrossStageCriterion(criterion)
 
 
 # The recordings.

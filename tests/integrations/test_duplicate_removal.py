@@ -127,6 +127,22 @@ def test_softmax_scores_are_refused():
         remove_duplicates(model, suppressor())(**PIXELS)
 
 
+class OwnInference(nn.Linear):
+    """Makes its detections without its method `inference`, as detrex's DETA does."""
+
+    criterion = inference = None
+
+    def forward(self, batched_inputs):
+        return [{"instances": None} for _ in batched_inputs]
+
+
+def test_a_model_that_does_not_call_its_inference_is_refused():
+    frozen = remove_duplicates(OwnInference(32, 3), suppressor())
+    for mode in (True, False):
+        with pytest.raises(UnsupportedHostError, match="OwnInference.*inference"):
+            frozen.train(mode)([{}])
+
+
 def test_other_models_are_refused():
     with pytest.raises(UnsupportedHostError, match="Linear"):
         remove_duplicates(nn.Linear(1, 1), suppressor())

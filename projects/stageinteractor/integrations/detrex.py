@@ -302,9 +302,9 @@ def _set_builder(node: DictConfig, builder: str) -> None:
 
 
 def _described(node: Any) -> str:
-    return (
-        f"a node with {', '.join(map(str, node))}" if isinstance(node, DictConfig) else repr(node)
-    )
+    if not isinstance(node, DictConfig):
+        return repr(node)
+    return _target_of(node) if "_target_" in node else f"a node with {', '.join(map(str, node))}"
 
 
 def _name_of(target: Any) -> str:

@@ -60,7 +60,8 @@ def remove_duplicates(
 
     Raises:
         UnsupportedHostError: the model is of neither kind. In the first forward pass also: its
-            scores are those of a softmax, or it has no linear class head.
+            scores are those of a softmax, it has no linear class head, or its detections do not
+            come from ``inference``.
     """
     loss = suppressor_loss or varifocal_loss()
     if hasattr(model, "config") and hasattr(model, "loss_function"):
@@ -68,8 +69,9 @@ def remove_duplicates(
     if hasattr(model, "inference") and hasattr(model, "criterion"):
         return FrozenDetrexModel(model, suppressor, loss)
     raise UnsupportedHostError(
-        f"{type(model).__name__} is neither a ...ForObjectDetection of transformers nor a model of "
-        "detrex; for StageInteractor there are configs (stageinteractor configs duplicate)"
+        f"{type(model).__name__} is neither a ...ForObjectDetection of transformers nor a detector "
+        "of detrex with a method inference(logits, boxes, image_sizes); for StageInteractor there "
+        "are configs (stageinteractor configs duplicate)"
     )
 
 
@@ -195,6 +197,11 @@ class FrozenDetrexModel(FrozenHost):
         with self.content.recording(), replaced(self.detector, inference=with_suppressor):
             with torch.no_grad():
                 detections = self.detector(batched_inputs)
+        if not seen:  # DETA
+            raise UnsupportedHostError(
+                f"{type(self.detector).__name__} makes its detections without its method "
+                "inference(logits, boxes, image_sizes): their scores cannot be replaced"
+            )
         return detections, seen[0]
 
 
