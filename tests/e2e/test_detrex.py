@@ -4,6 +4,7 @@ import argparse
 import builtins
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from e2e.test_instance_segmentation import MASKDINO
 from integrations import detrex_host
+from integrations.test_detrex_recipes import QUERIES, SWIN
 from integrations.test_detrex_recipes import RECIPES as OTHERS
 
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
@@ -38,15 +40,15 @@ SMALL = [
     "model.select_box_nums_for_evaluation=20",
     "model.criterion.cross_stage.log_statistics=True",
 ]
-TRAINED_BY_THEIRS = {name: SMALL for name in RECIPES} | {
-    name: [*SMALL[:2], *SMALL[3:], *OTHERS[name]]
-    for name in (
-        "conditional_detr_r50_50ep",
-        "dn_detr_r50_50ep",
-        "h_deformable_detr_r50_two_stage_12ep",
-        "stable_cross_stage_h_deformable_detr_r50_two_stage_12ep",
-    )
-}
+QUICK = [  # of the others, what is not marked slow
+    "conditional_detr_r50_50ep",
+    "dino_swin_large_384_4scale_12ep",
+    "dn_detr_r50_50ep",
+    "stable_cross_stage_h_deformable_detr_r50_two_stage_12ep",
+]
+others = pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[pytest.mark.slow] * (x not in QUICK)) for x in OTHERS]
+)
 LEARNING = [
     "deformable_detr_r50_12ep",
     "dino_r50_4scale_12ep",
@@ -74,6 +76,13 @@ TRAINED_BY_OURS = {  # recipes of detrex, and what makes them small
 }
 EMA = ("enabled", "use_ema_weights_for_eval_only")
 FROZEN = "model.backbone.freeze_at=5"  # all of it: no gradients, no state of the optimiser
+
+
+def small_model(name: str) -> list[str]:
+    """Overrides that make the model of one of `OTHERS` small; Swin-L has one block per stage."""
+    if OTHERS[name] is SWIN:
+        return [*SMALL[:2], *SMALL[3:], *QUERIES, "model.backbone.depths=[1,1,1,1]"]
+    return [*SMALL[:2], *SMALL[3:], *OTHERS[name], FROZEN]
 
 
 @pytest.fixture
@@ -117,6 +126,18 @@ def test_train_evaluate_and_resume(call, small_detrex, tmp_path, name):
     call("--eval-only", "--trust-config", config=run / "config.yaml")
     assert json.loads(results.read_text()) == first
     assert {result["category_id"] for result in first} <= {7, 19, 1000}
+
+
+@others
+def test_one_iteration_of_every_other_recipe(call, small_detrex, tmp_path, name):
+    options = [option for option in small_detrex if option not in SMALL]
+    options += [*small_model(name), "train.init_checkpoint=", "train.epochs=null"]
+    call(*options, "train.max_iter=1", "train.eval_period=0", config=CONFIGS / f"{name}.py")
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    assert {"loss_class", "loss_class_0", "assigner/labels_added_1"} <= set(lines[0])
+    assert math.isfinite(lines[0]["total_loss"])
+    keys = {"bbox/AP"} | ({"bbox_nms/AP"} if name.startswith("stable") else set())
+    assert keys <= set().union(*lines)
 
 
 @pytest.fixture
@@ -227,8 +248,11 @@ def registered_digits(tmp_path):
         MetadataCatalog.remove(name)
 
 
+@pytest.mark.parametrize("name", ["maskdino_r50_300_12ep", "stable_maskdino_r50_300_12ep"])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_detrexs_trainer_trains_and_evaluates_masks(their_train_net, registered_digits, tmp_path):
+def test_detrexs_trainer_trains_and_evaluates_masks(
+    their_train_net, registered_digits, tmp_path, name
+):
     train, val = registered_digits
     options = [
         *(option for option in MASKDINO if not option.startswith("train.")),
@@ -244,21 +268,34 @@ def test_detrexs_trainer_trains_and_evaluates_masks(their_train_net, registered_
         "train.log_period=1",
         f"train.output_dir='{tmp_path / 'run'}'",
     ]
-    config = str(CONFIGS / "stable_maskdino_r50_300_12ep.py")
+    config = str(CONFIGS / f"{name}.py")
     their_train_net.main(
         argparse.Namespace(config_file=config, opts=options, resume=False, eval_only=False)
     )
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
-    assert {"loss_ce", "loss_mask", "bbox/AP", "segm/AP"} <= set().union(*lines)
+    keys = set().union(*lines)
+    assert {"loss_ce", "loss_mask", "bbox/AP", "segm/AP"} <= keys
+    assert ({"bbox_nms/AP", "segm_nms/AP"} <= keys) is name.startswith("stable")
 
 
-@pytest.mark.parametrize("name", TRAINED_BY_THEIRS)
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_detrexs_trainer_trains_and_evaluates(their_train_net, registered_shapes, tmp_path, name):
-    train, val = registered_shapes
+    train_by_theirs(their_train_net, registered_shapes, tmp_path, name, [*SMALL, FROZEN], 3)
+
+
+@others
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_detrexs_trainer_on_every_other(their_train_net, registered_shapes, tmp_path, name):
+    small = small_model(name)
+    train_by_theirs(their_train_net, registered_shapes, tmp_path, name, small, 1)
+
+
+def train_by_theirs(their_train_net, sets, tmp_path, name, small, iterations):
+    """Train a recipe by detrex's trainer, and check what it writes."""
+    train, val = sets
     options = [
-        *TRAINED_BY_THEIRS[name],
-        FROZEN,
+        *small,
         "model.num_classes=3",
         f"dataloader.train.dataset.names='{train}'",
         f"dataloader.test.dataset.names='{val}'",
@@ -270,8 +307,8 @@ def test_detrexs_trainer_trains_and_evaluates(their_train_net, registered_shapes
         "dataloader.test.num_workers=0",
         "train.init_checkpoint=''",
         "train.device='cpu'",
-        "train.max_iter=3",
-        "train.eval_period=2",
+        f"train.max_iter={iterations}",
+        f"train.eval_period={min(iterations, 2)}",
         "train.log_period=1",
         f"train.output_dir='{tmp_path / 'run'}'",
     ]

@@ -61,14 +61,21 @@ def check_mask_ap(call, run: Path) -> None:
 
 
 @pytest.mark.detrex
-def test_stable_maskdino_trains_resumes_and_is_evaluated(call, small_digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("maskdino_r50_300_12ep", marks=pytest.mark.slow),
+        "stable_maskdino_r50_300_12ep",
+    ],
+)
+def test_maskdino_trains_resumes_and_is_evaluated(call, small_digits, tmp_path, monkeypatch, name):
     detrex_host.arrange()
     detrex_host.stay_on_cpu(monkeypatch)
-    config = CONFIGS / "detrex/stable_maskdino_r50_300_12ep.py"
+    config = CONFIGS / f"detrex/{name}.py"
     call(*small_digits, *MASKDINO, "train.max_iter=1", config=config)
     call("--resume", *small_digits, *MASKDINO, "train.max_iter=2", config=config)
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
     keys = set().union(*lines)
     assert {"loss_mask", "loss_dice_0", "loss_ce_interm", "segm/AP", "bbox/AP"} <= keys
-    assert {"segm_nms/AP", "bbox_nms/AP"} <= keys
+    assert ({"segm_nms/AP", "bbox_nms/AP"} <= keys) is name.startswith("stable")
     check_mask_ap(call, tmp_path / "run")
