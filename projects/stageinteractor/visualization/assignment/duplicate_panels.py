@@ -76,7 +76,6 @@ def _draw(
     """Draw the boxes of confident queries, the lowest score first."""
     from matplotlib.patheffects import withStroke
 
-    outline = [withStroke(linewidth=1.5, foreground="white")]
     best, labels = scores.max(dim=-1)
     for query in best.argsort().tolist():
         score, box, other = float(best[query]), boxes[query].tolist(), overlaps[query]
@@ -88,4 +87,4 @@ def _draw(
         text = f"q{query} {class_names[int(labels[query])]} {score:.2f}"
         text += "" if other is None else f" < q{other}"
         name = axes.text(box[0], box[1], literal_text(text), fontsize=6, clip_on=True, alpha=0.9)
-        name.set_path_effects(outline)
+        name.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
