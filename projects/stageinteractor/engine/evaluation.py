@@ -53,8 +53,9 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
     if cfg.train.get("compile"):
         compile_decoder(model)
     metrics = run_evaluation(cfg, model)
-    if comm.is_main_process():
-        note_checkpoint(OmegaConf.select(cfg, "dataloader.evaluator.output_dir"), checkpoint)
+    folder = OmegaConf.select(cfg, "dataloader.evaluator.output_dir")  # another's may have none
+    if folder is not None and comm.is_main_process():
+        note_checkpoint(folder, checkpoint)
     return metrics
 
 
