@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pycocotools.mask as coco_masks
 import pytest
 from coco_sets import BOTH
 from integrations import detrex_host
 
+from stageinteractor.cli.main import main
 from stageinteractor.data.digits_in_photos import make_digits_in_photos
 
 CONFIGS = Path(__file__).resolve().parents[2] / "projects/stageinteractor/configs"
@@ -60,6 +62,18 @@ def check_mask_ap(call, run: Path) -> None:
     assert results and all(each["segmentation"]["size"] == [128, 128] for each in results)
 
 
+def check_prediction(run: Path, images: Path) -> None:
+    """Predict a folder by the command: the JSON has masks of the size of the images."""
+    output = run / "predictions"
+    options = ["--config-file", str(run / "config.yaml"), "--trust-config", "--min-score", "0"]
+    options += [str(images), "--format", "json", "images", "--output", str(output)]
+    assert main(["predict", *options]) == 0
+    results = json.loads((output / "detections.json").read_text())
+    assert len(results) == 40
+    assert {coco_masks.decode(each["segmentation"]).shape for each in results} == {(128, 128)}
+    assert len(list((output / "images").glob("*.png"))) == 2
+
+
 @pytest.mark.detrex
 @pytest.mark.parametrize(
     "name",
@@ -79,3 +93,4 @@ def test_maskdino_trains_resumes_and_is_evaluated(call, small_digits, tmp_path, 
     assert {"loss_mask", "loss_dice_0", "loss_ce_interm", "segm/AP", "bbox/AP"} <= keys
     assert ({"segm_nms/AP", "bbox_nms/AP"} <= keys) is name.startswith("stable")
     check_mask_ap(call, tmp_path / "run")
+    check_prediction(tmp_path / "run", tmp_path / "digits/val")
