@@ -93,6 +93,30 @@ def test_the_message_for_an_old_key_names_the_new_one(cfg: DictConfig, old: str,
         apply_overrides(cfg, [f"{old}=1"])
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("train.tta", "[1.0]", [1.0]),
+        ("train.frozen_stages", "1", 1),
+        ("train.early_stopping.enabled", "true", True),
+        ("train.eval_precision", "bf16", "bf16"),
+    ],
+)
+def test_config_of_an_older_run_takes_a_newer_key(
+    cfg: DictConfig, key: str, text: str, value: object
+):
+    del cfg.train[key.split(".")[1]]
+    apply_overrides(cfg, [f"{key}={text}"])
+    assert OmegaConf.select(cfg, key) == value
+
+
+@pytest.mark.parametrize("key", ["train.ttta", "train.early_stopping.patient", "train.tta.x"])
+def test_an_undescribed_key_is_refused_in_an_older_config(cfg: DictConfig, key: str):
+    del cfg.train.tta, cfg.train.early_stopping
+    with pytest.raises(ConfigError, match=key.split(".")[1]):
+        apply_overrides(cfg, [f"{key}=1"])
+
+
 def test_a_constructor_that_is_gone_does_not_hide_the_wrong_key():
     cfg = OmegaConf.create({"model": {"_target_": "a_package_that_is_gone.Model"}})
     with pytest.raises(ConfigError, match=r"model\.x"):

@@ -28,8 +28,9 @@ NULL = ("null", "Null", "NULL", "~")
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Change a config in place by ``key=value`` strings.
 
-    A key must exist, or be a parameter of the constructor it is meant for. A mapping is merged into
-    the node; one with a ``_target_`` replaces it, since another object takes other arguments.
+    A key must exist, or be a parameter of the constructor it is meant for, or a described key of
+    ``train``, which the ``config.yaml`` of an older run may lack. A mapping is merged into the
+    node; one with a ``_target_`` replaces it, since another object takes other arguments.
 
     Raises:
         ConfigError: no ``=``, a key that does not exist (the message has the nearest ones), or a
@@ -93,6 +94,8 @@ def _require_referred(cfg: DictConfig, key: str) -> None:
 
 
 def _require_key(cfg: DictConfig, key: str) -> None:
+    if key.startswith("train.") and "train" in cfg and key in leaves():
+        return
     node: Any = cfg
     for depth, part in enumerate(key.split(".")):
         if part not in _children(node):

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from schema.conftest import toy, two_images  # noqa: F401 - fixtures
 from torch import nn
 
+from stageinteractor.config import apply_overrides, get_config
 from stageinteractor.engine import train
 from stageinteractor.engine.early_stopping import EarlyStopping, early_stopping
 from stageinteractor.engine.trainer import Trainer
@@ -68,6 +69,16 @@ def test_evaluations_during_the_training_are_needed():
     cfg = OmegaConf.create({"train": train_node | {"early_stopping": {"enabled": True}}})
     with pytest.raises(ConfigError, match="train.eval_period"):
         early_stopping(cfg)
+
+
+def test_an_older_config_without_the_key_is_switched_on_by_an_override():
+    cfg = OmegaConf.create({"train": {"best_metric": "bbox/AP", "eval_period": 2}})
+    assert early_stopping(cfg) is None
+    apply_overrides(cfg, ["train.early_stopping.enabled=true"])
+    default = get_config("common/train.py").train.early_stopping.patience
+    assert early_stopping(cfg).patience == default
+    apply_overrides(cfg, ["train.early_stopping.patience=3"])
+    assert early_stopping(cfg).patience == 3
 
 
 def test_run_stops_saves_and_is_resumed_with_more_patience(toy):  # noqa: F811

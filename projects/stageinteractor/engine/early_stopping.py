@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from .hooks import latest_evaluation
 
 logger = logging.getLogger(__name__)
+PATIENCE = 5  # of a config that lacks the key
 
 
 class EarlyStopping(HookBase):
@@ -86,6 +87,6 @@ def early_stopping(cfg: DictConfig) -> EarlyStopping | None:
         )
     return EarlyStopping(
         metric=train.best_metric,
-        patience=train.early_stopping.patience,
+        patience=train.early_stopping.get("patience", PATIENCE),
         eval_period=train.eval_period,
     )
