@@ -128,14 +128,46 @@ class Annotations(nn.Module):
         return instances
 
 
-def test_objects_cut_by_tiles_are_neither_lost_nor_doubled():
+def detected_in_tiles(boxes: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the boxes (N, 4) that remain of those of all tiles of an image of 400x400 pixels."""
     pytest.importorskip("supervision")
     rows, columns = np.mgrid[:400, :400]
     coordinates = np.stack([columns // 4, rows // 4, rows * 0], axis=2).astype(np.uint8)
+    (instances,) = TiledPredictor(Predictor(Annotations(boxes)), size).batch([coordinates])
+    return instances.pred_boxes.tensor
+
+
+def assert_each_once(detections: torch.Tensor, boxes: torch.Tensor) -> None:
+    assert len(detections) == len(boxes)
+    overlaps = pairwise_iou(Boxes(detections), Boxes(boxes))
+    assert (overlaps.max(dim=0).values > 0.5).all() and (overlaps.max(dim=1).values > 0.5).all()
+
+
+def test_objects_cut_by_tiles_are_neither_lost_nor_doubled():
     corners = torch.cartesian_prod(torch.arange(6), torch.arange(6)) * 64.0 + 6
     sizes = torch.rand(36, 2, generator=torch.Generator().manual_seed(0)) * 30 + 25
     boxes = torch.cat([corners, corners + sizes], dim=1)  # apart, of 25 to 55 pixels
-    (instances,) = TiledPredictor(Predictor(Annotations(boxes)), 100).batch([coordinates])
-    assert len(instances) == 36
-    overlaps = pairwise_iou(instances.pred_boxes, Boxes(boxes))
-    assert (overlaps.max(dim=0).values > 0.5).all() and (overlaps.max(dim=1).values > 0.5).all()
+    assert_each_once(detected_in_tiles(boxes, 100), boxes)
+
+
+# Tree crowns of SOAP_061.png, the photograph of 400x400 pixels in the val split of tree_crowns:
+# (x0, y0, x1, y1), four a line. They touch and overlap, as annotated in deepforest 2.1.0.
+CROWNS = """
+149 105 173 129   382 4 395 20   279 113 299 135   302 101 322 120
+216 131 236 151   179 184 225 234   241 276 260 297   199 326 224 354
+124 266 146 298   48 226 120 306   19 291 76 351   1 328 81 400
+275 335 307 368   147 277 187 318   329 223 338 237   53 1 76 23
+1 172 26 236   2 75 39 119   95 91 131 140   53 79 81 117
+20 148 59 203   115 301 141 330   146 315 173 342   230 356 251 379
+231 280 247 300   124 221 157 261   89 147 138 197   127 103 148 129
+380 25 399 44   340 43 372 78   246 98 279 133   262 149 289 188
+243 171 271 203   303 184 322 204   314 150 338 170   333 239 366 268
+269 232 316 276
+"""
+
+
+@pytest.mark.parametrize("size", [300, 200, 160, 100])
+def test_tree_crowns_of_a_photograph_come_once(size: int):
+    boxes = torch.tensor([float(number) for number in CROWNS.split()]).view(-1, 4)
+    assert len(boxes) == 37
+    assert_each_once(detected_in_tiles(boxes, size), boxes)
