@@ -10,7 +10,7 @@ from stageinteractor.modeling import StageInteractorDecoder
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def decoder() -> StageInteractorDecoder:
     return StageInteractorDecoder(
         num_stages=3,
@@ -25,13 +25,14 @@ def decoder() -> StageInteractorDecoder:
     )
 
 
-@pytest.fixture
-def rows(decoder, monkeypatch) -> dict[str, ratios.Row]:
+@pytest.fixture(scope="module")
+def rows(decoder) -> dict[str, ratios.Row]:
     """All rows, of a small decoder and image."""
-    monkeypatch.setattr(ratios, "paper_decoder", lambda: decoder)
-    monkeypatch.setattr(ratios, "IMAGE", (64, 96))
-    monkeypatch.setattr(ratios, "trial", lambda: Trial(error=1e-7, speedup=1.0))
-    return {row.name: row for row in ratios.ratio_rows(queries=5, repeats=2)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ratios, "paper_decoder", lambda: decoder)
+        patch.setattr(ratios, "IMAGE", (64, 96))
+        patch.setattr(ratios, "trial", lambda: Trial(error=1e-7, speedup=1.0))
+        return {row.name: row for row in ratios.ratio_rows(queries=5, repeats=2)}
 
 
 def test_every_target_has_a_row(rows):
