@@ -80,7 +80,7 @@ class Predictor:
         min_scores: MinScores | None = None,
     ) -> None:
         self.model = model.eval()
-        self.detector: nn.Module = self.model
+        self.augmented: nn.Module | None = None  # the model with test-time augmentation
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
         self.classes = classes or ClassMetadata()
@@ -157,7 +157,7 @@ class Predictor:
         )
         scales = OmegaConf.select(cfg, "train.tta", default=None) if tta is None else tta
         if scales:
-            predictor.detector, _ = with_tta(predictor.model, cfg.dataloader.test, scales)
+            predictor.augmented, _ = with_tta(predictor.model, cfg.dataloader.test, scales)
             predictor.augmentations = T.AugmentationList([])
         return predictor
 
@@ -285,7 +285,7 @@ class Predictor:
             return []
         inputs = [self._model_input(image) for image in images]
         with self.autocast:
-            outputs = self.detector(inputs)
+            outputs = (self.model if self.augmented is None else self.augmented)(inputs)
         predictions = [output["instances"].to("cpu") for output in outputs]
         return [instances[instances.scores >= self.min_score] for instances in predictions]
 
