@@ -143,6 +143,17 @@ def test_the_threshold_of_best_f1_is_used_unless_another_is_given(
     assert 0 < counts[0] < counts[1]
 
 
+def test_the_threshold_of_a_checkpoint_without_an_evaluation_is_named(
+    demo, tiny_run, tiny_set, tmp_path, capsys
+):
+    content = torch.load(tiny_run / "model_best.pth", weights_only=True)
+    torch.save({"model": content["model"]}, tmp_path / "weights.pth")
+    arguments = ["--config-file", tiny_run / "config.yaml", "--weights", tmp_path / "weights.pth"]
+    arguments += ["--format", "json", "--output", tmp_path / "out"]
+    assert demo.main([str(each) for each in [*arguments, tiny_set / "images/photo_0.png"]]) == 0
+    assert "score threshold 0.3: the checkpoint was not evaluated" in capsys.readouterr().out
+
+
 def test_scales_of_test_time_augmentation(call, tiny_set, tmp_path, capsys):
     photo = tiny_set / "images" / "photo_0.png"
     assert call(photo, "--format", "json", "--min-score", "0") == 0

@@ -177,6 +177,7 @@ def test_the_torch_format_with_chosen_weights(main, run_folder, tmp_path, capsys
     assert main([*config, *weights, *options, *SIZES]) == 0
     output_text = capsys.readouterr().out
     assert output_text.count("6 of 6") == 4
+    assert f"train.init_checkpoint={tmp_path / 'chosen.pth'}" in output_text  # not evaluated
     size = (output / "model.pt2").stat().st_size / 2**20
     assert output_text.splitlines()[-1] == f"written: {output}/model.pt2 ({size:.1f} MiB)"
     assert [path.name for path in output.glob("[!.]*")] == ["model.pt2"]

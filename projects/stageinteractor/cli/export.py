@@ -82,6 +82,11 @@ def run(args: argparse.Namespace) -> None:
     names += map(file_of, lower)
     output.check(names)
     predictor = Predictor.from_config(cfg, weights, "cpu")
+    if predictor.min_scores is None:
+        print(
+            "no score threshold for the metadata: the checkpoint was not evaluated; for one, first "
+            f"stageinteractor eval {args.config_file} train.init_checkpoint={weights}"
+        )
     try:
         written = export_detector(
             predictor.model,

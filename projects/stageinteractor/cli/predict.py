@@ -138,6 +138,7 @@ def load_predictor(args: argparse.Namespace) -> tuple[Predictor, float]:
     if args.min_score is not None:
         return predictor, args.min_score
     if predictor.min_scores is None:
+        print(f"score threshold {MIN_SCORE}: the checkpoint was not evaluated")
         return predictor, MIN_SCORE
     score = predictor.min_scores.score
     print(f"score threshold {score:.3f}: best F1 of the checkpoint's evaluation")
