@@ -38,5 +38,5 @@ train = dict(
     best_metric="bbox/AP",
     early_stopping=dict(enabled=False, patience=5),  # evaluations in a row without a better metric
     fast_dev_run=dict(enabled=False),  # a few iterations of everything
-    scale_lr=dict(enabled=False, base_batch_size=16),
+    scale_lr=dict(enabled=False, base_batch_size=16),  # images per step that the rate is for
 )

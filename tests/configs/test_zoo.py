@@ -154,6 +154,13 @@ def test_model_file_holds_nothing_but_the_model(name: str):
     assert set(load_config(ZOO / name)) == {"model"}
 
 
+def test_learning_rates_are_scaled_relative_to_the_batch_of_the_recipe():
+    for name in [*RECIPES, *GENERATED, *RESCORED]:
+        cfg = load_config(ZOO / name)
+        images = cfg.dataloader.train.total_batch_size * cfg.train.accumulate
+        assert cfg.train.scale_lr.base_batch_size == images, name
+
+
 def test_every_recipe_writes_into_its_own_folder():
     folders = [load(name).train.output_dir for name in RECIPES + GENERATED + RESCORED]
     assert len(set(folders)) == len(folders)

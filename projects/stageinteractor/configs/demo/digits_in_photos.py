@@ -35,6 +35,7 @@ model.pixel_mean = model.pixel_std = [127.5, 127.5, 127.5]
 optimizer.lr = 4e-4
 optimizer.betas = (0.9, 0.99)
 train.clip_grad.params.max_norm = 10.0
+train.scale_lr.base_batch_size = 8
 train.output_dir = "output/demo"
 train.max_iter = 1300
 train.eval_period = train.checkpointer.period = 325

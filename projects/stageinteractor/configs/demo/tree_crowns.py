@@ -9,4 +9,5 @@ dataloader = get_config("common/data/tree_crowns.py").dataloader
 
 train.output_dir = "output/demo-real"
 train.max_iter = 600
+train.scale_lr.base_batch_size = 4
 train.eval_period = train.checkpointer.period = 150
