@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from tally import count_fault
 
+from stageinteractor.engine import dist_env
 from stageinteractor.engine.dist_env import DistEnv
 from stageinteractor.engine.launch import launch
 from stageinteractor.errors import DataError
@@ -129,6 +131,19 @@ def test_variables_of_cluster_launchers_suffice(monkeypatch, environment, local)
     launch(calls.append, ("trained",))
     assert calls == ["trained", "end"]
     assert envs == [DistEnv(3, 4, *local, url="env://")]
+
+
+@pytest.mark.parametrize(("of_agent", "is_new"), [("True", True), ("False", False)])
+def test_each_start_has_its_own_keys_in_the_store_of_an_agent(monkeypatch, of_agent, is_new):
+    """A new store is shared as it is: machines count their restarts by themselves."""
+    shared = dist.HashStore()
+    monkeypatch.setattr(dist_env, "rendezvous", lambda *_, **__: iter([(shared, 0, 2)]))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", of_agent)
+    env = DistEnv(rank=0, world_size=2, local_rank=0, local_size=1, url="env://")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    dist_env._store(env).set("address", "a")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert dist_env._store(env).check(["address"]) != is_new
 
 
 def pods(port):

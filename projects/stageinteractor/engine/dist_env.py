@@ -82,11 +82,12 @@ def init_process_group(env: DistEnv) -> None:
 def _store(env: DistEnv) -> dist.Store:
     """Return the store by which the workers find each other.
 
-    torchrun's store may outlive workers that it restarts, with the addresses of those that are
-    gone, so that each start has keys of its own.
+    The store of torchrun's agent outlives workers that it restarts, with the addresses of those
+    that are gone, so that each start has keys of its own.
     """
     if env.port:
         return dist.TCPStore("127.0.0.1", env.port, timeout=TIMEOUT)
     store, _, _ = next(rendezvous(env.url, env.rank, env.world_size, timeout=TIMEOUT))
-    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"start_{start}", store)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
+        return store  # a new one
+    return dist.PrefixStore(f"start_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
