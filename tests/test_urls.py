@@ -118,7 +118,7 @@ def test_a_checkpoint_behind_a_url_is_read(web, memory):
     memory.pipe("/model.pth", (folder / "model.pth").read_bytes())
     for address in (f"{url}/model.pth", "memory://model.pth"):
         assert read_checkpoint(address)["model"]["weight"].tolist() == [1, 1]
-    with local_file(f"{url}/model.pth") as copy:
+    with local_file(f"{url}/model.pth?download=true&name=x/y.z") as copy:
         assert copy.suffix == ".pth" and copy.exists()
     assert not copy.exists()
     with pytest.raises(DataError, match=r"no\.pth: no such checkpoint"):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from iopath.common.file_io import PathHandler, PathManager
 
@@ -113,7 +113,7 @@ def local_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         return
     url = os.fspath(path)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"file{os.path.splitext(url)[1]}"
+        copy = Path(folder) / f"file{os.path.splitext(urlsplit(url).path)[1]}"  # without a query
         copy.write_bytes(read_url(url))
         yield copy
 
