@@ -119,8 +119,7 @@ def test_webdataset_reads_the_shards(shards, tiny_set):
 def test_what_an_index_lacks_is_named(shards, tiny_set, batches, tmp_path):
     content = json.loads(shards.read_text())
     del content["refs"]["photo_1.png"]
-    shards.write_text(json.dumps(content))
-    read_index.cache_clear()
+    shards.write_text(json.dumps(content))  # as another process does
     with pytest.raises(DataError, match=r"image id 8\D.*photo_1\.png in .*set\.index\.json"):
         batches(shards)
     with pytest.raises(DataError, match=r"does not list photo_1\.png"):
@@ -128,7 +127,7 @@ def test_what_an_index_lacks_is_named(shards, tiny_set, batches, tmp_path):
     broken = tmp_path / "broken.index.json"
     for text in ("[]", '{"refs": {"a": 3}}', "{"):
         broken.write_text(text)
-        with pytest.raises(DataError, match="no index of shards"):
+        with pytest.raises(DataError, match=r"broken\.index\.json.*write it again"):
             read_index(str(broken))
 
 
@@ -145,3 +144,25 @@ def test_a_tar_that_is_compressed_is_refused(shards, capsys):
         pass
     assert main(["--index", str(shards.with_name("x.index.json")), str(packed)]) == 2
     assert "uncompressed" in capsys.readouterr().err
+
+
+def test_shards_of_another_name_would_not_be_read_and_are_refused(shards, capsys):
+    renamed = (shards.parent / "set-000000.tar").rename(shards.parent / "set.tar.0")
+    assert main(["--index", str(shards.with_name("x.index.json")), str(renamed)]) == 2
+    assert "set.tar.0: the name of a shard has to end with .tar" in capsys.readouterr().err
+
+
+def test_shards_do_not_replace_those_that_they_are_made_from(shards, tiny_set, capsys):
+    before = (shards.parent / "set-000000.tar").read_bytes()
+    arguments = [str(tiny_set / "set.json"), str(shards), "--to", str(shards.parent / "set")]
+    assert main([*arguments, "--shard-mb", "0.005"]) == 2
+    assert "set.index.json: is an input" in capsys.readouterr().err
+    assert (shards.parent / "set-000000.tar").read_bytes() == before
+    assert main([*arguments[:-1], str(shards.parent / "again")]) == 0  # under another name
+
+
+def test_shards_beside_an_index_in_the_root_are_there(monkeypatch):
+    text = json.dumps({"refs": {"a.png": ["a.tar", 512, 9]}})
+    monkeypatch.setattr("stageinteractor.json_files.read_text", lambda *_: text)
+    assert read_index("/root.index.json") == {"a.png": "/a.tar#512+9/a.png"}
+    assert read_index("here.index.json") == {"a.png": "a.tar#512+9/a.png"}

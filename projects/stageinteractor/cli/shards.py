@@ -66,7 +66,7 @@ def samples(coco_set: CocoSet, images: str) -> Iterator[tuple[str, bytes, list[A
 
 
 def run(args: argparse.Namespace) -> None:
-    refuse_overwriting_inputs([args.index] if args.index else [], args.inputs)
+    refuse_overwriting_inputs([args.index or f"{args.to}{ENDING}"], args.inputs)
     if args.index:
         show(f"written: {index_shards(args.index, args.inputs)}")
         return

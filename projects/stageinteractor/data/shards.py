@@ -20,14 +20,14 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import atomic_path, atomic_write_text
+from ..json_files import read_json
 from ..stored_bytes import part_of_shard
 from ..urls import is_url, join
-from .text_files import read_text
 
 Json = dict[str, Any]
 Part = tuple[str, int, int]  # shard, offset and size in bytes
 ENDING = ".index.json"
-MAX_INDEX = 2**33  # bytes; COCO's has 7 MB
+ADVICE = "write it again: stageinteractor shards --help"
 
 
 def is_index(path: str | os.PathLike[str]) -> bool:
@@ -35,24 +35,29 @@ def is_index(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).endswith(ENDING)
 
 
-@lru_cache(maxsize=4)
 def read_index(path: str) -> Mapping[str, str]:
     """Return where each file is, as `stored_bytes` reads it, by file name.
+
+    A local index is read again when it has changed; that of a URL is read once.
 
     Raises:
         DataError: the index cannot be read.
     """
+    is_file = not is_url(path) and os.path.isfile(path)
+    return _read_index(path, os.stat(path).st_mtime_ns if is_file else 0)
+
+
+@lru_cache(maxsize=4)
+def _read_index(path: str, modified: int) -> Mapping[str, str]:
+    content = read_json(path, dict, ADVICE)
+    folder = os.path.dirname(path)
     try:
-        parts = json.loads(read_text(path, MAX_INDEX))["refs"]
-        folder = path.rpartition("/")[0] or "."
         return {
             name: part_of_shard(_beside(folder, shard), int(offset), int(size), name)
-            for name, (shard, offset, size) in parts.items()
+            for name, (shard, offset, size) in content["refs"].items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: no index of shards: write it again: stageinteractor shards --help"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no index of shards; {ADVICE}") from error
 
 
 def _beside(folder: str, shard: str) -> str:
@@ -116,11 +121,13 @@ def index_shards(index: str | os.PathLike[str], shards: Iterable[str]) -> Path:
         shards: paths of uncompressed tar files.
 
     Raises:
-        DataError: a shard is no uncompressed tar file, or two hold files of one name.
+        DataError: a shard is no uncompressed tar file named .tar, or two hold files of one name.
     """
     target, parts = Path(index), dict[str, Part]()
     for shard in shards:
         path = Path(shard)
+        if path.suffix != ".tar":
+            raise DataError(f"{shard}: the name of a shard has to end with .tar: rename it")
         is_beside = path.resolve().parent == target.resolve().parent
         listed = path.name if is_beside else str(path.resolve())
         for name, offset, size in _files_of(path):
@@ -146,5 +153,4 @@ def _files_of(shard: Path) -> Iterator[tuple[str, int, int]]:
 def write_index(path: Path, parts: Mapping[str, Part]) -> Path:
     """Write an index: {"version": 1, "refs": {file name: [shard, offset, size]}}."""
     atomic_write_text(path, json.dumps({"version": 1, "refs": parts}))
-    read_index.cache_clear()
     return path
