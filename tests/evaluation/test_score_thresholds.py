@@ -133,9 +133,9 @@ def test_the_evaluator_writes_thresholds_of_the_evaluated_images(tmp_path):
     }
     with registered_set("thresholds", tmp_path, content, max_images=2):
         evaluator = CocoEvaluator("thresholds_val", str(tmp_path / "evaluation"))
-        found = [(i, 0, [10.0, 10.0, 50.0, 50.0], 0.8) for i in (1, 2)]
-        found += [(1, 1, [60.0, 20.0, 80.0, 70.0], 0.5), (2, 1, [0.0, 0.0, 9.0, 9.0], 0.3)]
-        process(evaluator, {i: (100, 100) for i in (1, 2)}, found)
+        detections = [(i, 0, [10.0, 10.0, 50.0, 50.0], 0.8) for i in (1, 2)]
+        detections += [(1, 1, [60.0, 20.0, 80.0, 70.0], 0.5), (2, 1, [0.0, 0.0, 9.0, 9.0], 0.3)]
+        process(evaluator, {i: (100, 100) for i in (1, 2)}, detections)
         metrics = evaluator.evaluate()
     assert metrics["best_f1"] == pytest.approx(
         {"F1": 100 * 6 / 7, "score": 0.4, "score-person": 0.4, "score-car": 0.4}

@@ -152,10 +152,11 @@ def match_in_order(overlaps: np.ndarray) -> np.ndarray:
     """
     free = overlaps.copy()
     matches = np.full(len(free), -1)
-    for row in range(len(free)):
-        if free[row].max(initial=0.0) >= FOREGROUND_IOU:
-            matches[row] = free[row].argmax()
-            free[:, matches[row]] = 0.0
+    for row in np.flatnonzero(overlaps.max(axis=1, initial=0.0) >= FOREGROUND_IOU):
+        column = free[row].argmax()
+        if free[row, column] >= FOREGROUND_IOU:
+            matches[row] = column
+            free[:, column] = 0.0
     return matches
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,30 +65,31 @@ def score_curves(coco_set: CocoSet, results: Sequence[Json]) -> dict[Any, ScoreC
         coco_set: the annotated images.
         results: detections in COCO's results format.
     """
-    rows: list[tuple[Any, float, bool]] = []
-    objects: dict[Any, int] = {None: 0} | dict.fromkeys(coco_set.class_of_category, 0)
+    rows: list[tuple[int, float, bool]] = []  # class index, score, whether it is correct
+    class_of = coco_set.class_of_category
+    objects: Counter[Any] = Counter()
     for _, detections, truth in by_image(coco_set, results, -math.inf):
         gt = [entry for entry in truth if not entry["iscrowd"]]
         overlaps = np.where(class_equality(detections, gt), iou_matrix(detections, gt), 0.0)
         correct = match_in_order(overlaps) >= 0
         counts = correct | ~lies_in_crowd(detections, truth)
-        for entry in gt:
-            objects[None] += 1
-            objects[entry["category_id"]] += 1
+        objects.update(entry["category_id"] for entry in gt)
         rows += [
-            (detection["category_id"], detection["score"], bool(is_correct))
+            (class_of[detection["category_id"]], detection["score"], is_correct)
             for detection, is_correct, is_counted in zip(detections, correct, counts, strict=True)
             if is_counted
         ]
-    of_class = {key: [row for row in rows if row[0] == key] for key in coco_set.class_of_category}
-    return {key: _curve(chosen, objects[key]) for key, chosen in ({None: rows} | of_class).items()}
+    classes, scores, correct = np.array(rows, dtype=float).reshape(-1, 3).T
+    curves: dict[Any, ScoreCurve] = {None: _curve(scores, correct, objects.total())}
+    for key, index in class_of.items():
+        of_class = classes == index
+        curves[key] = _curve(scores[of_class], correct[of_class], objects[key])
+    return curves
 
 
-def _curve(rows: Sequence[tuple[Any, float, bool]], objects: int) -> ScoreCurve:
-    scores = np.array([score for _, score, _ in rows], dtype=float)
+def _curve(scores: np.ndarray, correct: np.ndarray, objects: int) -> ScoreCurve:
     order = np.argsort(-scores, kind="stable")
-    scores = scores[order]
-    correct = np.array([is_correct for *_, is_correct in rows], dtype=bool)[order].cumsum()
+    scores, correct = scores[order], correct[order].cumsum()
     last = np.flatnonzero(np.diff(scores, append=-np.inf))  # equal scores are kept together
     kept, correct = last + 1, correct[last]
     recall = correct / objects if objects else np.full(len(last), math.nan)
