@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 
 from stageinteractor import Predictor
 from stageinteractor.config import apply_overrides, load_config, save_config
+from stageinteractor.engine import weights
 from stageinteractor.errors import ConfigError, DataError
 
 DEFORMABLE = "projects/stageinteractor/configs/demo/digits_in_photos_deformable_detr.py"
@@ -254,6 +256,18 @@ def test_scores_below_the_threshold_are_dropped():
     instances = Predictor(Recorder(), min_score=0.5)(image)
     torch.testing.assert_close(instances.scores, torch.tensor([0.9, 0.5]))
     assert len(Predictor(Recorder())(image)) == 3
+
+
+def test_a_checkpoint_behind_a_url_is_read_once(tiny_run, predictor, photo, monkeypatch):
+    memory, reads = fsspec.filesystem("memory"), []
+    memory.pipe("/run/best.pth", (tiny_run / "model_best.pth").read_bytes())
+    read = weights._read
+    monkeypatch.setattr(weights, "_read", lambda path: reads.append(path) or read(path))
+    detector = Predictor.from_config(tiny_run / "config.yaml", "memory://run/best.pth", "cpu")
+    memory.rm("/run", recursive=True)
+    assert len(reads) == 1
+    assert detector.min_scores == predictor.min_scores
+    assert equal(detector(photo), predictor(photo))
 
 
 def test_data_set_and_backbone_weights_are_not_needed(run_copy, predictor, photo):

@@ -140,7 +140,7 @@ class Predictor:
         augmentations = instantiate(mapper.augmentations, f"{MAPPER}.augmentations")
         forget_initial_weights(cfg.model)
         model = instantiate(cfg.model, "model")
-        load_all_weights(model, checkpoint, evaluates_ema(cfg))
+        content = load_all_weights(model, checkpoint, evaluates_ema(cfg))
         if device == "cpu":
             setting = OmegaConf.select(cfg, "train.cpu_matmul", default="auto")
             logger.info("%s", set_cpu_matmul(setting))
@@ -153,7 +153,7 @@ class Predictor:
             config=cfg,
             checkpoint=checkpoint,
             precision=precision,
-            min_scores=find_min_scores(checkpoint),
+            min_scores=find_min_scores(checkpoint, content),
         )
         scales = OmegaConf.select(cfg, "train.tta", default=None) if tta is None else tta
         if scales:

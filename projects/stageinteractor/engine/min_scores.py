@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..evaluation.score_thresholds import FILE, TASK
 from ..files import atomic_write_text
 from ..json_files import is_metric_value, parse_json, read_json, read_json_lines
-from .weights import read_checkpoint
+from ..urls import is_url, local_file
 
 KEY = "min_scores"  # in a checkpoint
 METRICS = "metrics.json"
@@ -66,20 +66,27 @@ def own_metrics(checkpoint: str | os.PathLike[str], content: Mapping[str, Any]) 
     return metrics
 
 
-def find_min_scores(checkpoint: str | os.PathLike[str]) -> MinScores | None:
+def find_min_scores(
+    checkpoint: str | os.PathLike[str], content: Mapping[str, Any]
+) -> MinScores | None:
     """Return the thresholds of a checkpoint; None if it was not evaluated.
+
+    Args:
+        checkpoint: a path or a URL.
+        content: of the checkpoint, as `read_checkpoint` returns it.
 
     Raises:
         DataError: a file of the run cannot be read.
     """
-    path = Path(checkpoint)
-    if path.suffix == ".safetensors":
+    path = os.path.expanduser(checkpoint)
+    if path.endswith(".safetensors"):
         saved = _safetensors_metadata(path).get(KEY)
         return None if saved is None else _checked(parse_json(saved), path)
-    content = read_checkpoint(path)
     if content.get(KEY) is not None:
         return _checked(content[KEY], path)
-    return min_scores_of_metrics(own_metrics(path, content)) or _of_evaluation(path)
+    if is_url(path):  # without the files of a run
+        return None
+    return min_scores_of_metrics(own_metrics(path, content)) or _of_evaluation(Path(path))
 
 
 def note_checkpoint(folder: str | os.PathLike[str], checkpoint: str | os.PathLike[str]) -> None:
@@ -87,7 +94,7 @@ def note_checkpoint(folder: str | os.PathLike[str], checkpoint: str | os.PathLik
     path = Path(folder) / FILE
     if path.is_file():
         content = read_json(path, dict, "evaluate again")
-        content["checkpoint"] = str(Path(checkpoint).resolve())
+        content["checkpoint"] = str(Path(checkpoint).expanduser().resolve())
         atomic_write_text(path, json.dumps(content, ensure_ascii=False))
 
 
@@ -105,7 +112,7 @@ def _of_evaluation(checkpoint: Path) -> MinScores | None:
         raise DataError(f"{path}: no thresholds of an evaluation; {advice}") from error
 
 
-def _checked(value: Any, path: Path) -> MinScores:
+def _checked(value: Any, path: str | Path) -> MinScores:
     if isinstance(value, Mapping) and isinstance(value.get("classes"), Mapping):
         scores = [value.get("score"), *value["classes"].values()]
         if all(is_metric_value(score) and 0 <= score <= 1 for score in scores):
@@ -113,8 +120,8 @@ def _checked(value: Any, path: Path) -> MinScores:
     raise DataError(f"{path}: {KEY} {value!r:.80} has no scores from 0 to 1; give --min-score")
 
 
-def _safetensors_metadata(path: Path) -> dict[str, str]:
+def _safetensors_metadata(path: str) -> dict[str, str]:
     from safetensors import safe_open
 
-    with safe_open(path, "pt") as file:
+    with local_file(path) as local, safe_open(local, "pt") as file:
         return file.metadata() or {}

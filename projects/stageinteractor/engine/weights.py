@@ -78,7 +78,13 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = Fal
         DataError: the file cannot be read, no tensor fits the model, or a tensor is sparse, without
             data, NaN or infinite.
     """
-    weights = _model_weights(read_checkpoint(path), path, ema)
+    return _load(model, read_checkpoint(path), path, ema)
+
+
+def _load(
+    model: nn.Module, content: dict[str, Any], path: str | os.PathLike[str], ema: bool
+) -> list[str]:
+    weights = _model_weights(content, path, ema)
     own = model.state_dict()
     weights = _with_prefix(weights, own)
     for name, value in weights.items():
@@ -96,21 +102,28 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = Fal
     return [name for name in own if name not in fits]
 
 
-def load_all_weights(model: nn.Module, path: str | os.PathLike[str], ema: bool = False) -> None:
+def load_all_weights(
+    model: nn.Module, path: str | os.PathLike[str], ema: bool = False
+) -> dict[str, Any]:
     """Load a checkpoint that holds all weights of the model.
 
     Args:
         model: see `load_weights`, as ``path`` and ``ema``.
 
+    Returns:
+        the content of the checkpoint, see `read_checkpoint`.
+
     Raises:
         DataError: see `load_weights`; or weights of the model are missing.
     """
-    missing = load_weights(model, path, ema)
+    content = read_checkpoint(path)
+    missing = _load(model, content, path, ema)
     if missing:
         raise DataError(
             f"{path}: {len(missing)} of the model's tensors are missing or have another shape, "
             f"such as {missing[0]}; give the config that it was trained with"
         )
+    return content
 
 
 def require_usable(name: str, value: Tensor, own: Tensor, path: str | os.PathLike[str]) -> None:
