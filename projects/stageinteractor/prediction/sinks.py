@@ -16,11 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pycocotools.mask as coco_masks
 from detectron2.structures import Instances
 from PIL import Image
 
+from ..data.segmentation import encode_mask
 from ..errors import DataError, OutputError
 from ..files import atomic_path
 from ..output_folder import OutputFolder
@@ -110,7 +109,7 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
                     "score": score,
                 }
                 if masks is not None:
-                    entry["segmentation"] = run_lengths(masks[number])
+                    entry["segmentation"] = encode_mask(masks[number])
                 entry |= {
                     "file_name": encodable(frame.name),
                     "category": encodable(classes.name(index)),
@@ -124,12 +123,6 @@ def json_sink(path: str | Path, classes: ClassMetadata) -> Iterator[Write]:
             append(text)
 
         yield write
-
-
-def run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """Return a mask (H, W), bool, as COCO's run lengths {"size": [H, W], "counts": text}."""
-    encoded = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}
 
 
 @contextmanager
