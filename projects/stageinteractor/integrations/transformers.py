@@ -110,8 +110,8 @@ def _check_model(model: Any) -> None:
         )
 
 
-class _Built(Exception):
-    """The criterion is built: the rest of a loss function is not needed."""
+class _Reached(Exception):
+    """The arguments of the criterion are at hand: the rest of a loss function is not needed."""
 
 
 class CrossStageLoss:
@@ -160,9 +160,8 @@ class CrossStageLoss:
             config: of the model.
         """
 
-        def build(*args: Any, **kwargs: Any) -> None:
-            self._build(*args, **kwargs)
-            raise _Built
+        def stop(*args: Any, **kwargs: Any) -> None:
+            raise _Reached(args, kwargs)
 
         values = {"config": config, "device": "cpu"}
         needed = {
@@ -172,11 +171,13 @@ class CrossStageLoss:
             and parameter.default is parameter.empty
         }
         try:
-            self._with_criterion(build)(**needed)
-        except _Built:
-            return
+            self._with_criterion(stop)(**needed)
+        except _Reached as reached:
+            args, kwargs = reached.args
         except (AttributeError, TypeError) as error:
             logger.debug("%s is checked in its first call: %s", self.function.__name__, error)
+            return
+        self._build(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the original function returns."""
