@@ -113,7 +113,7 @@ def test_train_evaluate_and_resume(call, small_detrex, tmp_path, name):
     options += [f"train.model_ema.{key}=true" for key in EMA]
     call(*options, "train.max_iter=2", config=config)
     call("--resume", *options, "train.max_iter=3", config=config)
-    lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
+    lines = metrics_of(run)
     assert [line["iteration"] for line in lines if "total_loss" in line] == [0, 1, 2]
     assert {"bbox/AP", "bbox/AP-disc"} <= set().union(*lines)
     assert {"loss_class", "loss_class_0", "assigner/labels_added_1"} <= set(lines[0])
@@ -133,7 +133,7 @@ def test_one_iteration_of_every_other_recipe(call, small_detrex, tmp_path, name)
     options = [option for option in small_detrex if option not in SMALL]
     options += [*small_model(name), "train.init_checkpoint=", "train.epochs=null"]
     call(*options, "train.max_iter=1", "train.eval_period=0", config=CONFIGS / f"{name}.py")
-    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    lines = metrics_of(tmp_path / "run")
     assert {"loss_class", "loss_class_0", "assigner/labels_added_1"} <= set(lines[0])
     assert math.isfinite(lines[0]["total_loss"])
     keys = {"bbox/AP"} | ({"bbox_nms/AP"} if name.startswith("stable") else set())
@@ -156,7 +156,7 @@ def train_theirs(call, small_detrex):
 def test_recipe_of_detrex_is_trained_by_our_trainer(train_theirs, tmp_path, recipe):
     train_theirs(recipe, "train.max_iter=1")
     train_theirs(recipe, "train.max_iter=2", "--resume")
-    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    lines = metrics_of(tmp_path / "run")
     assert {line["iteration"] for line in lines if "total_loss" in line} == {0, 1}
     assert {"loss_class", "loss_class_0", "bbox/AP", "bbox/AP-disc"} <= set().union(*lines)
 
@@ -253,27 +253,12 @@ def registered_digits(tmp_path):
 def test_detrexs_trainer_trains_and_evaluates_masks(
     their_train_net, registered_digits, tmp_path, name
 ):
-    train, val = registered_digits
     options = [
         *(option for option in MASKDINO if not option.startswith("train.")),
         "model.sem_seg_head.num_classes=10",
-        f"dataloader.train.dataset.names='{train}'",
-        f"dataloader.test.dataset.names='{val}'",
-        f"dataloader.evaluator.dataset_name='{val}'",
-        "dataloader.train.total_batch_size=2",
-        "train.init_checkpoint=''",
-        "train.device='cpu'",
-        "train.max_iter=2",
-        "train.eval_period=2",
-        "train.log_period=1",
-        f"train.output_dir='{tmp_path / 'run'}'",
     ]
-    config = str(CONFIGS / f"{name}.py")
-    their_train_net.main(
-        argparse.Namespace(config_file=config, opts=options, resume=False, eval_only=False)
-    )
-    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
-    keys = set().union(*lines)
+    train_by_theirs(their_train_net, registered_digits, tmp_path / "run", name, options, 2)
+    keys = set().union(*metrics_of(tmp_path / "run"))
     assert {"loss_ce", "loss_mask", "bbox/AP", "segm/AP"} <= keys
     assert ({"bbox_nms/AP", "segm_nms/AP"} <= keys) is name.startswith("stable")
 
@@ -281,47 +266,60 @@ def test_detrexs_trainer_trains_and_evaluates_masks(
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_detrexs_trainer_trains_and_evaluates(their_train_net, registered_shapes, tmp_path, name):
-    train_by_theirs(their_train_net, registered_shapes, tmp_path, name, [*SMALL, FROZEN], 3)
+    train_on_boxes(their_train_net, registered_shapes, tmp_path / "run", name, [*SMALL, FROZEN], 3)
 
 
 @others
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_detrexs_trainer_on_every_other(their_train_net, registered_shapes, tmp_path, name):
     small = small_model(name)
-    train_by_theirs(their_train_net, registered_shapes, tmp_path, name, small, 1)
+    train_on_boxes(their_train_net, registered_shapes, tmp_path / "run", name, small, 1)
 
 
-def train_by_theirs(their_train_net, sets, tmp_path, name, small, iterations):
+def train_on_boxes(their_train_net, sets, run, name, small, iterations):
     """Train a recipe by detrex's trainer, and check what it writes."""
-    train, val = sets
     options = [
         *small,
         "model.num_classes=3",
-        f"dataloader.train.dataset.names='{train}'",
-        f"dataloader.test.dataset.names='{val}'",
         "dataloader.train.mapper.augmentation=[]",
         "dataloader.train.mapper.augmentation_with_crop=None",
         "dataloader.test.mapper.augmentation=[]",
-        "dataloader.train.total_batch_size=2",
         "dataloader.train.num_workers=0",
         "dataloader.test.num_workers=0",
+    ]
+    train_by_theirs(their_train_net, sets, run, name, options, iterations)
+    lines = metrics_of(run)
+    assert {"loss_class", "loss_class_0", "assigner/labels_added_1"} <= set(lines[0])
+    assert "bbox/AP" in set().union(*lines)
+    results = run.rglob("coco_instances_results.json")  # followed output_dir
+    assert len(list(results)) == 1
+    assert (run / "model_final.pth").is_file()
+
+
+def train_by_theirs(their_train_net, sets, run, name, options, iterations):
+    """Train a recipe by detrex's trainer, and evaluate it."""
+    train, val = sets
+    options = [
+        *options,
+        f"dataloader.train.dataset.names='{train}'",
+        f"dataloader.test.dataset.names='{val}'",
+        "dataloader.train.total_batch_size=2",
         "train.init_checkpoint=''",
         "train.device='cpu'",
         f"train.max_iter={iterations}",
         f"train.eval_period={min(iterations, 2)}",
         "train.log_period=1",
-        f"train.output_dir='{tmp_path / 'run'}'",
+        f"train.output_dir='{run}'",
     ]
     config = str(CONFIGS / f"{name}.py")
     their_train_net.main(
         argparse.Namespace(config_file=config, opts=options, resume=False, eval_only=False)
     )
-    lines = [json.loads(x) for x in (tmp_path / "run/metrics.json").read_text().splitlines()]
-    assert {"loss_class", "loss_class_0", "assigner/labels_added_1"} <= set(lines[0])
-    assert "bbox/AP" in set().union(*lines)
-    results = (tmp_path / "run").rglob("coco_instances_results.json")  # followed output_dir
-    assert len(list(results)) == 1
-    assert (tmp_path / "run/model_final.pth").is_file()
+
+
+def metrics_of(run):
+    """Return what a run has logged."""
+    return [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
 
 
 @pytest.mark.slow
@@ -344,11 +342,10 @@ def test_the_loss_goes_down_on_the_embedded_set(call, small_detrex, tmp_path, mo
     call(*small_detrex, *digits, *length, config=CONFIGS / f"{name}.py")
     assert len(totals) == 100
     assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
-    lines = (tmp_path / "run/metrics.json").read_text().splitlines()
     changed = [
         value
-        for line in lines
-        for key, value in json.loads(line).items()
+        for line in metrics_of(tmp_path / "run")
+        for key, value in line.items()
         if key.startswith(("assigner/labels_added", "assigner/labels_dropped"))
     ]
     if not name.startswith("stable"):  # per-stage matches are kept there, and two stages may agree

@@ -58,7 +58,7 @@ dataloader = dict(
         dataset_name="${dataset.name}_val",
         output_dir="${train.output_dir}/evaluation",
         backend="auto",
-        nms_threshold=None,  # an IoU: tell the AP after non-maximum suppression too
+        nms_threshold=None,  # an IoU: report AP after NMS too
         masks="${dataset.masks}",
     ),
 )

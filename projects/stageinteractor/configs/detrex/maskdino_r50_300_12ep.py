@@ -45,7 +45,9 @@ dataloader = dict(
         ),
         num_workers=4,
     ),
-    evaluator=L(COCOEvaluator)(dataset_name="coco_2017_val", output_dir="${train.output_dir}"),
+    evaluator=L(COCOEvaluator)(
+        dataset_name="${..test.dataset.names}", output_dir="${train.output_dir}"
+    ),
 )
 
 use_cross_stage(model.criterion)
