@@ -23,27 +23,28 @@ def rt_resnet():
     )
 
 
+def detr(name, **changes):
+    """A model of DETR's family, of the name of its class without "ForObjectDetection"."""
+    settings = {
+        "backbone_config": resnet("stage4"),
+        "num_labels": 3,
+        "num_queries": 12,
+        "hidden_size" if name == "DabDetr" else "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 3,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "auxiliary_loss": True,
+    }
+    config = getattr(transformers, f"{name}Config")(**settings | changes)
+    return getattr(transformers, f"{name}ForObjectDetection")(config)
+
+
 def deformable_detr(**changes):
-    return transformers.DeformableDetrForObjectDetection(
-        transformers.DeformableDetrConfig(
-            **{
-                "backbone_config": resnet(),
-                "num_labels": 3,
-                "num_queries": 12,
-                "num_feature_levels": 3,
-                "d_model": 32,
-                "encoder_layers": 1,
-                "decoder_layers": 3,
-                "encoder_attention_heads": 2,
-                "decoder_attention_heads": 2,
-                "encoder_ffn_dim": 32,
-                "decoder_ffn_dim": 32,
-                "auxiliary_loss": True,
-                "with_box_refine": True,
-            }
-            | changes
-        )
-    )
+    settings = {"backbone_config": resnet(), "num_feature_levels": 3, "with_box_refine": True}
+    return detr("DeformableDetr", **settings | changes)
 
 
 def rt_family(**changes):
@@ -182,32 +183,10 @@ def detr_segmentation(**changes):
     )
 
 
-def table_transformer(**changes):
-    """DETR's normalised-first sibling; its loss has a softmax over classes."""
-    return transformers.TableTransformerForObjectDetection(
-        transformers.TableTransformerConfig(
-            **{
-                "backbone_config": resnet("stage4"),
-                "num_labels": 3,
-                "num_queries": 12,
-                "d_model": 32,
-                "encoder_layers": 1,
-                "decoder_layers": 3,
-                "encoder_attention_heads": 2,
-                "decoder_attention_heads": 2,
-                "encoder_ffn_dim": 32,
-                "decoder_ffn_dim": 32,
-                "auxiliary_loss": True,
-            }
-            | changes
-        )
-    )
-
-
 NEWER = {  # model, side of its images
     "deim_v2": (lambda: deim_v2(use_dense_one_to_one=False), 64),
     "lw_detr": (lambda: lw_detr(group_detr=2), 64),
     "rf_detr": (lambda: rf_detr(num_labels=3), 112),
-    "table_transformer": (table_transformer, 64),
+    "table_transformer": (lambda: detr("TableTransformer"), 64),
 }
 SEGMENTATION = {"rf_detr": (rf_detr_segmentation, 56), "detr": (detr_segmentation, 32)}

@@ -34,27 +34,6 @@ COLUMNS = ["cross-stage labels", "position-supervised loss", "modulated cost", "
 COLUMNS += ["duplicate removal"]
 
 
-def detr(kind):
-    """Return a model of DETR's family in transformers."""
-    settings = {
-        "backbone_config": hf_models.resnet("stage4"),
-        "num_labels": 3,
-        "num_queries": 12,
-        "d_model": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 3,
-        "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "decoder_ffn_dim": 32,
-        "auxiliary_loss": True,
-    }
-    if kind.startswith("DabDetr"):
-        settings["hidden_size"] = settings.pop("d_model")
-    kind = getattr(transformers, kind)
-    return kind(kind.config_class(**settings))
-
-
 def rt_detr_v2():
     return transformers.RTDetrV2ForObjectDetection(
         transformers.RTDetrV2Config(backbone_config=hf_models.rt_resnet(), **hf_models.rt_family())
@@ -63,22 +42,22 @@ def rt_detr_v2():
 
 SIDES = 64, 112  # pixels, of the images of most models and of RF-DETR and masks
 TRANSFORMERS = {
-    "ConditionalDetrForObjectDetection": lambda: detr("ConditionalDetrForObjectDetection"),
+    "ConditionalDetrForObjectDetection": lambda: hf_models.detr("ConditionalDetr"),
     "DFineForObjectDetection": hf_models.d_fine,
-    "DabDetrForObjectDetection": lambda: detr("DabDetrForObjectDetection"),
+    "DabDetrForObjectDetection": lambda: hf_models.detr("DabDetr"),
     "Deimv2ForObjectDetection": hf_models.deim_v2,
     "Deimv2ForObjectDetection`, `use_dense_one_to_one=False": lambda: hf_models.deim_v2(
         use_dense_one_to_one=False
     ),
     "DeformableDetrForObjectDetection": hf_models.deformable_detr,
-    "DetrForObjectDetection": lambda: detr("DetrForObjectDetection"),
+    "DetrForObjectDetection": lambda: hf_models.detr("Detr"),
     "DetrForSegmentation": lambda: hf_models.detr_segmentation(num_labels=3),
     "LwDetrForObjectDetection": hf_models.lw_detr,
     "RTDetrForObjectDetection": hf_models.rt_detr,
     "RTDetrV2ForObjectDetection": rt_detr_v2,
     "RfDetrForObjectDetection": lambda: hf_models.rf_detr(num_labels=3),
     "RfDetrForInstanceSegmentation": lambda: hf_models.rf_detr_segmentation(num_labels=3),
-    "TableTransformerForObjectDetection": hf_models.table_transformer,
+    "TableTransformerForObjectDetection": lambda: hf_models.detr("TableTransformer"),
 }
 
 

@@ -1,5 +1,8 @@
 """docs/hosts.md is what its script writes, and has every detector of transformers and detrex."""
 
+import re
+from pathlib import Path
+
 import pytest
 import transformers
 from integrations import detrex_host, detrex_table, host_table
@@ -9,6 +12,13 @@ OF_PAGE = f"With transformers {transformers.__version__}." in host_table.on_page
     host_table.HEADINGS[0]
 )
 of_version = pytest.mark.skipif(not OF_PAGE, reason="the page is of another version")
+PINS = Path(__file__).parents[2] / "constraints.txt"
+
+
+def test_the_page_is_of_the_pinned_version_and_has_its_introduction():
+    (pinned,) = re.findall(r"^transformers==(.+)$", PINS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"With transformers {pinned}." in host_table.on_page(host_table.HEADINGS[0])
+    assert host_table.PAGE.read_text(encoding="utf-8").startswith(host_table.INTRODUCTION)
 
 
 @of_version
