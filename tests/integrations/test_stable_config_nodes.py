@@ -164,14 +164,19 @@ def test_a_matcher_that_its_criterion_does_not_call_is_refused():
     use_position_modulated_cost(node.matcher)
 
 
-@pytest.mark.parametrize("node", [None, LazyCall(OtherMatcher)(num_encoder_layers=6)])
+@pytest.mark.parametrize(
+    "node",
+    [None, LazyCall(OtherMatcher)(num_encoder_layers=6), OmegaConf.create({"_target_": None})],
+)
 def test_fusion_needs_the_node_of_an_encoder(node):
     with pytest.raises(ConfigError, match="a node 'encoder'"):
         use_memory_fusion(node)
 
 
 @pytest.mark.parametrize("helper", [use_cross_stage, use_position_modulated_cost])
-@pytest.mark.parametrize("node", [None, OmegaConf.create({"matcher": None})])
+@pytest.mark.parametrize(
+    "node", [None, *map(OmegaConf.create, ({"matcher": None}, {"_target_": None}))]
+)
 def test_what_builds_nothing_is_refused(helper, node):
     with pytest.raises(ConfigError, match="config node of an object"):
         helper(node)

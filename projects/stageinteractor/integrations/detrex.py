@@ -304,7 +304,9 @@ def _set_builder(node: DictConfig, builder: str) -> None:
 def _described(node: Any) -> str:
     if not isinstance(node, DictConfig):
         return repr(node)
-    return _target_of(node) if "_target_" in node else f"a node with {', '.join(map(str, node))}"
+    if node.get("_target_") is None:
+        return f"a node with {', '.join(map(str, node))}"
+    return _target_of(node)
 
 
 def _name_of(target: Any) -> str:
