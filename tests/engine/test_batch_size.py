@@ -12,6 +12,7 @@ from stageinteractor.engine.batch_size import Fit, largest_fit, resolve_batch_si
 from stageinteractor.engine.run_config import save_run_config
 from stageinteractor.engine.setup import check_settings
 from stageinteractor.errors import ConfigError
+from stageinteractor.machine import free_memory
 from stageinteractor.machine.free_memory import peak_bytes, resident_bytes
 
 CPU = torch.device("cpu")
@@ -47,6 +48,18 @@ def test_peak_memory_of_a_call_is_measured():
     peak = peak_bytes(lambda: torch.ones(64 * MIB, dtype=torch.uint8), CPU)
     assert 60 * MIB < peak - before < 120 * MIB
     assert peak_bytes(lambda: None, CPU) - resident_bytes(CPU) < 16 * MIB  # the peak is forgotten
+
+
+@pytest.mark.parametrize(("limit", "free"), [("1000000", 600_000), ("max", None)])
+def test_cached_files_of_a_container_are_free_memory(monkeypatch, tmp_path, limit, free):
+    monkeypatch.setattr(free_memory, "CGROUP", tmp_path)
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemAvailable:  4000 kB\n")
+    monkeypatch.setattr(free_memory, "MEMINFO", meminfo)
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 400000\ninactive_file 500000\n")
+    assert free_memory.free_bytes(CPU) == (free or 4000 * 1024)
 
 
 @pytest.fixture

@@ -28,8 +28,11 @@ def free_bytes(device: torch.device) -> int:
     try:
         limit = (CGROUP / "memory.max").read_text().strip()
         used = int((CGROUP / "memory.current").read_text())
+        statistics = (CGROUP / "memory.stat").read_text()
     except (OSError, ValueError):  # no container, or another version of cgroups
         return free
+    cache = re.search(r"^inactive_file (\d+)$", statistics, re.MULTILINE)  # freed when needed
+    used -= int(cache[1]) if cache else 0
     return min(free, int(limit) - used) if limit.isdecimal() else free
 
 
