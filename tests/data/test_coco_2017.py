@@ -71,6 +71,9 @@ def test_files_that_are_not_there_are_named(copy):
     (copy / SPLITS[0].json).unlink()
     train, val = problems(copy)
     assert "train2017.json" in train and "val2017.json" in val
+    names = {"images": [{"file_name": 3}], "categories": []}
+    (copy / SPLITS[1].json).write_text(json.dumps(names))
+    assert "such as 3" in problems(copy)[-1]
     (text,) = problems(copy / "no")
     assert "DETECTRON2_DATASETS" in text
 

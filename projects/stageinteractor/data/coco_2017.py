@@ -83,7 +83,7 @@ def _check_split(root: Path, split: Split) -> Iterator[Checked]:
         return
     try:
         content = read_json(file, dict, ADVICE)
-        names = [image["file_name"] for image in content["images"]]
+        names = [str(image["file_name"]) for image in content["images"]]
         boxes, categories = len(content.get("annotations", [])), len(content["categories"])
     except (DataError, KeyError, TypeError) as error:
         text = str(error) if isinstance(error, DataError) else f"{file}: not COCO's; {ADVICE}"

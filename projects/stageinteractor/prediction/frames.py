@@ -34,7 +34,7 @@ class Source(Protocol):
 
     is_video: bool
     names: Sequence[str]  # of all frames, each once
-    paths: Sequence[Path]  # files that are read
+    paths: Sequence[str | Path]  # files that are read
     length: int | None  # number of frames, None if it is unknown
 
     def __iter__(self) -> Iterator[Frame]: ...

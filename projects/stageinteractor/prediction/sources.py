@@ -29,14 +29,14 @@ class ImageFiles:
     """Image files.
 
     Args:
-        files: (name, path) of every file.
+        files: name, and path or URL (`stored_bytes`), of every file.
     """
 
     is_video = False
 
-    def __init__(self, files: Sequence[tuple[str, Path]]) -> None:
+    def __init__(self, files: Sequence[tuple[str, str | Path]]) -> None:
         self.names: Sequence[str] = [name for name, _ in files]
-        self.paths: Sequence[Path] = [path for _, path in files]
+        self.paths: Sequence[str | Path] = [path for _, path in files]
         self.length: int | None = len(files)
 
     def __iter__(self) -> Iterator[Frame]:

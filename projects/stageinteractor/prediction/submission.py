@@ -17,7 +17,7 @@ from pathlib import Path
 
 from detectron2.structures import Instances
 
-from ..data.image_store import missing_names
+from ..data.image_store import locate, missing_names
 from ..errors import ConfigError, DataError
 from ..json_files import read_json
 from .class_metadata import ClassMetadata
@@ -82,7 +82,7 @@ def read_submission(info_file: str, folder: str, algorithm: str) -> Submission:
 
     Args:
         info_file: JSON with "images"; annotations are not needed.
-        folder: of the images, such as test2017.
+        folder: of the images, such as test2017; or a URL or an index of shards (`image_store`).
         algorithm: name of the model, a part of the file name.
 
     Raises:
@@ -93,7 +93,7 @@ def read_submission(info_file: str, folder: str, algorithm: str) -> Submission:
         raise ConfigError(f"--algorithm {algorithm!r}: use letters, digits, '-', '_' and '.'")
     content = read_json(info_file, dict, ADVICE)
     try:
-        image_ids = {image["file_name"]: image["id"] for image in content["images"]}
+        image_ids = {str(image["file_name"]): image["id"] for image in content["images"]}
         category_ids = frozenset(each["id"] for each in content.get("categories", []))
     except (KeyError, TypeError) as error:
         raise DataError(f"{info_file}: no list 'images' with file_name and id; {ADVICE}") from error
@@ -104,7 +104,7 @@ def read_submission(info_file: str, folder: str, algorithm: str) -> Submission:
             f"as {missing[0] if missing else 'all'}; give the folder test2017"
         )
     name = Path(info_file).stem.removeprefix("image_info_")
-    files = [(each, Path(folder) / each) for each in image_ids]
+    files = [(each, locate(folder, each)) for each in image_ids]
     return Submission(
         ImageFiles(files), image_ids, category_ids, f"detections_{name}_{algorithm}_results.json"
     )

@@ -53,7 +53,7 @@ class VideoFile:
     def __init__(self, name: str, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self.names: Sequence[str] = [name]
-        self.paths: Sequence[Path] = [Path(path)]
+        self.paths: Sequence[str | Path] = [Path(path)]
         self.cv2 = require_cv2()
         self.length: int | None = 1
         self.fps = DEFAULT_FPS
@@ -106,7 +106,7 @@ class Webcam:
 
     is_video = True
     length: int | None = None
-    paths: Sequence[Path] = ()
+    paths: Sequence[str | Path] = ()
 
     def __init__(self, number: int) -> None:
         self.number = number
