@@ -30,6 +30,24 @@ def test_ordinary_text_is_unchanged(text: str):
     assert printable(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:word@host/a.json: no such file", "https://***@host/a.json: no such file"),
+        ("s3://b/a.pth?sig=x%3D/y&n=1: cannot", "s3://b/a.pth?***: cannot"),
+        ("404, url='http://t@h:80/a?k=v'\n", "404, url='http://***@h:80/a?***'\n"),
+        (
+            "(http://h/a?k=v), hf://datasets/me/set@main/a",
+            "(http://h/a?***), hf://datasets/me/set@main/a",
+        ),
+        ("is it a?b@c: /x?y", "is it a?b@c: /x?y"),
+    ],
+)
+def test_secrets_of_a_url_are_not_shown(text: str, shown: str):
+    assert printable_lines(text) == shown
+    assert printable_lines(shown) == shown
+
+
 def test_escaping_twice_changes_nothing():
     once = printable("\x1b]0;title\x07")
     assert printable(once) == once

@@ -2,7 +2,8 @@ r"""Make text from data safe to show in a terminal, a log or a message.
 
 Names of files, classes and keys are untrusted. A terminal executes the escape sequences in them,
 right-to-left overrides disguise names, and lone surrogates, which stand for the bytes of a file
-name that is not UTF-8, cannot be encoded.
+name that is not UTF-8, cannot be encoded. A URL may hold a password, or a signature in its query:
+both are replaced by ``***``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ NOT_PRINTABLE = re.compile(
     "\ud800-\udfff"  # lone surrogates
     "]"
 )
+URL = re.compile(
+    r"://(?P<user>[^/?\s@]+@)?(?P<path>[^?\s'\"]*)(?P<query>\?[^\s'\"]*[^\s'\"),;:.])?"
+)
 MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~$&^=]|:(?=\S)")
 LIST_NUMBER = re.compile(r"^(\d+)([.)])")
 
@@ -27,12 +31,13 @@ def printable(text: str) -> str:
     This cannot be reversed, because a backslash of the text is kept. Newlines and tabs are escaped
     too, so apply it to a name, not to the table that contains it.
     """
-    return NOT_PRINTABLE.sub(_escape, text)
+    return NOT_PRINTABLE.sub(_escape, URL.sub(_without_secrets, text))
 
 
 def printable_lines(text: str) -> str:
     """Return ``text`` as `printable` does, but keep newlines and tabs, as in a table."""
-    return NOT_PRINTABLE.sub(lambda match: match[0] if match[0] in "\n\t" else _escape(match), text)
+    lines = re.split(r"([\n\t])", text)
+    return "".join(each if each in ("\n", "\t") else printable(each) for each in lines)
 
 
 def encodable(text: str) -> str:
@@ -44,6 +49,11 @@ def as_markdown(text: str) -> str:
     """Return Markdown that shows ``text`` itself, on one line: no image, link, formula or list."""
     text = MARKDOWN.sub(r"\\\g<0>", printable(text).strip())
     return LIST_NUMBER.sub(r"\1\\\2", text)
+
+
+def _without_secrets(match: re.Match[str]) -> str:
+    user, query = "***@" if match["user"] else "", "?***" if match["query"] else ""
+    return f"://{user}{match['path']}{query}"
 
 
 def _escape(match: re.Match[str]) -> str:

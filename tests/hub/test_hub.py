@@ -12,9 +12,11 @@ import yaml
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from stageinteractor import Predictor
+from stageinteractor.config import load_config
 from stageinteractor.errors import ConfigError, DataError
 from stageinteractor.hub import pretrained_folder, push_to_hub
 from stageinteractor.hub.run_facts import facts_of
+from stageinteractor.hub.saving import shareable
 from stageinteractor.modeling import StageInteractor
 from stageinteractor.prediction.frames import Frame
 from stageinteractor.prediction.sinks import json_sink
@@ -117,6 +119,16 @@ def test_no_path_of_this_machine_is_saved(saved, tiny_run, tiny_set):
     text = (saved / "config.yaml").read_text() + (saved / "README.md").read_text()
     assert str(tiny_run) not in text
     assert str(tiny_set) not in text
+
+
+def test_no_secret_of_a_url_is_saved(tiny_run):
+    cfg = load_config(tiny_run / "config.yaml", trust=True)
+    cfg.dataset.train.json = "https://me:word@host/a/train.json?sig=secret"
+    cfg.dataset.train.images = "s3://bucket/a/train"
+    assert dict(shareable(cfg).dataset.train) == {
+        "json": "datasets/train.json",
+        "images": "datasets/train",
+    }
 
 
 def test_card_has_the_metrics_of_its_checkpoint(predictor, tiny_run, tmp_path):

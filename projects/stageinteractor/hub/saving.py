@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
@@ -16,6 +17,7 @@ from ..config import save_config
 from ..engine.min_scores import KEY, MinScores
 from ..errors import ConfigError
 from ..files import atomic_path, atomic_write_text
+from ..urls import is_url
 from .card import RunFacts, model_card
 
 CONFIG = "config.yaml"
@@ -84,7 +86,8 @@ def shareable(cfg: DictConfig) -> DictConfig:
         node = OmegaConf.select(shared, f"dataset.{split}", default=None) or {}
         for key in ("json", "images"):
             if isinstance(node.get(key), str):
-                node[key] = f"datasets/{Path(node[key]).name}"
+                path = urlsplit(node[key]).path if is_url(node[key]) else node[key]
+                node[key] = f"datasets/{Path(path).name}"
     for key in ("train.backbone_weights", "train.init_checkpoint"):
         _set_null(shared, key)
     forget_initial_weights(shared.model)
