@@ -30,10 +30,10 @@ int main(int, char** argv) {
   Ort::Value inputs[] = {Ort::Value::CreateTensor(cpu, pixels.data(), pixels.size(), shape, 4),
                          Ort::Value::CreateTensor(cpu, shape + 2, 2, two, 2)};
   const char *in[] = {"images", "sizes"}, *out[] = {"boxes", "scores", "labels"};
-  auto found = session.Run(Ort::RunOptions(), in, inputs, 2, out, 3);
-  auto *box = found[0].GetTensorData<float>(), *score = found[1].GetTensorData<float>();
-  for (size_t i = 0; i < found[1].GetTensorTypeAndShapeInfo().GetElementCount(); i++, box += 4)
+  auto outputs = session.Run(Ort::RunOptions(), in, inputs, 2, out, 3);
+  auto *box = outputs[0].GetTensorData<float>(), *score = outputs[1].GetTensorData<float>();
+  for (size_t i = 0; i < outputs[1].GetTensorTypeAndShapeInfo().GetElementCount(); i++, box += 4)
     if (score[i] >= min_score)  // boxes in pixels of the image
-      std::printf("%d %.2f %.1f %.1f %.1f %.1f\n", int(found[2].GetTensorData<int64_t>()[i]), score[i],
+      std::printf("%d %.2f %.1f %.1f %.1f %.1f\n", int(outputs[2].GetTensorData<int64_t>()[i]), score[i],
                   box[0] * width / w, box[1] * height / h, box[2] * width / w, box[3] * height / h);
 }
