@@ -1,9 +1,12 @@
+import shutil
 from pathlib import Path
 
 import pytest
 from malformed_json import ODD_CONTENTS, make_odd
 
-from stageinteractor.engine.evaluation import LastEvaluation
+from stageinteractor.config import load_config
+from stageinteractor.engine import evaluation
+from stageinteractor.engine.evaluation import LastEvaluation, evaluate
 
 RESULT = {"bbox": {"AP": 12.5}}
 
@@ -74,3 +77,21 @@ def test_malformed_file_is_evaluated_again(folder, kind):
     other = {"bbox": {"AP": 20.0}}
     assert LastEvaluation(folder, resumed=9).get(9, lambda: other) == other
     assert LastEvaluation(folder, resumed=9).get(9, not_called) == other
+
+
+def test_the_log_says_if_the_evaluated_checkpoint_is_not_the_best(
+    tiny_run, tmp_path, monkeypatch, caplog
+):
+    best = Path(shutil.copytree(tiny_run, tmp_path / "run")) / "model_best.pth"
+    cfg = load_config(tiny_run / "config.yaml")
+    cfg.train.output_dir = str(best.parent)
+    monkeypatch.setattr(evaluation, "run_evaluation", lambda cfg, model: RESULT)
+    monkeypatch.setattr(evaluation, "prepare", lambda cfg: None)  # its logger does not propagate
+    caplog.set_level("INFO", "stageinteractor.engine.evaluation")
+    assert evaluate(cfg) == evaluate(cfg, str(best)) == RESULT
+    assert "train.init_checkpoint" not in caplog.text
+    shutil.copy(best, best.parent / "model_final.pth")
+    (best.parent / "last_checkpoint").write_text("model_final.pth")
+    assert evaluate(cfg) == RESULT
+    assert f"train.init_checkpoint={best}" in caplog.text
+    assert "model_final.pth" in caplog.text

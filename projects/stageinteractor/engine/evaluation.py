@@ -43,10 +43,17 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
         DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
     check_settings(cfg)
-    checkpoint = checkpoint or find_checkpoint(
-        cfg, prefer_best=False
-    )  # before the output folder is made
+    best = checkpoint
+    if checkpoint is None:  # before the output folder is made
+        checkpoint, best = find_checkpoint(cfg, prefer_best=False), find_checkpoint(cfg)
     prepare(cfg)
+    if best != checkpoint:
+        logger.info(
+            "evaluating the last checkpoint, %s; predict and export take the best, which "
+            "train.init_checkpoint=%s evaluates",
+            checkpoint,
+            best,
+        )
     model = build_trained_model(cfg, checkpoint)
     if comm.is_main_process():
         save_run_config_if_none(cfg)
