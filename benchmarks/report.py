@@ -122,11 +122,11 @@ def tables(result: Result, old: Result | None = None) -> str:
 def _removal_share(rows: Sequence[dict[str, Any]]) -> str:
     """Return a line with the cost of duplicate removal, if the model has it."""
     times = {row["name"]: row["median_ms"] for row in rows}
-    if "duplicate removal" not in times:
+    parts = [part for part in ("duplicate removal", "its loss") if part in times]
+    if not parts:
         return ""
-    cost = times["duplicate removal"] + times.get("its loss", 0.0)
-    share = 100 * cost / times["decoder"]
-    return f"\nduplicate removal, with its loss: {share:.1f} % of the decoder"
+    share = 100 * sum(times[part] for part in parts) / times["decoder"]
+    return f"\n{' and '.join(parts)}: {share:.1f} % of the decoder"
 
 
 def _plain(value: Any) -> str:

@@ -47,9 +47,12 @@ def test_stages_are_summed_run_by_run(result):
 
 
 def test_cost_of_duplicate_removal_is_a_share_of_the_decoder():
-    costs = [row("duplicate removal", (1, 1, 1)), row("its loss", (0.05, 0.05, 0.05))]
-    with_removal = tables(as_result(SETTINGS, MACHINE, RATES, [*ROWS, *costs]))
-    assert "duplicate removal, with its loss: 2.5 % of the decoder" in with_removal
+    costs = {"decoder": 42, "duplicate removal": 1, "its loss": 0.05}
+    training = [row(name, (cost,) * 3, mode=TRAINING) for name, cost in costs.items()]
+    inference = [*ROWS, row("duplicate removal", (1, 1, 1))]
+    with_removal = tables(as_result(SETTINGS, MACHINE, RATES, [*inference, *training]))
+    assert "\nduplicate removal: 2.4 % of the decoder" in with_removal
+    assert "\nduplicate removal and its loss: 2.5 % of the decoder" in with_removal
     assert "of the decoder" not in tables(as_result(SETTINGS, MACHINE, RATES, ROWS))
 
 
