@@ -127,39 +127,50 @@ def test_opsets_that_torch_does_not_write_are_refused(main, run_folder, tmp_path
     assert "opset 17" in capsys.readouterr().err
 
 
-def test_written_files_are_evaluated_when_asked(load_tool, run_folder, tmp_path, monkeypatch):
+def test_model_and_files_are_evaluated_when_asked(
+    load_tool, run_folder, tmp_path, monkeypatch, capsys
+):
     tool = load_tool("export")
     names = tool.main.__wrapped__.__globals__
     files = [tmp_path / "out" / name for name in ("model.onnx", "model.pt2")]
 
-    def export(*arguments):
+    facts = []
+
+    def export(model, metadata, *arguments):
+        facts.append(json.loads(metadata["min_score"]))
         (tmp_path / "out").mkdir(exist_ok=True)
         for path in files:
             path.write_text("a graph")
         return files
-
-    evaluated = []
-    monkeypatch.setitem(names, "export_detector", export)
-    monkeypatch.setitem(names, "run_onnx", lambda path: path.name)
 
     def write_precision(source, precision):
         path = source.with_name(f"model_{precision}.onnx")
         path.write_text("a graph of other layers")
         return path
 
+    evaluated = []
+
+    def evaluate_detector(cfg, detector):
+        evaluated.append(getattr(detector, "run", "model"))
+        boxes = dict.fromkeys(("AP", "AP50", "AP75"), 12.5)
+        return {"bbox": boxes, "best_f1": {"F1": 50.0, "score": 0.25}}
+
+    monkeypatch.setitem(names, "export_detector", export)
+    monkeypatch.setitem(names, "run_onnx", lambda path: path.name)
     monkeypatch.setitem(names, "write_precision", write_precision)
-    monkeypatch.setitem(names, "evaluate_files", lambda *args: evaluated.append(args))
+    monkeypatch.setitem(names, "evaluate_detector", evaluate_detector)
     config = ["--config-file", str(run_folder / "config.yaml")]
     config += ["--output", str(tmp_path / "out")]
     assert tool.main([*config, "--format", "onnx", "torch"]) == 0 and not evaluated
+    assert "no score threshold" in capsys.readouterr().out
     assert tool.main([*config, "--format", "onnx", "torch", "--evaluate"]) == 0
-    ((cfg, model, runners),) = evaluated
-    assert cfg.dataset.class_names == ["oak", "pine"] and not model.training
-    assert runners == {files[0]: "model.onnx"}
+    assert evaluated == ["model", "model.onnx"] and facts == [None, 0.25]
+    output = capsys.readouterr().out
+    assert "AP difference" in output and "no score threshold" not in output
     precisions = ["--precision", "float16", "int8", "--evaluate"]
     assert tool.main([*config, "--format", "torch", "onnx", *precisions]) == 0
     lower = ["model_float16.onnx", "model_int8.onnx"]
-    assert list(evaluated[1][2].values()) == ["model.onnx", *lower]
+    assert evaluated[2:] == ["model", "model.onnx", *lower]
     assert all((tmp_path / "out" / name).is_file() for name in lower)
     with pytest.raises(SystemExit):
         tool.main([*config, "--format", "torch", "--evaluate"])

@@ -14,13 +14,16 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from detectron2.evaluation.testing import flatten_results_dict
+
 from .. import Predictor
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
+from ..engine.min_scores import min_scores_of_metrics
 from ..engine.run_folder import find_checkpoint, load_run_config
 from ..export import describe, export_detector
-from ..export.evaluation import evaluate_files
+from ..export.evaluation import FileDetector, ap_table, evaluate_detector
 from ..export.formats import OPSET, run_onnx
-from ..export.pipeline import FORMATS
+from ..export.pipeline import FORMATS, check_export
 from ..export.precisions import PRECISIONS, file_of, write_precision
 from ..output_folder import OutputFolder
 
@@ -82,18 +85,25 @@ def run(args: argparse.Namespace) -> None:
     names += map(file_of, lower)
     output.check(names)
     predictor = Predictor.from_config(cfg, weights, "cpu")
-    if predictor.min_scores is None:
+    sizes = [(height, width) for height, width in args.size or SIZES]
+    min_scores, results = predictor.min_scores, {}
+    if args.evaluate:
+        check_export(predictor.model, args.format, sizes, args.opset)  # before minutes
+        results["model"] = evaluate_detector(predictor.config, predictor.model)
+        min_scores = min_scores or min_scores_of_metrics(flatten_results_dict(results["model"]))
+    elif min_scores is None:
         print(
-            "no score threshold for the metadata: the checkpoint was not evaluated; for one, first "
-            f"stageinteractor eval {args.config_file} train.init_checkpoint={weights}"
+            "no score threshold for the metadata: the checkpoint was not evaluated; for one, give "
+            f"--evaluate, or first stageinteractor eval {args.config_file} "
+            f"train.init_checkpoint={weights}"
         )
     try:
         written = export_detector(
             predictor.model,
-            describe(predictor.config, predictor.model, predictor.min_scores),
+            describe(predictor.config, predictor.model, min_scores),
             output.folder,
             args.format,
-            [(height, width) for height, width in args.size or SIZES],
+            sizes,
             partial(print, flush=True),
             args.opset,
         )
@@ -106,8 +116,9 @@ def run(args: argparse.Namespace) -> None:
     for path in written:
         print(f"written: {path} ({path.stat().st_size / 2**20:.1f} MiB)", flush=True)
     if args.evaluate:
-        runners = {path: run_onnx(path) for path in written if path.suffix == ".onnx"}
-        evaluate_files(predictor.config, predictor.model, runners)
+        for path in (each for each in written if each.suffix == ".onnx"):
+            results[path.name] = evaluate_detector(predictor.config, FileDetector(run_onnx(path)))
+        print(ap_table(results))
 
 
 @command

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 from torch import nn
 
-from ..engine.evaluation import run_evaluation
+from ..engine.evaluation import Metrics, run_evaluation
 from ..engine.setup import prepare
 from ..modeling.postprocessing import rescale
 from .formats import Runner
@@ -50,42 +49,28 @@ class FileDetector(nn.Module):
         return rescale(instances, item.get("height", height), item.get("width", width))
 
 
-def evaluate_files(
-    cfg: DictConfig,
-    model: nn.Module,
-    files: Mapping[Path, Runner],
-    log: Callable[[str], None] = print,
-) -> dict[str, dict[str, float]]:
-    """Evaluate the model and its files, and log a table of AP with the differences.
+def evaluate_detector(cfg: DictConfig, detector: nn.Module) -> Metrics:
+    """Return the metrics of a detector on ``dataloader.test``.
 
     Args:
-        cfg: of the run; it stays as it is, and so do the run's metrics.
-        model: on the CPU.
-        files: exported files, and what runs them.
-
-    Returns:
-        AP, AP50 and AP75 in per cent for "model" and for the name of every file.
+        cfg: of the run; it stays as it is, and so do the run's files.
+        detector: the model, on the CPU, or a `FileDetector`.
     """
     cfg = copy.deepcopy(cfg)
     cfg.train.device = "cpu"
-    detectors = {"model": model} | {path.name: FileDetector(run) for path, run in files.items()}
-    results = {}
     with tempfile.TemporaryDirectory() as folder:
         cfg.train.output_dir = folder
         cfg.dataloader.evaluator.output_dir = folder
         prepare(cfg)
-        for name, detector in detectors.items():
-            metrics = run_evaluation(cfg, detector)["bbox"]
-            results[name] = {measure: metrics[measure] for measure in MEASURES}
-    log(ap_table(results))
-    return results
+        return run_evaluation(cfg, detector)
 
 
-def ap_table(results: Mapping[str, Mapping[str, float]]) -> str:
+def ap_table(results: Mapping[str, Metrics]) -> str:
     """Return AP, AP50 and AP75 as text, with the difference to the first row's AP."""
-    first = next(iter(results.values()))["AP"]
+    boxes = {name: metrics["bbox"] for name, metrics in results.items()}
+    first = next(iter(boxes.values()))["AP"]
     rows = [
         [name, *(f"{ap[measure]:.2f}" for measure in MEASURES), f"{ap['AP'] - first:+.2f}"]
-        for name, ap in results.items()
+        for name, ap in boxes.items()
     ]
     return tabulate(rows, headers=["", *MEASURES, "AP difference"], disable_numparse=True)

@@ -35,7 +35,7 @@ from .formats import (
     write_onnx,
     write_torch,
 )
-from .graph import Size, batch_of, trace
+from .graph import Size, batch_of, require_exportable, trace
 
 Item = TypeVar("Item")
 FORMATS = {
@@ -73,11 +73,7 @@ def export_detector(
         DisagreementError: the outputs of a file differ from those of the model.
         MissingDependencyError: the packages for ONNX are not installed.
     """
-    _require_sizes(sizes)
-    if "onnx" in formats:
-        require_onnx()
-        if opset < MIN_OPSET:
-            raise ConfigError(f"opset {opset}: torch's exporter writes {MIN_OPSET} or newer")
+    check_export(model, formats, sizes, opset)
     model.eval().requires_grad_(False)
     with _timed(log, "tracing the model"):
         program = trace(model, sizes[0])
@@ -127,13 +123,21 @@ def run_batches(
     return outputs
 
 
-def _require_sizes(sizes: Sequence[Size]) -> None:
+def check_export(
+    model: Any, formats: Sequence[str], sizes: Sequence[Size], opset: int = OPSET
+) -> None:
+    """Raise the errors of `export_detector` that need no tracing."""
+    require_exportable(model)
     if len(set(sizes)) < 2:
         raise ConfigError(
             "give at least two different image sizes: the model is traced with one only"
         )
     if any(length < 2 for size in sizes for length in size):  # torch specialises on 1
         raise ConfigError(f"image sizes must be at least 2x2, got {list(sizes)}")
+    if "onnx" in formats:
+        require_onnx()
+        if opset < MIN_OPSET:
+            raise ConfigError(f"opset {opset}: torch's exporter writes {MIN_OPSET} or newer")
 
 
 def _progress(images: Sequence[Item]) -> Iterable[Item]:
