@@ -110,6 +110,11 @@ def test_one_training_step(name):
     assert any(not torch.equal(before[key], after[key]) for key in before if "class_embed" in key)
 
 
+def test_a_recipe_whose_model_has_no_number_of_classes_is_loaded():
+    recipe = load_recipe("anchor_detr/configs/anchor_detr_r50_50ep.py", "mine")
+    assert recipe.model.criterion.num_classes == 80
+
+
 @pytest.mark.parametrize("path", ["dn_detr/configs/dn_detr_r50_50ep.py"])
 def test_learning_rates_are_detrexs(path):
     from stageinteractor.integrations.detrex import load_project_config

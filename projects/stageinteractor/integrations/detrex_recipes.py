@@ -71,7 +71,8 @@ def load_recipe(path: str, name: str, epochs: int | None = None) -> Recipe:
     recipe.train.output_dir = f"output/detrex/{name}"
     recipe.dataloader.evaluator.output_dir = "${train.output_dir}"
     recipe.model.device = "${train.device}"
-    recipe.model.criterion.num_classes = "${..num_classes}"  # a number of its own in some
+    if "num_classes" in recipe.model:  # not in Anchor-DETR's; its criterion may have a copy
+        recipe.model.criterion.num_classes = "${..num_classes}"
     return Recipe(*(recipe[key] for key in Recipe._fields))
 
 
