@@ -3,8 +3,8 @@
     from stageinteractor.integrations.transformers import use_cross_stage
     use_cross_stage(model)
 
-for Deformable DETR, Conditional DETR, DAB-DETR, RT-DETR (1 and 2), D-FINE and LW-DETR, for object
-detection. ``TransformersDetector`` makes such a model a detectron2 model.
+for models of DETR's kind, for boxes or masks; docs/hosts.md lists them. ``TransformersDetector``
+makes such a model a detectron2 model.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def use_cross_stage(
     class_loss: ClassLoss | None = None,
     matcher: nn.Module | None = None,
 ) -> None:
-    """Give a model for object detection a loss function with the assigner, in place.
+    """Give a detection model a loss function with the assigner, in place.
 
     Args:
-        model: a ``...ForObjectDetection`` of transformers.
+        model: a ``...ForObjectDetection`` or ``...Segmentation`` of transformers.
         assigner, normalizer, log_statistics, class_loss, matcher: see `CrossStageCriterion`.
 
     Raises:
