@@ -45,8 +45,8 @@ def test_a_failure_ends_the_search_and_one_image_must_fit():
 
 def test_peak_memory_of_a_call_is_measured():
     before = resident_bytes(CPU)
-    peak = peak_bytes(lambda: torch.ones(64 * MIB, dtype=torch.uint8), CPU)
-    assert 60 * MIB < peak - before < 120 * MIB
+    peak = peak_bytes(lambda: torch.ones(256 * MIB, dtype=torch.uint8), CPU)
+    assert 240 * MIB < peak - before < 312 * MIB  # the kernel counts to a few MiB
     assert peak_bytes(lambda: None, CPU) - resident_bytes(CPU) < 16 * MIB  # the peak is forgotten
 
 
