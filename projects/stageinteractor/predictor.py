@@ -24,11 +24,11 @@ from detectron2.structures import Instances
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from .augmented_detector import with_tta
 from .class_names import set_class_names
 from .config import instantiate, load_config
 from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
+from .engine.augmented_detector import with_tta
 from .engine.ema import evaluates_ema
 from .engine.min_scores import MinScores, find_min_scores
 from .engine.precision import inference_autocast

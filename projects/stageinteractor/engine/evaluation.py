@@ -14,11 +14,11 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ..augmented_detector import with_tta
 from ..config import instantiate
 from ..errors import DataError, StageInteractorError, one_line
 from ..files import atomic_write_text
 from ..json_files import is_metric_value, read_json
+from .augmented_detector import with_tta
 from .build import build_trained_model, compile_decoder
 from .min_scores import note_checkpoint
 from .precision import inference_autocast

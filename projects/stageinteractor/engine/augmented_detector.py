@@ -9,6 +9,7 @@ replaces (box voting; Gidaris and Komodakis, ICCV 2015).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from .data.resize_rule import ResizeRule, resize_rule
-from .errors import ConfigError
-from .nms import grouped_nms
+from ..data.resize_rule import ResizeRule, resize_rule
+from ..errors import ConfigError
+from ..evaluation.coco import to_host
+from ..nms import grouped_nms
 
 IOU = 0.7  # of two detections of one object
 NO_LIMIT = 2**16  # pixels
@@ -43,7 +45,7 @@ class AugmentedDetector(nn.Module):
         self, model: nn.Module, scales: Sequence[float], resize: ResizeRule | None = None
     ) -> None:
         super().__init__()
-        if not scales or not all(scale > 0 for scale in scales):
+        if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ConfigError(f"test-time augmentation: scales {list(scales)} must be positive")
         self.model = model
         self.scales = tuple(scales)
@@ -64,9 +66,10 @@ class AugmentedDetector(nn.Module):
         transforms = [view.pop("transforms").inverse() for view in views]
         for view in views:  # boxes in pixels of the view
             view["height"], view["width"] = view["image"].shape[1:]
-        outputs = [output["instances"].to("cpu") for output in self.model(views)]
-        if any(output.has("pred_masks") for output in outputs):
+        predictions = self.model(views)
+        if any(each["instances"].has("pred_masks") for each in predictions):
             raise ConfigError("test-time augmentation merges boxes, and the model predicts masks")
+        outputs = [each["instances"] for each in to_host(predictions)]
         pairs = zip(transforms, outputs, strict=True)
         boxes = [torch.as_tensor(t.apply_box(o.pred_boxes.tensor.numpy())) for t, o in pairs]
         merged = merge(

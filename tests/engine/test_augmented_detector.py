@@ -8,9 +8,9 @@ from scipy import ndimage
 from torch import nn
 
 from stageinteractor import Predictor
-from stageinteractor.augmented_detector import AugmentedDetector, merge, with_tta
 from stageinteractor.config import load_config
 from stageinteractor.data.resize_rule import ResizeRule
+from stageinteractor.engine.augmented_detector import AugmentedDetector, merge, with_tta
 from stageinteractor.engine.evaluation import run_evaluation
 from stageinteractor.engine.setup import prepare
 from stageinteractor.errors import ConfigError
@@ -99,7 +99,7 @@ def test_merged_boxes_are_means_weighted_by_scores():
 
 
 def test_what_cannot_be_augmented_is_refused():
-    for scales in ([], [0.0]):
+    for scales in ([], [0.0], [float("inf")]):
         with pytest.raises(ConfigError, match="scales"):
             AugmentedDetector(Bright(), scales)
 
