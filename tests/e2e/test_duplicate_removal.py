@@ -1,6 +1,7 @@
 """The frozen recipe by command: duplicate removal behind a detector, and what looks at it."""
 
 import json
+import re
 
 import torch
 from PIL import Image
@@ -26,8 +27,14 @@ def test_frozen_recipe_from_training_to_figures(e2e_config, small_run, tmp_path,
     results = json.loads((both / "evaluation/coco_instances_results.json").read_text())
     assert len(results) == 8 * 12  # images, detections
 
-    config = str(both / "config.yaml")
-    assert main(["visualize-assignment", "--config-file", config, "--images", "image_1.png"]) == 0
+    config, confident = str(both / "config.yaml"), tmp_path / "confident.pth"
+    after["suppressor.head.linear.bias"] += 9.0  # the detector's own scores are near 0.01
+    torch.save({"model": after}, confident)
+    chosen = ["--images", "image_1.png", "--weights", str(confident)]
+    assert main(["visualize-assignment", "--config-file", config, *chosen]) == 0
+    page = (both / "assignment/image_1_queries.html").read_text()
+    scores = [float(score) for score in re.findall(r"query \d+: \S+ (\d\.\d+)", page)]
+    assert len(scores) == 8 and min(scores) > 0.5
     with Image.open(both / "assignment/image_1_duplicates.png") as figure:
         assert figure.format == "PNG"
     assert main(["unstable-score", "--config-file", config, "--images", "4"]) == 0
