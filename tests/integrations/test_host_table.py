@@ -48,6 +48,5 @@ def test_the_page_has_every_project():
 @pytest.mark.detrex
 @pytest.mark.slow
 def test_the_part_on_detrex_is_current():
-    detrex_host.arrange()
     text = host_table.section(detrex_table.INTRODUCTION, detrex_table.rows())
     assert text == host_table.on_page(host_table.HEADINGS[1])
