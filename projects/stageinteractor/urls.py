@@ -82,6 +82,12 @@ def join(folder: str | os.PathLike[str], name: str) -> str:
     return f"{folder.rstrip('/')}/{quote(name) if is_web else name}"
 
 
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Return the suffix of a file, such as ".pth", also if a query follows it in a URL."""
+    name = urlsplit(os.fspath(path)).path if is_url(path) else path
+    return os.path.splitext(name)[1]
+
+
 def read_url(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """Return a file, or its bytes from ``start`` to ``end``.
 
@@ -113,7 +119,7 @@ def local_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         return
     url = os.fspath(path)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"file{os.path.splitext(urlsplit(url).path)[1]}"  # without a query
+        copy = Path(folder) / f"file{suffix_of(url)}"
         copy.write_bytes(read_url(url))
         yield copy
 

@@ -75,11 +75,12 @@ def test_an_evaluation_counts_for_its_own_checkpoint(tmp_path):
     assert scores_of(tmp_path / "second.pth") is None
 
 
-def test_a_safetensors_file_behind_a_url_has_those_of_its_metadata():
+@pytest.mark.parametrize("query", ["", "?download=true"])
+def test_a_safetensors_file_behind_a_url_has_those_of_its_metadata(query):
     metadata = {"min_scores": json.dumps(EXPECTED._asdict())}
     memory = fsspec.filesystem("memory")
-    memory.pipe("/shared/model.safetensors", save({"weight": torch.ones(1)}, metadata))
-    assert scores_of("memory://shared/model.safetensors") == EXPECTED
+    memory.pipe(f"/shared/model.safetensors{query}", save({"weight": torch.ones(1)}, metadata))
+    assert scores_of(f"memory://shared/model.safetensors{query}") == EXPECTED
     memory.rm("/shared", recursive=True)
 
 

@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..evaluation.score_thresholds import FILE, TASK
 from ..files import atomic_write_text
 from ..json_files import is_metric_value, parse_json, read_json, read_json_lines
-from ..urls import is_url, local_file
+from ..urls import is_url, local_file, suffix_of
 
 KEY = "min_scores"  # in a checkpoint
 METRICS = "metrics.json"
@@ -79,7 +79,7 @@ def find_min_scores(
         DataError: a file of the run cannot be read.
     """
     path = os.path.expanduser(checkpoint)
-    if path.endswith(".safetensors"):
+    if suffix_of(path) == ".safetensors":
         saved = _safetensors_metadata(path).get(KEY)
         return None if saved is None else _checked(parse_json(saved), path)
     if content.get(KEY) is not None:
