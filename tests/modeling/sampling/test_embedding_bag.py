@@ -9,13 +9,23 @@ from stageinteractor.modeling.sampling.dispatch import (
     sample,
     sample_flattened,
 )
-from stageinteractor.modeling.sampling.embedding_bag import bilinear_corners
+from stageinteractor.modeling.sampling.embedding_bag import BilinearCorners
 from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
 
 STRIDES = 4, 8
 SIZES = (5, 7), (3, 4)  # height, width: an image of 20 x 28 pixels, the second level padded
 B, N, G, P, D = 2, 3, 2, 4, 6
+
+
+@pytest.fixture(params=[True, False], ids=["few rows", "many rows"], autouse=True)
+def ways_back(request, monkeypatch):
+    """Both ways of the backward pass, whatever the numbers of rows and points."""
+
+    def read_often(flat: Tensor, cells: Tensor) -> bool:
+        return request.param and len(flat) >= cells.shape[1]
+
+    monkeypatch.setattr(embedding_bag, "_read_often", read_often)
 
 
 def build_maps(dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -38,13 +48,21 @@ def test_a_table_of_other_levels_than_strides_is_refused():
         flatten_maps(build_maps(), torch.float64).levels((4, 8, 16))
 
 
-def test_bilinear_corners_by_hand():
+def test_corners_by_hand():
     levels = (Level(10, 2, 3, 4),)
     # x = 7: between cells 1 and 2, a quarter of the way; y = 0: half outside above row 0
     positions = torch.tensor([7.0, 0.0]).view(1, 1, 1, 1, 2)
-    cells, shares = bilinear_corners(positions, torch.full((1, 1, 1, 1, 1), 2.0), levels, 16)
-    assert shares.tolist() == [[0.0, 0.0, 2 * 0.5 * 0.75, 2 * 0.5 * 0.25]]
-    assert cells[0, 2:].tolist() == [11, 12]
+    corners = BilinearCorners(positions, torch.full((1, 1, 1, 1, 1), 2.0), levels, 16)
+    assert corners.weights.tolist() == [[0.0, 0.0, 2 * 0.5 * 0.75, 2 * 0.5 * 0.25]]
+    assert corners.cells[0, 2:].tolist() == [11, 12]
+    position_grad, weight_grad = corners.backward(torch.tensor([[1.0, 2.0, 3.0, 5.0]]))
+    # one pixel to the right moves a quarter of the weight, 2 * 0.5 * 0.25, from cell 1 to cell 2,
+    # and one down moves a quarter of the level's weight from outside to row 0
+    assert position_grad.flatten().tolist() == [
+        0.25 * (5.0 - 3.0),
+        0.25 * 2 * (0.75 * 3.0 + 0.25 * 5.0),
+    ]
+    assert weight_grad.item() == 0.5 * (0.75 * 3.0 + 0.25 * 5.0)
 
 
 def test_values_and_gradients_are_those_of_the_plain_sampling():

@@ -7,11 +7,13 @@ weights, bilinear weight times level weight, are computed first; then torch's em
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from .flattened import Level
@@ -23,12 +25,11 @@ def sample_rows(
     rows: Tensor, positions: Tensor, weights: Tensor, levels: Sequence[Level]
 ) -> Tensor:
     """Return (B, N, G, P, Dc), sampled from rows (B, R, D), in their type."""
-    # (B*N*G*P, 4 L) both
-    cells, corner_weights = bilinear_corners(positions, weights, levels, rows.shape[1])
+    corners = BilinearCorners(positions, weights, levels, rows.shape[1])
     groups = positions.shape[2]
     flat = rows.reshape(-1, rows.shape[2] // groups)  # (B*R*G, Dc)
-    corner_weights = corner_weights.to(rows.dtype)
-    sampled = F.embedding_bag(cells, flat, mode="sum", per_sample_weights=corner_weights)
+    shares = corners.weights.to(rows.dtype)
+    sampled = F.embedding_bag(corners.cells, flat, mode="sum", per_sample_weights=shares)
     return sampled.view(*positions.shape[:-1], flat.shape[1])  # (B, N, G, P, Dc)
 
 
@@ -41,34 +42,76 @@ def sample_rows_backward(
     rows_grad: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the rows to ``rows_grad``, and return those of positions and weights."""
-    with torch.enable_grad():
-        points = positions.detach().requires_grad_(), weights.detach().requires_grad_()
-        cells, corner_weights = bilinear_corners(*points, levels, rows.shape[1])
+    corners = BilinearCorners(positions, weights, levels, rows.shape[1])
     width = grad.shape[-1]
     flat = rows.view(-1, width)  # (B*R*G, Dc)
-    flat_grad = None if rows_grad is None else rows_grad.view(-1, width)
-    corner_grads = []
-    for cell, weight, grad_output in zip(
-        cells.split(CHUNK_POINTS),
-        corner_weights.detach().split(CHUNK_POINTS),
-        grad.view(-1, 1, width).split(CHUNK_POINTS),
-        strict=True,
-    ):
-        cell = cell.flatten().long()  # index_add_ has no fast way for int32
-        read = flat.index_select(0, cell).view(*weight.shape, width)  # (points, 4 L, Dc)
-        grad_output = grad_output.to(weight.dtype)
-        column = grad_output.reshape(-1, width, 1)  # a view of grad_output.mT is a third slower
-        corner_grads.append(torch.bmm(read.to(weight.dtype), column).squeeze(-1))
-        if flat_grad is not None:
-            flat_grad.index_add_(0, cell, (weight.unsqueeze(-1) * grad_output).flatten(0, 1))
-    grads = torch.autograd.grad(corner_weights, points, torch.cat(corner_grads))
-    return grads[0], grads[1]
+    grad = grad.view(-1, width).to(positions.dtype)  # (M, Dc)
+    if rows_grad is not None:
+        _add_products(rows_grad.view(-1, width), corners.cells, corners.weights, grad)
+    return corners.backward(_products(flat, corners.cells, grad))
 
 
-def bilinear_corners(
-    positions: Tensor, weights: Tensor, levels: Sequence[Level], num_cells: int
-) -> tuple[Tensor, Tensor]:
-    """Return the cells that every point reads and their weights.
+def _products(flat: Tensor, cells: Tensor, grad: Tensor) -> Tensor:
+    """Return the products (M, 4 L) of every point's gradient (M, Dc) and its cells (M, 4 L)."""
+    if _read_often(flat, cells):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+            where = torch.sparse_csr_tensor(
+                _starts(cells),
+                cells.flatten(),
+                grad.new_zeros(cells.numel()),
+                (len(cells), len(flat)),
+                check_invariants=False,
+            )
+        columns = flat.to(grad.dtype).t()
+        sparse: Tensor = torch.sparse.sampled_addmm(where, grad, columns, beta=0)
+        return sparse.values().view(cells.shape)
+    products = []
+    chunks = (x.split(CHUNK_POINTS) for x in (cells, grad.unsqueeze(-1)))
+    for cell, column in zip(*chunks, strict=True):
+        read = flat.index_select(0, cell.flatten()).view(*cell.shape, -1).to(grad.dtype)
+        products.append(torch.bmm(read, column).squeeze(-1))
+    return torch.cat(products)
+
+
+def _add_products(flat: Tensor, cells: Tensor, weights: Tensor, grad: Tensor) -> None:
+    """Add every point's gradient (M, Dc), times the weights (M, 4 L), to its cells (M, 4 L)."""
+    if _read_often(flat, cells):  # sum what a cell gets, then add it once
+        entries = [x.flatten().numpy() for x in (weights, cells)]
+        shape = len(cells), len(flat)
+        by_cell = csr_array((*entries, _starts(cells).numpy()), shape=shape).tocsc()
+        point, starts, weight = map(
+            torch.from_numpy, (by_cell.indices, by_cell.indptr, by_cell.data)
+        )
+        flat += F.embedding_bag(
+            point, grad, starts, mode="sum", per_sample_weights=weight, include_last_offset=True
+        )
+        return
+    chunks = (x.split(CHUNK_POINTS) for x in (cells.long(), weights, grad))  # no fast int32 way
+    for cell, weight, grad_output in zip(*chunks, strict=True):
+        terms = weight.unsqueeze(-1) * grad_output.unsqueeze(1)  # (points, 4 L, Dc)
+        flat.index_add_(0, cell.flatten(), terms.flatten(0, 1))
+
+
+def _read_often(flat: Tensor, cells: Tensor) -> bool:
+    """Return whether rows (R, Dc) are fewer than cells (M, 4 L), so that passes over all are cheap.
+
+    A sparse matrix (M, R) cannot have more entries than places, that is, 4 L more than R.
+    """
+    return cells.shape[1] <= len(flat) < cells.numel()
+
+
+def _starts(cells: Tensor) -> Tensor:
+    """Return where each point's cells (M, 4 L) begin, and the end: (M + 1,) int32."""
+    return torch.arange(0, cells.numel() + 1, cells.shape[1], dtype=torch.int32)
+
+
+class BilinearCorners:
+    """The cells that points read at each level, with their weights, and the gradient of these.
+
+    M = B*N*G*P points in a row; of the four corners of a level, the one after along y, then along
+    x, comes last, and corners are slower than levels. Positions far outside are clamped to just
+    outside.
 
     Args:
         positions: (B, N, G, P, 2), x and y in pixels.
@@ -76,41 +119,66 @@ def bilinear_corners(
         levels: of the flattened features.
         num_cells: R.
 
-    Returns:
-        Two (B*N*G*P, 4 L), the corners slower than the levels: int32 indices into the rows viewed
-        as (B*R*G, Dc), and weights, which are zero for cells outside the map. Positions far
-        outside are clamped to just outside.
+    Attributes:
+        cells: (M, 4 L) int32, indices into the rows viewed as (B*R*G, Dc).
+        weights: (M, 4 L), zero for cells outside the map.
     """
-    images, _, groups, _, _ = positions.shape
-    integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
-    first = torch.tensor([[level.start_row] for level in levels], **integers)  # (L, 1)
-    width = torch.tensor([[level.width] for level in levels], **integers)
-    image = torch.arange(images, **integers).view(-1, 1, 1, 1) * (
-        num_cells * groups
-    )  # (B, 1, 1, 1)
-    group = torch.arange(groups, **integers).view(-1, 1)  # (G, 1)
-    begin = (image + group).expand(positions.shape[:-1]).flatten()  # (M,), M = B*N*G*P
-    x, y = positions.flatten(0, 3).unbind(-1)  # (M,) each
-    x_cell, x_weight = _along_axis(x, [(level.width, level.stride) for level in levels])
-    y_cell, y_weight = _along_axis(y, [(level.height, level.stride) for level in levels])
-    rows = (first + y_cell * width) * groups + begin  # (2, L, M): of the cell at the left end
-    cells = rows.unsqueeze(1) + x_cell * groups  # (2, 2, L, M)
-    corner_weights = (y_weight * weights.flatten(0, 3).t()).unsqueeze(1) * x_weight  # (2, 2, L, M)
-    return cells.flatten(0, 2).t().contiguous(), corner_weights.flatten(0, 2).t().contiguous()
+
+    def __init__(
+        self, positions: Tensor, weights: Tensor, levels: Sequence[Level], num_cells: int
+    ) -> None:
+        images, _, groups, _, _ = positions.shape
+        integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
+        first = torch.tensor([[level.start_row] for level in levels], **integers)  # (L, 1)
+        width = torch.tensor([[level.width] for level in levels], **integers)
+        image = torch.arange(images, **integers).view(-1, 1, 1, 1) * (num_cells * groups)
+        group = torch.arange(groups, **integers).view(-1, 1)  # (G, 1)
+        begin = (image + group).expand(positions.shape[:-1]).flatten()  # (M,)
+        x, y = positions.flatten(0, 3).unbind(-1)  # (M,) each
+        self._shapes = positions.shape, weights.shape
+        self._x = _Axis(x, [(level.width, level.stride) for level in levels])
+        self._y = _Axis(y, [(level.height, level.stride) for level in levels])
+        self._level_weights = weights.flatten(0, 3).t()  # (L, M)
+        rows = (first + self._y.cell * width) * groups + begin  # (2, L, M): at the left end
+        cells = rows.unsqueeze(1) + self._x.cell * groups  # (2, 2, L, M)
+        shares = (self._y.weight * self._level_weights).unsqueeze(1) * self._x.weight
+        self.cells = cells.flatten(0, 2).t().contiguous()
+        self.weights = shares.flatten(0, 2).t().contiguous()
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of positions and level weights, given that of ``weights``."""
+        corners = grad.t().contiguous().unflatten(0, (2, 2, -1))  # (2, 2, L, M)
+        (left, right), (above, below) = self._x.weight, self._y.weight
+        of_y = (corners[:, 0] * left).addcmul_(corners[:, 1], right)  # (2, L, M)
+        of_x = (corners[0] * above).addcmul_(corners[1], below)
+        level_grads = (of_y * self._y.weight).sum(0)  # (L, M)
+        x = (self._x.slopes(of_x) * self._level_weights).sum(0)
+        y = (self._y.slopes(of_y) * self._level_weights).sum(0)
+        positions, weights = self._shapes
+        return torch.stack([x, y], -1).view(positions), level_grads.t().reshape(weights)
 
 
-def _along_axis(position: Tensor, levels: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Return the cells before and after positions (M,) along an axis, and their weights: (2, L, M).
+class _Axis:
+    """The cells before and after positions (M,) along an axis, and their weights: (2, L, M).
 
     Args:
         position: in pixels.
         levels: cells along the axis and pixels per cell of each of L levels.
     """
-    size, stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
-    coordinate = (position / stride - 0.5).clamp(size.new_tensor(-2.0), size + 1.0)  # (L, M)
-    floor = coordinate.detach().floor()
-    fraction = coordinate - floor
-    cell = torch.stack([floor, floor + 1.0])  # (2, L, M)
-    weight = torch.stack([1.0 - fraction, fraction])  # (2, L, M)
-    inside = (cell >= 0) & (cell < size)
-    return cell.masked_fill(~inside, 0.0).int(), weight.masked_fill(~inside, 0.0)
+
+    def __init__(self, position: Tensor, levels: Sequence[tuple[int, int]]) -> None:
+        size, self._stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
+        coordinate = position / self._stride - 0.5  # (L, M)
+        coordinate = coordinate.clamp(size.new_tensor(-2.0), size + 1.0)
+        floor = coordinate.floor()
+        fraction = coordinate - floor
+        cell = torch.stack([floor, floor + 1.0])
+        weight = torch.stack([1.0 - fraction, fraction])
+        self._outside = (cell < 0).logical_or_(cell >= size).logical_or_(cell.isnan())
+        self.cell = cell.masked_fill_(self._outside, 0.0).int()
+        self.weight = weight.masked_fill_(self._outside, 0.0)
+
+    def slopes(self, grad: Tensor) -> Tensor:
+        """Return the gradient (L, M) of the position at each level, given that of ``weight``."""
+        inside = grad.masked_fill(self._outside, 0.0)
+        return (inside[1] - inside[0]) / self._stride
