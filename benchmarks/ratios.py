@@ -26,7 +26,7 @@ from stageinteractor.synthetic import move_parameters
 from .reference_criterion import ReferenceCriterion
 from .reference_decoder import ReferenceDecoder
 from .run import PRECISIONS
-from .timing import interleaved
+from .timing import interleaved, peak_memory
 
 IMAGE = 800, 1344  # padded height and width
 STRIDES = 4, 8, 16, 32
@@ -45,6 +45,7 @@ class Row(NamedTuple):
     target: float  # at least that, for memory at most
 
 
+Side = tuple[nn.Module, str]  # a decoder and its precision
 Predictions = tuple[Tensor, Tensor, list[dict[str, Tensor]], Tensor]
 
 
@@ -58,7 +59,8 @@ def ratio_rows(
     """Compare decoder and criterion with the reference implementation.
 
     Where oneDNN multiplies float32 exactly, the decoders are compared with its products, too: what
-    is left of a ratio then is not due to the library.
+    is left of a ratio then is not due to the library. On a CPU in float32, this implementation in
+    bfloat16 is compared with the reference in float32, too.
 
     Args:
         queries: N of the decoder.
@@ -68,12 +70,14 @@ def ratio_rows(
     """
     device = torch.device(device)
     decoder = paper_decoder()
-    settings = queries, device, precision, repeats
-    rows = decoder_rows(decoder, IMAGE, *settings)
-    if device.type == "cpu" and precision == "float32" and trial().exact:
-        with onednn_products():
-            timed = decoder_rows(decoder, IMAGE, *settings)[:2]
-        rows += [row._replace(name=f"{row.name}, both with oneDNN") for row in timed]
+    rows = decoder_rows(decoder, IMAGE, queries, device, (precision, precision), repeats)
+    if device.type == "cpu" and precision == "float32":
+        if trial().exact:
+            with onednn_products():
+                timed = decoder_rows(decoder, IMAGE, queries, device, ("float32",) * 2, repeats)
+            rows += [row._replace(name=f"{row.name}, both with oneDNN") for row in timed[:2]]
+        timed = decoder_rows(decoder, IMAGE, queries, device, ("float32", "bf16"), repeats)
+        rows += [row._replace(name=f"{row.name}, ours in bf16") for row in timed]
     return rows + criterion_rows(device, repeats)
 
 
@@ -82,13 +86,15 @@ def decoder_rows(
     image: tuple[int, int],
     queries: int,
     device: torch.device,
-    precision: str,
+    precisions: tuple[str, str],
     repeats: int,
 ) -> list[Row]:
-    """Compare forward, forward with backward, and the memory kept for backward.
+    """Compare forward, forward with backward, and the memory of inference and for backward.
 
-    Gradients are those of maps, content and all parameters. ``image`` is the padded height and
-    width; the other arguments are those of `ratio_rows`.
+    Gradients are those of maps, content and all parameters. The peak memory of inference is that
+    on maps with channels last, as timm's backbones and ``train.channels_last`` make them.
+    ``image`` is the padded height and width, ``precisions`` are those of the reference and of this
+    implementation; the other arguments are those of `ratio_rows`.
     """
     reference = ReferenceDecoder(decoder).to(device)
     first: Any = decoder.stages[0]
@@ -100,30 +106,46 @@ def decoder_rows(
     start = start._replace(content=content)
     learned = [content, *(feature.requires_grad_() for feature in maps), *reference.parameters()]
 
-    def decode(side: nn.Module) -> tuple[Tensor, Tensor]:
-        with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32"):
-            output = side(maps, start)
+    def decode(side: Side, maps: Sequence[Tensor] = maps) -> tuple[Tensor, Tensor]:
+        model, precision = side
+        dtype, mixed = PRECISIONS[precision], precision != "float32"
+        with torch.autocast(
+            device.type, dtype, enabled=mixed, cache_enabled=torch.is_grad_enabled()
+        ):
+            output = model(maps, start)
         return output.logits, output.boxes_xyzr
 
     @torch.no_grad()
-    def forward(side: nn.Module) -> None:
+    def forward(side: Side) -> None:
         decode(side)
 
-    def step(side: nn.Module) -> None:
+    @torch.no_grad()
+    def peak(side: Side) -> float:
+        dtype = PRECISIONS[side[1]]
+        last = [feature.to(dtype, memory_format=torch.channels_last) for feature in maps]
+        return peak_memory(functools.partial(decode, side, last), device) / 2**20
+
+    def step(side: Side) -> None:
         outputs = decode(side)
         torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
         for tensor in learned:
             tensor.grad = None
 
-    sides = reference, decoder
-    theirs, ours = (
-        kept_for_backward(functools.partial(decode, side), learned) / 2**20 for side in sides
-    )
-    return [
+    sides = tuple(zip((reference, decoder), precisions, strict=True))
+    rows = [
         _compare("decoder forward", forward, sides, device, repeats, target=1.3),
         _compare("decoder forward and backward", step, sides, device, repeats, target=1.4),
-        Row("memory kept for backward (ours / reference)", theirs, ours, "MiB", ours / theirs, 0.7),
     ]
+    kept = [kept_for_backward(functools.partial(decode, side), learned) / 2**20 for side in sides]
+    peaks = [peak(side) for side in sides]
+    for name, (theirs, ours) in {
+        "kept for backward": kept,
+        "of inference, at its peak": peaks,
+    }.items():
+        rows.append(
+            Row(f"memory {name} (ours / reference)", theirs, ours, "MiB", ours / theirs, 0.7)
+        )
+    return rows
 
 
 def criterion_rows(device: torch.device, repeats: int) -> list[Row]:

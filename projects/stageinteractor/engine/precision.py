@@ -37,7 +37,8 @@ def inference_autocast(
     """Return the context in which a model detects objects.
 
     Linear layers, convolutions and products take this precision. Box arithmetic, sampling
-    positions and postprocessing stay float32.
+    positions and postprocessing stay float32. Rounded weights are freed after each layer: autocast
+    would keep all of them until the end.
 
     Args:
         precision: "float32", "bf16", or "fp16" on a GPU.
@@ -51,5 +52,5 @@ def inference_autocast(
     device_type = torch.device(device).type
     if device_type == "cpu" and precision == "fp16":
         raise ConfigError(f"{key} 'fp16' is for GPUs: use {key}=bf16 on a CPU")
-    enabled = precision != "float32"
-    return torch.autocast(device_type, INFERENCE_PRECISIONS[precision], enabled=enabled)
+    dtype, enabled = INFERENCE_PRECISIONS[precision], precision != "float32"
+    return torch.autocast(device_type, dtype, enabled=enabled, cache_enabled=False)

@@ -10,7 +10,7 @@ from stageinteractor.modeling.sampling.dispatch import (
     sample_flattened,
 )
 from stageinteractor.modeling.sampling.embedding_bag import BilinearCorners
-from stageinteractor.modeling.sampling.flattened import Level, flatten_maps
+from stageinteractor.modeling.sampling.flattened import FlattenedFeatures, Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
 
 STRIDES = 4, 8
@@ -78,6 +78,21 @@ def test_values_and_gradients_are_those_of_the_plain_sampling():
     )
     for actual, expected in pairs:
         torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_maps_with_channels_last_are_read_in_place_without_gradients():
+    maps, (positions, weights) = build_maps(), build_points()
+    expected = sample_levels(maps, positions, weights, STRIDES)
+    maps = [feature.contiguous(memory_format=torch.channels_last) for feature in maps]
+    assert prepare_features(maps, torch.float64) is not maps
+    with torch.no_grad():
+        assert isinstance(prepare_features(build_maps(), torch.float64), FlattenedFeatures)
+        assert prepare_features(maps, torch.float32) is not maps  # to be converted
+        features = prepare_features(maps, torch.float64)
+        assert features is maps
+        actual, features = sample(features, positions, weights, STRIDES)
+    assert features is maps
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_gradient_is_the_numerical_one():

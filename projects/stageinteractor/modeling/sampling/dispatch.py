@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import triton
-from .embedding_bag import sample_rows, sample_rows_backward
+from .embedding_bag import sample_maps, sample_rows, sample_rows_backward
 from .flattened import FlattenedFeatures, Level, flatten_maps
 from .reference import sample_levels
 
@@ -55,6 +55,8 @@ def choose_backend(tensor: Tensor) -> Backend:
 def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> Features:
     """Return L maps (B, D, H_l, W_l) in the form that the backend reads: as they are or flattened.
 
+    For inference on a CPU, maps with channels last need no copy, which would be as large as they.
+
     Flattened features, and with them the samples, are of type ``dtype``; on a CPU under autocast
     they are of the type of its products, for which they would be rounded anyway.
 
@@ -66,7 +68,19 @@ def prepare_features(maps: Sequence[Tensor], dtype: torch.dtype) -> Features:
     if backend == "reference":
         return maps
     rounded = backend == "embedding_bag" and torch.is_autocast_enabled("cpu")
-    return flatten_maps(maps, torch.get_autocast_dtype("cpu") if rounded else dtype, dtype)
+    rows_dtype = torch.get_autocast_dtype("cpu") if rounded else dtype
+    if maps[0].dtype == rows_dtype and _are_read_in_place(maps):
+        return maps
+    return flatten_maps(maps, rows_dtype, dtype)
+
+
+def _are_read_in_place(maps: Sequence[Tensor]) -> bool:
+    """Return whether maps are sampled without a copy: on a CPU, channels last, no gradient."""
+    return (
+        not torch.is_grad_enabled()
+        and choose_backend(maps[0]) == "embedding_bag"
+        and all(x.is_contiguous(memory_format=torch.channels_last) for x in maps)
+    )
 
 
 def sample(
@@ -80,6 +94,8 @@ def sample(
     """
     if isinstance(features, FlattenedFeatures):
         return sample_flattened(features, positions, weights, strides)
+    if _are_read_in_place(features):
+        return sample_maps(features, positions, weights, strides), features
     return sample_levels(features, positions, weights, strides), features
 
 

@@ -33,6 +33,30 @@ def sample_rows(
     return sampled.view(*positions.shape[:-1], flat.shape[1])  # (B, N, G, P, Dc)
 
 
+def sample_maps(
+    maps: Sequence[Tensor], positions: Tensor, weights: Tensor, strides: Sequence[int]
+) -> Tensor:
+    """Return (B, N, G, P, Dc), sampled from L maps (B, D, H_l, W_l) that are not flattened.
+
+    With the channels of a cell side by side, they are read where they are; no gradient.
+    """
+    groups = positions.shape[2]
+    levels = [
+        Level(0, feature.shape[2], feature.shape[3], stride)
+        for feature, stride in zip(maps, strides, strict=True)
+    ]
+    cells_of_images = [level.height * level.width for level in levels]
+    corners = BilinearCorners(positions, weights, levels, cells_of_images)
+    shape = len(corners.cells), 4, len(levels)
+    indices = corners.cells.view(shape).permute(2, 0, 1).contiguous()  # (L, M, 4)
+    shares = corners.weights.to(maps[0].dtype).view(shape).permute(2, 0, 1).contiguous()
+    sampled = maps[0].new_zeros(())
+    for feature, index, share in zip(maps, indices, shares, strict=True):
+        rows = feature.permute(0, 2, 3, 1).reshape(-1, feature.shape[1] // groups)
+        sampled = sampled + F.embedding_bag(index, rows, mode="sum", per_sample_weights=share)
+    return sampled.view(*positions.shape[:-1], -1)
+
+
 def sample_rows_backward(
     grad: Tensor,
     rows: Tensor,
@@ -117,7 +141,7 @@ class BilinearCorners:
         positions: (B, N, G, P, 2), x and y in pixels.
         weights: (B, N, G, P, L).
         levels: of the flattened features.
-        num_cells: R.
+        num_cells: R, or of each level the cells of an image, if levels are apart.
 
     Attributes:
         cells: (M, 4 L) int32, indices into the rows viewed as (B*R*G, Dc).
@@ -125,21 +149,27 @@ class BilinearCorners:
     """
 
     def __init__(
-        self, positions: Tensor, weights: Tensor, levels: Sequence[Level], num_cells: int
+        self,
+        positions: Tensor,
+        weights: Tensor,
+        levels: Sequence[Level],
+        num_cells: int | Sequence[int],
     ) -> None:
         images, _, groups, _, _ = positions.shape
         integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
         first = torch.tensor([[level.start_row] for level in levels], **integers)  # (L, 1)
         width = torch.tensor([[level.width] for level in levels], **integers)
-        image = torch.arange(images, **integers).view(-1, 1, 1, 1) * (num_cells * groups)
-        group = torch.arange(groups, **integers).view(-1, 1)  # (G, 1)
-        begin = (image + group).expand(positions.shape[:-1]).flatten()  # (M,)
+        of_image = torch.tensor(num_cells, **integers).view(-1, 1)  # (L or 1, 1)
+        image = torch.arange(images, **integers).view(-1, 1, 1, 1)
+        group = torch.arange(groups, **integers).view(-1, 1)
+        image, group = (x.expand(positions.shape[:-1]).flatten() for x in (image, group))  # (M,)
         x, y = positions.flatten(0, 3).unbind(-1)  # (M,) each
         self._shapes = positions.shape, weights.shape
         self._x = _Axis(x, [(level.width, level.stride) for level in levels])
         self._y = _Axis(y, [(level.height, level.stride) for level in levels])
         self._level_weights = weights.flatten(0, 3).t()  # (L, M)
-        rows = (first + self._y.cell * width) * groups + begin  # (2, L, M): at the left end
+        begin = (first + image * of_image) * groups + group  # (L, M)
+        rows = self._y.cell * (width * groups) + begin  # (2, L, M): at the left end
         cells = rows.unsqueeze(1) + self._x.cell * groups  # (2, 2, L, M)
         shares = (self._y.weight * self._level_weights).unsqueeze(1) * self._x.weight
         self.cells = cells.flatten(0, 2).t().contiguous()
