@@ -16,8 +16,8 @@ from stageinteractor.engine.schedule import one_cycle
 from stageinteractor.evaluation.coco import coco_api, evaluate_boxes
 
 ITERATIONS = {
-    "digits_in_photos.py": 300,
-    "digits_in_photos_stable.py": 300,
+    "digits_in_photos.py": 400,
+    "digits_in_photos_stable.py": 400,
     "digits_in_photos_asag.py": 200,
 }
 
