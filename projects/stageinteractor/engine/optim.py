@@ -105,21 +105,22 @@ class ClampedAdamW(Optimizer):
         states = [self.state[parameter] for parameter in parameters]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         means, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        correction = (1 - second**step) ** 0.5  # of the denominator, taken out of it
+        factor = -group["lr"] * correction / (1 - first**step)
         for parameter, gradient, mean, square in _chunks(parameters, gradients, means, squares):
             torch._foreach_mul_(parameter, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_lerp_(mean, gradient, 1 - first)
             torch._foreach_mul_(square, second)
             torch._foreach_addcmul_(square, gradient, gradient, 1 - second)
             scale = torch._foreach_sqrt(square)
-            torch._foreach_div_(scale, (1 - second**step) ** 0.5)
-            torch._foreach_clamp_min_(scale, group["eps"])
-            torch._foreach_addcdiv_(parameter, mean, scale, -group["lr"] / (1 - first**step))
+            torch._foreach_clamp_min_(scale, group["eps"] * correction)
+            torch._foreach_addcdiv_(parameter, mean, scale, factor)
 
 
 def _chunks(*columns: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     """Split parameters, gradients and moments on a CPU into chunks that fit a core's cache.
 
-    Otherwise each of the eight operations would read all parameters from memory again.
+    Otherwise each of the seven operations would read all parameters from memory again.
     """
     if columns[0][0].device.type != "cpu":
         yield columns
