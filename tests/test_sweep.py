@@ -10,7 +10,6 @@ from stageinteractor.engine.non_finite_step import HAS_STOPPED
 from stageinteractor.errors import ConfigError
 from stageinteractor.sweep import Search, parse_search, run_sweep
 
-pytest.importorskip("optuna")
 WRITE = """
 import json, sys, time
 folder, target = sys.argv[1], float(sys.argv[2])

@@ -98,7 +98,6 @@ def test_nothing_is_written_without_a_readable_image(call, tmp_path, capsys):
 
 
 def test_tiles_bound_the_boxes(call, tiny_set, tmp_path):
-    pytest.importorskip("supervision")
     image = tiny_set / "images" / "photo_0.png"
     assert call(image, "--tiles", "32", "--min-score", "0", "--format", "json") == 0
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -106,7 +105,6 @@ def test_tiles_bound_the_boxes(call, tiny_set, tmp_path):
 
 
 def test_videos_are_tracked(call, clip, tmp_path):
-    pytest.importorskip("trackers")
     assert call(clip, "--track", "--min-score", "0", "--format", "json") == 0
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     of_frame = [[r.get("track_id") for r in results if r["frame"] == n] for n in range(5)]

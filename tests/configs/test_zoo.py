@@ -91,8 +91,6 @@ def test_model_detects_and_learns_in_a_small_image(name: str):
 
 @pytest.mark.parametrize("name", distinct(GENERATED))
 def test_model_finds_its_queries_and_learns_in_a_small_image(name: str):
-    if name.startswith("asag_d_"):
-        pytest.importorskip("transformers", reason="ASAG-D is built from layers of transformers")
     cfg = load(name)
     few = ("min_anchors=5", "max_anchors=10")
     apply_overrides(cfg, [f"model.queries.generator.probing.{limit}" for limit in few])

@@ -9,6 +9,7 @@ from itertools import islice
 import fsspec
 import pytest
 import torch
+import webdataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from omegaconf import OmegaConf
@@ -107,7 +108,6 @@ def test_an_index_of_others_shards_is_the_same(shards, capsys):
 
 
 def test_webdataset_reads_the_shards(shards, tiny_set):
-    webdataset = pytest.importorskip("webdataset")
     tars = sorted(map(str, shards.parent.glob("set-*.tar")))
     samples = list(webdataset.WebDataset(tars, shardshuffle=False, empty_check=False))
     assert [each["__key__"] for each in samples] == [f"photo_{n}" for n in range(4)]

@@ -40,7 +40,6 @@ def page_commands() -> list[list[str]]:
 
 @pytest.mark.slow
 def test_every_command_of_the_page_runs(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     write_bccd_clone(Path("BCCD_Dataset"))
     Path("mine").symlink_to("datasets/blood_cells")

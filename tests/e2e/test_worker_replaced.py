@@ -1,6 +1,5 @@
 """A worker is killed and replaced: the run goes on from its checkpoint, to the same weights."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -70,8 +69,6 @@ def weights(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_run_goes_on_from_its_checkpoint(run, whole_run, launcher, tmp_path):
-    if launcher == "ray" and importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed: pip install 'ray[train]'")
     mark = tmp_path / "killed"
     folder, output = run("killed_run", LAUNCHERS[launcher], mark)
     assert mark.exists()

@@ -94,7 +94,6 @@ def test_stages_of_detectron2():
 
 
 def test_stages_of_transformers():
-    pytest.importorskip("transformers")
     cfg = load_config("digits_in_photos_deformable_detr")
     cfg.model.backbone.weights = None
     model = instantiate(cfg.model, "model")

@@ -38,7 +38,6 @@ class Bright(nn.Module):
 
 @pytest.fixture
 def predictor() -> Predictor:
-    pytest.importorskip("supervision")
     return Predictor(Bright(), classes=ClassMetadata(("cat", "dog")))
 
 
@@ -130,7 +129,6 @@ class Annotations(nn.Module):
 
 def detected_in_tiles(boxes: torch.Tensor, size: int) -> torch.Tensor:
     """Return the boxes (N, 4) that remain of those of all tiles of an image of 400x400 pixels."""
-    pytest.importorskip("supervision")
     rows, columns = np.mgrid[:400, :400]
     coordinates = np.stack([columns // 4, rows // 4, rows * 0], axis=2).astype(np.uint8)
     (instances,) = TiledPredictor(Predictor(Annotations(boxes)), size).batch([coordinates])

@@ -32,7 +32,6 @@ def frame(number: int, name: str = "clip.mp4") -> Frame:
 
 @pytest.fixture
 def track() -> Tracker:
-    pytest.importorskip("trackers")
     return Tracker(0.3)
 
 

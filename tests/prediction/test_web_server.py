@@ -7,8 +7,6 @@ import pytest
 from stageinteractor.prediction import web_server
 from stageinteractor.prediction.web_server import LocalNamesOnly, end_sessions, note_session
 
-pytest.importorskip("starlette")
-
 
 def status(*hosts: str, kind: str = "http") -> int | None:
     """The status of a refusal, or None if the request went through."""

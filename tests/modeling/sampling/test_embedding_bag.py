@@ -3,16 +3,17 @@ import torch
 from torch import Tensor
 
 from stageinteractor.modeling.sampling import embedding_bag
+from stageinteractor.modeling.sampling.bilinear_corners import BilinearCorners
 from stageinteractor.modeling.sampling.dispatch import (
     choose_backend,
     prepare_features,
     sample,
     sample_flattened,
 )
-from stageinteractor.modeling.sampling.embedding_bag import BilinearCorners
 from stageinteractor.modeling.sampling.flattened import FlattenedFeatures, Level, flatten_maps
 from stageinteractor.modeling.sampling.reference import sample_levels
 
+pytestmark = pytest.mark.filterwarnings("error:Sparse CSR")
 STRIDES = 4, 8
 SIZES = (5, 7), (3, 4)  # height, width: an image of 20 x 28 pixels, the second level padded
 B, N, G, P, D = 2, 3, 2, 4, 6

@@ -7,15 +7,16 @@ weights, bilinear weight times level weight, are computed first; then torch's em
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from .bilinear_corners import BilinearCorners
 from .flattened import Level
 
 CHUNK_POINTS = 512  # in the backward pass: their 4 L rows stay in a core's cache
@@ -78,15 +79,14 @@ def sample_rows_backward(
 def _products(flat: Tensor, cells: Tensor, grad: Tensor) -> Tensor:
     """Return the products (M, 4 L) of every point's gradient (M, Dc) and its cells (M, 4 L)."""
     if _read_often(flat, cells):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
-            where = torch.sparse_csr_tensor(
-                _starts(cells),
-                cells.flatten(),
-                grad.new_zeros(cells.numel()),
-                (len(cells), len(flat)),
-                check_invariants=False,
-            )
+        _silence_sparse_notice()
+        where = torch.sparse_csr_tensor(
+            _starts(cells),
+            cells.flatten(),
+            grad.new_zeros(cells.numel()),
+            (len(cells), len(flat)),
+            check_invariants=False,
+        )
         columns = flat.to(grad.dtype).t()
         sparse: Tensor = torch.sparse.sampled_addmm(where, grad, columns, beta=0)
         return sparse.values().view(cells.shape)
@@ -125,90 +125,17 @@ def _read_often(flat: Tensor, cells: Tensor) -> bool:
     return cells.shape[1] <= len(flat) < cells.numel()
 
 
+@functools.cache
+def _silence_sparse_notice() -> None:
+    """Make a sparse matrix unheard: torch warns, at the first one of a process, of a beta state.
+
+    Filters that are set at each call would let every other warning be shown again.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        torch.eye(1).to_sparse_csr()
+
+
 def _starts(cells: Tensor) -> Tensor:
     """Return where each point's cells (M, 4 L) begin, and the end: (M + 1,) int32."""
     return torch.arange(0, cells.numel() + 1, cells.shape[1], dtype=torch.int32)
-
-
-class BilinearCorners:
-    """The cells that points read at each level, with their weights, and the gradient of these.
-
-    M = B*N*G*P points in a row; of the four corners of a level, the one after along y, then along
-    x, comes last, and corners are slower than levels. Positions far outside are clamped to just
-    outside.
-
-    Args:
-        positions: (B, N, G, P, 2), x and y in pixels.
-        weights: (B, N, G, P, L).
-        levels: of the flattened features.
-        num_cells: R, or of each level the cells of an image, if levels are apart.
-
-    Attributes:
-        cells: (M, 4 L) int32, indices into the rows viewed as (B*R*G, Dc).
-        weights: (M, 4 L), zero for cells outside the map.
-    """
-
-    def __init__(
-        self,
-        positions: Tensor,
-        weights: Tensor,
-        levels: Sequence[Level],
-        num_cells: int | Sequence[int],
-    ) -> None:
-        images, _, groups, _, _ = positions.shape
-        integers: dict[str, Any] = dict(dtype=torch.int32, device=positions.device)
-        first = torch.tensor([[level.start_row] for level in levels], **integers)  # (L, 1)
-        width = torch.tensor([[level.width] for level in levels], **integers)
-        of_image = torch.tensor(num_cells, **integers).view(-1, 1)  # (L or 1, 1)
-        image = torch.arange(images, **integers).view(-1, 1, 1, 1)
-        group = torch.arange(groups, **integers).view(-1, 1)
-        image, group = (x.expand(positions.shape[:-1]).flatten() for x in (image, group))  # (M,)
-        x, y = positions.flatten(0, 3).unbind(-1)  # (M,) each
-        self._shapes = positions.shape, weights.shape
-        self._x = _Axis(x, [(level.width, level.stride) for level in levels])
-        self._y = _Axis(y, [(level.height, level.stride) for level in levels])
-        self._level_weights = weights.flatten(0, 3).t()  # (L, M)
-        begin = (first + image * of_image) * groups + group  # (L, M)
-        rows = self._y.cell * (width * groups) + begin  # (2, L, M): at the left end
-        cells = rows.unsqueeze(1) + self._x.cell * groups  # (2, 2, L, M)
-        shares = (self._y.weight * self._level_weights).unsqueeze(1) * self._x.weight
-        self.cells = cells.flatten(0, 2).t().contiguous()
-        self.weights = shares.flatten(0, 2).t().contiguous()
-
-    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients of positions and level weights, given that of ``weights``."""
-        corners = grad.t().contiguous().unflatten(0, (2, 2, -1))  # (2, 2, L, M)
-        (left, right), (above, below) = self._x.weight, self._y.weight
-        of_y = (corners[:, 0] * left).addcmul_(corners[:, 1], right)  # (2, L, M)
-        of_x = (corners[0] * above).addcmul_(corners[1], below)
-        level_grads = (of_y * self._y.weight).sum(0)  # (L, M)
-        x = (self._x.slopes(of_x) * self._level_weights).sum(0)
-        y = (self._y.slopes(of_y) * self._level_weights).sum(0)
-        positions, weights = self._shapes
-        return torch.stack([x, y], -1).view(positions), level_grads.t().reshape(weights)
-
-
-class _Axis:
-    """The cells before and after positions (M,) along an axis, and their weights: (2, L, M).
-
-    Args:
-        position: in pixels.
-        levels: cells along the axis and pixels per cell of each of L levels.
-    """
-
-    def __init__(self, position: Tensor, levels: Sequence[tuple[int, int]]) -> None:
-        size, self._stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
-        coordinate = position / self._stride - 0.5  # (L, M)
-        coordinate = coordinate.clamp(size.new_tensor(-2.0), size + 1.0)
-        floor = coordinate.floor()
-        fraction = coordinate - floor
-        cell = torch.stack([floor, floor + 1.0])
-        weight = torch.stack([1.0 - fraction, fraction])
-        self._outside = (cell < 0).logical_or_(cell >= size).logical_or_(cell.isnan())
-        self.cell = cell.masked_fill_(self._outside, 0.0).int()
-        self.weight = weight.masked_fill_(self._outside, 0.0)
-
-    def slopes(self, grad: Tensor) -> Tensor:
-        """Return the gradient (L, M) of the position at each level, given that of ``weight``."""
-        inside = grad.masked_fill(self._outside, 0.0)
-        return (inside[1] - inside[0]) / self._stride
