@@ -113,7 +113,7 @@ def test_a_command_without_its_packages_says_what_to_install():
         "import sys; from stageinteractor.cli.main import main\n"
         "for package in ('omegaconf', 'detectron2'):\n"
         "    sys.modules[package] = None\n"
-        "    assert main(['report']) == 2\n"
+        "    assert main(['report', 'run']) == 2\n"
         "    del sys.modules[package]"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -90,7 +90,7 @@ def assert_equals_evaluation(predictor: Predictor, results: list[dict], tiny_set
 
 
 def test_detections_are_those_of_the_evaluation(run_copy, tiny_set):
-    from stageinteractor.engine import evaluate
+    from stageinteractor.engine.evaluation import evaluate
 
     cfg = load_config(run_copy / "config.yaml")
     cfg.train.output_dir = str(run_copy)
@@ -105,8 +105,8 @@ def test_detections_after_duplicate_removal_are_those_of_the_evaluation(
     tiny_config, tiny_set, randomise, tmp_path
 ):
     from stageinteractor import get_config
-    from stageinteractor.engine import evaluate
     from stageinteractor.engine.build import build_model
+    from stageinteractor.engine.evaluation import evaluate
     from stageinteractor.modeling import ResidualLogits
 
     cfg = copy.deepcopy(tiny_config)
@@ -131,8 +131,8 @@ def test_detections_after_duplicate_removal_are_those_of_the_evaluation(
 def test_a_model_of_transformers_is_used_in_the_same_way(
     tiny_config, tiny_set, randomise, tmp_path
 ):
-    from stageinteractor.engine import evaluate
     from stageinteractor.engine.build import build_model
+    from stageinteractor.engine.evaluation import evaluate
 
     cfg = load_config(Path(__file__).parents[1] / DEFORMABLE)
     small = {"num_queries": 8, "d_model": 32, "encoder_layers": 1, "decoder_layers": 2}

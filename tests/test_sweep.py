@@ -86,7 +86,7 @@ def test_command_trains_with_its_overrides_and_prints_the_best(tmp_path, monkeyp
         started.append(arguments)
         return Trainings()
 
-    monkeypatch.setattr("stageinteractor.cli.sweep.start_training", start_training)
+    monkeypatch.setattr("stageinteractor.sweep.start_training", start_training)
     monkeypatch.setattr("stageinteractor.sweep.POLL", 0.05)
     search = ["digits_in_photos", "--search", "optimizer.lr=1e-5..1e-3", "--trials", "1"]
     run(parse_args([*search, "--output", str(tmp_path), "train.eval_period=10"]))

@@ -9,9 +9,9 @@ from typing import TypeAlias
 from detectron2.utils import comm
 from omegaconf import DictConfig
 
-from . import engine
 from .config import apply_overrides
 from .embedded import make_embedded_files
+from .engine import evaluation, training
 from .engine.evaluation import Metrics
 from .engine.run_folder import load_run_config
 from .visualization.detections import comparison_grid
@@ -39,7 +39,7 @@ def train(
         SystemExit: a signal stopped the training; a checkpoint has been written.
     """
     cfg = read_config(config, overrides, trust_config)
-    return engine.train(cfg, resume, draw=comparison_grid, draw_samples=training_sheet)
+    return training.train(cfg, resume, draw=comparison_grid, draw_samples=training_sheet)
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
         overrides += (f"train.eval_precision={precision}",)
     cfg = read_config(config, overrides, trust_config)
     is_named = any(override.startswith("train.init_checkpoint=") for override in overrides)
-    return engine.evaluate(cfg, cfg.train.init_checkpoint if is_named else None)
+    return evaluation.evaluate(cfg, cfg.train.init_checkpoint if is_named else None)
 
 
 def read_config(

@@ -74,14 +74,16 @@ def command(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
     Our own errors, files and folders that cannot be used, and a full standard output are reported
     in one line on standard error, with exit code 2. If standard output is closed, as by ``| head``,
     the tool ends silently. Before ``main``, huge pages and the reuse of freed memory
-    are switched on, and the number of torch threads is set.
+    are switched on, and the number of torch threads is set, unless only help is asked for.
     """
 
     @functools.wraps(main)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         prefer_huge_pages()
         keep_freed_memory()
-        set_threads()
+        given = args[0] if args and isinstance(args[0], list) else sys.argv
+        if not {"-h", "--help"} & set(given):
+            set_threads()
         with _tolerant_output():
             try:
                 code = _code_of(main, *args, **kwargs)

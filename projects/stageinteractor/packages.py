@@ -54,15 +54,23 @@ def install_extra(extra: str) -> str:
     It names the packages, from the metadata of the installed distribution: the name of this
     project with the extra in brackets does not install from a wheel file or a clone.
     """
-    try:
-        lines = importlib.metadata.requires(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:  # the source tree is on PYTHONPATH only
-        lines = []
-    parts = [line.partition(";") for line in lines]
-    names = [text.strip() for text, _, marker in parts if f'extra == "{extra}"' in marker]
+    names = requirements(extra)
     if not names:
         return f"install the packages of the extra {extra!r} in the project's pyproject.toml"
     return f"pip install {shlex.join(names)}"
+
+
+def requirements(extra: str) -> list[str]:
+    """Return the packages of an extra of this project, with the versions it takes.
+
+    The list is empty if only the source tree is on PYTHONPATH.
+    """
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+    parts = [line.partition(";") for line in lines]
+    return [text.strip() for text, _, marker in parts if f'extra == "{extra}"' in marker]
 
 
 def require(name: str, purpose: str) -> ModuleType:

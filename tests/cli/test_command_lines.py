@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stageinteractor.cli.main import COMMANDS, main
+from stageinteractor.engine import launch
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -56,6 +57,29 @@ def test_list_of_commands_needs_neither_torch_nor_detectron2():
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def test_help_needs_neither_torch_nor_detectron2():
+    """It would take seconds. The choices of three commands are classes and weights."""
+    names = [name for name in COMMANDS if name not in ("ablate", "datasets", "weights")]
+    code = (
+        "import contextlib, sys; from stageinteractor.cli.main import main\n"
+        f"for name in {names}:\n"
+        "    with contextlib.suppress(SystemExit): main([name, '--help'])\n"
+        "    assert not {'torch', 'detectron2'} & sys.modules.keys(), name"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage:") == len(names)
+
+
+def test_a_package_that_is_no_requirement_is_not_advised_to_be_installed(monkeypatch):
+    def fail(folder):
+        raise ModuleNotFoundError("No module named 'my_mapper'", name="my_mapper")
+
+    monkeypatch.setattr("stageinteractor.visualization.run_report.write_report", fail)
+    with pytest.raises(ModuleNotFoundError, match="my_mapper"):
+        main(["report", "output/demo"])
+
+
 def test_unknown_command_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
@@ -63,9 +87,9 @@ def test_unknown_command_is_refused_with_the_names(capsys):
     assert "'train'" in capsys.readouterr().err
 
 
-def test_eval_is_train_without_training(load_tool, monkeypatch, capsys):
+def test_eval_is_train_without_training(monkeypatch):
     seen = []
-    monkeypatch.setattr(load_tool("train"), "launch", lambda run, args, **_: seen.append(args[0]))
+    monkeypatch.setattr(launch, "launch", lambda run, args, **_: seen.append(args[0]))
     assert main(["eval", "digits_in_photos", "train.max_iter=3"]) == 0
     (args,) = seen
     assert args.eval_only and args.config_file == "digits_in_photos"

@@ -131,7 +131,6 @@ def test_model_and_files_are_evaluated_when_asked(
     load_tool, run_folder, tmp_path, monkeypatch, capsys
 ):
     tool = load_tool("export")
-    names = tool.main.__wrapped__.__globals__
     files = [tmp_path / "out" / name for name in ("model.onnx", "model.pt2")]
 
     facts = []
@@ -155,10 +154,10 @@ def test_model_and_files_are_evaluated_when_asked(
         boxes = dict.fromkeys(("AP", "AP50", "AP75"), 12.5)
         return {"bbox": boxes, "best_f1": {"F1": 50.0, "score": 0.25}}
 
-    monkeypatch.setitem(names, "export_detector", export)
-    monkeypatch.setitem(names, "run_onnx", lambda path: path.name)
-    monkeypatch.setitem(names, "write_precision", write_precision)
-    monkeypatch.setitem(names, "evaluate_detector", evaluate_detector)
+    monkeypatch.setattr("stageinteractor.export.export_detector", export)
+    monkeypatch.setattr("stageinteractor.export.formats.run_onnx", lambda path: path.name)
+    monkeypatch.setattr("stageinteractor.export.precisions.write_precision", write_precision)
+    monkeypatch.setattr("stageinteractor.export.evaluation.evaluate_detector", evaluate_detector)
     config = ["--config-file", str(run_folder / "config.yaml")]
     config += ["--output", str(tmp_path / "out")]
     assert tool.main([*config, "--format", "onnx", "torch"]) == 0 and not evaluated

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from stageinteractor.cli import ray_train
+from stageinteractor.engine import dist_env
 
 
 def test_missing_package_is_named(monkeypatch, capsys):
@@ -18,7 +19,7 @@ def test_a_worker_resumes_in_the_folder_of_the_command(monkeypatch, tmp_path):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     envs, runs = [], []
-    monkeypatch.setattr(ray_train, "init_process_group", envs.append)
+    monkeypatch.setattr(dist_env, "init_process_group", envs.append)
     monkeypatch.setattr(ray_train, "run_training", runs.append)
     arguments = ["--resume", "--config-file", "x.yaml", "train.max_iter=3"]
     ray_train.work({"folder": str(tmp_path), "arguments": arguments})

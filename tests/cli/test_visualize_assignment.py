@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stageinteractor.data import annotated
+from stageinteractor.engine import build
+from stageinteractor.visualization import assignment, query_tracks
 from stageinteractor.visualization.assignment import ImageAnchors, ImageAssignment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +34,12 @@ def test_files_of_equal_names_get_names_of_their_own(load_tool, tmp_path, monkey
     tool = load_tool("visualize_assignment")
     names = ["1.jpg", "1.png", "statistics.jpg"]  # the first two from two folders
     names += ["2_anchors.jpg", "2.jpg"]
-    monkeypatch.setattr(tool, "annotated_inputs", lambda cfg, split, images: names)
-    monkeypatch.setattr(tool, "build_trained_model", lambda cfg, weights: None)
-    monkeypatch.setattr(tool, "collect_assignment", lambda model, batch: map(no_gt, batch))
+    monkeypatch.setattr(annotated, "annotated_inputs", lambda cfg, split, images: names)
+    monkeypatch.setattr(build, "build_trained_model", lambda cfg, weights: None)
+    monkeypatch.setattr(assignment, "collect_assignment", lambda model, batch: map(no_gt, batch))
     anchors = ImageAnchors(torch.zeros(1, 4), torch.ones(1), {16: torch.zeros(0, 4)})
-    monkeypatch.setattr(tool, "record_anchors", lambda model: nullcontext([anchors]))
-    monkeypatch.setattr(tool, "record_stages", lambda model: nullcontext([]))
+    monkeypatch.setattr(assignment, "record_anchors", lambda model: nullcontext([anchors]))
+    monkeypatch.setattr(query_tracks, "record_stages", lambda model: nullcontext([]))
     arguments = ["--config-file", str(DEMO), "--output", str(tmp_path), "train.device=cpu"]
     assert tool.main([*arguments, "dataset.class_names=[zero]"]) == 0
     assert {path.name for path in tmp_path.glob("[!.]*")} == {

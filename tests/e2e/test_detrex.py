@@ -338,9 +338,11 @@ def test_the_loss_goes_down_on_the_embedded_set(call, small_detrex, tmp_path, mo
         write(trainer, losses, data_time, *rest)
 
     monkeypatch.setattr(Trainer, "_write_metrics", write_and_keep)
-    length = ["train.epochs=null", "train.max_iter=100", "train.eval_period=0", "optimizer.lr=3e-4"]
-    call(*small_detrex, *digits, *length, config=CONFIGS / f"{name}.py")
-    assert len(totals) == 100
+    # losses of boxes are most of stable DINO's, and go down more slowly than those of classes
+    iterations = 200 if name == "stable_cross_stage_dino_r50_4scale_12ep" else 100
+    length = ["train.epochs=null", f"train.max_iter={iterations}", "train.eval_period=0"]
+    call(*small_detrex, *digits, *length, "optimizer.lr=3e-4", config=CONFIGS / f"{name}.py")
+    assert len(totals) == iterations
     assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
     changed = [
         value

@@ -11,9 +11,9 @@ from schema.conftest import toy, two_images  # noqa: F401 - fixtures
 from torch import nn
 
 from stageinteractor.config import apply_overrides, get_config
-from stageinteractor.engine import train
 from stageinteractor.engine.early_stopping import EarlyStopping, early_stopping
 from stageinteractor.engine.trainer import Trainer
+from stageinteractor.engine.training import train
 from stageinteractor.errors import ConfigError
 
 

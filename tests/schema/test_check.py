@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import apply_overrides, get_config, load_config
-from stageinteractor.engine import train
+from stageinteractor.engine.training import train
 from stageinteractor.errors import ConfigError
 from stageinteractor.schema import check_config, require_keys
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, ListConfig
 
 from stageinteractor.config import apply_overrides, get_config
-from stageinteractor.engine import train
+from stageinteractor.engine.training import train
 from stageinteractor.errors import StageInteractorError
 
 VALUES = ("null", "-1", "0", "text", "[1,text]")

@@ -14,10 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
-import torch
-import torchvision
-
 from ..errors import DataError
 from ..files import atomic_path
 from .resnet_names import from_torchvision
@@ -52,6 +48,8 @@ def prepare_weights(name: str, path: str | Path, file: str | Path | None = None)
         published = source.fetch(source, Path(folder)) if file is None else Path(file)
         source.check(published)
         weights = source.convert(source, published)
+    import torch
+
     with atomic_path(path) as temporary:
         torch.save(weights, temporary)
     return True
@@ -84,6 +82,8 @@ class Source:
 
 
 def _from_torchvision(source: Source, folder: Path) -> Path:
+    import torchvision
+
     url = getattr(torchvision.models, source.model).IMAGENET1K_V1.url
     return download(url, folder, source.sha256)
 
@@ -111,6 +111,8 @@ def _torchvision_resnet(source: Source, file: Path) -> Weights:
 
 def _in_timms_order(source: Source, file: Path) -> Weights:
     """Name the tensors as timm does; the file has them in the same order."""
+    import timm
+
     values = list(read_tensors(file).values())
     expected = timm.create_model(source.model).state_dict()
     if [value.shape for value in values] != [value.shape for value in expected.values()]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -60,6 +59,8 @@ def _as_nan(value: Tensor) -> Tensor:
 def _create(
     name: str, path: str | os.PathLike[str], weights: Weights, options: dict[str, Any]
 ) -> Any:
+    import timm
+
     overlay = {"state_dict": dict(weights), "custom_load": False}
     try:
         with _without_warnings():

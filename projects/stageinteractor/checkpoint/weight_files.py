@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timm.models import clean_state_dict
 from torch import Tensor
 
 from ..errors import DataError, StageInteractorError
@@ -85,5 +84,7 @@ def _named_tensors(content: Any) -> Weights:
     containers = [content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)]
     inner = containers[0] if containers else content
     named = {k: v for k, v in inner.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    from timm.models import clean_state_dict
+
     cleaned: Weights = clean_state_dict(named)
     return cleaned

@@ -5,13 +5,14 @@ stageinteractor analyze --config-file projects/stageinteractor/configs/stageinte
 
 from __future__ import annotations
 
-import torch
-from tabulate import tabulate
+from typing import TYPE_CHECKING
 
 from ..command_line import add_config_options, command, command_parser, take_config
-from ..config import apply_overrides, load_config
-from ..modeling.complexity import model_cost, training_bytes
-from ..synthetic import Batch, synthetic_batch, untrained_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..synthetic import Batch
 
 
 @command
@@ -21,6 +22,12 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1333), metavar=("H", "W"))
     parser.add_argument("--depth", type=int, default=1, help="depth of listed modules (default: 1)")
     args = take_config(parser, parser.parse_intermixed_args())
+    from tabulate import tabulate
+
+    from ..config import apply_overrides, load_config
+    from ..modeling.complexity import model_cost
+    from ..synthetic import synthetic_batch, untrained_model
+
     cfg = load_config(args.config_file, trust=args.trust_config)
     apply_overrides(cfg, args.opts)
     model = untrained_model(cfg)
@@ -45,8 +52,10 @@ def main() -> int:
     return 0
 
 
-def memory(model: torch.nn.Module, batch: Batch) -> str:
+def memory(model: nn.Module, batch: Batch) -> str:
     """Return the memory of training: weights, gradients, Adam's moments and activations."""
+    from ..modeling.complexity import training_bytes
+
     activations = training_bytes(model, batch)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     trainable = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)

@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from omegaconf import OmegaConf
-from tabulate import tabulate
-
 from ..command_line import command
-from ..config import load_config
 from ..errors import ConfigError, MissingDependencyError
 from ..zoo import list_configs
 
@@ -94,6 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("part", nargs="?", default="", help="list only names with this text")
     args = parser.parse_args(argv)
+    from tabulate import tabulate
+
     rows = [row(name) for name in list_configs() if args.part in name]
     headers = ["name", "queries", "epochs", "parameters", "published AP"]
     print(tabulate(rows, headers=headers, colalign=("left", *["right"] * 4)))
@@ -102,6 +100,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def row(name: str) -> list[str]:
     """Return a line of the table; "-" where this machine cannot say."""
+    from omegaconf import OmegaConf
+
+    from ..config import load_config
+
     published = PUBLISHED.get(name, "-")
     try:
         cfg = load_config(name)

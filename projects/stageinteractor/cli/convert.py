@@ -12,17 +12,16 @@ With a config, names and shapes must be those of its model. To evaluate the resu
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-import torch
-
-from ..checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
 from ..command_line import add_path, add_trust_option, command, command_parser, show
-from ..config import apply_overrides, instantiate, load_config
-from ..engine.weights import read_checkpoint
 from ..errors import DataError
 from ..files import atomic_path
 from ..output_folder import refuse_overwriting_inputs
 from ..printable_text import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @command
@@ -39,6 +38,8 @@ def main() -> int:
     args = parser.parse_intermixed_args()
     inputs = [args.source, *filter(None, [args.config_file])]
     refuse_overwriting_inputs([args.target], inputs)
+    import torch
+
     checkpoint = convert(args)
     with atomic_path(args.target) as temporary:
         torch.save(checkpoint, temporary)
@@ -46,7 +47,11 @@ def main() -> int:
     return 0
 
 
-def convert(args: argparse.Namespace) -> dict[str, dict[str, torch.Tensor]]:
+def convert(args: argparse.Namespace) -> dict[str, dict[str, Tensor]]:
+    from ..checkpoint import convert_mmdet_state_dict, to_mmdet_state_dict
+    from ..config import apply_overrides, instantiate, load_config
+    from ..engine.weights import read_checkpoint
+
     source = read_checkpoint(args.source)
     if args.to_mmdet:
         return {"state_dict": to_mmdet_state_dict(source.get("model", source))}

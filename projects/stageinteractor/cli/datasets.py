@@ -28,7 +28,6 @@ from ..data.coco_format import read_coco
 from ..embedded import CLONED, SETS
 from ..files import atomic_path
 from ..output_folder import refuse_overwriting_inputs
-from ..visualization.detections import ground_truth_sheet
 
 
 @command
@@ -58,6 +57,8 @@ def main() -> int:
     else:
         made = SETS[args.name](folder)
     if args.sheet:
+        from ..visualization.detections import ground_truth_sheet
+
         refuse_overwriting_inputs([args.sheet], Path(folder).rglob("*"))
         sheet = ground_truth_sheet(read_coco(f"{folder}/train.json"), f"{folder}/train")
         with atomic_path(args.sheet) as temporary:

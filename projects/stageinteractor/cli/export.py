@@ -14,17 +14,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from detectron2.evaluation.testing import flatten_results_dict
-
-from .. import Predictor
+from ..choices import EXPORT_FORMATS, ONNX_PRECISIONS, OPSET
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
-from ..engine.min_scores import min_scores_of_metrics
-from ..engine.run_folder import find_checkpoint, load_run_config
-from ..export import describe, export_detector
-from ..export.evaluation import FileDetector, ap_table, evaluate_detector
-from ..export.formats import OPSET, run_onnx
-from ..export.pipeline import FORMATS, check_export
-from ..export.precisions import PRECISIONS, file_of, write_precision
 from ..output_folder import OutputFolder
 
 SIZES = [[480, 640], [333, 500]]
@@ -41,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_path(parser, "--output", "DIR", "default: train.output_dir/export")
     parser.add_argument(
-        "--format", nargs="+", choices=("onnx", "torch"), default=["onnx"], help="default: onnx"
+        "--format", nargs="+", choices=EXPORT_FORMATS, default=["onnx"], help="default: onnx"
     )
     parser.add_argument(
         "--opset",
@@ -53,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         nargs="+",
-        choices=PRECISIONS,
+        choices=ONNX_PRECISIONS,
         default=["float32"],
         help="of ONNX: also model_float16.onnx, model_int8.onnx; default: float32",
     )
@@ -75,6 +66,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from detectron2.evaluation.testing import flatten_results_dict
+
+    from ..engine.min_scores import min_scores_of_metrics
+    from ..engine.run_folder import find_checkpoint, load_run_config
+    from ..export import describe, export_detector
+    from ..export.evaluation import FileDetector, ap_table, evaluate_detector
+    from ..export.formats import run_onnx
+    from ..export.pipeline import FORMATS, check_export
+    from ..export.precisions import file_of, write_precision
+    from ..predictor import Predictor
+
     cfg = load_run_config(args.config_file, args.opts, trust=args.trust_config)
     weights = args.weights or find_checkpoint(cfg, args.config_file)
     output = OutputFolder(

@@ -5,7 +5,8 @@
   stageinteractor predict --config-file output/demo/config.yaml photos
   stageinteractor COMMAND --help
 
-A command is imported when it is called, so that the list of commands needs no detectron2.
+A command is imported when it is called, and it imports torch and detectron2 when its arguments are
+right: the list of commands and their help take no seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import sys
 
 from .. import __version__
-from ..packages import install_extra
+from ..packages import install_extra, requirements
 
 COMMANDS = {
     "train": "train a detector, or evaluate one with --eval-only",
@@ -61,25 +62,26 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     name, rest = args.command, arguments[1:]
-    try:
-        module = importlib.import_module(f"..{_module(name)}", __name__)
-    except ModuleNotFoundError as error:
-        print(f"error: {_missing(error)}", file=sys.stderr)
-        return 2
     sys.argv = [f"stageinteractor {name}", *rest]  # what usage lines and errors begin with
     if name == "eval":
         sys.argv.insert(1, "--eval-only")
-    code: int = module.main()
+    try:
+        code: int = importlib.import_module(f"..{_module(name)}", __name__).main()
+    except ModuleNotFoundError as error:
+        print(f"error: {_missing(error)}", file=sys.stderr)
+        return 2
     return code
 
 
 def _missing(error: ModuleNotFoundError) -> str:
     """Return what to install; the core of the package has few dependencies."""
     package = (error.name or "").partition(".")[0]
-    if package in ("", "stageinteractor"):
-        raise error
     if package == "detectron2":
         return "this command needs detectron2: run `stageinteractor install-detectron2`"
+    known = requirements("train")
+    is_known = not known or any(name.replace("pillow", "PIL").startswith(package) for name in known)
+    if package in ("", "stageinteractor") or not is_known:
+        raise error
     return f"this command needs {package}: {install_extra('train')}"
 
 

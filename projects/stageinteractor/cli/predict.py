@@ -21,16 +21,15 @@ import argparse
 import sys
 from os.path import expanduser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .. import Predictor
+from ..choices import INFERENCE_PRECISIONS, RESULT_FORMATS
 from ..command_line import add_path, add_trust_option, command, command_parser, sigterm_as_exit
-from ..engine.precision import INFERENCE_PRECISIONS
 from ..output_folder import OutputFolder
-from ..prediction import find_sources, predict_all
-from ..prediction.result_files import FORMATS, ResultFiles
-from ..prediction.submission import read_submission
-from ..prediction.tiles import TiledPredictor
-from ..prediction.tracking import Tracker
+
+if TYPE_CHECKING:
+    from ..prediction.tiles import TiledPredictor
+    from ..predictor import Predictor
 
 MIN_SCORE = 0.3  # of a checkpoint that has not been evaluated
 
@@ -60,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--format",
         nargs="+",
-        choices=FORMATS,
+        choices=RESULT_FORMATS,
         help="default: images to images, videos to video; 'images' given here draws frames, too",
     )
     parser.add_argument(
@@ -127,6 +126,8 @@ def scales(text: str) -> list[float]:
 
 def load_predictor(args: argparse.Namespace) -> tuple[Predictor, float]:
     """Return the predictor, which keeps all detections, and the score threshold to apply."""
+    from ..predictor import Predictor
+
     predictor = Predictor.from_config(
         args.config_file,
         args.weights,
@@ -145,6 +146,15 @@ def load_predictor(args: argparse.Namespace) -> tuple[Predictor, float]:
     return predictor, score
 
 
+def in_tiles(predictor: Predictor, args: argparse.Namespace) -> Predictor | TiledPredictor:
+    """Return what detects in the tiles of an image if ``--tiles`` is given."""
+    if args.tiles is None:
+        return predictor
+    from ..prediction.tiles import TiledPredictor
+
+    return TiledPredictor(predictor, args.tiles, args.batch_size)
+
+
 def run(args: argparse.Namespace) -> int:
     if args.web:
         from ..prediction.web import serve
@@ -153,14 +163,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.test_dev:
         return submit(args)
+    from ..prediction import find_sources, predict_all
+    from ..prediction.result_files import ResultFiles
+    from ..prediction.tracking import Tracker
+
     sources = find_sources(args.inputs, args.output)
     inputs = [args.config_file, *filter(None, [args.weights])]
     files = ResultFiles(args.output, args.format, sources, inputs)
     predictor, min_score = load_predictor(args)
     predictor.min_score = min_score
-    detector: Predictor | TiledPredictor = predictor
-    if args.tiles is not None:
-        detector = TiledPredictor(predictor, args.tiles, args.batch_size)
+    detector = in_tiles(predictor, args)
     track = Tracker(min_score) if args.track else None
     sinks = files.sinks(predictor.classes)
     with sigterm_as_exit():
@@ -177,6 +189,9 @@ def run(args: argparse.Namespace) -> int:
 
 def submit(args: argparse.Namespace) -> int:
     """Write the detections that COCO's server takes; every score counts."""
+    from ..prediction import predict_all
+    from ..prediction.submission import read_submission
+
     (folder,) = args.inputs
     submission = read_submission(args.test_dev, expanduser(folder), args.algorithm)
     output = OutputFolder(args.output, [args.test_dev, *submission.images.paths])
@@ -185,9 +200,7 @@ def submit(args: argparse.Namespace) -> int:
     predictor, _ = load_predictor(args)
     predictor.min_score = args.min_score
     submission.require_classes(predictor.classes)
-    detector: Predictor | TiledPredictor = predictor
-    if args.tiles is not None:
-        detector = TiledPredictor(predictor, args.tiles, args.batch_size)
+    detector = in_tiles(predictor, args)
     path = output.path(submission.file_name)
     with sigterm_as_exit():
         sink = submission.sink(path, predictor.classes)

@@ -16,7 +16,6 @@ from os.path import expanduser
 from typing import Any
 
 from ..command_line import command, command_parser
-from ..engine.dist_env import DistEnv, init_process_group
 from ..errors import ConfigError
 from ..packages import require
 from .train import parse_args as parse_train_args
@@ -51,6 +50,8 @@ def work(job: dict[str, Any]) -> None:
     Args:
         job: "folder" to work in, and "arguments" of the command ``train``.
     """
+    from ..engine.dist_env import DistEnv, init_process_group
+
     os.chdir(job["folder"])
     init_process_group(DistEnv.from_environment())
     run_training(parse_train_args(job["arguments"]))

@@ -7,13 +7,12 @@ stageinteractor replay output/r50_1x/non_finite_0001234_rank0.pth --amp off  # f
 from __future__ import annotations
 
 from pathlib import Path
-
-from tabulate import tabulate
+from typing import TYPE_CHECKING
 
 from ..command_line import add_path, add_trust_option, command, command_parser, show
-from ..config import apply_overrides, load_config
-from ..engine.non_finite_step import term_and_stage
-from ..engine.replay import Replay, replay
+
+if TYPE_CHECKING:
+    from ..engine.replay import Replay
 
 MAX_NAMES = 8  # printed of a long list
 
@@ -27,6 +26,9 @@ def main() -> int:
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
     args = parser.parse_intermixed_args()
+    from ..config import apply_overrides, load_config
+    from ..engine.replay import replay
+
     cfg = load_config(
         args.config_file or Path(args.file).with_name("config.yaml"), trust=args.trust_config
     )
@@ -50,6 +52,10 @@ def describe(result: Replay) -> str:
 
 
 def loss_table(losses: dict[str, float]) -> str:
+    from tabulate import tabulate
+
+    from ..engine.non_finite_step import term_and_stage
+
     cells: dict[str, dict[str, float]] = {}
     for name, value in losses.items():
         term, stage = term_and_stage(name)

@@ -6,7 +6,6 @@ stageinteractor report output/demo output/no_reuse
 from __future__ import annotations
 
 from ..command_line import command, command_parser, show
-from ..visualization.run_report import compare_runs, write_report
 
 
 @command
@@ -14,6 +13,8 @@ def main() -> int:
     parser = command_parser(__doc__)
     parser.add_argument("output_dir", nargs="+", help="train.output_dir of a run")
     args = parser.parse_args()
+    from ..visualization.run_report import compare_runs, write_report
+
     tables = [write_report(folder) for folder in args.output_dir]
     table = tables[0] if len(tables) == 1 else compare_runs(args.output_dir)
     show(table)

@@ -25,7 +25,6 @@ from ..data.image_io import MAX_BYTES
 from ..data.image_store import locate, require_images
 from ..data.shards import ENDING, index_shards, is_index, write_shards
 from ..errors import DataError
-from ..evaluation.coco_results import group_by_image
 from ..output_folder import refuse_overwriting_inputs
 from ..regular_files import MIB
 from ..stored_bytes import read_bytes
@@ -55,6 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def samples(coco_set: CocoSet, images: str) -> Iterator[tuple[str, bytes, list[Any]]]:
     """Yield file name, bytes and annotations of every image, in the order of the file."""
+    from ..evaluation.coco_results import group_by_image
+
     annotations = group_by_image(coco_set.annotations)
     for image in coco_set.images:
         path = locate(images, image["file_name"])

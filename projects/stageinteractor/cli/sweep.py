@@ -16,8 +16,6 @@ from os.path import expanduser
 from pathlib import Path
 
 from ..command_line import add_config_options, command, command_parser, sigterm_as_exit, take_config
-from ..config import apply_overrides, load_config
-from ..sweep import describe, parse_search, run_sweep, start_training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,6 +36,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..config import apply_overrides, load_config
+    from ..sweep import describe, parse_search, run_sweep, start_training
+
     searches = [parse_search(text) for text in args.search]
     cfg = load_config(args.config_file, trust=args.trust_config)
     first = [f"{each.key}={(each.bounds or each.choices)[0]}" for each in searches]

@@ -8,10 +8,7 @@ is not on the list of stageinteractor/trust.py: such a config is refused without
 
 from __future__ import annotations
 
-from tabulate import tabulate
-
 from ..command_line import command, command_parser
-from ..config import targets
 from ..printable_text import printable
 
 
@@ -19,7 +16,12 @@ from ..printable_text import printable
 def main(argv: list[str] | None = None) -> int:
     parser = command_parser(__doc__)
     parser.add_argument("config", metavar="FILE", help=".yaml")
-    targeted = targets(parser.parse_args(argv).config)
+    args = parser.parse_args(argv)
+    from tabulate import tabulate
+
+    from ..config import targets
+
+    targeted = targets(args.config)
     rows = [
         [each.fault or "listed", printable(each.target), printable(each.key)] for each in targeted
     ]

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..api import evaluate, train
+from ..choices import INFERENCE_PRECISIONS
 from ..command_line import add_config_options, command, command_parser, take_config
-from ..engine.launch import launch
-from ..engine.precision import INFERENCE_PRECISIONS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,6 +53,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Do the work of one process."""
+    from ..api import evaluate, train
+
     if args.eval_only:
         evaluate(
             args.config_file,
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
 @command
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    from ..engine.launch import launch
+
     launch(
         run,
         (args,),

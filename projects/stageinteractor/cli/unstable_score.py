@@ -15,24 +15,15 @@ import argparse
 import json
 from os.path import expanduser
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from ..command_line import add_path, add_trust_option, command, command_parser, show
-from ..data.annotated import annotated_batches
-from ..engine.build import build_trained_model
-from ..engine.run_folder import load_run_config
-from ..engine.setup import find_device
 from ..errors import ConfigError
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder
-from ..visualization.assignment import (
-    Stability,
-    measure_stability,
-    plot_stability,
-    stability_table,
-)
-from ..visualization.run_names import run_names
+
+if TYPE_CHECKING:
+    from ..visualization.assignment import Stability
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -74,6 +65,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..data.annotated import annotated_batches
+    from ..engine.build import build_trained_model
+    from ..engine.run_folder import load_run_config
+    from ..engine.setup import find_device
+    from ..visualization.assignment import measure_stability, plot_stability, stability_table
+    from ..visualization.run_names import run_names
+
     weights = args.weights or [None] * len(args.config_file)
     names = run_names(args.weights or args.config_file)
     runs: dict[str, Stability] = {}

@@ -21,13 +21,6 @@ from pathlib import Path
 from ..command_line import add_path, add_trust_option, command, command_parser, show
 from ..errors import DataError
 from ..output_folder import OutputFolder
-from ..visualization.convergence import plot_convergence, read_runs
-from ..visualization.error_analysis import (
-    RESULTS_FILE,
-    read_detections,
-    read_run,
-    write_results,
-)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,6 +49,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Write the figures for the arguments, and print the table."""
+    from ..visualization.convergence import plot_convergence, read_runs
+    from ..visualization.error_analysis import read_detections, write_results
+
     if len(args.run) > 1:
         path = OutputFolder(args.output or "output/comparison").path("convergence.png")
         plot_convergence(read_runs(args.run), path)
@@ -74,6 +70,9 @@ def run(args: argparse.Namespace) -> None:
 
 def show_run(run: Path, output: Path, args: argparse.Namespace) -> None:
     """Write the figures of one run, as far as it has metrics and detections."""
+    from ..visualization.convergence import plot_convergence, read_runs
+    from ..visualization.error_analysis import RESULTS_FILE, read_run, write_results
+
     has_metrics, has_results = (run / "metrics.json").is_file(), (run / RESULTS_FILE).is_file()
     if not has_metrics and not has_results:
         raise DataError(f"{run}: no metrics.json and no {RESULTS_FILE}; is it the folder of a run?")

@@ -17,25 +17,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
-from ..data.annotated import annotated_inputs
-from ..engine.build import build_trained_model
-from ..engine.run_folder import load_run_config
-from ..engine.setup import find_device
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder
-from ..visualization.assignment import (
-    collect_assignment,
-    draw_anchors,
-    draw_duplicates,
-    draw_panels,
-    record_anchors,
-    summarize,
-    write_page,
-)
-from ..visualization.query_tracks import best_queries, record_stages, write_tracks_page
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,6 +39,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..data.annotated import annotated_inputs
+    from ..engine.build import build_trained_model
+    from ..engine.run_folder import load_run_config
+    from ..engine.setup import find_device
+    from ..visualization.assignment import (
+        collect_assignment,
+        draw_anchors,
+        draw_duplicates,
+        draw_panels,
+        record_anchors,
+        summarize,
+        write_page,
+    )
+    from ..visualization.query_tracks import best_queries, record_stages, write_tracks_page
+
     cfg = load_run_config(args.config_file, args.opts, trust=args.trust_config)
     cfg.train.device = find_device(cfg.train.device)
     inputs = annotated_inputs(cfg, args.split, args.images)

@@ -14,18 +14,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from ..command_line import add_config_options, add_path, command, command_parser, take_config
-from ..data.annotated import annotated_batches
-from ..engine.build import build_trained_model
-from ..engine.run_folder import load_run_config
-from ..engine.setup import find_device
 from ..files import atomic_write_text
 from ..output_folder import OutputFolder
-from ..visualization.image_losses import ImageLoss, image_losses, write_losses_page
+
+if TYPE_CHECKING:
+    from ..visualization.image_losses import ImageLoss
 
 FILES = "losses.json", "index.html"
 
@@ -45,6 +41,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..data.annotated import annotated_batches
+    from ..engine.build import build_trained_model
+    from ..engine.run_folder import load_run_config
+    from ..engine.setup import find_device
+    from ..visualization.image_losses import image_losses, write_losses_page
+
     cfg = load_run_config(args.config_file, args.opts, trust=args.trust_config)
     cfg.train.device = find_device(cfg.train.device)
     batches = annotated_batches(cfg, args.split, args.images)

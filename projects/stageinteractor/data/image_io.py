@@ -15,7 +15,6 @@ from functools import cache
 from typing import BinaryIO
 
 import numpy as np
-from detectron2.data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
@@ -136,6 +135,8 @@ def as_array(image: Image.Image, image_format: str) -> np.ndarray:
     if image_format in ("RGB", "BGR"):
         pixels = np.asarray(image)
         return pixels if image_format == "RGB" else pixels[:, :, ::-1]
+    from detectron2.data.detection_utils import convert_PIL_to_numpy
+
     return convert_PIL_to_numpy(image, image_format)
 
 
@@ -151,6 +152,8 @@ def _is_16_bit(image: Image.Image) -> bool:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
+    from detectron2.data.detection_utils import _apply_exif_orientation
+
     image.load()  # Pillow turns a TIFF here, and then forgets its orientation
     upright = _apply_exif_orientation(image)  # what is no EXIF turns nothing
     if _is_16_bit(image):

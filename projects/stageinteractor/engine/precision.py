@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from omegaconf import DictConfig
 
+from ..choices import INFERENCE_PRECISIONS
 from ..errors import ConfigError
 
 PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-INFERENCE_PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_name(train: DictConfig) -> str:
@@ -52,5 +52,6 @@ def inference_autocast(
     device_type = torch.device(device).type
     if device_type == "cpu" and precision == "fp16":
         raise ConfigError(f"{key} 'fp16' is for GPUs: use {key}=bf16 on a CPU")
-    dtype, enabled = INFERENCE_PRECISIONS[precision], precision != "float32"
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    enabled = precision != "float32"
     return torch.autocast(device_type, dtype, enabled=enabled, cache_enabled=False)

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
+from ..choices import OPSET
 from ..errors import ConfigError
 from ..packages import require
 from .graph import INPUTS, OUTPUTS, quiet
 
-OPSET = 20  # deformable convolution is in 19
-MIN_OPSET = 18  # torch's exporter has no older one, and ONNX's converter none for Pad
 METADATA_FILE = "metadata.json"  # within a .pt2
 
 GraphOutputs = dict[str, np.ndarray]  # names and shapes of `DetectionGraph`

@@ -20,7 +20,6 @@ from .graph import quiet
 LAYERS = ("Conv", "Gemm", "MatMul")
 LINEAR = ("Gemm", "MatMul")
 FLOAT16_OPS = {*LAYERS, "Relu"}
-PRECISIONS = ("float32", "float16", "int8")
 
 
 def file_of(precision: str) -> str:

@@ -12,8 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 USER_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 SHORTEST = 0.2  # seconds: /proc/stat counts in hundredths
 CGROUP = Path("/sys/fs/cgroup")
@@ -104,6 +102,8 @@ def set_threads(processes: int = 1) -> str:
     if chosen is not None:
         _reason = f"{chosen}={os.environ[chosen]}"
         return describe_threads()
+    import torch
+
     cores = usable_cores()
     free = cores if processes > 1 else _free_since_import(cores)
     torch.set_num_threads(max(1, free // processes))
@@ -113,6 +113,8 @@ def set_threads(processes: int = 1) -> str:
 
 def describe_threads() -> str:
     """Return the number of torch threads of this process and why it is that number."""
+    import torch
+
     return f"torch threads: {torch.get_num_threads()} ({_reason})"
 
 

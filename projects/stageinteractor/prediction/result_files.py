@@ -21,7 +21,6 @@ from .sinks import (
 )
 from .video import video_name, video_sink
 
-FORMATS = ("images", "video", "json", "csv")
 TABLES = {"json": ("detections.json", json_sink), "csv": ("detections.csv", csv_sink)}
 
 
@@ -30,7 +29,7 @@ class ResultFiles:
 
     Args:
         folder: gets ``images``, ``videos``, ``detections.json`` and ``detections.csv``.
-        formats: of `FORMATS`; None draws images to images and videos to videos.
+        formats: of `choices.RESULT_FORMATS`; None draws images to images and videos to videos.
         inputs: other files that are read, and so are not overwritten.
 
     Raises:

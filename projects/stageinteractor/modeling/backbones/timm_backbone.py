@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
@@ -70,6 +69,8 @@ class TimmBackbone(Backbone):
 
 def _indices_of_strides(name: str) -> tuple[int, ...]:
     """Return which of the model's feature maps have strides 4, 8, 16 and 32."""
+    import timm
+
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "none"
         raise ConfigError(f"model.backbone.name: timm has no model {name!r}; near it: {near}")
@@ -85,6 +86,8 @@ def _indices_of_strides(name: str) -> tuple[int, ...]:
 
 
 def _create(name: str, weights: str | None) -> Any:
+    import timm
+
     options = {"features_only": True, "out_indices": _indices_of_strides(name)}
     if weights is None:
         return timm.create_model(name, **options)
