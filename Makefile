@@ -76,7 +76,8 @@ lint: $(STAMP) ## ruff (lint and format), mypy, and who may import whom
 	$(BIN)/python -m mypy
 	PYTHONPATH=projects $(BIN)/lint-imports
 
-test: lint docs ## lint, documentation, then all tests, one process a core; PYTEST_ARGS="-m 'not slow'" for the quick ones
+test: $(STAMP) ## lint, documentation, then all tests, one process a core; PYTEST_ARGS="-m 'not slow'" for the quick ones
+	$(MAKE) --no-print-directory -j2 -Otarget lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 docs: $(STAMP) ## the documentation as a site that works offline: output/site/index.html

@@ -76,7 +76,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 @pytest.mark.slow
 def test_wheel_trains_predicts_and_exports(installed: Callable[..., str]):
     call = functools.partial(installed, "-m", "stageinteractor")
-    small = ("num_stages=2", "embed_dim=64", "feedforward_dim=64")
+    small = ("num_stages=1", "embed_dim=64", "feedforward_dim=64")
     options = ["train.fast_dev_run.enabled=true", "train.output_dir=a run"]
     call("train", "digits_in_photos", *options, *(f"model.decoder.{each}" for each in small))
     run = ("--config-file", "a run/config.yaml")
