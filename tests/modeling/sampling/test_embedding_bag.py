@@ -54,8 +54,9 @@ def test_corners_by_hand():
     # x = 7: between cells 1 and 2, a quarter of the way; y = 0: half outside above row 0
     positions = torch.tensor([7.0, 0.0]).view(1, 1, 1, 1, 2)
     corners = BilinearCorners(positions, torch.full((1, 1, 1, 1, 1), 2.0), levels, 16)
-    assert corners.weights.tolist() == [[0.0, 0.0, 2 * 0.5 * 0.75, 2 * 0.5 * 0.25]]
-    assert corners.cells[0, 2:].tolist() == [11, 12]
+    cells, shares = corners.by_point()
+    assert shares.tolist() == [[0.0, 0.0, 2 * 0.5 * 0.75, 2 * 0.5 * 0.25]]
+    assert cells.tolist() == [[11, 12, 11, 12]]
     position_grad, weight_grad = corners.backward(torch.tensor([[1.0, 2.0, 3.0, 5.0]]))
     # one pixel to the right moves a quarter of the weight, 2 * 0.5 * 0.25, from cell 1 to cell 2,
     # and one down moves a quarter of the level's weight from outside to row 0

@@ -16,17 +16,14 @@ class BilinearCorners:
 
     M = B*N*G*P points in a row; of the four corners of a level, the one after along y, then along
     x, comes last, and corners are slower than levels. Positions far outside are clamped to just
-    outside.
+    outside. Cells are int32 indices into the rows viewed as (B*R*G, Dc); a cell outside the map
+    has the weight zero, and the index of the nearest one on it.
 
     Args:
         positions: (B, N, G, P, 2), x and y in pixels.
         weights: (B, N, G, P, L).
         levels: of the flattened features.
         num_cells: R, or of each level the cells of an image, if levels are apart.
-
-    Attributes:
-        cells: (M, 4 L) int32, indices into the rows viewed as (B*R*G, Dc).
-        weights: (M, 4 L), zero for cells outside the map.
     """
 
     def __init__(
@@ -53,11 +50,21 @@ class BilinearCorners:
         rows = self._y.cell * (width * groups) + begin  # (2, L, M): at the left end
         cells = rows.unsqueeze(1) + self._x.cell * groups  # (2, 2, L, M)
         shares = (self._y.weight * self._level_weights).unsqueeze(1) * self._x.weight
-        self.cells = cells.flatten(0, 2).t().contiguous()
-        self.weights = shares.flatten(0, 2).t().contiguous()
+        self._cells, self._shares = cells, shares
+
+    def by_point(self) -> tuple[Tensor, Tensor]:
+        """Return cells and weights (M, 4 L) of every point."""
+        cells, shares = (x.flatten(0, 2).t().contiguous() for x in (self._cells, self._shares))
+        return cells, shares
+
+    def by_level(self) -> tuple[Tensor, Tensor]:
+        """Return cells and weights (L, M, 4), which are those of `by_point` level by level."""
+        parts = (x.permute(2, 3, 0, 1).flatten(2) for x in (self._cells, self._shares))
+        cells, shares = (x.contiguous() for x in parts)
+        return cells, shares
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients of positions and level weights, given that of ``weights``."""
+        """Return the gradients of positions and level weights, given that of `by_point`'s."""
         corners = grad.t().contiguous().unflatten(0, (2, 2, -1))  # (2, 2, L, M)
         (left, right), (above, below) = self._x.weight, self._y.weight
         of_y = (corners[:, 0] * left).addcmul_(corners[:, 1], right)  # (2, L, M)
@@ -72,6 +79,8 @@ class BilinearCorners:
 class _Axis:
     """The cells before and after positions (M,) along an axis, and their weights: (2, L, M).
 
+    Masks are numbers here: torch fills and compares on CPUs at a tenth of the speed of products.
+
     Args:
         position: in pixels.
         levels: cells along the axis and pixels per cell of each of L levels.
@@ -79,17 +88,18 @@ class _Axis:
 
     def __init__(self, position: Tensor, levels: Sequence[tuple[int, int]]) -> None:
         size, self._stride = position.new_tensor(levels).unsqueeze(-1).unbind(1)  # (L, 1)
-        coordinate = position / self._stride - 0.5  # (L, M)
-        coordinate = coordinate.clamp(size.new_tensor(-2.0), size + 1.0)
+        coordinate = (position / self._stride).sub_(0.5).nan_to_num_(nan=-2.0)  # (L, M)
+        coordinate = torch.minimum(coordinate.clamp_(min=-2.0), size + 1.0)
         floor = coordinate.floor()
         fraction = coordinate - floor
         cell = torch.stack([floor, floor + 1.0])
-        weight = torch.stack([1.0 - fraction, fraction])
-        self._outside = (cell < 0).logical_or_(cell >= size).logical_or_(cell.isnan())
-        self.cell = cell.masked_fill_(self._outside, 0.0).int()
-        self.weight = weight.masked_fill_(self._outside, 0.0)
+        nearest = torch.minimum(cell.clamp(min=0.0), size - 1.0)  # on the map
+        outside = cell.sub_(nearest).abs_().clamp_(max=1.0)
+        self._inside = outside.neg_().add_(1.0)  # 1 or 0
+        self.cell = nearest.int()
+        self.weight = torch.stack([1.0 - fraction, fraction]).mul_(self._inside)
 
     def slopes(self, grad: Tensor) -> Tensor:
         """Return the gradient (L, M) of the position at each level, given that of ``weight``."""
-        inside = grad.masked_fill(self._outside, 0.0)
+        inside = grad * self._inside
         return (inside[1] - inside[0]) / self._stride

@@ -29,8 +29,8 @@ def sample_rows(
     corners = BilinearCorners(positions, weights, levels, rows.shape[1])
     groups = positions.shape[2]
     flat = rows.reshape(-1, rows.shape[2] // groups)  # (B*R*G, Dc)
-    shares = corners.weights.to(rows.dtype)
-    sampled = F.embedding_bag(corners.cells, flat, mode="sum", per_sample_weights=shares)
+    cells, shares = corners.by_point()
+    sampled = F.embedding_bag(cells, flat, mode="sum", per_sample_weights=shares.to(rows.dtype))
     return sampled.view(*positions.shape[:-1], flat.shape[1])  # (B, N, G, P, Dc)
 
 
@@ -48,11 +48,9 @@ def sample_maps(
     ]
     cells_of_images = [level.height * level.width for level in levels]
     corners = BilinearCorners(positions, weights, levels, cells_of_images)
-    shape = len(corners.cells), 4, len(levels)
-    indices = corners.cells.view(shape).permute(2, 0, 1).contiguous()  # (L, M, 4)
-    shares = corners.weights.to(maps[0].dtype).view(shape).permute(2, 0, 1).contiguous()
+    cells, shares = corners.by_level()
     sampled = maps[0].new_zeros(())
-    for feature, index, share in zip(maps, indices, shares, strict=True):
+    for feature, index, share in zip(maps, cells, shares.to(maps[0].dtype), strict=True):
         rows = feature.permute(0, 2, 3, 1).reshape(-1, feature.shape[1] // groups)
         sampled = sampled + F.embedding_bag(index, rows, mode="sum", per_sample_weights=share)
     return sampled.view(*positions.shape[:-1], -1)
@@ -68,12 +66,13 @@ def sample_rows_backward(
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the rows to ``rows_grad``, and return those of positions and weights."""
     corners = BilinearCorners(positions, weights, levels, rows.shape[1])
+    cells, shares = corners.by_point()
     width = grad.shape[-1]
     flat = rows.view(-1, width)  # (B*R*G, Dc)
     grad = grad.view(-1, width).to(positions.dtype)  # (M, Dc)
     if rows_grad is not None:
-        _add_products(rows_grad.view(-1, width), corners.cells, corners.weights, grad)
-    return corners.backward(_products(flat, corners.cells, grad))
+        _add_products(rows_grad.view(-1, width), cells, shares, grad)
+    return corners.backward(_products(flat, cells, grad))
 
 
 def _products(flat: Tensor, cells: Tensor, grad: Tensor) -> Tensor:

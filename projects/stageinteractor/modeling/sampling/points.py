@@ -102,7 +102,10 @@ class GroupedSampler(nn.Module):
 
 
 def level_weights(scales: Tensor, num_levels: int) -> Tensor:
-    """Return weights (..., L) that sum to one: a Gaussian around the level of each scale (...)."""
+    """Return weights (..., L) that sum to one: a Gaussian around the level of each scale (...).
+
+    Levels come first in memory: CPUs are slow at softmax over a few numbers side by side.
+    """
     levels = torch.arange(num_levels, dtype=scales.dtype, device=scales.device)
-    distance = (scales.unsqueeze(-1) - FIRST_LEVEL_SCALE - levels) ** 2
-    return torch.softmax(-distance / LEVEL_TEMPERATURE, dim=-1)
+    distance = (scales - FIRST_LEVEL_SCALE - levels.view(-1, *[1] * scales.dim())) ** 2
+    return torch.softmax(-distance / LEVEL_TEMPERATURE, dim=0).movedim(0, -1)
