@@ -173,12 +173,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that carry most of the meaning, for `make test-core`; slow files come first.
-
-    No process then waits at the end for the slow test of another one.
-    """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Mark the tests that carry most of the meaning, for `make test-core`."""
     here = Path(__file__).parent
     for item in items:
         if any(item.path.is_relative_to(here / part) for part in CORE):

@@ -27,8 +27,7 @@ FAR = (1.0, 1.0, 2.0, 2.0, 1)  # overlaps with no prediction
 
 def build_model(dtype):
     cfg = load_config(CONFIG)
-    small = ["model.backbone.name=test_efficientnet", "model.neck.in_channels=[24,32,48,64]"]
-    apply_overrides(cfg, [*TINY, *small])
+    apply_overrides(cfg, TINY)
     cfg.dataset.num_classes = 3
     cfg.model.backbone.fixed_statistics = True
     torch.manual_seed(0)
