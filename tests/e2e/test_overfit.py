@@ -44,7 +44,7 @@ LEARNED_QUERIES = [
     "model.decoder.feedforward_dim=256",
 ]
 OVERRIDES = {
-    "digits_in_photos.py": [*TINY_BACKBONE, *LEARNED_QUERIES],
+    "digits_in_photos.py": [*TINY_BACKBONE, *LEARNED_QUERIES, "model.decoder.num_stages=3"],
     "digits_in_photos_stable.py": LEARNED_QUERIES,
     "digits_in_photos_asag.py": [*TINY_BACKBONE, "model.queries.generator.warmup_steps=50"],
 }
