@@ -10,6 +10,16 @@ from stageinteractor.engine import stopping
 from stageinteractor.engine.stopping import Stopped, StopRequest
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_heard():
+    """Tests that run in the background, or under nohup, inherit ignored signals."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_is_recorded_and_handlers_restored(number):
     before = signal.getsignal(number)

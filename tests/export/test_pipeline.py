@@ -11,6 +11,7 @@ import torch
 from tracer_mark import needs_tracer
 
 from stageinteractor.assigner import HungarianMatcher
+from stageinteractor.choices import EXPORT_FORMATS
 from stageinteractor.criterion import FocalLoss, SuppressorLoss
 from stageinteractor.errors import ConfigError, MissingDependencyError
 from stageinteractor.export import DisagreementError, export_detector, pipeline
@@ -182,6 +183,10 @@ def test_filter_reuse_with_same_padding(make_detector, tmp_path):
     model = make_detector(TimmBackbone(name="tf_mobilenetv3_small_minimal_100"), num_stages=3)
     export_detector(model, {}, tmp_path, ["onnx"], SIZES, lambda line: None)
     assert_same(run_onnx(tmp_path / "model.onnx"), model, 33, 130)
+
+
+def test_every_format_can_be_chosen():
+    assert tuple(pipeline.FORMATS) == EXPORT_FORMATS
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from ..choices import EXPORT_FORMATS, MIN_OPSET, OPSET
+from ..choices import MIN_OPSET, OPSET
 from ..errors import ConfigError
 from ..files import atomic_path
 from .agreement import (
@@ -37,9 +37,10 @@ from .formats import (
 from .graph import Size, batch_of, require_exportable, trace
 
 Item = TypeVar("Item")
-_ONNX = "model.onnx", write_onnx, run_onnx
-_TORCH = "model.pt2", write_torch, run_torch
-FORMATS = dict(zip(EXPORT_FORMATS, (_ONNX, _TORCH), strict=True))
+FORMATS = {  # keys: `choices.EXPORT_FORMATS`
+    "onnx": ("model.onnx", write_onnx, run_onnx),
+    "torch": ("model.pt2", write_torch, run_torch),
+}
 
 
 def export_detector(

@@ -118,8 +118,8 @@ def sample_flattened(
     sampled, grad_path = _Sampling.apply(
         features.grad_path,
         features.rows,
-        positions.contiguous(),
-        weights.contiguous(),
+        positions,
+        weights,
         features.levels(strides),
     )
     return sampled, features._replace(grad_path=grad_path)
