@@ -110,6 +110,22 @@ def test_hovered_query_is_followed_with_all_labels(page):
     assert page.find_elements("css selector", ".faded") == []
 
 
+def test_nothing_moves_from_under_the_pointer(page):
+    """Details of one line or of four: a number that moved away would hand the pointer to another."""
+    page.find_element("tag name", "body").send_keys(Keys.ARROW_RIGHT)
+    where = "return [...document.querySelectorAll('[data-query]')].map(node => {"
+    where += "const box = node.getBoundingClientRect(); return [box.x, box.y]; })"
+    places = page.execute_script(where)
+    nodes = page.find_elements("css selector", "#history [data-query]")
+    assert len(nodes) == 5
+    for node in nodes:
+        ActionChains(page).move_to_element(node).perform()
+        assert page.find_element("id", "details").text.startswith(
+            f"query {node.get_attribute('data-query')} at stage"
+        )
+        assert page.execute_script(where) == places
+
+
 def test_small_box_inside_a_large_one_can_be_hovered(page):
     page.find_element("id", "next").click()
     details = hover(page, "#stage rect.label[data-query='0']")
