@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stageinteractor.command_line import add_trust_option, command
+from stageinteractor.machine.matmul import products_of_commands
 from stageinteractor.output_folder import refuse_overwriting_inputs
 
 from . import anchors, ratios
@@ -105,9 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
         trust_config=args.trust_config,
     )
     old = read_result(args.against, subject.settings) if args.against else None
-    result = as_result(
-        subject.settings, machine(subject.device), *measure_subject(subject, args.repeats)
-    )
+    setting = subject.cfg.train.get("cpu_matmul", "auto")
+    with products_of_commands(setting if subject.device.type == "cpu" else "default") as line:
+        print(line)
+        result = as_result(
+            subject.settings, machine(subject.device), *measure_subject(subject, args.repeats)
+        )
     if old is not None and differing_machine(old, result):
         print(differing_machine(old, result))
     print(tables(result, old))

@@ -84,11 +84,11 @@ def read_result(path: str | Path, settings: Mapping[str, Any]) -> Result:
 
 
 def differing_machine(old: Result, new: Result) -> str:
-    """Return a warning if machine or torch differ, else an empty text."""
+    """Return a warning if machine, torch or its products differ, else an empty text."""
     parts = [
-        f"{name} was {old['machine'].get(name)}, is {new['machine'][name]}"
-        for name in ("machine", "torch")
-        if old["machine"].get(name) != new["machine"][name]
+        f"{name} was {old['machine'].get(name)}, is {new['machine'].get(name)}"
+        for name in ("machine", "torch", "float32 matmul precision")
+        if old["machine"].get(name) != new["machine"].get(name)
     ]
     return f"warning: {'; '.join(parts)}" if parts else ""
 

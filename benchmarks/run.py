@@ -126,10 +126,11 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return the machine, torch's version and the date, for comparisons of results."""
+    """Return the machine, torch's version and products, and the date, to compare results."""
     return {
         "machine": _processor() if device.type == "cpu" else torch.cuda.get_device_name(device),
         "torch": torch.__version__,
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
         "date": datetime.datetime.now().isoformat(sep=" ", timespec="minutes"),
     }
 

@@ -112,6 +112,24 @@ def test_other_settings_are_refused_before_measuring(quick, run, capsys):
     assert "objects 3 instead of 4" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("setting", "expected"), [("onednn", "medium"), ("default", "highest")])
+def test_parts_are_multiplied_as_commands_do(quick, monkeypatch, tmp_path, setting, expected):
+    monkeypatch.delenv("STAGEINTERACTOR_CPU_MATMUL", raising=False)  # it takes precedence
+    namespace = quick.__wrapped__.__globals__
+    measured, seen = namespace["measure_subject"], []
+
+    def measure(*arguments):
+        seen.append(torch.get_float32_matmul_precision())
+        return measured(*arguments)
+
+    monkeypatch.setitem(namespace, "measure_subject", measure)
+    result = tmp_path / "result.json"
+    assert quick(small("--json", str(result), f"train.cpu_matmul={setting}")) == 0
+    assert seen == [expected]
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert json.loads(result.read_text())["machine"]["float32 matmul precision"] == expected
+
+
 def test_ratios_to_the_reference_implementation(quick, tmp_path, monkeypatch, capsys):
     from benchmarks import ratios
 

@@ -11,7 +11,12 @@ from benchmarks.timing import Timing
 from stageinteractor.errors import DataError
 
 SETTINGS = {"config": "x.py", "overrides": [], "precision": "float32", "batch": 1, "threads": 2}
-MACHINE = {"machine": "a machine", "torch": "2.9", "date": "2026-01-01 00:00"}
+MACHINE = {
+    "machine": "a machine",
+    "torch": "2.9",
+    "float32 matmul precision": "highest",
+    "date": "2026-01-01 00:00",
+}
 RATES = Rates(flops=1e9, bytes=1e9)
 
 

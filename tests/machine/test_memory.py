@@ -1,6 +1,10 @@
 """Huge pages are asked for by our tools, in time, and not against the user's wish."""
 
+import ctypes
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -9,11 +13,12 @@ from stageinteractor.command_line import command
 from stageinteractor.engine.launch import launch
 
 NAME = "THP_MEM_ALLOC_ENABLE"
+VARIABLES = (*module.MALLOC_SETTINGS, *module.OTHER_SETTINGS)
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
-    for name in (NAME, *module.MALLOC_SETTINGS):
+    for name in (NAME, *VARIABLES):
         monkeypatch.setenv(name, "")  # restored after the test, whatever the test sets
         monkeypatch.delenv(name)
 
@@ -47,7 +52,7 @@ class FakeLibc:
         return 1
 
 
-@pytest.mark.parametrize("variable", [None, *module.MALLOC_SETTINGS])
+@pytest.mark.parametrize("variable", [None, *VARIABLES])
 def test_freed_memory_is_kept_unless_the_user_decides(variable, monkeypatch):
     if variable is not None:
         monkeypatch.setenv(variable, "131072")
@@ -64,8 +69,40 @@ def test_another_c_library_is_left_alone(monkeypatch):
     assert not module.MALLOC_SETTINGS.keys() & os.environ.keys()
 
 
-def test_glibc_takes_the_settings():
-    libc = module.ctypes.CDLL(None)
-    if not hasattr(libc, "gnu_get_libc_version"):
-        pytest.skip("not glibc")
-    assert all(libc.mallopt(*setting) == 1 for setting in module.MALLOC_SETTINGS.values())
+def peak_and_rest(prefix: str, **environment: str) -> tuple[int, int]:
+    """MiB that a fresh process has with a tensor of 300 MiB, and after it is freed."""
+    script = prefix + textwrap.dedent("""
+        import torch
+        def held():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096 >> 20
+        tensor = torch.ones(75 * 2**20)
+        peak = held()
+        del tensor
+        print(peak, held())
+    """)
+    inherited = {name: value for name, value in os.environ.items() if "MALLOC_" not in name}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peak, rest = map(int, run.stdout.split())
+    return peak, rest
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="another C library than glibc"
+)
+def test_freed_tensor_stays_with_the_process_and_its_children(monkeypatch):
+    peak, rest = peak_and_rest("")
+    assert peak - rest > 280
+    ask = "from stageinteractor.machine.memory import keep_freed_memory; keep_freed_memory()"
+    peak, rest = peak_and_rest(ask)
+    assert peak - rest < 20
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: FakeLibc())
+    module.keep_freed_memory()
+    peak, rest = peak_and_rest("", **{name: os.environ[name] for name in module.MALLOC_SETTINGS})
+    assert peak - rest < 20

@@ -44,8 +44,21 @@ class Trial(NamedTuple):
 @contextmanager
 def onednn_products() -> Iterator[None]:
     """Send float32 products on CPUs to oneDNN within the block."""
+    with _precision_restored():
+        torch.set_float32_matmul_precision("medium")
+        yield
+
+
+@contextmanager
+def products_of_commands(setting: str = "auto") -> Iterator[str]:
+    """Multiply within the block as a command with this setting does; the value is its log line."""
+    with _precision_restored():
+        yield set_cpu_matmul(setting)
+
+
+@contextmanager
+def _precision_restored() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
     try:
         yield
     finally:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 
-MIB = 2**20
 # parameters of glibc's mallopt, and the variables by which a user sets them
 MALLOC_SETTINGS = {
-    "MALLOC_MMAP_THRESHOLD_": (-3, 32 * MIB),  # the largest that glibc takes
-    "MALLOC_TRIM_THRESHOLD_": (-1, 256 * MIB),
-    "MALLOC_TOP_PAD_": (-2, 64 * MIB),
+    "MALLOC_MMAP_MAX_": (-4, 0),  # no tensor has a mapping of its own, which would end with it
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # never
+    "MALLOC_TOP_PAD_": (-2, 64 * 2**20),
 }
+# the user's allocation is left alone if one of these is set, too
+OTHER_SETTINGS = ("MALLOC_MMAP_THRESHOLD_",)
 
 
 def prefer_huge_pages() -> None:
@@ -25,12 +26,13 @@ def prefer_huge_pages() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Make glibc reuse freed memory up to 256 MiB, unless the user has set how it allocates.
+    """Make glibc reuse freed memory, unless the user has set how it allocates.
 
-    By default a freed tensor of a megabyte goes back to the system, and the next one of the same
-    size is mapped and cleared again, page by page. Systems without glibc are left as they are.
+    By default a freed tensor of some megabytes goes back to the system, and the next one of the
+    same size is mapped and cleared again, page by page. The process keeps what it had at its
+    peak, as with torch's allocator on GPUs. Systems without glibc are left as they are.
     """
-    if any(name in os.environ for name in MALLOC_SETTINGS):
+    if any(name in os.environ for name in (*MALLOC_SETTINGS, *OTHER_SETTINGS)):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt

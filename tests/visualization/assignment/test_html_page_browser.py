@@ -111,7 +111,7 @@ def test_hovered_query_is_followed_with_all_labels(page):
 
 
 def test_nothing_moves_from_under_the_pointer(page):
-    """Details of one line or of four: a number that moved away would hand the pointer to another."""
+    """Details of one line or of four: a number that moved would leave the pointer to another."""
     page.find_element("tag name", "body").send_keys(Keys.ARROW_RIGHT)
     where = "return [...document.querySelectorAll('[data-query]')].map(node => {"
     where += "const box = node.getBoundingClientRect(); return [box.x, box.y]; })"

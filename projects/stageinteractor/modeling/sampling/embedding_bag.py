@@ -77,7 +77,7 @@ def sample_rows_backward(
 
 def _products(flat: Tensor, cells: Tensor, grad: Tensor) -> Tensor:
     """Return the products (M, 4 L) of every point's gradient (M, Dc) and its cells (M, 4 L)."""
-    if _read_often(flat, cells):
+    if _read_often(flat, cells) or (flat.dtype == grad.dtype and _fits_a_matrix(flat, cells)):
         _silence_sparse_notice()
         where = torch.sparse_csr_tensor(
             _starts(cells),
@@ -117,11 +117,13 @@ def _add_products(flat: Tensor, cells: Tensor, weights: Tensor, grad: Tensor) ->
 
 
 def _read_often(flat: Tensor, cells: Tensor) -> bool:
-    """Return whether rows (R, Dc) are fewer than cells (M, 4 L), so that passes over all are cheap.
+    """Return whether rows (R, Dc) are fewer than cells (M, 4 L): passes over all are cheap."""
+    return _fits_a_matrix(flat, cells) and len(flat) < cells.numel()
 
-    A sparse matrix (M, R) cannot have more entries than places, that is, 4 L more than R.
-    """
-    return cells.shape[1] <= len(flat) < cells.numel()
+
+def _fits_a_matrix(flat: Tensor, cells: Tensor) -> bool:
+    """Return whether a sparse matrix (M, R) has a place for every cell: 4 L are not more than R."""
+    return cells.shape[1] <= len(flat)
 
 
 @functools.cache
