@@ -1,0 +1,73 @@
+"""docs/results.md shows what the committed files of its runs hold."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+TEXT = (DOCS / "results.md").read_text(encoding="utf-8")
+RUNS = {
+    path.relative_to(DOCS).as_posix(): json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((DOCS / "results").rglob("metrics.json"))
+}
+KINDS = "raw", "nms", "removal"
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def precisions(measures: dict[str, float]) -> str:
+    return " / ".join(f"{measures[name]:.1f}" for name in ("AP", "AP50", "AP75"))
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+@pytest.mark.parametrize("path", RUNS)
+def test_a_run_has_its_row_beside_its_config(path: str):
+    (line,) = (line for line in TEXT.splitlines() if f"]({path})" in line)
+    run = RUNS[path]
+    duplicates = (f"{run[kind]['duplicates in first T']:.3f}" for kind in KINDS)
+    assert cells(line)[:-1] == [
+        f"`{path.split('/')[-3]}`",
+        str(run["seed"]),
+        *(precisions(run[kind]) for kind in KINDS),
+        ", ".join(duplicates),
+        f"{run['raw']['missed %']:.1f} %",
+        f"{run['raw']['unstable %']:.1f} %",
+    ]
+    config = path.replace("metrics.json", "config.yaml")
+    assert f"[config]({config})" in line and (DOCS / config).is_file()
+
+
+def test_means_are_those_of_the_rows():
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path, run in RUNS.items():
+        name, row = path.split("/")[2:4]
+        rows.setdefault((name, row), []).append(run)
+    expected = []
+    for (_, row), runs in rows.items():
+        if len(runs) < 3:
+            continue
+        found = (
+            spread([run[kind]["duplicates in first T"] for run in runs], 3)
+            for kind in ("raw", "removal")
+        )
+        expected.append(
+            [
+                f"`{row}`",
+                *(spread([run[kind]["AP"] for run in runs]) for kind in KINDS),
+                ", ".join(found),
+                spread([run["raw"]["missed %"] for run in runs]) + " %",
+            ]
+        )
+    shown = [
+        cells(line) for line in TEXT.splitlines() if re.match(r"\| `[\w-]+` \| [\d.]+ ±", line)
+    ]
+    assert sorted(shown) == sorted(expected)
