@@ -18,7 +18,7 @@ from tally import counts
 from torch import nn
 
 os.environ.setdefault("STAGEINTERACTOR_CPU_MATMUL", "default")  # equal runs, on any machine
-# a test process that kept all freed memory, as a command does, would need several GB
+# a command keeps all freed memory; one that runs in a test process leaves its allocation alone
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "33554432")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "268435456")
 os.environ.setdefault("MALLOC_TOP_PAD_", "67108864")

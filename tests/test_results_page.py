@@ -55,7 +55,7 @@ def test_means_are_those_of_the_rows():
     for (_, row), runs in rows.items():
         if len(runs) < 3:
             continue
-        found = (
+        duplicates = (
             spread([run[kind]["duplicates in first T"] for run in runs], 3)
             for kind in ("raw", "removal")
         )
@@ -63,7 +63,7 @@ def test_means_are_those_of_the_rows():
             [
                 f"`{row}`",
                 *(spread([run[kind]["AP"] for run in runs]) for kind in KINDS),
-                ", ".join(found),
+                ", ".join(duplicates),
                 spread([run["raw"]["missed %"] for run in runs]) + " %",
             ]
         )

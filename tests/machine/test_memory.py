@@ -13,7 +13,7 @@ from stageinteractor.command_line import command
 from stageinteractor.engine.launch import launch
 
 NAME = "THP_MEM_ALLOC_ENABLE"
-VARIABLES = (*module.MALLOC_SETTINGS, *module.OTHER_SETTINGS)
+VARIABLES = (*module.MALLOC_SETTINGS, "MALLOC_MMAP_THRESHOLD_")
 
 
 @pytest.fixture(autouse=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 
-# parameters of glibc's mallopt, and the variables by which a user sets them
+# parameters of glibc's mallopt, and the variables that set them
 MALLOC_SETTINGS = {
     "MALLOC_MMAP_MAX_": (-4, 0),  # no tensor has a mapping of its own, which would end with it
     "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # never
     "MALLOC_TOP_PAD_": (-2, 64 * 2**20),
 }
-# the user's allocation is left alone if one of these is set, too
-OTHER_SETTINGS = ("MALLOC_MMAP_THRESHOLD_",)
 
 
 def prefer_huge_pages() -> None:
@@ -32,7 +30,7 @@ def keep_freed_memory() -> None:
     same size is mapped and cleared again, page by page. The process keeps what it had at its
     peak, as with torch's allocator on GPUs. Systems without glibc are left as they are.
     """
-    if any(name in os.environ for name in (*MALLOC_SETTINGS, *OTHER_SETTINGS)):
+    if any(name.startswith("MALLOC_") and name.endswith("_") for name in os.environ):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
