@@ -40,12 +40,12 @@ def two_images(tmp_path):
 
 TINY_BACKBONE = ["model.backbone.name=test_efficientnet", "model.neck.in_channels=[24,32,48,64]"]
 LEARNED_QUERIES = [
-    *("model.queries.num_queries=20", "model.decoder.num_stages=4"),
+    *("model.queries.num_queries=20", "model.decoder.num_stages=3"),
     "model.decoder.feedforward_dim=256",
 ]
 OVERRIDES = {
-    "digits_in_photos.py": [*TINY_BACKBONE, *LEARNED_QUERIES, "model.decoder.num_stages=3"],
-    "digits_in_photos_stable.py": LEARNED_QUERIES,
+    "digits_in_photos.py": [*TINY_BACKBONE, *LEARNED_QUERIES],
+    "digits_in_photos_stable.py": [*TINY_BACKBONE, *LEARNED_QUERIES],
     "digits_in_photos_asag.py": [*TINY_BACKBONE, "model.queries.generator.warmup_steps=50"],
 }
 

@@ -10,6 +10,8 @@ import torch
 from faults.conftest import same
 
 from stageinteractor.engine.checkpointing import AtomicCheckpointer
+from stageinteractor.engine.stopping import StopRequest
+from stageinteractor.engine.trainer import Trainer
 
 SETTINGS = [
     "train.max_iter=7",
@@ -126,3 +128,42 @@ def test_stop_during_a_wait_for_data_saves(call, small_run, tmp_path, monkeypatc
     assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000001.pth"
     contents = [content(tmp_path / name, "model_0000001.pth") for name in ("run", "uninterrupted")]
     assert same(*contents)
+
+
+@pytest.fixture
+def lose_connection(call, small_run, tmp_path, monkeypatch):
+    """Train, get a SIGTERM at the start of the second call of a method, and fail in its place."""
+
+    def train(owner: type, method: str) -> tuple[Path, Path]:
+        settings = [*small_run, *SETTINGS, "train.max_iter=3", "train.eval_period=0"]
+        settings += ["train.checkpointer.max_to_keep=9", "dataloader.train.num_workers=0"]
+        call(*settings, "train.checkpointer.period=1", f"train.output_dir={tmp_path / 'whole'}")
+        original, calls = getattr(owner, method), []
+
+        def fail_later(*arguments):
+            calls.append(method)
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGTERM)
+                raise RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer")
+            return original(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, fail_later)
+            with pytest.raises(SystemExit) as stop:
+                call(*settings, "train.checkpointer.period=9")
+        assert stop.value.code == 143
+        return tmp_path / "run", tmp_path / "whole"
+
+    return train
+
+
+def test_lost_connection_after_a_forward_pass_saves_nothing(lose_connection):
+    """Batch-norm statistics have changed by then."""
+    run, _ = lose_connection(Trainer, "_update")
+    assert not list(run.glob("*.pth"))
+
+
+def test_lost_connection_after_an_iteration_saves_it(lose_connection):
+    run, whole = lose_connection(StopRequest, "agreed")
+    assert (run / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert same(*(content(folder, "model_0000001.pth") for folder in (run, whole)))

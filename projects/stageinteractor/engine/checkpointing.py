@@ -170,30 +170,37 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
         Raises:
             SystemExit: the training stops; a checkpoint has been written.
         """
+        self.trainer.finished = self.trainer.iter
         super().after_step()
         number = self.request.agreed()
         if number:
             self.stop(number)
 
-    def stop(self, number: int, wait: bool = True, finished: bool = True) -> NoReturn:
-        """Save, unless this iteration is saved already, and exit.
+    def stop(self, number: int, wait: bool = True) -> NoReturn:
+        """Save the last finished iteration, unless it is saved already, and exit.
+
+        Within an iteration nothing is saved: batch-norm statistics may have changed already.
 
         Args:
             wait: for the other processes.
-            finished: the current iteration is complete; else the one before it is the last.
 
         Raises:
             SystemExit: always.
         """
-        iteration = min(self.trainer.iter, self.max_iter - 1) - (not finished)
-        if iteration < 0:
+        finished = self.trainer.finished
+        if finished is None:
+            logger.warning(
+                "stopped within iteration %d; --resume continues from the last checkpoint",
+                self.trainer.iter,
+            )
+        elif finished < 0:
             logger.warning("stopped before the first iteration")
-            raise SystemExit(128 + number)
-        self.trainer.iter = iteration
-        self.save_last(iteration)
-        if wait:
-            comm.synchronize()
-        logger.warning("stopped after iteration %d; --resume continues from there", iteration)
+        else:
+            self.trainer.iter = finished
+            self.save_last(finished)
+            if wait:
+                comm.synchronize()
+            logger.warning("stopped after iteration %d; --resume continues from there", finished)
         raise SystemExit(128 + number)
 
     def save_last(self, iteration: int) -> None:

@@ -90,6 +90,8 @@ class Trainer(SimpleTrainer):
         self.gradient_check: tuple[FiniteCheck, NonFiniteStep] | None = None
         self.storage = MetricStorage()
         self.stop_early = False  # set by a hook before a step: that step is not run
+        # the iteration that weights, statistics and optimizer stand at; None while they change
+        self.finished: int | None = None
 
     def train(self, start_iter: int, max_iter: int, finish_after: HookBase | None = None) -> None:
         """Run iterations ``start_iter`` to ``max_iter`` - 1 and the hooks around them.
@@ -104,6 +106,7 @@ class Trainer(SimpleTrainer):
         """
         logger.info("training from iteration %d to %d", start_iter, max_iter)
         self.iter = self.start_iter = start_iter
+        self.finished = start_iter - 1
         self.max_iter = max_iter
         with self.storage:
             self.storage.iter = start_iter
@@ -142,6 +145,7 @@ class Trainer(SimpleTrainer):
         start = time.perf_counter()
         # all batches first: a stop while waiting for data leaves batch-norm statistics unchanged
         batches = [self._next_batch() for _ in range(self.accumulate)]
+        self.finished = None  # until the checkpoint hook
         data_time = time.perf_counter() - start
         counts = self._count(batches) if self.counts_first else None
         for micro_index, batch in enumerate(batches):

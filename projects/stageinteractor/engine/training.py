@@ -173,7 +173,7 @@ class Training:
                 is_stop = isinstance(error, Stopped) or lost_connection(error)
                 if not self.request.signal or not is_stop:
                     raise
-                self.checkpoints.stop(self.request.signal, wait=False, finished=False)
+                self.checkpoints.stop(self.request.signal, wait=False)
         return last.results
 
     def _draw_samples(self, batches: Any) -> None:
