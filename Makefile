@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt tools/install_detectron2.py
 	@touch $@
 
 demo: $(STAMP) ## train and evaluate on the embedded data (CPU, minutes): output/demo
-	$(call train_and_report,digits_in_photos,output/demo)
+	$(call train_and_report,digits_in_photos,output/demo,train.amp.enabled=true)
 
 demo-real: $(STAMP) ## the same on real aerial photographs: output/demo-real
 	$(call train_and_report,tree_crowns,output/demo-real)
@@ -56,12 +56,12 @@ $(BIN)/python tools/prepare_weights.py efficientnet_lite0
 endef
 
 define train
-$(BIN)/python tools/train_net.py --config-file $(CONFIGS)/demo/$(1).py train.output_dir=$(2)
+$(BIN)/python tools/train_net.py --config-file $(CONFIGS)/demo/$(1).py train.output_dir=$(2) $(3)
 endef
 
 define train_and_report
 $(call prepare,$(1))
-$(call train,$(1),$(2))
+$(call train,$(1),$(2),$(3))
 $(BIN)/python tools/report.py $(2)
 endef
 

@@ -12,7 +12,7 @@ train = dict(
     epochs=None,  # if set, max_iter is computed from the size of the training set
     init_checkpoint="",  # all weights to begin with, or to evaluate
     backbone_weights="",  # of the backbone, to train from (stageinteractor weights)
-    amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, bf16 on CPUs
+    amp=dict(enabled=False, dtype="auto"),  # auto: fp16 on GPUs, on CPUs bf16 if faster
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     cpu_matmul="auto",  # oneDNN for float32 products where exact and faster; "onednn", "default"

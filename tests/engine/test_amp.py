@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 from stageinteractor.engine.precision import inference_autocast, precision_name
 from stageinteractor.errors import ConfigError
+from stageinteractor.machine import bfloat16
 
 
 def name_of(device: str, enabled: bool, dtype: str) -> str:
@@ -17,7 +18,6 @@ def name_of(device: str, enabled: bool, dtype: str) -> str:
     ("device", "enabled", "dtype", "expected"),
     [
         ("cpu", False, "bf16", "off"),
-        ("cpu", True, "auto", "bf16"),
         ("cpu", True, "bf16", "bf16"),
         ("cuda", True, "auto", "fp16"),
         ("cuda:1", True, "fp16", "fp16"),
@@ -26,6 +26,20 @@ def name_of(device: str, enabled: bool, dtype: str) -> str:
 )
 def test_precision_follows_the_device(device, enabled, dtype, expected):
     assert name_of(device, enabled, dtype) == expected
+
+
+@pytest.mark.parametrize(("speedup", "expected"), [(4.0, "bf16"), (0.6, "off")])
+def test_cpus_take_bfloat16_where_it_is_faster(speedup, expected, monkeypatch):
+    monkeypatch.setattr(bfloat16, "bfloat16_speedup", lambda: speedup)
+    assert name_of("cpu", True, "auto") == expected
+    assert name_of("cpu", True, "bf16") == "bf16"
+
+
+def test_trial_of_bfloat16_is_short():
+    with torch.autograd.profiler.profile() as profile:
+        assert bfloat16.bfloat16_speedup.__wrapped__() > 0
+    products = [event for event in profile.function_events if event.name == "aten::mm"]
+    assert len(products) == 2 * bfloat16.REPEATS + 1
 
 
 def test_float16_on_a_cpu_is_refused():

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from ..choices import INFERENCE_PRECISIONS
 from ..errors import ConfigError
+from ..machine.bfloat16 import bfloat16_speedup, is_bfloat16_fast
 
 PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -14,7 +15,8 @@ PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat1
 def precision_name(train: DictConfig) -> str:
     """Return "off", "fp16" or "bf16" for ``train.amp`` on ``train.device``.
 
-    ``dtype="auto"`` is float16 on GPUs, as in detrex, and bfloat16 on CPUs.
+    ``dtype="auto"`` is float16 on GPUs, as in detrex, and bfloat16 on CPUs that multiply it faster
+    than float32; on others it is "off".
 
     Raises:
         ConfigError: float16 on a CPU, which has no fast float16 products.
@@ -23,12 +25,22 @@ def precision_name(train: DictConfig) -> str:
         return "off"
     on_cpu = str(train.device).startswith("cpu")
     if train.amp.dtype == "auto":
-        return "bf16" if on_cpu else "fp16"
+        if on_cpu:
+            return "bf16" if is_bfloat16_fast() else "off"
+        return "fp16"
     if on_cpu and train.amp.dtype == "fp16":
         raise ConfigError(
             "train.amp.dtype is 'fp16', which is for GPUs: use train.amp.dtype=bf16 on a CPU"
         )
     return str(train.amp.dtype)
+
+
+def describe_precision(train: DictConfig) -> str:
+    """Return a log line on the choice of `precision_name`."""
+    name = precision_name(train)
+    if str(train.device).startswith("cpu") and train.amp.enabled and train.amp.dtype == "auto":
+        return f"mixed precision: {name} (bf16 is {bfloat16_speedup():.1f} times as fast)"
+    return f"mixed precision: {name}"
 
 
 def inference_autocast(

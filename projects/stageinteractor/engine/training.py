@@ -33,7 +33,7 @@ from .folder_lock import exclusive_training
 from .frozen_stages import freeze_stages
 from .hooks import DrawDetections, DrawSamples, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, savable_batch
-from .precision import precision_name
+from .precision import describe_precision, precision_name
 from .resuming import describe_schedule_change
 from .run_config import changes_since, refuse_fixed_settings, save_run_config
 from .setup import check_settings, keep_previous, prepare
@@ -120,6 +120,7 @@ class Training:
         if cfg.train.get("compile"):
             for model in {self.model, self.evaluated}:
                 compile_decoder(model)
+        logger.info("%s", describe_precision(cfg.train))
         self.trainer = Trainer(
             wrap_ddp(self.model, **cfg.train.get("ddp", {})),
             [],

@@ -69,23 +69,29 @@ def _precision_restored() -> Iterator[None]:
 @torch.no_grad()
 def trial() -> Trial:
     """Multiply two matrices both ways, once per process: less than 0.1 s."""
-    rows, columns, inner = SHAPE
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randn(rows, inner, generator=generator)
-    b = torch.randn(inner, columns, generator=generator)
+    a, b = random_factors()
     exact = a[:8].double() @ b.double()  # (8, columns)
     with onednn_products():
         product = a @ b  # the first call also builds the kernel
     error = (product[:8].double() - exact).abs().max() / exact.abs().max()
     default = onednn = float("inf")
     for _ in range(REPEATS):  # in turn, so that other processes disturb both
-        default = min(default, _seconds(a, b))
+        default = min(default, seconds_of_product(a, b))
         with onednn_products():
-            onednn = min(onednn, _seconds(a, b))
+            onednn = min(onednn, seconds_of_product(a, b))
     return Trial(float(error), default / onednn)
 
 
-def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+def random_factors() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two float32 matrices of a size that the decoder has, the same in every process."""
+    rows, columns, inner = SHAPE
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(rows, inner, generator=generator)
+    return a, torch.randn(inner, columns, generator=generator)
+
+
+def seconds_of_product(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Multiply two matrices and return how long it took."""
     start = time.perf_counter()
     torch.mm(a, b)
     return time.perf_counter() - start
