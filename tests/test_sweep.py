@@ -61,6 +61,17 @@ def test_trial_below_the_median_is_pruned_and_the_sweep_goes_on(tmp_path, monkey
     assert "trial_002: pruned at bbox/AP 1.00" in capsys.readouterr().out
 
 
+def test_restarted_sweep_makes_the_same_proposals(tmp_path, monkeypatch):
+    monkeypatch.setattr("stageinteractor.sweep.POLL", 0.05)
+    searches = [parse_search("optimizer.lr=1e-5..1e-3")]
+    whole, restarted = Trainings(), Trainings()
+    run_sweep(searches, whole, output=tmp_path / "whole", trials=3)
+    for trials in (1, 3):
+        run_sweep(searches, restarted, output=tmp_path / "restarted", trials=trials)
+    assert restarted.overrides == whole.overrides
+    assert len({lr for (lr,) in whole.overrides}) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "state"), [(f"loss is nan; {HAS_STOPPED}", "PRUNED"), ("no such key", None)]
 )

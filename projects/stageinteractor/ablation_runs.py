@@ -18,6 +18,7 @@ from .ablations import DUPLICATE_REMOVAL, Row, apply_row
 from .config import apply_overrides, load_config, save_config
 from .errors import ConfigError
 from .evaluation.measures import STABILITY_FILE
+from .signals import wait_or_stop
 
 COMMAND = [sys.executable, "-m", "stageinteractor"]
 
@@ -84,7 +85,7 @@ def measure_unstable_score(output: Path) -> None:
 def call(command: list[str], log: Path) -> None:
     """Run a tool with its output in a log file."""
     with log.open("w", encoding="utf-8") as file:
-        code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT)
+        code = wait_or_stop(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
     if code != 0:
         raise ConfigError(f"{log.parent}: failed with exit code {code}, see {log.name} there")
 

@@ -1,8 +1,9 @@
-"""Signal handlers that are replaced for a while."""
+"""Signal handlers that are replaced for a while, and processes that end with this one."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,3 +28,20 @@ def handled_by(handler: Callable[[int, Any], Any], numbers: Iterable[int]) -> It
     finally:
         for number, own in before.items():
             signal.signal(number, own)
+
+
+def wait_or_stop(process: subprocess.Popen[Any]) -> int:
+    """Return the exit code of a process; if the wait is interrupted, stop the process first.
+
+    It gets SIGTERM, but not after Ctrl-C, which it has got, too. It has all the time that it needs:
+    a training writes a checkpoint.
+    """
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise

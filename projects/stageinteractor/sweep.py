@@ -90,12 +90,13 @@ def run_sweep(
         study_name="sweep",
         storage=optuna.storages.JournalStorage(backend),
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
         load_if_exists=True,
     )
     states = optuna.trial.TrialState
-    ended = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
+
+    def num_ended() -> int:
+        return len(study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED)))
 
     def objective(trial: Any) -> float:
         overrides = [search.override(trial) for search in searches]
@@ -106,7 +107,10 @@ def run_sweep(
         print(f"{folder}: {metric} {value:.2f}", flush=True)
         return value
 
-    study.optimize(objective, n_trials=max(trials - len(ended), 0))
+    while (ended := num_ended()) < trials:
+        # a sweep that is started again goes on with the proposals that it would have made
+        study.sampler = optuna.samplers.TPESampler(seed=seed + ended)
+        study.optimize(objective, n_trials=1)
     atomic_write_text(output / "sweep.txt", describe(study, searches, metric) + "\n")
     return study
 

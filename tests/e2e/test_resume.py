@@ -130,6 +130,39 @@ def test_stop_during_a_wait_for_data_saves(call, small_run, tmp_path, monkeypatc
     assert same(*contents)
 
 
+def test_resume_never_starts_from_another_training(call, small_run, tmp_path, monkeypatch):
+    settings = [*small_run, *SETTINGS, "train.max_iter=1", "train.eval_period=0"]
+    call(*settings)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(trainer) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "run_step", kill)
+        call(*settings)
+    run = tmp_path / "run"
+    assert (run / "last_checkpoint.previous").read_text() == "model_final.pth"
+    call("--resume", *settings)
+    assert "training from iteration 0 to 1" in (run / "log.txt").read_text().split("has no last")[1]
+    assert (run / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_finished_run_is_evaluated_again_with_other_settings(call, small_run, tmp_path):
+    settings, file = (
+        [*small_run, *SETTINGS, "train.max_iter=1"],
+        tmp_path / "run/last_evaluation.json",
+    )
+    call(*settings)
+    written = file.stat().st_mtime_ns
+    call("--resume", *settings)
+    assert file.stat().st_mtime_ns == written
+    call("--resume", *settings, "dataloader.evaluator.nms_threshold=0.5")
+    assert '"bbox_nms"' in file.read_text()
+
+
 @pytest.fixture
 def lose_connection(call, small_run, tmp_path, monkeypatch):
     """Train, get a SIGTERM at the start of the second call of a method, and fail in its place."""

@@ -126,6 +126,19 @@ def test_new_run_keeps_checkpoints_of_an_earlier_run(tmp_path):
     assert names(tmp_path) == ["model_0000005.pth", "model_0000007.pth"]
 
 
+@pytest.mark.parametrize(("present", "start", "kept"), [([3, 7], 4, 1), ([1, 3, 5], 2, 2)])
+def test_resume_keeps_the_checkpoint_that_it_starts_from(tmp_path, present, start, kept):
+    """Later ones belong to a longer run before, or to this one, which goes back."""
+    for number in present:
+        (tmp_path / f"model_{number:07d}.pth").touch()
+    hook = periodic(tmp_path, kept, start)
+    assert names(tmp_path) == [f"model_{number:07d}.pth" for number in present]
+    for hook.trainer.iter in range(start, 8):
+        hook.after_step()
+        last = (tmp_path / "last_checkpoint").read_text() if hook.trainer.iter > start else None
+        assert last is None or (tmp_path / last).is_file()
+
+
 def test_temporary_file_of_a_killed_run_is_removed(tmp_path):
     (tmp_path / ".model_0000005.xyz.pth").touch()
     periodic(tmp_path, 1, 4)

@@ -107,8 +107,17 @@ def test_workers_without_a_handler_are_stopped(terminate, capfd):
 
 
 def test_second_signal_ends_workers_that_ignore_signals(soon, terminate):
-    terminate(3, 4)
+    terminate(3, 4.5)
     assert monitored((exec, DEAF), (exec, DEAF)) == 143
+
+
+def test_repeated_signal_leaves_time_to_save(soon, terminate, tmp_path):
+    """As when a session is closed: SIGTERM and SIGHUP, or one that the launcher gets twice."""
+    save = f"(__import__('time').sleep(1.5), open({str(tmp_path / 'saved')!r}, 'w'), exit(143))"
+    slow = CAREFUL.replace("sys.exit(143)", save)
+    terminate(3, 3.1)
+    assert monitored((exec, slow), (exec, slow)) == 143
+    assert (tmp_path / "saved").exists()
 
 
 def test_connection_lost_after_a_signal_is_no_failure(terminate, capsys):

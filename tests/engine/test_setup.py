@@ -39,6 +39,9 @@ def test_gpus_are_counted(monkeypatch):
 def test_files_of_an_earlier_run_are_renamed(tmp_path):
     (tmp_path / "metrics.json").write_text("old")
     keep_previous(tmp_path, ("metrics.json", "absent.pth"))
+    (tmp_path / "metrics.json").touch()  # of a run that wrote nothing
+    keep_previous(tmp_path, ("metrics.json", "absent.pth"))
+    (tmp_path / "metrics.json").unlink()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.previous.json"]
     assert (tmp_path / "metrics.previous.json").read_text() == "old"
 

@@ -52,8 +52,8 @@ def write_all(writers, storage):
         writer.close()
 
 
-def train_a_little(cfg):
-    writers = build_writers(cfg)
+def train_a_little(cfg, first=None):
+    writers = build_writers(cfg, first)
     with EventStorage(0) as storage:
         hook = PredictionImages(cfg, "bbox/AP", comparison_grid)
         hook.trainer = type("Trainer", (), {"storage": storage})
@@ -85,6 +85,23 @@ def test_tensorboard_gets_metrics_and_image(cfg, tmp_path):
     assert (image.height, image.width) == tuple(pixels.shape[1:])
     lines = (tmp_path / "run/metrics.json").read_text().splitlines()
     assert json.loads(lines[-1])["bbox/AP"] == 12.0
+
+
+def test_new_training_hides_the_earlier_one_in_its_folder(cfg, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):
+        train_a_little(cfg)
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert len(events.Scalars("bbox/AP")) == 1
+
+
+def test_resumed_first_iteration_is_written_once(cfg, tmp_path):
+    file = tmp_path / "run/metrics.json"
+    file.write_text('{"iteration": 0, "total_loss": 9.0}\n')
+    train_a_little(cfg, first=0)
+    assert [json.loads(line)["iteration"] for line in file.read_text().splitlines()] == [1]
 
 
 @pytest.mark.parametrize("content", ["[{", "{}", '[{"image_id": 9}]'])
@@ -160,8 +177,10 @@ def test_wandb_gets_metrics_and_image_by_step(cfg, fake_wandb):
     assert started[0]["mode"] == "offline"
     assert started[0]["id"] is None
     assert started[0]["config"]["train"]["max_iter"] == 10
-    train_a_little(cfg)  # goes on in the same run
+    train_a_little(cfg, first=1)  # goes on in the same run
     assert started[1]["id"] == "abc"
+    train_a_little(cfg)  # a new training in the same folder
+    assert started[2]["id"] is None
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from tabulate import tabulate
 from ..ablation_results import REMOVAL, save_results
 from ..ablation_runs import folder, is_finished, measure_unstable_score, remove_duplicates, run
 from ..ablations import TABLES, Row
-from ..command_line import add_trust_option, command, command_parser
+from ..command_line import add_trust_option, command, command_parser, sigterm_as_exit
 from ..errors import ConfigError
 from ..evaluation.measures import (
     ADDED,
@@ -75,16 +75,17 @@ def main() -> int:
         for name, rows in TABLES.items():
             print(f"{name}: {', '.join(row.name for row in rows)}")
         return 0
-    for seed in args.seeds:
-        for row in sorted(chosen_rows(args), key=lambda row: not row.trained):
-            output = folder(args, row, seed)
-            run(args, row, seed)
-            if args.unstable_score and row.trained:
-                measure_unstable_score(output)
-            if args.duplicate_removal and row.trained:
-                remove_duplicates(args, output)
-            if args.results:
-                save_results(output, Path(args.results) / row.name / f"seed_{seed}")
+    with sigterm_as_exit():
+        for seed in args.seeds:
+            for row in sorted(chosen_rows(args), key=lambda row: not row.trained):
+                output = folder(args, row, seed)
+                run(args, row, seed)
+                if args.unstable_score and row.trained:
+                    measure_unstable_score(output)
+                if args.duplicate_removal and row.trained:
+                    remove_duplicates(args, output)
+                if args.results:
+                    save_results(output, Path(args.results) / row.name / f"seed_{seed}")
     print(table(args))
     return 0
 

@@ -158,8 +158,10 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
         for temporary in folder.glob(".model_*.pth"):
             temporary.unlink()
         if self.trainer.start_iter > 0 and self.max_to_keep:
-            numbered = [p for p in folder.iterdir() if re.fullmatch(r"model_\d{7,}\.pth", p.name)]
-            numbered.sort(key=lambda path: int(path.stem.removeprefix("model_")))
+            files = [p for p in folder.iterdir() if re.fullmatch(r"model_\d{7,}\.pth", p.name)]
+            numbers = {int(path.stem.removeprefix("model_")): path for path in files}
+            # later ones belong to an earlier run, or are written again
+            numbered = [numbers[i] for i in sorted(numbers) if i < self.trainer.start_iter]
             for old in numbered[: -self.max_to_keep]:
                 old.unlink()
             self.recent_checkpoints = [str(path) for path in numbered[-self.max_to_keep :]]

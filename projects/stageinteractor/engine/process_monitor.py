@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from ..signals import handled_by
 from .failure import STOPPED, Failure, failure_message, root_cause
-from .stopping import stop_signals
+from .stopping import REPEATED, stop_signals
 
 GRACE = 10.0  # seconds that the other workers have to end when one has failed
 STOP_GRACE = 120.0  # seconds that the other workers have when one has stopped on a signal
@@ -29,14 +30,25 @@ def monitor_processes(
 
     A worker that fails may send a `Failure` before it ends. The others may be blocked in a
     collective, where they handle no signal, so they are killed after `GRACE` seconds. SIGTERM,
-    SIGINT and SIGHUP are passed on to the workers. The first failure is printed on standard error.
+    SIGINT and SIGHUP are passed on to the workers; a second one within a second counts as the
+    first. The first failure is printed on standard error.
 
     Args:
         reports: one connection per worker, for its failure.
         world_size: number of workers on all machines.
     """
     signals: list[int] = []
-    with handled_by(lambda number, _: signals.append(number), stop_signals()):
+    since = 0.0
+
+    def note(number: int, _frame: Any) -> None:
+        nonlocal since
+        if not signals:
+            since = time.monotonic()
+        elif time.monotonic() < since + REPEATED:
+            return
+        signals.append(number)
+
+    with handled_by(note, stop_signals()):
         monitor = ProcessMonitor(start(), reports, ranks, signals)
         monitor.wait()
     failures = monitor.failures

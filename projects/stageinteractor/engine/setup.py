@@ -143,9 +143,9 @@ def is_auto_batch(cfg: DictConfig) -> bool:
 
 
 def keep_previous(output_dir: str | os.PathLike[str], names: tuple[str, ...]) -> None:
-    """Rename the files of an earlier run in this folder to NAME.previous.SUFFIX."""
+    """Rename the files of an earlier run in this folder to NAME.previous.SUFFIX; not empty ones."""
     for name in names:
         path = Path(output_dir) / name
-        if path.is_file():
+        if path.is_file() and path.stat().st_size:
             path.replace(path.with_name(f"{path.stem}.previous{path.suffix}"))
             logger.info("%s: file of an earlier run, kept with '.previous' in its name", path)

@@ -35,7 +35,8 @@ from .hooks import DrawDetections, DrawSamples, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, savable_batch
 from .precision import describe_precision, precision_name
 from .resuming import describe_schedule_change
-from .run_config import changes_since, refuse_fixed_settings, save_run_config
+from .run_config import Changes, changes_since, refuse_fixed_settings, save_run_config
+from .run_folder import LAST
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
@@ -60,7 +61,7 @@ REQUIRED_IF_SET = {
     "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
 }
 SAMPLES, SAMPLES_FILE = 16, "training_samples.jpg"
-EARLIER_RUN_FILES = ("metrics.json", "model_best.pth", "last_evaluation.json")
+EARLIER_RUN_FILES = (LAST, "metrics.json", "model_best.pth", "last_evaluation.json")
 
 
 def train(
@@ -152,7 +153,8 @@ class Training:
         """Train from the beginning or from the last checkpoint, and return the last metrics."""
         cfg, max_iter = self.cfg, self.cfg.train.max_iter
         resume = resume and self._has_checkpoint()
-        start = self._resume() if resume else self._start()
+        changes = changes_since(cfg) if resume else {}
+        start = self._resume(changes) if resume else self._start()
         loader = copy.deepcopy(cfg.dataloader.train)
         loader.first_batch = start * cfg.train.accumulate
         batches = instantiate(loader, "dataloader.train")
@@ -161,7 +163,8 @@ class Training:
             keep_previous(cfg.train.output_dir, EARLIER_RUN_FILES)
             self._draw_samples(batches)
         same_weights = start if start == max_iter else start - 1
-        last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
+        is_valid = resume and not changes  # of other settings the result would be another
+        last = LastEvaluation(cfg.train.output_dir, same_weights if is_valid else None)
         self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
         if comm.is_main_process():
             save_run_config(cfg)  # after all checks
@@ -200,8 +203,7 @@ class Training:
         )
         return False
 
-    def _resume(self) -> int:
-        changes = changes_since(self.cfg)
+    def _resume(self, changes: Changes) -> int:
         refuse_fixed_settings(changes)
         start, max_iter = self.checkpointer.resume(), self.cfg.train.max_iter
         if start > max_iter:
@@ -249,7 +251,7 @@ class Training:
         if comm.is_main_process():
             if self.draw is not None:
                 after.append(PredictionImages(cfg, metric, self.draw))
-            writers = build_writers(cfg, max(start - 1, 0))
+            writers = build_writers(cfg, start - 1 if resume else None)
             period, folder = cfg.train.log_period, cfg.train.output_dir
             after.append(PeriodicWriter(writers, period, folder, metric))
         return after

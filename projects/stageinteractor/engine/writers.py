@@ -22,25 +22,25 @@ from ..packages import require
 from .metrics import SMOOTHED, drop_metrics_from
 
 
-def build_writers(cfg: DictConfig, first: int = 0) -> list[EventWriter]:
+def build_writers(cfg: DictConfig, first: int | None = None) -> list[EventWriter]:
     """Return writers for the console, ``metrics.json`` and those that the config asks for.
 
     Args:
         first: first iteration that a resumed training writes; entries of this and later iterations
-            are dropped from the files.
+            are dropped from the files. None: a new training.
 
     Raises:
         MissingDependencyError: ``train.wandb.enabled`` without the package.
     """
     folder = Path(cfg.train.output_dir)
+    wandb = [WandbWriter(cfg, resume=first is not None)] if cfg.train.wandb.enabled else []
     writers: list[EventWriter] = [
         CommonMetricPrinter(cfg.train.max_iter),
         MetricsFile(folder / "metrics.json", first),
+        *wandb,
     ]
-    if cfg.train.wandb.enabled:
-        writers.append(WandbWriter(cfg))
-    if "tensorboard" in cfg.train.writers:
-        writers.append(TensorboardXWriter(str(folder), purge_step=first or None))
+    if "tensorboard" in cfg.train.writers:  # a new training hides an earlier one in its folder
+        writers.append(TensorboardXWriter(str(folder), purge_step=first or 0))
     writers.append(_ClearImages())
     return writers
 
@@ -52,8 +52,8 @@ class MetricsFile(JSONWriter):
         first: see `build_writers`.
     """
 
-    def __init__(self, path: Path, first: int = 0) -> None:
-        last = drop_metrics_from(path, first) if first else -1
+    def __init__(self, path: Path, first: int | None = None) -> None:
+        last = -1 if first is None else drop_metrics_from(path, first)
         super().__init__(str(path), SMOOTHED)
         self._last_write = last
 
@@ -65,14 +65,16 @@ class WandbWriter(EventWriter):
 
     Args:
         cfg: the whole config, which is stored with the run.
+        resume: else a new run begins.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, resume: bool) -> None:
         self.wandb = require("wandb", "train.wandb.enabled")
         self.last = -1
         folder = Path(cfg.train.output_dir)
         id_file = folder / "wandb_run_id"
-        run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
+        is_known = resume and id_file.is_file()
+        run_id = id_file.read_text(encoding="utf-8").strip() if is_known else None
         params = {"dir": str(folder)} | OmegaConf.to_container(cfg.train.wandb.params)
         os.makedirs(params["dir"], exist_ok=True)
         self.run = self.wandb.init(
