@@ -28,6 +28,7 @@ from ..evaluation.measures import (
     FURTHER,
     read_measures,
 )
+from ..visualization.ablation_curves import plot_ablation_curves
 
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 PER_ITEM = (DUPLICATES, ADDED)  # per object or image, not per cent
@@ -49,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         "--results",
         type=expanduser,
         metavar="DIR",
-        help="write config.yaml and metrics.json of every run there, kilobytes",
+        help="write config.yaml and metrics.json of every run there, and curves.png: kilobytes",
     )
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N")
     parser.add_argument(
@@ -87,6 +88,9 @@ def main() -> int:
                 if args.results:
                     save_results(output, Path(args.results) / row.name / f"seed_{seed}")
     print(table(args))
+    if args.results:
+        names = [row.name for row in chosen_rows(args) if row.trained]
+        plot_ablation_curves(args.results, names, Path(args.results) / "curves.png")
     return 0
 
 
