@@ -1,3 +1,4 @@
+import hashlib
 import os
 import queue
 import signal
@@ -31,15 +32,31 @@ def test_signal_is_recorded_and_handlers_restored(number):
     assert signal.getsignal(number) is before
 
 
-def test_later_signal_has_its_usual_effect():
+def test_later_signal_has_its_usual_effect(monkeypatch):
+    monkeypatch.setattr(stopping, "REPEATED", 0.2)
     request = StopRequest()
     with pytest.raises(KeyboardInterrupt), request.listening():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # the same one, by another way
         signal.raise_signal(signal.SIGTERM)
         assert request.agreed() == signal.SIGINT
-        request.since -= 1.5
+        time.sleep(0.3)
         signal.raise_signal(signal.SIGINT)
+
+
+def test_repeated_signal_within_a_long_call_is_ignored(monkeypatch):
+    """Python handles it after the call, when its time is over."""
+    monkeypatch.setattr(stopping, "REPEATED", 0.2)
+    request, start = StopRequest(), time.monotonic()
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+    with request.listening():
+        signal.raise_signal(signal.SIGTERM)
+        timer.start()
+        hashlib.pbkdf2_hmac("sha512", b"", b"", 2_000_000)
+        assert time.monotonic() > start + 0.3
+        time.sleep(0.01)
+        assert request.agreed() == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
 
 
 def test_forked_process_ignores_the_signal(monkeypatch):

@@ -7,6 +7,7 @@ interrupted after a few seconds.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -21,7 +22,7 @@ import torch.distributed as dist
 
 logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-REPEATED = 1.0  # seconds within which a second signal counts as the first
+REPEATED = 1.0  # seconds in which further signals are the same one, by another way
 DATA_TIMEOUT = 3.0  # seconds that the next batch may take after a signal
 
 
@@ -40,9 +41,9 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0  # number of the first signal of this process
-        self.since = 0.0
         self.is_listening = False
         self.is_waiting = False  # for data
+        self.deaf_until = self.wait_until = math.inf
         self.group: Any = None  # gloo process group
         self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
@@ -51,7 +52,8 @@ class StopRequest:
         """Record the first signal within the block; a later one has its usual effect.
 
         A second one within a second is ignored: a cluster sends a signal to all processes, and the
-        launcher forwards it. Outside the main thread Python handles no signals.
+        launcher forwards it. The system ignores it, since Python may handle it much later, after a
+        long call such as a backward pass. Outside the main thread Python handles no signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -64,31 +66,45 @@ class StopRequest:
             if os.getpid() != process:  # a data-loading process, forked from this one
                 return
             if self.signal:
-                if time.monotonic() > self.since + REPEATED:
-                    _restore(before)
-                    signal.raise_signal(number)
+                _restore(before)
+                signal.raise_signal(number)
                 return
-            self.signal, self.since = number, time.monotonic()
+            self.signal = number
+            for each in numbers:
+                signal.signal(each, signal.SIG_IGN)
+            self.deaf_until = time.monotonic() + REPEATED
             if self.is_waiting:
-                signal.setitimer(signal.ITIMER_REAL, DATA_TIMEOUT)
+                self.wait_until = time.monotonic() + DATA_TIMEOUT
+            self._set_timer()
             logger.warning(
                 "%s: will write a checkpoint after this iteration and stop; a second signal stops "
                 "at once, without a checkpoint",
                 signal.Signals(number).name,
             )
 
-        def interrupt_wait(number: int, frame: FrameType | None) -> None:
-            if self.is_waiting and os.getpid() == process:
+        def end_of_time(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != process:
+                return
+            is_late = time.monotonic() >= self.wait_until
+            if time.monotonic() >= self.deaf_until:
+                self.deaf_until = math.inf
+                for each in numbers:
+                    signal.signal(each, note)
+            if is_late:
+                self.wait_until = math.inf
+            self._set_timer()
+            if is_late:
                 raise Stopped
 
         for number in numbers:
             signal.signal(number, note)
-        signal.signal(signal.SIGALRM, interrupt_wait)
+        signal.signal(signal.SIGALRM, end_of_time)
         self.is_listening = True
         try:
             yield
         finally:
             self.is_listening = False
+            self.deaf_until = math.inf
             _restore(before)
 
     @contextmanager
@@ -104,11 +120,18 @@ class StopRequest:
         self.is_waiting = True
         try:
             if self.signal:
-                signal.setitimer(signal.ITIMER_REAL, DATA_TIMEOUT)
+                self.wait_until = time.monotonic() + DATA_TIMEOUT
+                self._set_timer()
             yield
         finally:
             self.is_waiting = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.wait_until = math.inf
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Let SIGALRM come at the earlier of the two times."""
+        seconds = min(self.deaf_until, self.wait_until) - time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0 if math.isinf(seconds) else max(seconds, 1e-3))
 
     def agreed(self) -> int:
         """Return the number of the signal, or 0: the same in all processes.
@@ -140,6 +163,7 @@ class StopRequest:
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
