@@ -161,6 +161,8 @@ def test_finished_run_is_evaluated_again_with_other_settings(call, small_run, tm
     assert file.stat().st_mtime_ns == written
     call("--resume", *settings, "dataloader.evaluator.nms_threshold=0.5")
     assert '"bbox_nms"' in file.read_text()
+    assert (file.parent / "model_best.previous.pth").is_file()
+    assert (file.parent / "model_best.pth").is_file()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class BestCheckpoint(AfterEvaluation):
 
     Args:
         metric: name of the metric, such as "bbox/AP".
-        resume: compare with the ``model_best.pth`` of the resumed run.
+        resume: compare with the ``model_best.pth`` of the resumed run, which was measured alike.
 
     Raises:
         DataError: that file cannot be read, or its ``best_value`` is not a finite number.

@@ -36,7 +36,7 @@ from .non_finite_step import NonFiniteStep, savable_batch
 from .precision import describe_precision, precision_name
 from .resuming import describe_schedule_change
 from .run_config import Changes, changes_since, refuse_fixed_settings, save_run_config
-from .run_folder import LAST
+from .run_folder import BEST, LAST
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
 from .trainer import Trainer
@@ -60,6 +60,8 @@ REQUIRED_IF_SET = {
     "train.wandb.enabled": "train.wandb.params",
     "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
 }
+# settings that decide what an AP means
+MEASURED_BY = ("dataset.val", "dataloader.evaluator", "dataloader.test.mapper", "train.tta")
 SAMPLES, SAMPLES_FILE = 16, "training_samples.jpg"
 EARLIER_RUN_FILES = (LAST, "metrics.json", "model_best.pth", "last_evaluation.json")
 
@@ -165,7 +167,12 @@ class Training:
         same_weights = start if start == max_iter else start - 1
         is_valid = resume and not changes  # of other settings the result would be another
         last = LastEvaluation(cfg.train.output_dir, same_weights if is_valid else None)
-        self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
+        same_metric = resume and not any(key.startswith(MEASURED_BY) for key in changes)
+        if resume and not same_metric and comm.is_main_process():
+            logger.warning("the evaluation has other settings: AP starts anew for model_best.pth")
+            keep_previous(cfg.train.output_dir, (f"{BEST}.pth",))
+        hooks_after = self._hooks_after_checkpoint(last, start, resume, same_metric)
+        self.trainer.register_hooks(hooks_after)
         if comm.is_main_process():
             save_run_config(cfg)  # after all checks
         with self.request.listening():
@@ -224,7 +231,7 @@ class Training:
         return 0
 
     def _hooks_after_checkpoint(
-        self, last: LastEvaluation, start: int, resume: bool
+        self, last: LastEvaluation, start: int, resume: bool, same_metric: bool
     ) -> list[HookBase]:
         """Return the hooks that follow the checkpoint hook.
 
@@ -246,7 +253,7 @@ class Training:
 
         after: list[HookBase] = [
             hooks.EvalHook(cfg.train.eval_period, evaluate),
-            BestCheckpoint(self.checkpointer, metric, resume),
+            BestCheckpoint(self.checkpointer, metric, same_metric),
         ]
         if comm.is_main_process():
             if self.draw is not None:
