@@ -4,8 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
-# one more than cores: some tests wait for other processes
-TEST_PROCESSES ?= $(shell echo $$(( $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1 )))
+TEST_PROCESSES ?= logical
 CONFIGS := projects/stageinteractor/configs
 
 FAULTS = tests/faults $(shell find tests -name 'test_*properties.py') tests/data/test_odd_images.py \
@@ -77,7 +76,7 @@ lint: $(STAMP) ## ruff (lint and format), mypy, and who may import whom
 	$(BIN)/python -m mypy
 	PYTHONPATH=projects $(BIN)/lint-imports
 
-test: $(STAMP) ## lint, documentation, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
+test: $(STAMP) ## lint, documentation, then all tests, one process a core; PYTEST_ARGS="-m 'not slow'" for the quick ones
 	$(MAKE) --no-print-directory -j2 -Otarget lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 

@@ -14,6 +14,11 @@ from stageinteractor.assigner import CrossStageAssigner, HungarianMatcher
 from stageinteractor.criterion import FocalLoss, SetCriterion
 
 
+@pytest.fixture
+def float32_products():
+    """The references multiply in float64, which is the same in both ways."""
+
+
 def decode(recording, parameters):
     size = reference.Size(groups=4, points_per_group=4)
     per_image = []
