@@ -79,7 +79,7 @@ def _write_history(axes: Axes, item: ImageAssignment, class_names: Sequence[str]
     history = gt_history(item)
     axes.set_axis_off()
     axes.set(xlim=(-1, len(item.matches)), ylim=(len(history) + 0.5, -1.5))
-    note = "query matched to the box (others with its label); red: not the one of the last stage"
+    note = "query matched to the box (others with its label); red: another than at the stage before"
     axes.text(-1, -1, note, fontsize=9)
     for stage in range(len(item.matches)):
         axes.text(stage, 0, f"stage {stage}", fontsize=9, weight="bold")
