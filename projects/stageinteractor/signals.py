@@ -33,14 +33,10 @@ def handled_by(handler: Callable[[int, Any], Any], numbers: Iterable[int]) -> It
 def wait_or_stop(process: subprocess.Popen[Any]) -> int:
     """Return the exit code of a process; if the wait is interrupted, stop the process first.
 
-    It gets SIGTERM, but not after Ctrl-C, which it has got, too. It has all the time that it needs:
-    a training writes a checkpoint.
+    It gets SIGTERM, and all the time that it needs: a training writes a checkpoint.
     """
     try:
         return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
     except BaseException:
         process.terminate()
         process.wait()

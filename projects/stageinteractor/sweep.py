@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .engine.non_finite_step import HAS_STOPPED
 from .errors import ConfigError, DataError
 from .files import atomic_write_text
@@ -109,7 +111,8 @@ def run_sweep(
 
     while (ended := num_ended()) < trials:
         # a sweep that is started again goes on with the proposals that it would have made
-        study.sampler = optuna.samplers.TPESampler(seed=seed + ended)
+        (own_seed,) = np.random.SeedSequence([seed, ended]).generate_state(1)
+        study.sampler = optuna.samplers.TPESampler(seed=int(own_seed))
         study.optimize(objective, n_trials=1)
     atomic_write_text(output / "sweep.txt", describe(study, searches, metric) + "\n")
     return study

@@ -12,6 +12,7 @@ from faults.conftest import same
 from stageinteractor.engine.checkpointing import AtomicCheckpointer
 from stageinteractor.engine.stopping import StopRequest
 from stageinteractor.engine.trainer import Trainer
+from stageinteractor.evaluation import CocoEvaluator
 
 SETTINGS = [
     "train.max_iter=7",
@@ -88,8 +89,6 @@ def test_resumed_run_equals_the_uninterrupted_one(
 
 
 def test_stop_interrupts_an_evaluation_and_saves(call, small_run, tmp_path, monkeypatch):
-    from stageinteractor.evaluation import CocoEvaluator
-
     process = CocoEvaluator.process
 
     def process_and_stop(self, inputs, outputs) -> None:
@@ -150,7 +149,9 @@ def test_resume_never_starts_from_another_training(call, small_run, tmp_path, mo
     assert (run / "last_checkpoint").read_text() == "model_final.pth"
 
 
-def test_finished_run_is_evaluated_again_with_other_settings(call, small_run, tmp_path):
+def test_finished_run_is_evaluated_again_with_other_settings(
+    call, small_run, tmp_path, monkeypatch
+):
     settings, file = (
         [*small_run, *SETTINGS, "train.max_iter=1"],
         tmp_path / "run/last_evaluation.json",
@@ -159,7 +160,11 @@ def test_finished_run_is_evaluated_again_with_other_settings(call, small_run, tm
     written = file.stat().st_mtime_ns
     call("--resume", *settings)
     assert file.stat().st_mtime_ns == written
-    call("--resume", *settings, "dataloader.evaluator.nms_threshold=0.5")
+    other = [*settings, "dataloader.evaluator.nms_threshold=0.5"]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(CocoEvaluator, "process", lambda *_: signal.raise_signal(signal.SIGTERM))
+        call("--resume", *other)
+    call("--resume", *other)  # whose settings are those of config.yaml now
     assert '"bbox_nms"' in file.read_text()
     assert (file.parent / "model_best.previous.pth").is_file()
     assert (file.parent / "model_best.pth").is_file()

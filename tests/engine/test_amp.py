@@ -4,6 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from stageinteractor.engine import precision
 from stageinteractor.engine.precision import inference_autocast, precision_name
 from stageinteractor.errors import ConfigError
 from stageinteractor.machine import bfloat16
@@ -29,8 +30,10 @@ def test_precision_follows_the_device(device, enabled, dtype, expected):
 
 
 @pytest.mark.parametrize(("speedup", "expected"), [(4.0, "bf16"), (0.6, "off")])
-def test_cpus_take_bfloat16_where_it_is_faster(speedup, expected, monkeypatch):
+def test_cpus_take_bfloat16_where_it_is_faster(speedup, expected, monkeypatch, request):
     monkeypatch.setattr(bfloat16, "bfloat16_speedup", lambda: speedup)
+    precision._is_fast_on_all_ranks.cache_clear()
+    request.addfinalizer(precision._is_fast_on_all_ranks.cache_clear)
     assert name_of("cpu", True, "auto") == expected
     assert name_of("cpu", True, "bf16") == "bf16"
 

@@ -106,17 +106,20 @@ def test_workers_without_a_handler_are_stopped(terminate, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_second_signal_ends_workers_that_ignore_signals(soon, terminate):
-    terminate(3, 4.5)
+def test_second_signal_ends_workers_that_ignore_signals(soon, terminate, monkeypatch):
+    monkeypatch.setattr(process_monitor, "REPEATED", 0.0)
+    terminate(3, 4)
     assert monitored((exec, DEAF), (exec, DEAF)) == 143
 
 
-def test_repeated_signal_leaves_time_to_save(soon, terminate, tmp_path):
+def test_repeated_signal_leaves_time_to_save(monkeypatch, terminate, tmp_path):
     """As when a session is closed: SIGTERM and SIGHUP, or one that the launcher gets twice."""
     save = f"(__import__('time').sleep(1.5), open({str(tmp_path / 'saved')!r}, 'w'), exit(143))"
     slow = CAREFUL.replace("sys.exit(143)", save)
+    monkeypatch.setattr(process_monitor, "GRACE", 0.5)
+    monkeypatch.setattr(process_monitor, "REPEATED", 600)
     terminate(3, 3.1)
-    assert monitored((exec, slow), (exec, slow)) == 143
+    assert monitored((exec, slow)) == 143
     assert (tmp_path / "saved").exists()
 
 

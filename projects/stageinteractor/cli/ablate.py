@@ -21,7 +21,7 @@ from ..ablation_results import REMOVAL, save_results
 from ..ablation_runs import folder, is_finished, measure_unstable_score, remove_duplicates, run
 from ..ablations import TABLES, Row
 from ..command_line import add_trust_option, command, command_parser, sigterm_as_exit
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..evaluation.measures import (
     ADDED,
     DUPLICATES,
@@ -88,9 +88,12 @@ def main() -> int:
                 if args.results:
                     save_results(output, Path(args.results) / row.name / f"seed_{seed}")
     print(table(args))
-    if args.results:
-        names = [row.name for row in chosen_rows(args) if row.trained]
-        plot_ablation_curves(args.results, names, Path(args.results) / "curves.png")
+    names = [row.name for row in chosen_rows(args) if row.trained]
+    if args.results and names:
+        try:
+            plot_ablation_curves(args.results, names, Path(args.results) / "curves.png")
+        except DataError as error:
+            print(f"curves.png is not drawn: {error}")
     return 0
 
 

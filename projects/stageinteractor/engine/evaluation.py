@@ -29,7 +29,7 @@ from .stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}, as detectron2's evaluators return
-FILE = "last_evaluation.json"
+LAST_EVALUATION = "last_evaluation.json"
 
 
 def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
@@ -109,7 +109,7 @@ class LastEvaluation:
     """
 
     def __init__(self, output_dir: str, resumed: int | None = None) -> None:
-        self.path = Path(output_dir) / FILE
+        self.path = Path(output_dir) / LAST_EVALUATION
         self.results: Metrics = {}
         self.earlier: Metrics | None = None
         self.resumed = resumed

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
+from detectron2.utils import comm
 from omegaconf import DictConfig
 
 from ..choices import INFERENCE_PRECISIONS
@@ -26,13 +29,18 @@ def precision_name(train: DictConfig) -> str:
     on_cpu = str(train.device).startswith("cpu")
     if train.amp.dtype == "auto":
         if on_cpu:
-            return "bf16" if is_bfloat16_fast() else "off"
+            return "bf16" if _is_fast_on_all_ranks() else "off"
         return "fp16"
     if on_cpu and train.amp.dtype == "fp16":
         raise ConfigError(
             "train.amp.dtype is 'fp16', which is for GPUs: use train.amp.dtype=bf16 on a CPU"
         )
     return str(train.amp.dtype)
+
+
+@cache
+def _is_fast_on_all_ranks() -> bool:
+    return all(comm.all_gather(is_bfloat16_fast()))
 
 
 def describe_precision(train: DictConfig) -> str:

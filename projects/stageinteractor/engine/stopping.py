@@ -44,6 +44,7 @@ class StopRequest:
         self.is_listening = False
         self.is_waiting = False  # for data
         self.deaf_until = self.wait_until = math.inf
+        self.is_ending = False  # the time in which signals are ignored
         self.group: Any = None  # gloo process group
         self.pending: tuple[torch.Tensor, dist.Work] | None = None
 
@@ -52,8 +53,9 @@ class StopRequest:
         """Record the first signal within the block; a later one has its usual effect.
 
         A second one within a second is ignored: a cluster sends a signal to all processes, and the
-        launcher forwards it. The system ignores it, since Python may handle it much later, after a
-        long call such as a backward pass. Outside the main thread Python handles no signals.
+        launcher forwards it. So is one that arrives later within the same long call, such as a
+        backward pass: Python handles both after it. Outside the main thread Python handles no
+        signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -66,12 +68,11 @@ class StopRequest:
             if os.getpid() != process:  # a data-loading process, forked from this one
                 return
             if self.signal:
-                _restore(before)
-                signal.raise_signal(number)
+                if math.isinf(self.deaf_until):
+                    _restore(before)
+                    signal.raise_signal(number)
                 return
             self.signal = number
-            for each in numbers:
-                signal.signal(each, signal.SIG_IGN)
             self.deaf_until = time.monotonic() + REPEATED
             if self.is_waiting:
                 self.wait_until = time.monotonic() + DATA_TIMEOUT
@@ -87,9 +88,9 @@ class StopRequest:
                 return
             is_late = time.monotonic() >= self.wait_until
             if time.monotonic() >= self.deaf_until:
-                self.deaf_until = math.inf
-                for each in numbers:
-                    signal.signal(each, note)
+                # twice, since SIGTERM, if it came in the same call, is handled after this
+                self.deaf_until = math.inf if self.is_ending else time.monotonic() + 1e-3
+                self.is_ending = True
             if is_late:
                 self.wait_until = math.inf
             self._set_timer()

@@ -18,6 +18,7 @@ from ..data.loaders import first_samples
 from ..data.registration import training_images
 from ..errors import ConfigError, DataError
 from ..files import atomic_path
+from ..packages import require
 from ..schema import require_keys
 from ..urls import is_url
 from .backbone_weights import load_backbone_weights
@@ -27,7 +28,7 @@ from .build import build_model, build_optimizer, compile_decoder, wrap_ddp
 from .checkpointing import AtomicCheckpointer, PeriodicCheckpoint
 from .early_stopping import early_stopping
 from .ema import ModelEMA, check_ema_device
-from .evaluation import LastEvaluation, Metrics, run_evaluation
+from .evaluation import LAST_EVALUATION, LastEvaluation, Metrics, run_evaluation
 from .failure import lost_connection
 from .folder_lock import exclusive_training
 from .frozen_stages import freeze_stages
@@ -61,9 +62,12 @@ REQUIRED_IF_SET = {
     "train.scale_lr.enabled": "train.scale_lr.base_batch_size",
 }
 # settings that decide what an AP means
-MEASURED_BY = ("dataset.val", "dataloader.evaluator", "dataloader.test.mapper", "train.tta")
+MEASURED_BY = (
+    *("dataset.val", "dataloader.evaluator", "dataloader.test.mapper"),
+    *("train.tta", "train.eval_precision"),
+)
 SAMPLES, SAMPLES_FILE = 16, "training_samples.jpg"
-EARLIER_RUN_FILES = (LAST, "metrics.json", "model_best.pth", "last_evaluation.json")
+EARLIER_RUN_FILES = (LAST, "metrics.json", "model_best.pth", LAST_EVALUATION)
 
 
 def train(
@@ -161,16 +165,20 @@ class Training:
         loader.first_batch = start * cfg.train.accumulate
         batches = instantiate(loader, "dataloader.train")
         self.trainer.data_loader = self.request.interruptible(batches)
-        if comm.is_main_process() and not resume:
-            keep_previous(cfg.train.output_dir, EARLIER_RUN_FILES)
-            self._draw_samples(batches)
-        same_weights = start if start == max_iter else start - 1
-        is_valid = resume and not changes  # of other settings the result would be another
-        last = LastEvaluation(cfg.train.output_dir, same_weights if is_valid else None)
+        if cfg.train.wandb.enabled:
+            require("wandb", "train.wandb.enabled")  # before files of an earlier run are renamed
         same_metric = resume and not any(key.startswith(MEASURED_BY) for key in changes)
-        if resume and not same_metric and comm.is_main_process():
-            logger.warning("the evaluation has other settings: AP starts anew for model_best.pth")
-            keep_previous(cfg.train.output_dir, (f"{BEST}.pth",))
+        if comm.is_main_process():
+            if not resume:
+                keep_previous(cfg.train.output_dir, EARLIER_RUN_FILES)
+                self._draw_samples(batches)
+            elif changes:  # with other settings the result would be another
+                keep_previous(cfg.train.output_dir, (LAST_EVALUATION,))
+            if resume and not same_metric:
+                logger.warning("the evaluation has changed: model_best.pth starts anew")
+                keep_previous(cfg.train.output_dir, (f"{BEST}.pth",))
+        same_weights = start if start == max_iter else start - 1
+        last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
         hooks_after = self._hooks_after_checkpoint(last, start, resume, same_metric)
         self.trainer.register_hooks(hooks_after)
         if comm.is_main_process():
