@@ -26,7 +26,7 @@ def test_a_line_is_the_mean_of_the_seeds(tmp_path: Path, figures: list[Any]):
     assert [list(line.get_xdata()) for line in axes.lines] == [[100, 200]] * 2
     assert [list(line.get_ydata()) for line in axes.lines] == [[15, 40], [5, 45.5]]
     labels = [line.get_label() for line in axes.lines]
-    assert labels == ["per-stage: 40.0, 2 seeds", "copies: 45.5, 1 seed"]
+    assert labels == ["per-stage, 2 seeds", "copies, 1 seed"]
     ranges = [band.get_datalim(axes.transData).get_points()[:, 1] for band in axes.collections]
     assert [list(ends) for ends in ranges] == [[10, 50], [5, 45.5]]
 

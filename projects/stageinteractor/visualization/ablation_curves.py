@@ -26,17 +26,11 @@ def plot_ablation_curves(folder: str | Path, rows: Sequence[str], path: str | Pa
     for row in rows:
         at, seeds = _curves(Path(folder) / row)
         means = [statistics.mean(values) for values in zip(*seeds, strict=True)]
-        count = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
-        (line,) = axes.plot(
-            at,
-            means,
-            marker="o",
-            markersize=4,
-            label=f"{literal_text(row)}: {means[-1]:.1f}, {count}",
-        )
+        label = f"{literal_text(row)}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+        (line,) = axes.plot(at, means, marker="o", markersize=4, label=label)
         lowest, highest = ([f(v) for v in zip(*seeds, strict=True)] for f in (min, max))
         axes.fill_between(at, lowest, highest, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set(title="validation AP, per cent (mean of the last)", xlabel="iteration", ylim=(0, None))
+    axes.set(title="validation AP, mean and range", xlabel="iteration", ylim=(0, None))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize="small")
