@@ -71,3 +71,16 @@ def test_means_are_those_of_the_rows():
         cells(line) for line in TEXT.splitlines() if re.match(r"\| `[\w-]+` \| [\d.]+ ±", line)
     ]
     assert sorted(shown) == sorted(expected)
+
+
+def test_table_of_changes_is_that_of_the_runs_on_the_digits():
+    """In `label_sources.md`: AP after 260 iterations by seed, then raw and after removal."""
+    page = (DOCS / "label_sources.md").read_text(encoding="utf-8")
+    lines = re.findall(r"`([\w-]+)`[^|`]* \| ([\d., ]+) \| ([\d., ]+) \|$", page, re.MULTILINE)
+    assert len(lines) == 6
+    for row, early, end in lines:
+        folder = f"results/label-sources/digits_in_photos/{row}/"
+        runs = [run for path, run in RUNS.items() if path.startswith(folder)]
+        assert early == ", ".join(f"{dict(run['curve'])[260]:.1f}" for run in runs)
+        means = (statistics.mean(run[kind]["AP"] for run in runs) for kind in ("raw", "removal"))
+        assert end == ", ".join(f"{mean:.1f}" for mean in means)

@@ -201,6 +201,8 @@ def test_lost_connection_after_a_forward_pass_saves_nothing(lose_connection):
     """Batch-norm statistics have changed by then."""
     run, _ = lose_connection(Trainer, "_update")
     assert not list(run.glob("*.pth"))
+    last = (run / "log.txt").read_text().splitlines()[-1]
+    assert "stopped within iteration 1; there is no earlier checkpoint to resume from" in last
 
 
 def test_lost_connection_after_an_iteration_saves_it(lose_connection):

@@ -31,7 +31,7 @@ def test_precision_follows_the_device(device, enabled, dtype, expected):
 
 @pytest.mark.parametrize(("speedup", "expected"), [(4.0, "bf16"), (0.6, "off")])
 def test_cpus_take_bfloat16_where_it_is_faster(speedup, expected, monkeypatch, request):
-    monkeypatch.setattr(bfloat16, "bfloat16_speedup", lambda: speedup)
+    monkeypatch.setattr(precision, "bfloat16_speedup", lambda: speedup)
     precision._is_fast_on_all_ranks.cache_clear()
     request.addfinalizer(precision._is_fast_on_all_ranks.cache_clear)
     assert name_of("cpu", True, "auto") == expected

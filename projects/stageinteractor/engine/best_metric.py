@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,7 +32,7 @@ class BestCheckpoint(AfterEvaluation):
 
     Args:
         metric: name of the metric, such as "bbox/AP".
-        resume: compare with the ``model_best.pth`` of the resumed run, which was measured alike.
+        resume: compare with the ``model_best.pth`` of the resumed run, if there is one.
 
     Raises:
         DataError: that file cannot be read, or its ``best_value`` is not a finite number.
@@ -41,7 +42,9 @@ class BestCheckpoint(AfterEvaluation):
         super().__init__(metric)
         self.checkpointer = checkpointer
         path = Path(checkpointer.save_dir) / f"{BEST}.pth"
-        self.best = self._earlier_value(path) if resume and path.is_file() else -math.inf
+        self.best = -math.inf
+        if resume and comm.is_main_process() and path.is_file():  # only this one evaluates
+            self.best = self._earlier_value(path)
 
     def _earlier_value(self, path: Path) -> float:
         content = read_checkpoint(path)

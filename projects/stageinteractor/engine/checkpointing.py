@@ -67,16 +67,17 @@ class AtomicCheckpointer(Checkpointer):
                 with temporary.open("rb") as written:
                     os.fsync(written.fileno())  # else a power cut leaves an empty file
         except OutputError as error:
-            raise OutputError(f"{error}; {self._last_complete()}") from error
+            raise OutputError(f"{error}; {self.describe_last()}") from error
         except RuntimeError as error:  # torch's own writer, which gives no reason
             full = shutil.disk_usage(self.save_dir).free < 2**24
             reason = os.strerror(errno.ENOSPC) if full else one_line(error)
             raise OutputError(
-                f"{path}: cannot be written: {reason}; {self._last_complete()}"
+                f"{path}: cannot be written: {reason}; {self.describe_last()}"
             ) from error
         return path
 
-    def _last_complete(self) -> str:
+    def describe_last(self) -> str:
+        """Return a message on the checkpoint that ``--resume`` starts from."""
         try:
             last = last_checkpoint(self.save_dir)
         except DataError:  # the error of writing matters more
@@ -191,10 +192,8 @@ class PeriodicCheckpoint(hooks.PeriodicCheckpointer):
         """
         finished = self.trainer.finished
         if finished is None:
-            logger.warning(
-                "stopped within iteration %d; --resume continues from the last checkpoint",
-                self.trainer.iter,
-            )
+            last = self.checkpointer.describe_last()
+            logger.warning("stopped within iteration %d; %s", self.trainer.iter, last)
         elif finished < 0:
             logger.warning("stopped before the first iteration")
         else:

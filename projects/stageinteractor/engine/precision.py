@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 import torch
@@ -10,8 +11,10 @@ from omegaconf import DictConfig
 
 from ..choices import INFERENCE_PRECISIONS
 from ..errors import ConfigError
-from ..machine.bfloat16 import bfloat16_speedup, is_bfloat16_fast
+from ..machine.bfloat16 import bfloat16_speedup
+from ..machine.matmul import FASTER
 
+logger = logging.getLogger(__name__)
 PRECISIONS = {"off": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -40,15 +43,9 @@ def precision_name(train: DictConfig) -> str:
 
 @cache
 def _is_fast_on_all_ranks() -> bool:
-    return all(comm.all_gather(is_bfloat16_fast()))
-
-
-def describe_precision(train: DictConfig) -> str:
-    """Return a log line on the choice of `precision_name`."""
-    name = precision_name(train)
-    if str(train.device).startswith("cpu") and train.amp.enabled and train.amp.dtype == "auto":
-        return f"mixed precision: {name} (bf16 is {bfloat16_speedup():.1f} times as fast)"
-    return f"mixed precision: {name}"
+    speedup = bfloat16_speedup()
+    logger.info("bfloat16 products are %.1f times as fast as those in float32", speedup)
+    return all(comm.all_gather(speedup >= FASTER))
 
 
 def inference_autocast(

@@ -148,4 +148,6 @@ def keep_previous(output_dir: str | os.PathLike[str], names: tuple[str, ...]) ->
         path = Path(output_dir) / name
         if path.is_file() and path.stat().st_size:
             path.replace(path.with_name(f"{path.stem}.previous{path.suffix}"))
-            logger.info("%s: file of an earlier run, kept with '.previous' in its name", path)
+            logger.info(
+                "%s: of an earlier run or evaluation, kept with '.previous' in its name", path
+            )

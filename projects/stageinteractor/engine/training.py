@@ -34,7 +34,7 @@ from .folder_lock import exclusive_training
 from .frozen_stages import freeze_stages
 from .hooks import DrawDetections, DrawSamples, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, savable_batch
-from .precision import describe_precision, precision_name
+from .precision import precision_name
 from .resuming import describe_schedule_change
 from .run_config import Changes, changes_since, refuse_fixed_settings, save_run_config
 from .run_folder import BEST, LAST
@@ -67,7 +67,7 @@ MEASURED_BY = (
     *("train.tta", "train.eval_precision"),
 )
 SAMPLES, SAMPLES_FILE = 16, "training_samples.jpg"
-EARLIER_RUN_FILES = (LAST, "metrics.json", "model_best.pth", LAST_EVALUATION)
+EARLIER_RUN_FILES = (LAST, "metrics.json", f"{BEST}.pth", LAST_EVALUATION)
 
 
 def train(
@@ -127,12 +127,13 @@ class Training:
         if cfg.train.get("compile"):
             for model in {self.model, self.evaluated}:
                 compile_decoder(model)
-        logger.info("%s", describe_precision(cfg.train))
+        precision = precision_name(cfg.train)
+        logger.info("mixed precision: %s", precision)
         self.trainer = Trainer(
             wrap_ddp(self.model, **cfg.train.get("ddp", {})),
             [],
             optimizer,
-            amp=precision_name(cfg.train),
+            amp=precision,
             accumulate=cfg.train.accumulate,
             clip_grad=cfg.train.clip_grad.params if cfg.train.clip_grad.enabled else None,
             log_period=cfg.train.log_period,
@@ -167,20 +168,13 @@ class Training:
         self.trainer.data_loader = self.request.interruptible(batches)
         if cfg.train.wandb.enabled:
             require("wandb", "train.wandb.enabled")  # before files of an earlier run are renamed
-        same_metric = resume and not any(key.startswith(MEASURED_BY) for key in changes)
         if comm.is_main_process():
+            keep_previous(cfg.train.output_dir, _outdated_files(resume, changes))
             if not resume:
-                keep_previous(cfg.train.output_dir, EARLIER_RUN_FILES)
                 self._draw_samples(batches)
-            elif changes:  # with other settings the result would be another
-                keep_previous(cfg.train.output_dir, (LAST_EVALUATION,))
-            if resume and not same_metric:
-                logger.warning("the evaluation has changed: model_best.pth starts anew")
-                keep_previous(cfg.train.output_dir, (f"{BEST}.pth",))
         same_weights = start if start == max_iter else start - 1
         last = LastEvaluation(cfg.train.output_dir, same_weights if resume else None)
-        hooks_after = self._hooks_after_checkpoint(last, start, resume, same_metric)
-        self.trainer.register_hooks(hooks_after)
+        self.trainer.register_hooks(self._hooks_after_checkpoint(last, start, resume))
         if comm.is_main_process():
             save_run_config(cfg)  # after all checks
         with self.request.listening():
@@ -239,7 +233,7 @@ class Training:
         return 0
 
     def _hooks_after_checkpoint(
-        self, last: LastEvaluation, start: int, resume: bool, same_metric: bool
+        self, last: LastEvaluation, start: int, resume: bool
     ) -> list[HookBase]:
         """Return the hooks that follow the checkpoint hook.
 
@@ -261,7 +255,7 @@ class Training:
 
         after: list[HookBase] = [
             hooks.EvalHook(cfg.train.eval_period, evaluate),
-            BestCheckpoint(self.checkpointer, metric, same_metric),
+            BestCheckpoint(self.checkpointer, metric, resume),
         ]
         if comm.is_main_process():
             if self.draw is not None:
@@ -282,6 +276,15 @@ class Training:
             seed=train.seed,
             amp=precision_name(train),
         )
+
+
+def _outdated_files(resume: bool, changes: Changes) -> tuple[str, ...]:
+    """Return the names of those files of an earlier run that hold nothing of this one."""
+    if not resume:
+        return EARLIER_RUN_FILES
+    if any(key.startswith(MEASURED_BY) for key in changes):
+        return LAST_EVALUATION, f"{BEST}.pth"
+    return (LAST_EVALUATION,) if changes else ()
 
 
 def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:

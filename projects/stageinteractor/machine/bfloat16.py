@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from .matmul import FASTER, REPEATS, random_factors, seconds_of_product
+from .matmul import REPEATS, random_factors, seconds_of_product
 
 
 @cache
@@ -25,8 +25,3 @@ def bfloat16_speedup() -> float:
         slow = min(slow, seconds_of_product(*exact))
         fast = min(fast, seconds_of_product(*rounded))
     return slow / fast
-
-
-def is_bfloat16_fast() -> bool:
-    """Return whether bfloat16 products are worth their rounding on this CPU."""
-    return bfloat16_speedup() >= FASTER
