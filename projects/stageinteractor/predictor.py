@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,6 +161,36 @@ class Predictor:
             predictor.augmented, _ = with_tta(predictor.model, cfg.dataloader.test, scales)
             predictor.augmentations = T.AugmentationList([])
         return predictor
+
+    @classmethod
+    def from_onnx(cls, file: str | os.PathLike[str], min_score: float = 0.0) -> Predictor:
+        """Load a file of ``stageinteractor export``, which onnxruntime runs on the CPU.
+
+        The file has the resizing, the class names and the thresholds; no config is needed. Images
+        of a batch are run one by one.
+
+        Args:
+            file: ONNX, in any precision.
+            min_score: detections with a lower score are dropped.
+
+        Raises:
+            DataError: the file is missing, cannot be read, or is not of this version.
+            MissingDependencyError: onnxruntime is not installed.
+        """
+        from .export.onnx_file import load_onnx
+
+        loaded = load_onnx(file)
+        rule = loaded.resize
+        return cls(
+            loaded.detector,
+            augmentations=[T.ResizeShortestEdge(rule.shortest, rule.longest or sys.maxsize)]
+            if rule
+            else [],
+            image_format=loaded.image_format,
+            classes=loaded.classes,
+            min_score=min_score,
+            min_scores=loaded.min_scores,
+        )
 
     @classmethod
     def from_pretrained(

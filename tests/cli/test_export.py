@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from tracer_mark import needs_tracer
 
+from stageinteractor import Predictor
 from stageinteractor.config import apply_overrides, instantiate, load_config, save_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +88,30 @@ def test_the_example_finds_what_the_model_finds_without_torch(exported, run_fold
     for (name, numbers), (expected_name, expected_numbers) in zip(actual, expected, strict=True):
         assert name == expected_name
         assert numbers == pytest.approx(expected_numbers, abs=0.1)
+
+
+@needs_tracer
+def test_predict_takes_the_file_alone(exported, run_folder, load_tool, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (250, 350, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    model = Predictor.from_config(run_folder / "config.yaml", device="cpu", min_score=0.3)
+    file = Predictor.from_onnx(exported / "model.onnx", min_score=0.3)
+    assert file.class_names == model.class_names == ("oak", "pine")
+    expected, actual = model(tmp_path / "image.png"), file(tmp_path / "image.png")
+    assert len(actual) == len(expected) > 0
+    boxes = [each.pred_boxes.tensor for each in (actual, expected)]
+    torch.testing.assert_close(*boxes, rtol=0, atol=0.1)
+    torch.testing.assert_close(actual.scores, expected.scores, rtol=0, atol=1e-4)
+    assert torch.equal(actual.pred_classes, expected.pred_classes)
+    weights = ["--weights", str(exported / "model.onnx"), "--output", str(tmp_path / "out")]
+    arguments = [*weights, str(tmp_path / "image.png"), "--format", "json", "--min-score", "0.3"]
+    assert load_tool("predict").main(arguments) == 0
+    entries = json.loads((tmp_path / "out/detections.json").read_text())
+    assert [each["category"] for each in entries] == list(
+        map(file.classes.name, actual.pred_classes.tolist())
+    )
+    with pytest.raises(SystemExit):
+        load_tool("predict").main([*arguments, "--precision", "bf16"])
 
 
 def detections_of_model(run_folder: Path, path: Path) -> list[tuple[str, list[float]]]:

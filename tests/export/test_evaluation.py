@@ -6,7 +6,8 @@ import torch
 
 from stageinteractor import Predictor
 from stageinteractor.export.agreement import eager_outputs
-from stageinteractor.export.evaluation import FileDetector, ap_table, evaluate_detector
+from stageinteractor.export.evaluation import ap_table, evaluate_detector
+from stageinteractor.export.file_detector import FileDetector
 
 
 def runner(model, shift: float = 0.0):

@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     from ..engine.min_scores import min_scores_of_metrics
     from ..engine.run_folder import find_checkpoint, load_run_config
     from ..export import describe, export_detector
-    from ..export.evaluation import FileDetector, ap_table, evaluate_detector
+    from ..export.evaluation import ap_table, evaluate_detector
+    from ..export.file_detector import FileDetector
     from ..export.formats import run_onnx
     from ..export.pipeline import FORMATS, check_export
     from ..export.precisions import file_of, write_precision

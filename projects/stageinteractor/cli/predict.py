@@ -6,6 +6,7 @@
   stageinteractor predict --config-file output/demo/config.yaml clip.mp4 --track
   stageinteractor predict --config-file output/demo/config.yaml aerial.tif --tiles 640
   stageinteractor predict --config-file output/demo/config.yaml --web
+  stageinteractor predict --weights output/demo/export/model.onnx photos    # faster on a CPU
   stageinteractor predict --config-file output/r50/config.yaml test2017 \
       --test-dev image_info_test-dev2017.json --algorithm stageinteractor_r50
 
@@ -38,16 +39,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_parser(__doc__)
     parser.add_argument(
         "--config-file",
-        required=True,
         type=expanduser,
         metavar="CONFIG",
-        help=".py or .yaml, such as the config.yaml of a run",
+        help=".py or .yaml, such as the config.yaml of a run; not with an ONNX file",
     )
     add_path(
         parser,
         "--weights",
         "FILE",
-        "default: model_best.pth, or the last one, beside config.yaml",
+        "default: model_best.pth, or the last one, beside config.yaml; or an exported ONNX file, "
+        "which is faster on a CPU",
     )
     parser.add_argument(
         "inputs",
@@ -104,6 +105,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, help="of the page; default: 8501 or the next free one")
     add_trust_option(parser)
     args = parser.parse_intermixed_args(argv)
+    if is_onnx(args):
+        torch_only = (args.precision != "float32", args.tta, args.device not in ("auto", "cpu"))
+        if args.config_file or any(torch_only):
+            parser.error("an ONNX file takes no --config-file, --precision or --tta, only the CPU")
+    elif not args.config_file:
+        parser.error("give --config-file, or --weights with an ONNX file")
     if args.web and (args.tiles is not None or args.track):
         parser.error("--tiles and --track are for inputs, not for --web")
     if bool(args.inputs) == args.web:
@@ -120,6 +127,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def is_onnx(args: argparse.Namespace) -> bool:
+    return args.weights is not None and Path(args.weights).suffix == ".onnx"
+
+
 def scales(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
@@ -128,14 +139,17 @@ def load_predictor(args: argparse.Namespace) -> tuple[Predictor, float]:
     """Return the predictor, which keeps all detections, and the score threshold to apply."""
     from ..predictor import Predictor
 
-    predictor = Predictor.from_config(
-        args.config_file,
-        args.weights,
-        args.device,
-        trust_config=args.trust_config,
-        precision=args.precision,
-        tta=args.tta,
-    )
+    if is_onnx(args):
+        predictor = Predictor.from_onnx(args.weights)
+    else:
+        predictor = Predictor.from_config(
+            args.config_file,
+            args.weights,
+            args.device,
+            trust_config=args.trust_config,
+            precision=args.precision,
+            tta=args.tta,
+        )
     if args.min_score is not None:
         return predictor, args.min_score
     if predictor.min_scores is None:
@@ -168,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
     from ..prediction.tracking import Tracker
 
     sources = find_sources(args.inputs, args.output)
-    inputs = [args.config_file, *filter(None, [args.weights])]
+    inputs = list(filter(None, [args.config_file, args.weights]))
     files = ResultFiles(args.output, args.format, sources, inputs)
     predictor, min_score = load_predictor(args)
     predictor.min_score = min_score

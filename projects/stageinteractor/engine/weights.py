@@ -14,7 +14,7 @@ from ..checkpoint.pickled_arrays import read_pickled_arrays
 from ..checkpoint.tensor_checks import storage_problem
 from ..checkpoint.weight_files import why_unreadable
 from ..errors import DataError, StageInteractorError
-from ..urls import is_url, local_file
+from ..urls import is_url, local_file, suffix_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise DataError(f"{path}: no such checkpoint file")
     if not is_url(path) and not Path(path).stat().st_size:
         raise DataError(f"{path}: the file is empty (0 bytes), not a checkpoint")
+    if suffix_of(path) == ".onnx":
+        raise DataError(
+            f"{path}: an ONNX file, not a checkpoint; stageinteractor predict --weights and "
+            "Predictor.from_onnx take it, without a config"
+        )
     try:
         with local_file(path) as local:
             content = _read(local)

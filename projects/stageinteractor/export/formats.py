@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,16 +67,29 @@ def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Pat
         torch.export.save(program, path, extra_files={METADATA_FILE: text})
 
 
-def run_onnx(path: Path) -> Runner:
-    """Return a function that runs an ONNX file with onnxruntime on the CPU."""
+def onnx_session(path: Path) -> Any:
+    """Return onnxruntime's session of a file, on the CPU and with as many threads as torch has."""
     onnxruntime = require("onnxruntime", "an ONNX file")
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # waiting threads take the cores from torch's, which prepare the images
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def runner_of(session: Any) -> Runner:
+    """Return a function that runs a session of `onnx_session`."""
 
     def run(images: np.ndarray, sizes: np.ndarray) -> GraphOutputs:
         values = session.run(list(OUTPUTS), {"images": images, "sizes": sizes})
         return dict(zip(OUTPUTS, values, strict=True))
 
     return run
+
+
+def run_onnx(path: Path) -> Runner:
+    """Return a function that runs an ONNX file with onnxruntime on the CPU."""
+    return runner_of(onnx_session(path))
 
 
 def run_torch(path: Path) -> Runner:

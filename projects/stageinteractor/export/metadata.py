@@ -23,11 +23,13 @@ logger = logging.getLogger(__name__)
 def describe(cfg: DictConfig, model: Any, min_scores: MinScores | None = None) -> dict[str, str]:
     """Return the metadata for a model and its config.
 
-    ``class_names`` is a list; the names are numbers if the config has none. ``resize`` is the
+    ``class_names`` is a list; the names are numbers if the config has none. ``category_ids`` are
+    those of the annotation file in the same order, null if the config has none. ``resize`` is the
     resizing of the evaluation, which is not part of the graph: {"shortest": pixels, "longest":
-    pixels or null}, or null for none. ``pixel_mean``, ``pixel_std`` and ``size_divisibility`` are
-    applied in the graph. ``min_score`` is the score threshold of best F1, ``min_scores`` that of
-    every class in the order of ``class_names``; both are null if the checkpoint was not evaluated.
+    pixels or null}, or null for none. ``image_format`` is "RGB" or "BGR". ``pixel_mean``,
+    ``pixel_std`` and ``size_divisibility`` are applied in the graph. ``min_score`` is the score
+    threshold of best F1, ``min_scores`` that of every class in the order of ``class_names``; both
+    are null if the checkpoint was not evaluated.
 
     Raises:
         ConfigError: the model cannot be exported.
@@ -35,10 +37,13 @@ def describe(cfg: DictConfig, model: Any, min_scores: MinScores | None = None) -
     require_exportable(model)
     dataset = cfg.dataset
     names = dataset.class_names or [str(index) for index in range(dataset.num_classes)]
+    ids = OmegaConf.select(cfg, "dataset.category_ids", default=None)
     image_format = OmegaConf.select(cfg, "dataloader.test.mapper.image_format", default="RGB")
     values = {
         "class_names": list(names),
+        "category_ids": None if ids is None else list(ids),
         "resize": resize_of(OmegaConf.select(cfg, "dataloader.test.mapper.augmentations")),
+        "image_format": image_format,
         "pixel_mean": [round(value, 4) for value in model.pixel_mean.flatten().tolist()],
         "pixel_std": [round(value, 4) for value in model.pixel_std.flatten().tolist()],
         "size_divisibility": model.size_divisibility,
