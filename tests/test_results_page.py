@@ -84,3 +84,28 @@ def test_table_of_changes_is_that_of_the_runs_on_the_digits():
         assert early == ", ".join(f"{dict(run['curve'])[260]:.1f}" for run in runs)
         means = (statistics.mean(run[kind]["AP"] for run in runs) for kind in ("raw", "removal"))
         assert end == ", ".join(f"{mean:.1f}" for mean in means)
+
+
+def test_gains_of_the_recipe_are_those_of_the_runs():
+    page = (DOCS / "label_sources.md").read_text(encoding="utf-8")
+
+    def gains(row: str) -> list[str]:
+        """Over the published rule, with duplicate removal, on every set."""
+        gained = []
+        for name in ("digits_in_photos", "blood_cells", "diagrams"):
+            folder = f"results/label-sources/{name}"
+            after, before = (
+                statistics.mean(
+                    run["removal"]["AP"]
+                    for path, run in RUNS.items()
+                    if path.startswith(f"{folder}/{each}/")
+                )
+                for each in (row, "cross-stage")
+            )
+            gained.append(f"{after - before:.1f}")
+        return gained
+
+    shown = re.search(r"\b([\d.]+) AP over the published.*?([\d.]+) on.*?([\d.]+) on", page, re.S)
+    assert shown is not None and list(shown.groups()) == gains("own-match-kept")
+    rising = re.search(r"threshold gained ([\d.-]+), ([\d.-]+) and ([\d.-]+):", page)
+    assert rising is not None and list(rising.groups()) == gains("threshold-warmup")
