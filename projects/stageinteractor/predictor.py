@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,12 +179,9 @@ class Predictor:
         from .export.onnx_file import load_onnx
 
         loaded = load_onnx(file)
-        rule = loaded.resize
         return cls(
             loaded.detector,
-            augmentations=[T.ResizeShortestEdge(rule.shortest, rule.longest or sys.maxsize)]
-            if rule
-            else [],
+            augmentations=loaded.augmentations,
             image_format=loaded.image_format,
             classes=loaded.classes,
             min_score=min_score,

@@ -112,6 +112,8 @@ def test_predict_takes_the_file_alone(exported, run_folder, load_tool, tmp_path)
     )
     with pytest.raises(SystemExit):
         load_tool("predict").main([*arguments, "--precision", "bf16"])
+    with pytest.raises(SystemExit):
+        load_tool("predict").main([str(tmp_path / "image.png")])  # neither config nor file
 
 
 def detections_of_model(run_folder: Path, path: Path) -> list[tuple[str, list[float]]]:

@@ -29,10 +29,13 @@ def model(make_detector):
 
 def test_metadata_of_a_run(config, model, tmp_path):
     config.dataset.class_names = ["chaise", "Stühle"]
+    config.dataset.category_ids = [62, 7]
     save_config(config, tmp_path / "config.yaml")
     for cfg in (config, load_config(tmp_path / "config.yaml")):
         metadata = describe(cfg, model)
         assert json.loads(metadata["class_names"]) == ["chaise", "Stühle"]
+        assert json.loads(metadata["category_ids"]) == [62, 7]
+        assert json.loads(metadata["image_format"]) == "RGB"
         assert json.loads(metadata["resize"]) == {"shortest": 800, "longest": 1333}
         assert json.loads(metadata["pixel_mean"]) == [123.675, 116.28, 103.53]
         assert json.loads(metadata["pixel_std"]) == [58.395, 57.12, 57.375]

@@ -23,7 +23,7 @@ FACTS = {
 
 
 def write(path: Path, facts: dict) -> Path:
-    """Write a graph that returns the sizes of its images as boxes, with the blue mean as score."""
+    """Write a graph that returns one fixed box, with the mean of the first channel as its score."""
     box = helper.make_tensor("box", TensorProto.FLOAT, (1, 1, 4), [0.0, 0.0, 32.0, 64.0])
     label = helper.make_tensor("label", TensorProto.INT64, (1, 1), [1])
     channel = helper.make_tensor("channel", TensorProto.INT64, (1,), [0])
@@ -37,7 +37,6 @@ def write(path: Path, facts: dict) -> Path:
         helper.make_node("Mul", ["first", "scale"], ["scores"]),
         helper.make_node("Identity", ["first"], ["logits"]),
         helper.make_node("Identity", ["box"], ["query_boxes"]),
-        helper.make_node("Identity", ["sizes"], ["unused"]),
     ]
     of = helper.make_tensor_value_info
     inputs = [
@@ -87,6 +86,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     older = {key: value for key, value in FACTS.items() if key != "image_format"}
     with pytest.raises(DataError, match="older.onnx: .*image_format.*export the model again"):
         Predictor.from_onnx(write(tmp_path / "older.onnx", older))
+    (tmp_path / "other.onnx").write_bytes(write(tmp_path / "model.onnx", {}).read_bytes())
+    with pytest.raises(DataError, match="other.onnx: no metadata of this version"):
+        Predictor.from_onnx(tmp_path / "other.onnx")
     wrong = FACTS | {"min_scores": [0.1]}
     with pytest.raises(DataError, match="wrong.onnx"):
         Predictor.from_onnx(write(tmp_path / "wrong.onnx", wrong))

@@ -128,6 +128,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def is_onnx(args: argparse.Namespace) -> bool:
+    """Return whether the weights are an exported file, which needs no config."""
     return args.weights is not None and Path(args.weights).suffix == ".onnx"
 
 

@@ -26,10 +26,10 @@ def describe(cfg: DictConfig, model: Any, min_scores: MinScores | None = None) -
     ``class_names`` is a list; the names are numbers if the config has none. ``category_ids`` are
     those of the annotation file in the same order, null if the config has none. ``resize`` is the
     resizing of the evaluation, which is not part of the graph: {"shortest": pixels, "longest":
-    pixels or null}, or null for none. ``image_format`` is "RGB" or "BGR". ``pixel_mean``,
-    ``pixel_std`` and ``size_divisibility`` are applied in the graph. ``min_score`` is the score
-    threshold of best F1, ``min_scores`` that of every class in the order of ``class_names``; both
-    are null if the checkpoint was not evaluated.
+    pixels or null}, or null for none. ``image_format`` is the channel order of the input, such
+    as "RGB" or "BGR". ``pixel_mean``, ``pixel_std`` and ``size_divisibility`` are applied in the
+    graph. ``min_score`` is the score threshold of best F1, ``min_scores`` that of every class in
+    the order of ``class_names``; both are null if the checkpoint was not evaluated.
 
     Raises:
         ConfigError: the model cannot be exported.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.resize_rule import ResizeRule
+from detectron2.data import transforms as T
+
 from ..engine.min_scores import MinScores
 from ..errors import DataError, one_line
 from ..packages import require
@@ -22,17 +24,17 @@ KEYS = ("class_names", "category_ids", "resize", "image_format", "min_score", "m
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A detector and the facts of its file.
+    """A detector and the facts of its file, as `Predictor` takes them.
 
     Args:
-        resize: of the evaluation, not part of the graph; None: images keep their size.
-        image_format: channel order that the graph expects, "RGB" or "BGR".
+        augmentations: the resizing of the evaluation, which is not part of the graph, if any.
+        image_format: channel order that the graph expects, such as "RGB" or "BGR".
         min_scores: thresholds of best F1; None if the checkpoint was not evaluated.
     """
 
     detector: FileDetector
     classes: ClassMetadata
-    resize: ResizeRule | None
+    augmentations: list[T.Augmentation]
     image_format: str
     min_scores: MinScores | None
 
@@ -64,11 +66,12 @@ def load_onnx(path: str | os.PathLike[str]) -> OnnxFile:
 
 def _with_facts(session: Any, facts: Mapping[str, Any]) -> OnnxFile:
     names, ids, resize = facts["class_names"], facts["category_ids"], facts["resize"]
+    limit = resize and resize["longest"] or sys.maxsize
     score, scores = facts["min_score"], facts["min_scores"]
     return OnnxFile(
         FileDetector(runner_of(session)),
         ClassMetadata(tuple(names), tuple(ids or ())),
-        None if resize is None else ResizeRule(**resize),
+        [] if resize is None else [T.ResizeShortestEdge(resize["shortest"], limit)],
         facts["image_format"],
         None if score is None else MinScores(score, dict(zip(names, scores, strict=True))),
     )
