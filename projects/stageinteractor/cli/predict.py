@@ -6,7 +6,7 @@
   stageinteractor predict --config-file output/demo/config.yaml clip.mp4 --track
   stageinteractor predict --config-file output/demo/config.yaml aerial.tif --tiles 640
   stageinteractor predict --config-file output/demo/config.yaml --web
-  stageinteractor predict --weights output/demo/export/model.onnx photos    # faster on a CPU
+  stageinteractor predict --weights output/demo/export/model.onnx photos    # exported
   stageinteractor predict --config-file output/r50/config.yaml test2017 \
       --test-dev image_info_test-dev2017.json --algorithm stageinteractor_r50
 
@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--weights",
         "FILE",
         "default: model_best.pth, or the last one, beside config.yaml; or an exported ONNX file, "
-        "which is faster on a CPU",
+        "which needs no config",
     )
     parser.add_argument(
         "inputs",
