@@ -91,28 +91,33 @@ def decoder_rows(
 ) -> list[Row]:
     """Compare forward, forward with backward, and the memory of inference and for backward.
 
-    Gradients are those of maps, content and all parameters. The peak memory of inference is that
-    on maps with channels last, as timm's backbones and ``train.channels_last`` make them.
+    Each side gets the maps that a neck makes in its precision. Gradients are those of maps, content
+    and all parameters. The peak memory of inference is that on maps with channels last, as timm's
+    backbones and ``train.channels_last`` make them.
     ``image`` is the padded height and width, ``precisions`` are those of the reference and of this
     implementation; the other arguments are those of `ratio_rows`.
     """
     reference = ReferenceDecoder(decoder).to(device)
     first: Any = decoder.stages[0]
     width = first.mixing.filters.in_features
-    maps = [torch.randn(1, width, image[0] // s, image[1] // s, device=device) for s in STRIDES]
+    drawn = [torch.randn(1, width, image[0] // s, image[1] // s, device=device) for s in STRIDES]
+    maps = {
+        precision: [feature.to(PRECISIONS[precision]).requires_grad_() for feature in drawn]
+        for precision in precisions
+    }
     learned_queries = LearnedQueries(num_queries=queries, embed_dim=width).to(device)
     start = learned_queries(torch.tensor([image], dtype=torch.float32, device=device))
     content = start.content.detach().requires_grad_()
     start = start._replace(content=content)
-    learned = [content, *(feature.requires_grad_() for feature in maps), *reference.parameters()]
+    learned = [content, *(x for given in maps.values() for x in given), *reference.parameters()]
 
-    def decode(side: Side, maps: Sequence[Tensor] = maps) -> tuple[Tensor, Tensor]:
+    def decode(side: Side, given: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         model, precision = side
         dtype, mixed = PRECISIONS[precision], precision != "float32"
         with torch.autocast(
             device.type, dtype, enabled=mixed, cache_enabled=torch.is_grad_enabled()
         ):
-            output = model(maps, start)
+            output = model(maps[precision] if given is None else given, start)
         return output.logits, output.boxes_xyzr
 
     @torch.no_grad()
@@ -121,8 +126,7 @@ def decoder_rows(
 
     @torch.no_grad()
     def peak(side: Side) -> float:
-        dtype = PRECISIONS[side[1]]
-        last = [feature.to(dtype, memory_format=torch.channels_last) for feature in maps]
+        last = [feature.to(memory_format=torch.channels_last) for feature in maps[side[1]]]
         return peak_memory(functools.partial(decode, side, last), device) / 2**20
 
     def step(side: Side) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .gradients import GRADIENTS
+
 CHUNK_ENTRIES = 2**18  # of the largest operand: a megabyte in float32
 
 
@@ -24,7 +26,8 @@ def chunked_apply(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     On other devices than CPUs, and under `torch.compile`, the function is just called.
 
     Args:
-        function: of tensors (M, ...) to a tensor (M, ...), that treats rows independently.
+        function: of tensors (M, ...) to a tensor (M, ...), that treats rows independently; one of
+            `ops`, whose gradients are known (`gradients.GRADIENTS`), where they are asked for.
         operands: tensors of equal M.
     """
     if operands[0].device.type != "cpu" or torch.compiler.is_compiling():
@@ -51,18 +54,14 @@ class _ChunkedApply(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dtype, enabled = ctx.autocast
         needed = ctx.needs_input_grad[1:]
-        grads = [_Output(len(grad)) for _ in needed]
-        for grad_output, *chunk in _chunks([grad, *ctx.saved_tensors]):
-            leaves = [
-                x.detach().requires_grad_(need) for x, need in zip(chunk, needed, strict=True)
-            ]
-            with torch.enable_grad(), torch.autocast("cpu", dtype, enabled=enabled):
-                result = ctx.function(*leaves)
-            inputs = [leaf for leaf in leaves if leaf.requires_grad]
-            chunk_grads = iter(torch.autograd.grad(result, inputs, grad_output))
-            for rows, need in zip(grads, needed, strict=True):
+        operands = ctx.saved_tensors
+        grads = [_Output(len(grad), operand.dtype) for operand in operands]
+        for chunk in _chunks([grad, *operands]):
+            with torch.autocast("cpu", dtype, enabled=enabled):
+                chunk_grads = GRADIENTS[ctx.function](*chunk)
+            for rows, chunk_grad, need in zip(grads, chunk_grads, needed, strict=True):
                 if need:
-                    rows.append(next(chunk_grads))
+                    rows.append(chunk_grad)
         return None, *(
             rows.tensor if need else None for rows, need in zip(grads, needed, strict=True)
         )
@@ -73,18 +72,20 @@ class _Output:
 
     Args:
         count: its rows.
+        dtype: its type, by default that of the first chunk.
     """
 
     tensor: Tensor
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, dtype: torch.dtype | None = None) -> None:
         self.count = count
+        self.dtype = dtype
         self.filled = 0
 
     def append(self, chunk: Tensor) -> None:
-        """Fill the next rows; the first chunk sets the type and the size of a row."""
+        """Fill the next rows; the first chunk sets the size of a row."""
         if not self.filled:
-            self.tensor = chunk.new_empty(self.count, *chunk.shape[1:])
+            self.tensor = chunk.new_empty(self.count, *chunk.shape[1:], dtype=self.dtype)
         self.tensor[self.filled : self.filled + len(chunk)] = chunk
         self.filled += len(chunk)
 

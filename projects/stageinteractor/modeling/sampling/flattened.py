@@ -89,9 +89,10 @@ class _Rows(torch.autograd.Function):
         ):
             if contiguous:
                 shape = rows.shape[0], rows.shape[2], rows.shape[1]  # (B, D, H*W)
-                columns = rows.new_empty(shape, dtype=dtype)
+                columns = rows.new_empty(shape)
                 for image, cells_of_image in zip(columns, rows, strict=True):
                     image.copy_(cells_of_image.t())
+                columns = columns.to(dtype)  # transposed first: to another type, it takes longer
             else:
                 columns = rows.to(dtype).transpose(1, 2)
             grads.append(columns.unflatten(2, size))  # (B, D, H, W)
