@@ -16,7 +16,7 @@ train = dict(
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
     compile=False,  # the decoder, by torch.compile: takes minutes to begin with, for GPUs
     cpu_matmul="auto",  # oneDNN for float32 products where exact and faster; "onednn", "default"
-    channels_last=False,  # memory of the maps: faster for ResNets, not for deformable convolutions
+    channels_last="auto",  # memory of the maps: true, false; auto: for ResNets on CPUs
     accumulate=1,  # micro-batches per optimiser step, which equals that of one large batch
     frozen_stages=0,  # of the backbone, stem included: their weights and statistics are kept
     clip_grad=dict(enabled=True, params=dict(max_norm=1.0, norm_type=2.0)),

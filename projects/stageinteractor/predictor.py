@@ -40,6 +40,7 @@ from .hub import CONFIG, WEIGHTS, pretrained_folder, push_to_hub, save_pretraine
 from .hub.run_facts import facts_of
 from .hub.saving import forget_initial_weights
 from .machine.matmul import set_cpu_matmul
+from .modeling.backbones.memory_format import set_memory_format
 from .prediction.class_metadata import ClassMetadata, load_class_metadata
 from .prediction.inputs import PredictorInput, check_batch, to_image_source
 from .schema import check_config
@@ -141,11 +142,13 @@ class Predictor:
         forget_initial_weights(cfg.model)
         model = instantiate(cfg.model, "model")
         content = load_all_weights(model, checkpoint, evaluates_ema(cfg))
+        model = model.to(device)
+        set_memory_format(model, OmegaConf.select(cfg, "train.channels_last", default="auto"))
         if device == "cpu":
             setting = OmegaConf.select(cfg, "train.cpu_matmul", default="auto")
             logger.info("%s", set_cpu_matmul(setting))
         predictor = cls(
-            model.to(device),
+            model,
             augmentations=augmentations,
             image_format=mapper.get("image_format", "RGB"),
             classes=classes,

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from ..config import instantiate
 from ..errors import ConfigError
+from ..modeling.backbones.memory_format import set_memory_format
 from .ema import evaluates_ema
 from .run_folder import find_checkpoint
 from .setup import images_per_step
@@ -25,15 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 def build_model(cfg: DictConfig) -> nn.Module:
-    """Build the model on ``train.device``, in the memory format of ``train.channels_last``."""
+    """Build the model on ``train.device``, with maps as ``train.channels_last`` says."""
     return move_to_device(instantiate(cfg.model, "model"), cfg)
 
 
 def move_to_device(model: nn.Module, cfg: DictConfig) -> nn.Module:
-    """Move a model to ``train.device``, in the memory format of ``train.channels_last``."""
+    """Move a model to ``train.device``, with maps as ``train.channels_last`` says."""
     model = model.to(cfg.train.device)
-    if cfg.train.get("channels_last"):
-        model = model.to(memory_format=torch.channels_last)
+    set_memory_format(model, cfg.train.get("channels_last", "auto"))
     return model
 
 

@@ -34,7 +34,7 @@ Train = mapping(
     ddp=mapping(broadcast_buffers=bool, find_unused_parameters=bool, fp16_compression=bool),
     compile=bool,
     cpu_matmul=Literal["auto", "onednn", "default"],
-    channels_last=bool,
+    channels_last=bool | Literal["auto"],
     accumulate=Count,
     frozen_stages=Natural,
     early_stopping=mapping(enabled=bool, patience=Count),
