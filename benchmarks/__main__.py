@@ -51,7 +51,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         default=(480, 800),
         metavar=("H", "W"),
-        help="of the images (480 800: five minutes on two cores; 800 1333 is the published size)",
+        help="of the images (480 800: two minutes on two cores; 800 1333 is the published size)",
     )
     parser.add_argument("--queries", type=_positive, metavar="N", help="by default the config's")
     parser.add_argument("--objects", type=_positive, default=20, metavar="T", help="in an image")
