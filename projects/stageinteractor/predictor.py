@@ -29,6 +29,7 @@ from .config import instantiate, load_config
 from .data.image_io import as_array, load_image, name_of
 from .data.mapper import augment
 from .engine.augmented_detector import with_tta
+from .engine.build import set_memory_format
 from .engine.ema import evaluates_ema
 from .engine.min_scores import MinScores, find_min_scores
 from .engine.precision import inference_autocast
@@ -40,7 +41,6 @@ from .hub import CONFIG, WEIGHTS, pretrained_folder, push_to_hub, save_pretraine
 from .hub.run_facts import facts_of
 from .hub.saving import forget_initial_weights
 from .machine.matmul import set_cpu_matmul
-from .modeling.backbones.memory_format import set_memory_format
 from .prediction.class_metadata import ClassMetadata, load_class_metadata
 from .prediction.inputs import PredictorInput, check_batch, to_image_source
 from .schema import check_config

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 
 from ..config import instantiate
 from ..errors import ConfigError
-from ..modeling.backbones.memory_format import set_memory_format
 from .ema import evaluates_ema
 from .run_folder import find_checkpoint
 from .setup import images_per_step
@@ -35,6 +34,22 @@ def move_to_device(model: nn.Module, cfg: DictConfig) -> nn.Module:
     model = model.to(cfg.train.device)
     set_memory_format(model, cfg.train.get("channels_last", "auto"))
     return model
+
+
+def set_memory_format(model: nn.Module, channels_last: bool | str) -> None:
+    """Lay out the weights of convolutions in place; the maps that they make follow.
+
+    Args:
+        model: on its device.
+        channels_last: True for the whole model; "auto": what the model chooses, if it can (see
+            `StageInteractor.choose_memory_format`). False leaves the model as it is.
+    """
+    if channels_last == "auto":
+        choose = getattr(model, "choose_memory_format", None)
+        if choose is not None:
+            choose()
+    elif channels_last:
+        model.to(memory_format=torch.channels_last)
 
 
 def compile_decoder(model: nn.Module) -> None:

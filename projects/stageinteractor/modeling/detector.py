@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from detectron2.structures import Instances
+import torch
 from torch import Tensor, nn
 
 from ..assigner.masks import not_none
 from ..assigner.targets import Target
+from .backbones.memory_format import is_fast_with_channels_last
 from .interface import (
     Criterion,
     Decoder,
@@ -164,6 +166,11 @@ class StageInteractor(MetaArchitecture):
         if queries.proposals is not None:  # prepended as the first stage
             output = chained(queries.proposals, output)
         return queries, output
+
+    def choose_memory_format(self) -> None:
+        """Give the backbone channels last where it is faster (``train.channels_last=auto``)."""
+        if is_fast_with_channels_last(self.backbone):
+            self.backbone.to(memory_format=torch.channels_last)
 
     def compile_decoder(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the decoder in place, into one graph for feature maps of any size.

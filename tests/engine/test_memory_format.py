@@ -6,8 +6,8 @@ from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResN
 from torch import nn
 
 from stageinteractor.config import instantiate
+from stageinteractor.engine.build import set_memory_format
 from stageinteractor.modeling.backbones.deform_resnext import DeformableBottleneck
-from stageinteractor.modeling.backbones.memory_format import set_memory_format
 
 
 @pytest.fixture
