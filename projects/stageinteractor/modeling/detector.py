@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from detectron2.structures import Instances
 import torch
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..assigner.masks import not_none
