@@ -107,6 +107,14 @@ def test_all_wrong_keys_are_named_at_once(cfg: DictConfig):
         check_config(cfg)
 
 
+def test_a_key_of_several_types_is_named_once_with_all_reasons(cfg: DictConfig):
+    cfg.train.channels_last = "maybe"
+    message = r"^train\.channels_last is 'maybe': .*boolean.*, or .*'auto'$"
+    with pytest.raises(ConfigError, match=message) as error:
+        check_config(cfg)
+    assert str(error.value).count("channels_last") == 1
+
+
 def test_interpolations_stay(cfg: DictConfig):
     cfg.train.seed = 7.0
     check_config(cfg)

@@ -31,7 +31,7 @@ def check_config(cfg: DictConfig) -> None:
             try:
                 checked: dict[str, Any] = TypeAdapter(schema).validate_python(given)
             except ValidationError as error:
-                raise ConfigError("; ".join(_reasons(error, name))) from error
+                raise ConfigError("; ".join(_reasons(error, name, given))) from error
             _replace(cfg[name], given, checked)
 
 
@@ -53,11 +53,21 @@ def _content(cfg: DictConfig, name: str) -> Any:
         raise ConfigError(f"config key {name!r}: {' '.join(str(error).split())}") from error
 
 
-def _reasons(error: ValidationError, name: str) -> Iterator[str]:
+def _reasons(error: ValidationError, name: str, given: Any) -> Iterator[str]:
+    """Yield one text a key; a key of several types, as a number or "auto", has a reason of each."""
+    reasons: dict[str, list[str]] = {}
     for each in error.errors(include_url=False):
-        key = ".".join([name, *(str(part) for part in each["loc"])])
+        key, value = name, given
+        for part in each["loc"]:
+            inside = isinstance(value, list) or (isinstance(value, dict) and part in value)
+            if not inside:
+                break  # the rest names the type
+            key, value = f"{key}.{part}", value[part]
         reason = each["msg"].removeprefix("Value error, ")
-        yield f"{key} is {_short(each['input'])}: {reason[:1].lower()}{reason[1:]}"
+        start = f"{key} is {_short(value)}: "
+        reasons.setdefault(start, []).append(reason[:1].lower() + reason[1:])
+    for start, several in reasons.items():
+        yield start + ", or ".join(several)
 
 
 def _short(value: Any) -> str:

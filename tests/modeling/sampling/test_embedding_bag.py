@@ -19,14 +19,14 @@ SIZES = (5, 7), (3, 4)  # height, width: an image of 20 x 28 pixels, the second 
 B, N, G, P, D = 2, 3, 2, 4, 6
 
 
-@pytest.fixture(params=[True, False], ids=["few rows", "many rows"], autouse=True)
+@pytest.fixture(params=[True, False], ids=["sparse product", "in chunks"], autouse=True)
 def ways_back(request, monkeypatch):
-    """Both ways of the backward pass, whatever the numbers of rows and points."""
+    """Both ways to the derivatives by position and weight, whatever is faster."""
 
-    def read_often(flat: Tensor, cells: Tensor) -> bool:
+    def passes_over_all(flat: Tensor, cells: Tensor, grad: Tensor) -> bool:
         return request.param and len(flat) >= cells.shape[1]
 
-    monkeypatch.setattr(embedding_bag, "_read_often", read_often)
+    monkeypatch.setattr(embedding_bag, "_passes_over_all", passes_over_all)
 
 
 def build_maps(dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -146,15 +146,19 @@ def test_backend_of_cpus_of_other_devices_and_of_graphs():
     assert torch.compile(choose_backend, backend="eager")(torch.zeros(1)) == "reference"
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_the_maps_are_laid_out_as_the_maps_are(layout):
-    maps = [x.detach().contiguous(memory_format=layout).requires_grad_() for x in build_maps()]
-    rows, _, grad_path = flatten_maps(maps, torch.float64)
-    above = torch.randn_like(rows)
+def test_gradients_of_the_maps_are_laid_out_and_rounded_as_the_maps_are(layout, dtype):
+    maps = [x.detach().contiguous(memory_format=layout) for x in build_maps(dtype)]
+    maps = [x.requires_grad_() for x in maps]
+    rows, _, grad_path = flatten_maps(maps, dtype, torch.float64)
+    above = torch.randn_like(rows, dtype=torch.float64)
     plain = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
     assert torch.equal(rows, plain)
-    actual, expected = (torch.autograd.grad(x, maps, above) for x in (grad_path, plain))
+    actual = torch.autograd.grad(grad_path, maps, above)
+    expected = torch.autograd.grad(plain, maps, above.to(dtype))
     for one, other, feature in zip(actual, expected, maps, strict=True):
+        assert one.dtype == dtype
         assert torch.equal(one, other)
         assert one.stride()[1:] == feature.stride()[1:]
 
@@ -184,3 +188,17 @@ def test_the_gradient_of_rounded_features_is_added_in_float32():
     second, _ = sample_flattened(features, positions, weights, STRIDES[:1])
     (first + second).sum().backward()
     assert feature.grad.item() == 2000
+
+
+def test_all_rows_are_passed_over_where_that_is_faster(monkeypatch):
+    monkeypatch.undo()
+    cells, rounded = torch.zeros(10, 4), torch.bfloat16
+    grad = torch.zeros(10, 2)
+    for rows, dtype, expected in [
+        (1000, grad.dtype, True),
+        (3, grad.dtype, False),  # no place for four cells in a matrix of three columns
+        (10, rounded, True),  # each is read four times
+        (11, rounded, False),
+    ]:
+        flat = torch.zeros(rows, 2, dtype=dtype)
+        assert embedding_bag._passes_over_all(flat, cells, grad) == expected

@@ -77,7 +77,7 @@ def sample_rows_backward(
 
 def _products(flat: Tensor, cells: Tensor, grad: Tensor) -> Tensor:
     """Return the products (M, 4 L) of every point's gradient (M, Dc) and its cells (M, 4 L)."""
-    if _read_often(flat, cells) or (flat.dtype == grad.dtype and _fits_a_matrix(flat, cells)):
+    if _passes_over_all(flat, cells, grad):
         _silence_sparse_notice()
         where = torch.sparse_csr_tensor(
             _starts(cells),
@@ -110,14 +110,15 @@ def _add_products(flat: Tensor, cells: Tensor, weights: Tensor, grad: Tensor) ->
     flat.index_add_(0, cell, sums)
 
 
-def _read_often(flat: Tensor, cells: Tensor) -> bool:
-    """Return whether cells (M, 4 L) are four times the rows (R, Dc): passes over all are cheap."""
-    return _fits_a_matrix(flat, cells) and 4 * len(flat) <= cells.numel()
+def _passes_over_all(flat: Tensor, cells: Tensor, grad: Tensor) -> bool:
+    """Return whether a sparse product with all rows (R, Dc) is faster than reading cells (M, 4 L).
 
-
-def _fits_a_matrix(flat: Tensor, cells: Tensor) -> bool:
-    """Return whether a sparse matrix (M, R) has a place for every cell: 4 L are not more than R."""
-    return cells.shape[1] <= len(flat)
+    Rows of another type than the gradient are converted for it, which pays if each is read four
+    times on average. A sparse matrix (M, R) has a place for every cell if 4 L are not more than R.
+    """
+    if cells.shape[1] > len(flat):
+        return False
+    return flat.dtype == grad.dtype or 4 * len(flat) <= cells.numel()
 
 
 @functools.cache
