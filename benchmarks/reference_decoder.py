@@ -20,7 +20,8 @@ from stageinteractor.modeling.decoders.stage import DecoderStage
 from stageinteractor.modeling.decoders.stageinteractor import StageInteractorDecoder
 from stageinteractor.modeling.interface import DecoderOutput, Prediction, Queries, stacked
 from stageinteractor.modeling.mixing.dynamic import DynamicMixing
-from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse, StaticMixing
+from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse
+from stageinteractor.modeling.mixing.static_mixing import StaticMixing
 from stageinteractor.modeling.sampling.points import GroupedSampler, level_weights
 from stageinteractor.modeling.sampling.reference import sample_levels
 

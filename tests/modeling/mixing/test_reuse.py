@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from stageinteractor.modeling.mixing.ops import blend_filters
-from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse, StaticMixing
+from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse
+from stageinteractor.modeling.mixing.static_mixing import StaticMixing
 
 # B = 1, N = 2, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, M = B N G = 4
 KEYS = dict(point_groups=3, points_per_group=2)

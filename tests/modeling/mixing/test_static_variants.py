@@ -9,7 +9,7 @@ from stageinteractor.modeling.decoders.adamixer import (
     PlainSampler,
     VanillaSampler,
 )
-from stageinteractor.modeling.mixing.reuse import StaticMixing
+from stageinteractor.modeling.mixing.static_mixing import StaticMixing
 from stageinteractor.modeling.mixing.static_variants import (
     ChannelStaticMixing,
     NoStaticMixing,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from ..attention import IoFBiasedSelfAttention
 from ..mixing.dynamic import DynamicMixing
-from ..mixing.reuse import ChannelReuse, ChannelReuseType, StaticMixing, StaticMixingType
+from ..mixing.reuse import ChannelReuse, ChannelReuseType
+from ..mixing.static_mixing import StaticMixing, StaticMixingType
 from ..sampling.points import GroupedSampler, GroupedSamplerType
 from .cascade import CascadeDecoder
 from .stage import DecoderStage

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ..recast_linear import RecastLinear
 from .chunked import chunked_apply
 from .ops import mix_channels, mix_points
-from .reuse import ChannelReuse, ChannelReuseType, SpatialReuse, StaticMixing, StaticMixingType
+from .reuse import ChannelReuse, ChannelReuseType, SpatialReuse
+from .static_mixing import StaticMixing, StaticMixingType
 
 
 class FilterBank(NamedTuple):

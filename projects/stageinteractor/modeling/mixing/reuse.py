@@ -16,13 +16,7 @@ from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels_blended, mix_points_blended
-
-
-class StaticMixingType(Protocol):
-    """A class of modules that map features (M, P, Dc) to what is added to them, (M, P, Dc)."""
-
-    def __call__(self, *, width: int, point_groups: int, points_per_group: int) -> nn.Module:
-        """Build the module; arguments as in `StaticMixing`."""
+from .static_mixing import StaticMixing, StaticMixingType
 
 
 class ChannelReuseType(Protocol):
@@ -39,38 +33,6 @@ class ChannelReuseType(Protocol):
         static_mixing: StaticMixingType,
     ) -> nn.Module:
         """Build the module; arguments as in `ChannelReuse`."""
-
-
-def zero_linear(width: int) -> nn.Linear:
-    """Return a square linear layer that starts at zero."""
-    layer = nn.Linear(width, width)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-class StaticMixing(nn.Module):
-    """Mix channels and points with weights that all queries and channel groups share.
-
-    Args:
-        width: Dc.
-        point_groups: K.
-        points_per_group: J.
-    """
-
-    def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
-        super().__init__()
-        self.shape = point_groups, points_per_group, width
-        self.within_group = zero_linear(points_per_group * width)
-        self.across_groups = zero_linear(point_groups * width)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k-major."""
-        grid: Tensor = h.unflatten(1, self.shape[:2])  # (M, K, J, Dc)
-        within: Tensor = self.within_group(grid.flatten(2)).view_as(grid)  # (M, K, J, Dc)
-        across: Tensor = self.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
-        across = across.unflatten(2, (self.shape[0], self.shape[2])).transpose(1, 2)
-        return (within + across).flatten(1, 2)  # (M, P, Dc)
 
 
 class ChannelReuse(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels
-from .reuse import StaticMixing, StaticMixingType, zero_linear
+from .static_mixing import StaticMixing, StaticMixingType, zero_linear
 
 
 class NoStaticMixing(nn.Module):
