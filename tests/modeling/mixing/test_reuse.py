@@ -4,14 +4,9 @@ from torch import Tensor
 
 from stageinteractor.modeling.mixing.ops import blend_filters
 from stageinteractor.modeling.mixing.reuse import ChannelReuse, SpatialReuse
-from stageinteractor.modeling.mixing.static_mixing import StaticMixing
 
 # B = 1, N = 2, D = 8, G = 2, Dc = 4, K = 3, J = 2, P = 6, M = B N G = 4
 KEYS = dict(point_groups=3, points_per_group=2)
-
-
-def static() -> StaticMixing:
-    return StaticMixing(width=4, **KEYS).double()
 
 
 def channel_reuse(num_reused: int) -> ChannelReuse:
@@ -44,23 +39,6 @@ def test_blend_by_hand():
     row, column = torch.tensor([[[0.5], [1.0]]]), torch.tensor([[[0.25, 1.0]]])
     # gates: 1/2 * 1/4, 1/2 * 1 and 1 * 1/4, 1 * 1
     assert blend_filters(own, reused, row, column).tolist() == [[[1.0, 4.0], [4.0, 16.0]]]
-
-
-def test_static_mixing_starts_at_zero():
-    assert torch.equal(static()(noise(5, 6, 4)), torch.zeros(5, 6, 4).double())
-
-
-def test_static_mixing_equals_plain_loops(randomise):
-    mixing, h = randomise(static()), noise(2, 6, 4)
-    expected = torch.zeros_like(h)
-    for row in range(2):
-        for k in range(3):  # within the points 2k, 2k + 1
-            group = slice(2 * k, 2 * k + 2)
-            expected[row, group] += mixing.within_group(h[row, group].flatten()).view(2, 4)
-        for j in range(2):  # across the points j, 2 + j, 4 + j
-            across = slice(j, 6, 2)
-            expected[row, across] += mixing.across_groups(h[row, across].flatten()).view(3, 4)
-    torch.testing.assert_close(mixing(h), expected)
 
 
 @pytest.mark.parametrize("num_reused", [1, 3])
