@@ -160,7 +160,8 @@ def _mix_statically(static: StaticMixing, h: Tensor) -> Tensor:
     """Return what both static layers make of features (M, P, Dc)."""
     grid = h.unflatten(1, static.shape[:2])  # (M, K, J, Dc)
     within = static.within_group(grid.flatten(2)).view_as(grid)
-    across = static.across_groups(grid.transpose(1, 2).flatten(2))  # (M, J, K Dc)
+    layer = static.across_groups
+    across = F.linear(grid.transpose(1, 2).flatten(2), layer.weight, layer.bias)  # (M, J, K Dc)
     across = across.unflatten(2, (static.shape[0], static.shape[2])).transpose(1, 2)
     return (within + across).flatten(1, 2)
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stageinteractor.modeling.complexity import kept_for_backward
@@ -18,12 +19,18 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
+def across_groups(mixing: StaticMixing, points: Tensor) -> Tensor:
+    """What the second layer makes of points (..., K, Dc)."""
+    layer = mixing.across_groups
+    return F.linear(points.flatten(-2), layer.weight, layer.bias).view_as(points)
+
+
 def by_layers(mixing: StaticMixing, h: Tensor) -> Tensor:
     """The same sum, point by point, from the two layers of a mixing of these sizes."""
     within = [mixing.within_group(h[:, 2 * k : 2 * k + 2].flatten(1)) for k in range(3)]
-    across = [mixing.across_groups(h[:, j::2].flatten(1)) for j in range(2)]
+    across = [across_groups(mixing, h[:, j::2]) for j in range(2)]
     grid = torch.stack(within, 1).view(-1, 3, 2, 4)  # (M, K, J, Dc)
-    grid = grid + torch.stack(across, 1).view(-1, 2, 3, 4).transpose(1, 2)
+    grid = grid + torch.stack(across, 2)
     return grid.flatten(1, 2)
 
 
@@ -41,7 +48,7 @@ def test_equals_plain_loops(mixing):
             expected[row, group] += mixing.within_group(h[row, group].flatten()).view(2, 4)
         for j in range(2):  # across the points j, 2 + j, 4 + j
             across = slice(j, 6, 2)
-            expected[row, across] += mixing.across_groups(h[row, across].flatten()).view(3, 4)
+            expected[row, across] += across_groups(mixing, h[row, across])
     torch.testing.assert_close(mixing(h), expected)
     with torch.no_grad():
         torch.testing.assert_close(mixing(h), expected)
@@ -82,8 +89,18 @@ def test_under_autocast_it_is_the_layers_with_full_gradients(mixing):
 
 
 @pytest.mark.parametrize("autocast", [True, False])
-def test_only_the_features_are_kept(mixing, autocast):
-    dtype = torch.bfloat16 if autocast else torch.float64
-    h = noise(5, 6, 4).to(dtype).requires_grad_()
+def test_the_copy_in_another_order_is_not_kept(mixing, autocast):
+    mixing.float()
+    h = noise(5, 6, 4).to(torch.bfloat16 if autocast else torch.float32).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        assert kept_for_backward(lambda: mixing(h), [h, *mixing.parameters()]) == 0
+        kept = kept_for_backward(lambda: mixing(h), [h, *mixing.parameters()])
+    rounded = 2 * mixing.within_group.weight.numel()  # bytes
+    assert kept == (rounded if autocast else 0)
+
+
+def test_layers_are_called_in_training(mixing):
+    called = []
+    for name, layer in mixing.named_children():
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+    mixing(noise(5, 6, 4).requires_grad_())
+    assert called == ["within_group", "across_groups"]

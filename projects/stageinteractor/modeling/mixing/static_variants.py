@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .chunked import chunked_apply
 from .ops import mix_channels
-from .static_mixing import StaticMixing, StaticMixingType, zero_linear
+from .static_mixing import StaticMixing, StaticMixingType, start_at_zero
 
 
 class NoStaticMixing(nn.Module):
@@ -31,7 +31,7 @@ class ChannelStaticMixing(nn.Module):
 
     def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
         super().__init__()
-        self.channels = zero_linear(width)
+        self.channels = start_at_zero(nn.Linear(width, width))
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the mixed features (M, P, Dc)."""
@@ -44,7 +44,8 @@ class SpatialStaticMixing(nn.Module):
 
     def __init__(self, *, width: int, point_groups: int, points_per_group: int) -> None:
         super().__init__()
-        self.points = zero_linear(point_groups * points_per_group)
+        points = point_groups * points_per_group
+        self.points = start_at_zero(nn.Linear(points, points))
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the mixed features (M, P, Dc)."""
