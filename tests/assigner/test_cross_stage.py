@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stageinteractor.assigner import CrossStageAssigner
+from stageinteractor.assigner import CrossStageAssigner, PerStageAssigner, unstable_scores
 from stageinteractor.assigner.cross_stage import scatter_labels
 
 # Three objects A, B, C of the classes 0, 1, 2. C is the upper four fifths of A.
@@ -74,6 +74,41 @@ def test_scatter_labels_by_hand():
     labels = torch.tensor([[0, 2, 2], [1, 0, 3]])
     valid = torch.tensor([[True, True, False], [False, False, True]])
     assert scatter_labels(labels, valid, 4).tolist() == [[1, 0, 1, 0], [0, 0, 0, 1]]
+
+
+ASSIGNERS = [CrossStageAssigner(), CrossStageAssigner(keep_own_match=True), PerStageAssigner()]
+
+
+@pytest.mark.parametrize("assigner", ASSIGNERS)
+@pytest.mark.parametrize("targets", [[], 2 * TARGETS])
+def test_a_target_for_every_image_is_asked_for(assigner, targets):
+    message = f"expected 1 targets, one per image, got {len(targets)}"
+    with pytest.raises(ValueError, match=message):
+        assigner(BOXES, MATCHES, targets, 3)
+    with pytest.raises(ValueError, match=message):
+        assigner.assigned_gt_indices(BOXES, MATCHES, targets)
+    with pytest.raises(ValueError, match=message):
+        unstable_scores(MATCHES, targets)
+
+
+@pytest.mark.parametrize("assigner", ASSIGNERS)
+def test_a_match_with_a_box_of_another_image_is_refused(assigner):
+    """Padding makes room for it: it would have the class 0."""
+    one = [{name: value[:1] for name, value in TARGETS[0].items()}]
+    boxes, matches = (x.repeat_interleave(2, dim=1) for x in (BOXES, MATCHES))
+    message = "matches of stage 0, image 0: query 2 has box 1, but the image has 1 boxes"
+    with pytest.raises(ValueError, match=message):
+        assigner(boxes, matches, one + TARGETS, 3)
+    with pytest.raises(ValueError, match=message):
+        assigner.assigned_gt_indices(boxes, matches, one + TARGETS)
+
+
+@pytest.mark.parametrize("assigner", ASSIGNERS)
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_is_refused(assigner, label):
+    wrong = {"boxes": TARGETS[0]["boxes"], "labels": torch.tensor([0, label, 1])}
+    with pytest.raises(ValueError, match=f"image 0: box 1 has the label {label}, .* are 0 to 2"):
+        assigner(BOXES, MATCHES, [wrong], 3)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5])

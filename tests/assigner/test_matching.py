@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from stageinteractor.assigner import HungarianMatcher
+from stageinteractor.assigner import CopiesMatcher, HungarianMatcher, QualityTopKMatcher
 from stageinteractor.assigner.targets import pad_targets
 
 LN2 = math.log(2.0)
@@ -110,3 +110,13 @@ def test_a_wrong_number_of_targets_or_sizes_is_refused():
         HungarianMatcher()(logits, boxes, targets[:1], sizes)
     with pytest.raises(ValueError, match=r"image sizes \(2, 2\), got 2 and \(1, 2\)"):
         HungarianMatcher()(logits, boxes, targets, sizes[:1])
+
+
+@pytest.mark.parametrize("matcher", [HungarianMatcher(), CopiesMatcher(), QualityTopKMatcher()])
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_is_refused(matcher, label):
+    logits, boxes, targets, sizes = random_case(0, 2, 4, 3, (1, 2))
+    targets[1]["labels"] = torch.tensor([2, label])
+    message = f"target of image 1: box 1 has the label {label}, .* 3 classes are 0 to 2"
+    with pytest.raises(ValueError, match=message):
+        matcher(logits, boxes, targets, sizes)

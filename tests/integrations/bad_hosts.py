@@ -26,6 +26,19 @@ class NoClassesHost(FocalHost):
         del self.num_classes
 
 
+class NotAModule:
+    """Of the right form, but for its class."""
+
+    def matcher(self, outputs, targets):
+        return hungarian(outputs, targets)
+
+
+class OtherKeyHost(FocalHost):
+    """Names its class loss as no criterion of DETR does."""
+
+    key = "ce"
+
+
 class NoHookHost(Host):
     """Class and box losses are one method."""
 
@@ -120,6 +133,15 @@ class CastingHost(FocalHost):
 
     def forward(self, outputs, targets):
         return super().forward(outputs | {"pred_logits": outputs["pred_logits"] * 1.0}, targets)
+
+
+class LateCastingHost(FocalHost):
+    """Computes its class loss on a copy of the logits, as under mixed precision."""
+
+    def get_loss(self, loss, outputs, targets, indices, num_boxes):
+        if loss == "labels":
+            outputs = outputs | {"pred_logits": outputs["pred_logits"].double()}
+        return super().get_loss(loss, outputs, targets, indices, num_boxes)
 
 
 class RaisingHost(FocalHost):

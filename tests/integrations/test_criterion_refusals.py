@@ -16,6 +16,7 @@ from integrations.toy_hosts import (
     random_case,
 )
 
+from stageinteractor.assigner import CopiesMatcher, HungarianMatcher, QualityTopKMatcher
 from stageinteractor.errors import UnsupportedHostError
 from stageinteractor.integrations import AdaptedMatcher, CrossStageCriterion
 from stageinteractor.integrations.host_matcher import PositionModulatedHostMatcher
@@ -51,7 +52,9 @@ def test_one_stage_is_served_with_one_warning(host, log):
     [
         (bad_hosts.NoMatcherHost, "NoMatcherHost has no matcher: it is not a criterion of DETR"),
         (bad_hosts.ClipHost, "ClipHost follows objects through the frames of a clip"),
-        (bad_hosts.NoClassesHost, "NoClassesHost has no num_classes: it is not a criterion of"),
+        (bad_hosts.NoClassesHost, "NoClassesHost has no num_classes, .*: set this attribute"),
+        (bad_hosts.NotAModule, "NotAModule is no torch.nn.Module"),
+        (bad_hosts.OtherKeyHost, "it returns ce, but the names of losses begin with loss"),
         (bad_hosts.NoHookHost, r"NoHookHost: no method loss_labels\*\(outputs, targets, indices"),
         (bad_hosts.HookOfOtherFormHost, "from logits and boxes alone .*sampled_points"),
         (
@@ -95,8 +98,9 @@ def with_matcher(matcher):
         (with_matcher(bad_hosts.TwoObjectsMatcher), "several ground-truth boxes at one stage"),
         (bad_hosts.OtherPairsHost, "with other pairs than its matcher returned for that stage"),
         (bad_hosts.OwnAssignmentHost, "with other pairs than its matcher returned for that stage"),
-        (bad_hosts.LastStageHost, "matched 1 of its 4 stages only"),
-        (bad_hosts.CastingHost, "matched 3 of its 4 stages only"),
+        (bad_hosts.LastStageHost, "called its matcher for 1 of its 4 stages only"),
+        (bad_hosts.CastingHost, r"its matcher for 3 of its 4 .* \(\.float\(\), \.clone\(\), ind"),
+        (bad_hosts.LateCastingHost, "called its class loss for 0 of its 4 stages only"),
     ],
 )
 def test_unsupported_criteria_are_refused_at_the_first_step(host, message):
@@ -124,6 +128,13 @@ def test_outputs_without_logits_are_refused():
         UnsupportedHostError, match="none of pred_logits, logits, but scores, boxes"
     ):
         CrossStageCriterion(FocalHost())({"scores": 0, "boxes": 0}, [])
+
+
+@pytest.mark.parametrize("matcher", [HungarianMatcher(), CopiesMatcher(), QualityTopKMatcher()])
+def test_matchers_of_the_package_are_adapted_first(matcher):
+    with pytest.raises(UnsupportedHostError, match="FocalHost: .*wrap it in AdaptedMatcher"):
+        CrossStageCriterion(FocalHost(), matcher=matcher)
+    CrossStageCriterion(FocalHost(), matcher=AdaptedMatcher(matcher))
 
 
 @pytest.mark.parametrize("matcher", [PositionModulatedHostMatcher(), AdaptedMatcher(None)])

@@ -152,3 +152,16 @@ def test_half_precision_logits_under_autocast(host):
     assert_only_class_losses_changed(actual, plain, expected, tolerance=0.02)
     sum(actual.values()).backward()
     assert all(x.grad.isfinite().all() for x in logits)
+
+
+def test_attributes_of_the_criterion_are_read_and_set_on_it():
+    host, other = FocalHost(), toy_hosts.Matcher()
+    wrapped = CrossStageCriterion(host)
+    wrapped.matcher = other
+    wrapped.weight_dict = {"loss_class": 1.0}
+    assert host.matcher is wrapped.matcher is other
+    assert host.weight_dict == wrapped.weight_dict == {"loss_class": 1.0}
+    wrapped(*random_case(0))
+    assert other.calls == 4
+    wrapped.normalizer = "host"  # one of its own
+    assert not hasattr(host, "normalizer")

@@ -127,6 +127,16 @@ def test_softmax_scores_are_refused():
         remove_duplicates(model, suppressor())(**PIXELS)
 
 
+def test_another_number_of_classes_or_width_is_named():
+    model = deformable_detr()
+    wrong = DuplicateSuppressor(embed_dim=32, num_classes=80)
+    with pytest.raises(UnsupportedHostError, match="3 logits for 80 classes. .* num_classes=3"):
+        remove_duplicates(model, wrong)(**PIXELS)
+    wrong = DuplicateSuppressor(embed_dim=64, num_classes=3)
+    with pytest.raises(ValueError, match="has the width 32, and .* with embed_dim=64"):
+        remove_duplicates(model, wrong)(**PIXELS)
+
+
 class OwnInference(nn.Linear):
     """Makes its detections without its method `inference`, as detrex's DETA does."""
 

@@ -34,8 +34,9 @@ def test_without_auxiliary_outputs_there_is_one_stage(more, num_stages):
     assert numbers(find_stages(stage(2) | more, num_stages)) == [2]
 
 
-def test_an_output_of_the_encoder_behind_the_stages_is_left_out():
-    outputs = stage(9) | {"auxiliary_outputs": [stage(number) for number in range(5)]}
+@pytest.mark.parametrize("key", ["aux_outputs", "auxiliary_outputs"])
+def test_an_output_of_the_encoder_behind_the_stages_is_left_out(key):
+    outputs = stage(9) | {key: [stage(number) for number in range(5)]}
     assert numbers(find_stages(outputs, 5)) == [0, 1, 2, 3, 9]
     assert numbers(find_stages(outputs, 6)) == [0, 1, 2, 3, 4, 9]
 
@@ -114,4 +115,4 @@ def test_many_more_outputs_than_stages_are_no_chain():
     for layers, sets in ((6, 32), (2, 3)):
         outputs = each | {"aux_outputs": [each] * (sets - 1)}
         with pytest.raises(UnsupportedHostError, match="not a chain of stages"):
-            find_stages(outputs, layers)
+            find_stages(outputs, layers, proposals=False)

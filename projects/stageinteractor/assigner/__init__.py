@@ -4,6 +4,7 @@ For any query-based detector: match all stages with `HungarianMatcher` (or the d
 matcher), then turn the matches into class targets with `CrossStageAssigner`.
 """
 
+from .boxes import cxcywh_to_xyxy
 from .copies import CopiesMatcher
 from .cross_stage import CrossStageAssigner
 from .matching import HungarianMatcher
@@ -25,5 +26,6 @@ __all__ = [
     "WarmupCrossStageAssigner",
     "assignment_statistics",
     "count_step",
+    "cxcywh_to_xyxy",
     "unstable_scores",
 ]

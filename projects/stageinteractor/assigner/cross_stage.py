@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from .boxes import box_iou
-from .targets import PaddedTargets, Target, matched_boxes, matched_labels, pad_targets
+from .targets import (
+    PaddedTargets,
+    Target,
+    check_labels,
+    matched_boxes,
+    matched_labels,
+    pad_targets,
+)
 
 
 class CrossStageAssigner:
@@ -56,17 +63,18 @@ class CrossStageAssigner:
         Args:
             boxes: (S, B, N, 4), xyxy pixels: the refined boxes of every stage.
             matches: (S, B, N) long: index of the matched ground-truth box or -1.
-            targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
+            targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,), 0 to C - 1}.
             num_classes: C.
 
         Returns:
             (S, B, N, C), 0 or 1 in the dtype of ``boxes``; a query may have several classes.
 
         Raises:
-            ValueError: shapes do not fit together.
+            ValueError: shapes do not fit together. On a CPU also: a label is not 0 to C - 1, or
+                an image has fewer boxes than a match says.
         """
-        check_matches(boxes, matches)
-        padded = pad_targets(targets, like=boxes)
+        padded = padded_for(boxes, matches, targets)
+        check_labels(padded, num_classes)
         _, valid = self._candidates(boxes, matches, padded)
         # (S, S', B, N) -> (S, B, N, S'): one candidate label from every source stage s'
         labels = matched_labels(padded, matches).expand_as(valid).movedim(1, -1)
@@ -87,8 +95,7 @@ class CrossStageAssigner:
         Returns:
             (S, B, N, S) long: indices of boxes of different classes, -1 for unused entries.
         """
-        check_matches(boxes, matches)
-        padded = pad_targets(targets, like=boxes)
+        padded = padded_for(boxes, matches, targets)
         # source stages last: (S, B, N, S') from here on
         iou, valid = (x.movedim(1, -1) for x in self._candidates(boxes, matches, padded))
         order = iou.masked_fill(~valid, -1.0).argsort(dim=-1, descending=True, stable=True)
@@ -137,13 +144,30 @@ def scatter_labels(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
     return rows.scatter_reduce_(-1, labels, valid.to(rows.dtype), "amax")
 
 
-def check_matches(boxes: Tensor, matches: Tensor) -> None:
-    """Raise ValueError unless boxes are (S, B, N, 4) and matches are (S, B, N)."""
+def padded_for(boxes: Tensor, matches: Tensor, targets: Sequence[Target]) -> PaddedTargets:
+    """Return the padded targets of boxes (S, B, N, 4) with matches (S, B, N).
+
+    Raises:
+        ValueError: shapes do not fit together, or, on a CPU, a match is not a box of its image.
+    """
     if boxes.dim() != 4 or boxes.shape[-1] != 4 or matches.shape != boxes.shape[:3]:
         raise ValueError(
             "expected boxes (S, B, N, 4) and matches (S, B, N), "
             f"got {tuple(boxes.shape)} and {tuple(matches.shape)}"
         )
+    if len(targets) != boxes.shape[1]:
+        raise ValueError(f"expected {boxes.shape[1]} targets, one per image, got {len(targets)}")
+    padded = pad_targets(targets, like=boxes)
+    if matches.device.type == "cpu":
+        outside = matches >= torch.tensor(padded.counts)[:, None]
+        if outside.any():
+            stage, image, query = outside.nonzero()[0].tolist()
+            raise ValueError(
+                f"matches of stage {stage}, image {image}: query {query} has box "
+                f"{matches[stage, image, query].item()}, but the image has "
+                f"{padded.counts[image]} boxes, counted from 0"
+            )
+    return padded
 
 
 def _own_stage(num_stages: int, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .boxes import edges, giou_of_extents, hull_extent, shared_extent
-from .targets import PaddedTargets, Target, pad_targets
+from .targets import PaddedTargets, Target, check_labels, pad_targets
 
 
 class WeightedCost:
@@ -93,7 +93,7 @@ class HungarianMatcher(WeightedCost):
         Args:
             logits: (S, B, N, C), before the sigmoid.
             boxes: (S, B, N, 4), xyxy pixels.
-            targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,)}.
+            targets: B dicts {"boxes": (T, 4) xyxy pixels, "labels": (T,), 0 to C - 1}.
             image_sizes: (B, 2), (height, width) of the images without padding.
             query_mask: (B, N) bool: True for real queries; padding is not matched.
 
@@ -102,13 +102,14 @@ class HungarianMatcher(WeightedCost):
             With more boxes than queries, N of the boxes are matched.
 
         Raises:
-            ValueError: shapes do not fit together.
+            ValueError: shapes do not fit together, or, on a CPU, a label is not 0 to C - 1.
             FloatingPointError: a cost is NaN or infinite.
         """
         check_predictions(logits, boxes, targets, image_sizes)
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             padded = pad_targets(targets, like=boxes.to(dtype))
+            check_labels(padded, logits.shape[-1])
             costs = self.costs(logits.to(dtype), boxes.to(dtype), padded, image_sizes.to(dtype))
         rows = None if query_mask is None else query_mask.cpu().numpy()
         matches = self.solve(costs.cpu().numpy(), padded.counts, rows)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .cross_stage import check_matches, scatter_labels
-from .targets import Target, matched_labels, pad_targets
+from .cross_stage import padded_for, scatter_labels
+from .targets import Target, check_labels, matched_labels
 
 
 class PerStageAssigner:
@@ -19,15 +19,16 @@ class PerStageAssigner:
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target], num_classes: int
     ) -> Tensor:
         """Return class targets (S, B, N, C); the arguments are those of CrossStageAssigner."""
-        check_matches(boxes, matches)
-        labels = matched_labels(pad_targets(targets, like=boxes), matches).unsqueeze(-1)
+        padded = padded_for(boxes, matches, targets)
+        check_labels(padded, num_classes)
+        labels = matched_labels(padded, matches).unsqueeze(-1)
         return scatter_labels(labels, (matches >= 0).unsqueeze(-1), num_classes).to(boxes.dtype)
 
     def assigned_gt_indices(
         self, boxes: Tensor, matches: Tensor, targets: Sequence[Target]
     ) -> Tensor:
         """Return (S, B, N, 1) long: the match of every query, -1 without one."""
-        check_matches(boxes, matches)
+        padded_for(boxes, matches, targets)
         return matches.unsqueeze(-1)
 
     def scope_mask(self, num_stages: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .boxes import box_iou
 from .matching import check_predictions
-from .targets import PaddedTargets, Target, pad_targets
+from .targets import PaddedTargets, Target, check_labels, pad_targets
 
 
 class QualityTopKMatcher:
@@ -64,6 +64,7 @@ class QualityTopKMatcher:
         with torch.autocast(logits.device.type, enabled=False):
             dtype = torch.float64 if boxes.dtype == torch.float64 else torch.float32
             padded = pad_targets(targets, like=boxes.to(dtype))
+            check_labels(padded, logits.shape[-1])
             if not padded.labels.shape[1] or not boxes.shape[2]:
                 return torch.full(boxes.shape[:3], -1, device=boxes.device)
             quality = self.quality(logits.to(dtype), boxes.to(dtype), padded)

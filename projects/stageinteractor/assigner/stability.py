@@ -24,6 +24,9 @@ def unstable_scores(matches: Tensor, targets: Sequence[Target]) -> Tensor:
     Args:
         matches: (S, B, N) long: index of the matched ground-truth box or -1.
         targets: B dicts {"boxes": (T, 4), "labels": (T,)}.
+
+    Raises:
+        ValueError: there are more or fewer targets than images.
     """
     total = sum(len(target["labels"]) for target in targets)
     return changed_gt(matches, targets) * (100.0 / max(total, 1))
@@ -34,6 +37,8 @@ def changed_gt(matches: Tensor, targets: Sequence[Target]) -> Tensor:
 
     The numerators of `unstable_scores`, which can be added over batches; arguments as there.
     """
+    if len(targets) != matches.shape[1]:
+        raise ValueError(f"expected {matches.shape[1]} targets, one per image, got {len(targets)}")
     max_gt = max((len(target["labels"]) for target in targets), default=0)
     before, after = matches[:-1], matches[1:]
     moved = before != after  # (S - 1, B, N): the box that is left has changed, and the one taken

@@ -75,6 +75,21 @@ def _pad(targets: Sequence[Target], like: Tensor) -> PaddedTargets:
     return PaddedTargets(boxes.to(like.device), labels.to(like.device), counts)
 
 
+def check_labels(padded: PaddedTargets, num_classes: int) -> None:
+    """Raise ValueError unless all labels are 0 to C - 1; on a GPU, where it would wait, nothing."""
+    labels = padded.labels
+    if labels.device.type != "cpu" or not labels.numel():
+        return
+    low, high = labels.aminmax()
+    if low < 0 or high >= num_classes:
+        outside = (labels < 0) | (labels >= num_classes)
+        image, index = outside.nonzero()[0].tolist()
+        raise ValueError(
+            f"target of image {image}: box {index} has the label {labels[image, index].item()}, "
+            f"but those of {num_classes} classes are 0 to {num_classes - 1}"
+        )
+
+
 def matched_boxes(padded: PaddedTargets, matches: Tensor) -> Tensor:
     """Return for matches (S, B, N) the matched boxes (S, B, N, 4), xyxy pixels.
 

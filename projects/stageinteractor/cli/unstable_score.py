@@ -1,7 +1,7 @@
 r"""Measure the unstable score of one or more runs: how many boxes change their query.
 
   stageinteractor unstable-score --config-file output/demo/config.yaml
-  stageinteractor unstable-score --config-file output/plain/config.yaml \\
+  stageinteractor unstable-score --config-file output/plain/config.yaml \
                           --config-file output/stable/config.yaml
 
 prints, for each stage, the share of a data set's ground-truth boxes that are matched to another

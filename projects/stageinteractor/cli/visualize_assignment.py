@@ -25,7 +25,8 @@ from ..output_folder import OutputFolder
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_parser(__doc__)
     add_config_options(parser)
-    add_path(parser, "--weights", "FILE", "default: see train_net --eval-only")
+    default = "default: the run's last checkpoint, or else train.init_checkpoint"
+    add_path(parser, "--weights", "FILE", default)
     parser.add_argument(
         "--images",
         nargs="+",

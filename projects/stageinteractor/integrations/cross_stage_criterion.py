@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..assigner import CrossStageAssigner, count_step
+from ..assigner import CrossStageAssigner, HungarianMatcher, QualityTopKMatcher, count_step
 from ..assigner.interface import Assigner
 from ..assigner.targets import Target
 from ..attributes import replaced
@@ -46,15 +46,15 @@ class CrossStageCriterion(nn.Module):
     The host is ``forward(outputs, targets, ...)`` with ``pred_logits`` or ``logits`` (B, N, C),
     ``pred_boxes`` (B, N, 4) cxcywh normalised by the image size, ``aux_outputs`` or
     ``auxiliary_outputs`` (the same of the stages before), a ``matcher``, and a class loss in
-    ``loss_labels*``. Other attributes are the host's. Paper: section 3.2.
+    ``loss_labels*``. Other attributes are read from the host and set on it. Paper: section 3.2.
 
     Args:
         criterion: the host's criterion; it is not changed.
         assigner: by default `CrossStageAssigner` with the published settings.
         normalizer: "max" divides the class loss by the larger of the numbers of matches and of
             labels, as the published model does; "host" by the host's own number.
-        num_stages: the number of decoder stages, if the list of auxiliary outputs ends with other
-            entries; by default all of them are stages.
+        num_stages: the number of decoder stages. To be given if the list of auxiliary outputs ends
+            with one more entry, the encoder's proposals (RT-DETR); by default all are stages.
         log_statistics: write `assignment_statistics` to detectron2's training metrics.
         class_loss: a `ClassLoss` that replaces the host's class loss everywhere, with the host's
             key; also for denoising queries, proposals and one-to-many queries, with their own
@@ -95,10 +95,10 @@ class CrossStageCriterion(nn.Module):
                 )
             name = find_loss_name(criterion, self.label_loss)
             self.own_class_loss = HostClassLoss(class_loss, name)
-        self.criterion = criterion
         self.assigner = assigner or CrossStageAssigner()
         self.normalizer = normalizer
         self.num_stages = num_stages
+        self.proposals_last = True  # whether outputs of the encoder may follow those of the stages
         self.log_statistics = log_statistics
         self.statistics: dict[str, Tensor] = {}
         self.observer: Callable[[Step], None] | None = None  # called with every finished step
@@ -106,6 +106,7 @@ class CrossStageCriterion(nn.Module):
         self._branches: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()
         self.register_state_dict_post_hook(_hide_host)
         self.register_load_state_dict_pre_hook(_show_host)
+        self.criterion = criterion  # last: from here on, its attributes are set on it
 
     def forward(
         self, outputs: Outputs, targets: Sequence[Target], *args: Any, **kwargs: Any
@@ -117,7 +118,7 @@ class CrossStageCriterion(nn.Module):
             FloatingPointError: logits or boxes of an image with ground truth are NaN or infinite.
         """
         branch = self._is_branch(outputs)
-        stages = [] if branch else find_stages(outputs, self.num_stages)
+        stages = [] if branch else find_stages(outputs, self.num_stages, self.proposals_last)
         self._warn_of_one_stage(len(stages))
         host = self.criterion
         # a module is called through its forward; anything else is called as it is
@@ -180,6 +181,15 @@ class CrossStageCriterion(nn.Module):
                 raise
             return getattr(self.criterion, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the host on the host, as it is read from there."""
+        criterion = vars(self).get("_modules", {}).get("criterion")
+        own = name in vars(self) or name in vars(self).get("_modules", {})
+        if criterion is None or own or not hasattr(criterion, name):
+            super().__setattr__(name, value)
+        else:
+            setattr(criterion, name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out weak references and the observer, which cannot be pickled."""
         return {key: value for key, value in vars(self).items() if key != "_branches"} | {
@@ -194,6 +204,10 @@ class CrossStageCriterion(nn.Module):
 def _check_matcher(matcher: nn.Module, criterion: Any, multi_label: bool) -> None:
     """Raise UnsupportedHostError if a matcher cannot take the place of the criterion's own."""
     name = f"{type(criterion).__name__}: {type(matcher).__name__}"
+    if isinstance(matcher, HungarianMatcher | QualityTopKMatcher):
+        raise UnsupportedHostError(
+            f"{name} is not called as matchers of criteria are: wrap it in AdaptedMatcher"
+        )
     if isinstance(matcher, SIGMOID_MATCHERS) and not multi_label:
         raise UnsupportedHostError(
             f"{name} takes the scores of a sigmoid, and the logits of this criterion are those of "
@@ -209,6 +223,8 @@ def _check_matcher(matcher: nn.Module, criterion: Any, multi_label: bool) -> Non
 
 def _check_host(criterion: nn.Module) -> None:
     name = type(criterion).__name__
+    if not isinstance(criterion, nn.Module):
+        raise UnsupportedHostError(f"{name} is no torch.nn.Module: derive it from that class")
     if isinstance(criterion, CrossStageCriterion):
         raise UnsupportedHostError("the criterion has the cross-stage assigner already")
     if not callable(getattr(criterion, "matcher", None)):

@@ -119,7 +119,9 @@ def build_cross_stage(
     # an assigner's node replaces these settings, which a base recipe may have set
     chosen = {key: settings.pop(key) for key in _CHOSEN if key in settings}
     assigner = assigner or CrossStageAssigner(**chosen)
-    return CrossStageCriterion(criterion, assigner, class_loss=class_loss, **settings)
+    wrapped = CrossStageCriterion(criterion, assigner, class_loss=class_loss, **settings)
+    wrapped.proposals_last = False  # they have a key of their own; SQR-DETR's lists are longer
+    return wrapped
 
 
 def set_class_weight(criterion: DictConfig, weight: float) -> None:
@@ -295,6 +297,8 @@ def _target_of(node: Any) -> str:
 
 def _set_builder(node: DictConfig, builder: str) -> None:
     """Let a function build what the node names, which becomes its ``base``; the rest stays."""
+    if "criterion" in node:
+        raise ConfigError("this is the node of a model: give that of its criterion or matcher")
     name = _target_of(node)
     if name != builder:
         node["_target_"] = builder

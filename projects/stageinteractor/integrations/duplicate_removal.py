@@ -112,10 +112,13 @@ class FrozenHost(nn.Module, ABC):
             logits: (B, N, C), as the detector returns them.
             boxes: (B, N, 4), normalised cxcywh.
         """
-        if logits.shape[-1] != self.suppressor.num_classes:
+        columns, num_classes = logits.shape[-1], self.suppressor.num_classes
+        if columns != num_classes:
+            softmax = columns == num_classes + 1
             raise UnsupportedHostError(
-                f"{type(self.detector).__name__} returns {logits.shape[-1]} logits for "
-                f"{self.suppressor.num_classes} classes; those of a softmax cannot be replaced"
+                f"{type(self.detector).__name__} returns {columns} logits for {num_classes} classes"
+                f"{': those of a softmax cannot be replaced' if softmax else ''}. If they are those"
+                f" of sigmoids, the suppressor has to be built with num_classes={columns}"
             )
         return self.suppressor(self.content.of(logits), logits, cxcywh_to_xyxy(boxes) * SIDE)
 

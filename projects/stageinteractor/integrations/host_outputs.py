@@ -47,13 +47,16 @@ def labels_of(target: Mapping[str, Tensor]) -> Tensor:
     )
 
 
-def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs]:
+def find_stages(
+    outputs: Outputs, num_stages: int | None = None, proposals: bool = True
+) -> list[Outputs]:
     """Return the outputs of the decoder stages in order: the auxiliary ones, then the last.
 
     Args:
         outputs: of the last stage, with a list of those of earlier stages.
-        num_stages: the number of stages. The list of transformers (``auxiliary_outputs``) may have
-            one more entry at its end, for the encoder's proposals (RT-DETR).
+        num_stages: the number of stages.
+        proposals: whether the list may then have one more entry at its end, for the encoder's
+            proposals (RT-DETR).
 
     Raises:
         UnsupportedHostError: there are more or fewer.
@@ -61,8 +64,7 @@ def find_stages(outputs: Outputs, num_stages: int | None = None) -> list[Outputs
     before = next((list(outputs[key]) for key in BEFORE if outputs.get(key)), [])
     if num_stages is None or not before:
         return [*before, outputs]
-    behind = int("auxiliary_outputs" in outputs)
-    if not num_stages - 1 <= len(before) <= num_stages - 1 + behind:
+    if not num_stages - 1 <= len(before) <= num_stages - 1 + int(proposals):
         raise UnsupportedHostError(
             f"expected {num_stages - 1} auxiliary outputs before the last of {num_stages} decoder "
             f"stages, got {len(before)}: they are not a chain of stages"

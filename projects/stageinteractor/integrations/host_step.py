@@ -82,7 +82,9 @@ class Step:
         self.class_loss = class_loss
         self.class_sums: Tensor | None = None  # (S,), of class_loss
         self.index = {id(logits_of(stage)): index for index, stage in enumerate(stages)}
-        self.matched: set[int] = set()  # stages that the host has called its matcher for
+        # stages that the host has called its matcher and its class loss for
+        self.matched: set[int] = set()
+        self.labelled: set[int] = set()
         self.arguments: tuple[Any, ...] | None = None
         self.stage_pairs: list[Pairs] = []  # matches of every stage
         # other calls of the matcher: outputs, targets, further arguments
@@ -170,6 +172,7 @@ class Step:
             stage = self.index.get(id(logits_of(outputs)))
             if stage is not None:
                 self._check_pairs(stage, indices, kwargs)
+                self.labelled.add(stage)
             if self.class_loss is not None:
                 total = self._class_sum(self.class_loss, stage, outputs, targets, indices)
                 factor = 1.0 if stage is None else self.factors[stage]
@@ -230,11 +233,14 @@ class Step:
         return all_queries(self.gt_indices, self.queries, self.matches.shape[2])
 
     def check_done(self) -> None:
-        """Raise UnsupportedHostError unless the host has matched every stage."""
-        if len(self.matched) < len(self.stages):
-            raise UnsupportedHostError(
-                f"the host matched {len(self.matched)} of its {len(self.stages)} stages only"
-            )
+        """Raise UnsupportedHostError unless the host has matched and labelled every stage."""
+        for done, what in (self.matched, "matcher"), (self.labelled, "class loss"):
+            if len(done) < len(self.stages):
+                raise UnsupportedHostError(
+                    f"the host called its {what} for {len(done)} of its {len(self.stages)} stages "
+                    "only. A stage is recognised by its tensor of logits: a criterion that makes "
+                    "another (.float(), .clone(), indexing) has to be given the result instead"
+                )
 
 
 def _joined(pairs: Pairs) -> tuple[Tensor, Tensor]:

@@ -38,13 +38,16 @@ def find_label_loss(criterion: Any) -> LabelLoss:
     name = type(criterion).__name__
     num_classes = getattr(criterion, "num_classes", None)
     if not isinstance(num_classes, int) or num_classes < 1:
-        raise UnsupportedHostError(f"{name} has no num_classes: it is not a criterion of DETR form")
+        raise UnsupportedHostError(
+            f"{name} has no num_classes, the number of classes as an int: set this attribute"
+        )
     problem: Exception | None = None
     for columns in (num_classes, num_classes + 1):  # with softmax there is one for "no object"
         try:
             hooks, additive = _try(criterion, *_synthetic_case(criterion, columns))
         except Exception as error:  # noqa: BLE001 - whatever a host may raise; reported below
-            problem = error
+            if not isinstance(problem, UnsupportedHostError):  # which says more
+                problem = error
             continue
         softmax = columns > num_classes
         if not additive and not softmax:
@@ -164,4 +167,8 @@ def _pairs(chosen: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 def _total(losses: dict[str, Tensor]) -> Tensor:
     values = [value for name, value in losses.items() if name.startswith("loss")]
+    if not values:
+        raise UnsupportedHostError(
+            f"it returns {', '.join(losses) or 'nothing'}, but the names of losses begin with loss"
+        )
     return torch.stack([value.detach().double() for value in values]).sum()

@@ -125,6 +125,7 @@ class DuplicateSuppressor(nn.Module):
                 f"num_tokens is {num_tokens}: without a token the most confident query sees "
                 "nothing, unless sees_itself is true"
             )
+        self.embed_dim = embed_dim
         self.num_classes = num_classes
         self.sees_itself = sees_itself
         self.detach = detach
@@ -145,7 +146,15 @@ class DuplicateSuppressor(nn.Module):
             boxes_xyxy: (B, N, 4) in pixels.
             query_mask: (B, N) bool: True for real queries. Padding is not seen by any query; its
                 own logits have no meaning.
+
+        Raises:
+            ValueError: the content has another width than ``embed_dim``.
         """
+        if content.shape[-1] != self.embed_dim:
+            raise ValueError(
+                f"the content of the queries has the width {content.shape[-1]}, and the suppressor "
+                f"was built with embed_dim={self.embed_dim}"
+            )
         content = content.detach() if self.detach else content
         if query_mask is not None:  # NaN in padding would spread through the masked attention
             padding = ~query_mask.unsqueeze(-1)
