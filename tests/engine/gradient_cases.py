@@ -107,7 +107,6 @@ def results(dtype):
             [batch(images, objects, dtype) for objects in batches],
             torch.optim.SGD(model.parameters(), lr=0.0),
             accumulate=len(batches),
-            log_period=1,
         )
         trainer.train(0, 1)
         gradients[case] = {

@@ -25,7 +25,7 @@ def detector():
 def step(model, batches, **settings):
     """Return the gradients and the losses of one optimizer step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    trainer = Trainer(model, batches, optimizer, accumulate=len(batches), log_period=1, **settings)
+    trainer = Trainer(model, batches, optimizer, accumulate=len(batches), **settings)
     trainer.train(0, 1)
     gradients = {
         name: parameter.grad.clone()

@@ -7,14 +7,47 @@ from stageinteractor.engine.ema import ModelEMA, check_ema_device, evaluates_ema
 from stageinteractor.errors import ConfigError
 
 
-def test_average_by_hand():
-    """The first update copies; then 0.75 * 4 + 0.25 * 8 = 5."""
+@pytest.mark.parametrize(("decay", "expected"), [(0.125, 7.5), (0.75, 80 / 11)])
+def test_average_by_hand(decay, expected):
+    """The first update copies; the second keeps the decay, at most (1 + 1) / (10 + 1).
+
+    0.125 * 4 + 0.875 * 8 = 7.5, and 2 / 11 * 4 + 9 / 11 * 8 = 80 / 11.
+    """
     model = nn.Linear(1, 1, bias=False)
-    hook = ModelEMA(model, 0.75)
-    for value, expected in ((4.0, 4.0), (8.0, 5.0)):
+    hook = ModelEMA(model, decay)
+    averages = []
+    for value in (4.0, 8.0):
         nn.init.constant_(model.weight, value)
         hook.after_step()
-        assert hook.model.weight.item() == pytest.approx(expected)
+        averages.append(hook.model.weight.item())
+    assert averages == pytest.approx([4.0, expected])
+
+
+def test_a_short_training_leaves_the_initial_weights_behind():
+    """The demo's 1,300 steps: 0.9998 of the average at every step would keep 77 % of them."""
+    model = nn.Linear(1, 1, bias=False)
+    hook = ModelEMA(model, 0.9998)
+    nn.init.ones_(model.weight)
+    hook.after_step()
+    nn.init.zeros_(model.weight)
+    for _ in range(1299):
+        hook.after_step()
+    assert 0 < hook.model.weight.item() < 1e-6
+
+
+def test_the_number_of_steps_is_restored():
+    averages = []
+    for resumed in (False, True):
+        model = nn.Linear(1, 1, bias=False)
+        hook = ModelEMA(model, 0.9998)
+        for step in range(6):
+            if resumed and step == 3:
+                state, hook = hook.average.state_dict(), ModelEMA(model, 0.9998)
+                hook.average.load_state_dict(state)
+            nn.init.constant_(model.weight, step**2)
+            hook.after_step()
+        averages.append(hook.model.weight.item())
+    assert averages[0] == averages[1]
 
 
 def test_buffers_are_copied_without_gradient():

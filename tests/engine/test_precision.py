@@ -41,7 +41,7 @@ BATCH = [labelled(1, [[4.0, 4, 20, 30], [30, 10, 70, 60]]), labelled(2, [[0.0, 0
 def losses(model: nn.Module, amp: str) -> dict[str, float]:
     """Losses of one step of the trainer."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    trainer = Trainer(model.train(), iter([BATCH]), optimizer, amp=amp, log_period=1)
+    trainer = Trainer(model.train(), iter([BATCH]), optimizer, amp=amp)
     before = [p.detach().clone() for p in model.parameters()]
     trainer.train(0, 1)
     changed = [not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)]

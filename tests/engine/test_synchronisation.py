@@ -54,7 +54,6 @@ def test_trainer_adds_asynchronous_copies_only(accumulate: int, model):
         optimizer,
         accumulate=accumulate,
         clip_grad={"max_norm": 1.0, "norm_type": 2.0},
-        log_period=1,
     )
     with EventStorage(0) as trainer.storage, HostCopies() as copies:
         trainer.iter = 0

@@ -31,7 +31,7 @@ def batches(*values):
 def make(loader, lr=0.25, **settings):
     model = Quadratic()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    return model, Trainer(model, loader, optimizer, log_period=1, **settings)
+    return model, Trainer(model, loader, optimizer, **settings)
 
 
 def test_step_by_hand():
@@ -39,6 +39,14 @@ def test_step_by_hand():
     model, trainer = make(batches(2.0))
     trainer.train(0, 1)
     assert model.w.item() == pytest.approx(1.0)
+
+
+def test_losses_of_every_iteration_are_recorded():
+    """w = 0, 1, 1.5, 1.75 towards x = 2: losses (w - x)^2 + 1, of which writers take the median."""
+    _, trainer = make(batches(2.0, 2.0, 2.0, 2.0))
+    trainer.train(0, 4)
+    values = [(value, step) for value, step in trainer.storage.history("total_loss").values()]
+    assert values == [(5.0, 0), (2.0, 1), (1.25, 2), (1.0625, 3)]
 
 
 def test_accumulation_averages_the_gradients():

@@ -38,6 +38,29 @@ def test_values_and_gradients_are_those_of_linear(layers, shape, enabled):
         torch.testing.assert_close(one, other, rtol=tolerance, atol=atol)
 
 
+@pytest.mark.parametrize("shape", [(64,), (3, 64)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_vectors_and_layers_without_bias_are_taken(shape, bias):
+    layer = RecastLinear(64, 48, bias=bias)
+    x = torch.randn(shape, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    output.float().sum().backward()
+    assert output.shape == (*shape[:-1], 48)
+    torch.testing.assert_close(
+        x.grad, layer.weight.sum(0).detach().expand(shape), rtol=0.02, atol=0.02
+    )
+    assert layer.weight.grad is not None
+
+
+def test_autocast_leaves_float64_as_it_is(layers):
+    x = torch.randn(5, 64).double()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, recast = (layer.double()(x) for layer in layers)
+    assert torch.equal(recast, plain)
+    assert recast.dtype == torch.float64
+
+
 def test_no_rounded_weights_are_kept(layers):
     x = torch.randn(5, 64, dtype=torch.bfloat16, requires_grad=True)
 

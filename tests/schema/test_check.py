@@ -115,6 +115,13 @@ def test_a_key_of_several_types_is_named_once_with_all_reasons(cfg: DictConfig):
     assert str(error.value).count("channels_last") == 1
 
 
+@pytest.mark.parametrize("value", [[], [True], ["auto", 1], {"a": 1}])
+def test_a_key_of_several_types_refuses_lists_and_mappings(cfg: DictConfig, value):
+    cfg.train.channels_last = value
+    with pytest.raises(ConfigError, match=r"^train\.channels_last is "):
+        check_config(cfg)
+
+
 def test_interpolations_stay(cfg: DictConfig):
     cfg.train.seed = 7.0
     check_config(cfg)

@@ -8,20 +8,24 @@ from __future__ import annotations
 import torch
 from detectron2.engine import HookBase
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..errors import ConfigError
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class ModelEMA(HookBase):
     """Average the weights of the trained model after every step; buffers are copied.
 
-    ``average`` is a module, so that its state is saved and loaded like that of any other.
+    After n steps the average keeps min(decay, (1 + n) / (10 + n)) of itself, so that it does not
+    hold on to the initial weights in a short training. ``average`` is a module, so that its state,
+    n included, is saved and loaded like that of any other.
 
     Args:
         model: the trained model, not wrapped in DistributedDataParallel.
-        decay: share of the average that each step keeps, in [0, 1).
+        decay: largest share of the average that a step keeps, in [0, 1).
 
     Raises:
         ValueError: ``decay`` is out of range.
@@ -31,7 +35,13 @@ class ModelEMA(HookBase):
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"train.model_ema.decay must lie in [0, 1), got {decay}")
         self.source = model
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.decay = decay
+        self.average = AveragedModel(model, multi_avg_fn=self._average)
+
+    def _average(self, averages: Tensors, weights: Tensors, steps: Tensor | int) -> None:
+        number = int(self.average.n_averaged)  # on the CPU, where ``steps`` may not be
+        decay = min(self.decay, (1 + number) / (10 + number))
+        get_ema_multi_avg_fn(decay)(averages, weights, steps)
 
     @property
     def model(self) -> nn.Module:

@@ -53,7 +53,6 @@ class Trainer(SimpleTrainer):
         accumulate: batches whose gradients are averaged for one step; the losses of ours are
             divided by the counts of all of them, as if they were one batch.
         clip_grad: {"max_norm", "norm_type"} over all parameters, or None.
-        log_period: iterations after which the losses of all processes are gathered.
         seed: of the model's random numbers, such as dropout; every step is seeded by its number.
         save_non_finite_step: writes the batch of a non-finite step to a file; returns its path.
 
@@ -70,7 +69,6 @@ class Trainer(SimpleTrainer):
         amp: str = "off",
         accumulate: int = 1,
         clip_grad: Mapping[str, float] | None = None,
-        log_period: int = 20,
         seed: int = 0,
         save_non_finite_step: Callable[[NonFiniteStep], Path] | None = None,
     ) -> None:
@@ -78,7 +76,7 @@ class Trainer(SimpleTrainer):
             raise ConfigError(f"train.amp.dtype is {amp!r}: choose one of {', '.join(PRECISIONS)}")
         if accumulate < 1:
             raise ConfigError(f"train.accumulate is {accumulate}: it must be at least 1")
-        super().__init__(model, data_loader, optimizer, gather_metric_period=log_period)
+        super().__init__(model, data_loader, optimizer)
         self.device = next(model.parameters()).device
         self.precision = PRECISIONS[amp]
         self.accumulate = accumulate

@@ -136,7 +136,6 @@ class Training:
             amp=precision,
             accumulate=cfg.train.accumulate,
             clip_grad=cfg.train.clip_grad.params if cfg.train.clip_grad.enabled else None,
-            log_period=cfg.train.log_period,
             seed=cfg.train.seed,
             save_non_finite_step=self._save_non_finite_step,
         )

@@ -20,35 +20,37 @@ class RecastLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (..., out_features) for an input (..., in_features)."""
-        device = input.device.type
-        rounded = (
-            torch.amp.is_autocast_available(device)
-            and torch.is_autocast_enabled(device)
-            and torch.is_grad_enabled()
-        )
-        if not rounded or torch.compiler.is_compiling():
+        dtype = autocast_dtype(input)
+        if dtype is None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(input)
-        dtype = torch.get_autocast_dtype(device)
         result: Tensor = _Recast.apply(input.to(dtype), self.weight, self.bias)
         return result
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """Return the type that autocast rounds x to for a product, None if it leaves x as it is."""
+    device = x.device.type
+    if x.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
+        return None
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
 class _Recast(torch.autograd.Function):
-    """Linear layer of input (..., I) in half precision, weight (O, I) and bias (O,)."""
+    """Linear layer of input (..., I) in half precision, weight (O, I) and bias (O,) or None."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.linear(x, weight.to(x.dtype), bias.to(x.dtype))
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         x_needed, weight_needed, bias_needed = ctx.needs_input_grad
-        flat = grad.flatten(0, -2)  # (rows, O)
+        flat = grad.reshape(-1, grad.shape[-1])  # (rows, O)
         return (
             grad @ weight.to(x.dtype) if x_needed else None,
-            (flat.t() @ x.flatten(0, -2)).to(weight.dtype) if weight_needed else None,
+            (flat.t() @ x.reshape(-1, x.shape[-1])).to(weight.dtype) if weight_needed else None,
             flat.sum(0, dtype=weight.dtype) if bias_needed else None,
         )

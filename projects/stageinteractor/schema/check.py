@@ -59,8 +59,8 @@ def _reasons(error: ValidationError, name: str, given: Any) -> Iterator[str]:
     for each in error.errors(include_url=False):
         key, value = name, given
         for part in each["loc"]:
-            inside = isinstance(value, list) or (isinstance(value, dict) and part in value)
-            if not inside:
+            in_list = isinstance(value, list) and isinstance(part, int)
+            if not in_list and not (isinstance(value, dict) and part in value):
                 break  # the rest names the type
             key, value = f"{key}.{part}", value[part]
         reason = each["msg"].removeprefix("Value error, ")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from stageinteractor.modeling.complexity import kept_for_backward
 from stageinteractor.modeling.mixing.static_mixing import StaticMixing
@@ -96,6 +96,37 @@ def test_the_copy_in_another_order_is_not_kept(mixing, autocast):
         kept = kept_for_backward(lambda: mixing(h), [h, *mixing.parameters()])
     rounded = 2 * mixing.within_group.weight.numel()  # bytes
     assert kept == (rounded if autocast else 0)
+
+
+class Wrapper(nn.Module):
+    """Adds to a layer, as LoRA does."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer, self.added = layer, nn.Linear(width, width, bias=False).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.added(x)
+
+
+def test_wrapped_and_replaced_layers_work_in_training_and_inference(mixing):
+    """Both wrappers add their weights to those of the layer; then a layer without them is one."""
+    h = noise(5, 6, 4).requires_grad_()
+    sums = [layer.weight.detach().clone() for layer in mixing.children()]
+    mixing.within_group = Wrapper(mixing.within_group, 8)
+    mixing.across_groups = Wrapper(mixing.across_groups, 12)
+    trained = mixing(h)
+    with torch.no_grad():
+        torch.testing.assert_close(mixing(h), trained)
+    trained.sum().backward()
+    layers = list(mixing.children())
+    assert all(layer.added.weight.grad.any() for layer in layers)
+    for wrapper, weight, name in zip(layers, sums, ("within_group", "across_groups"), strict=True):
+        plain = nn.Linear(*weight.shape).double()
+        plain.weight.data = weight + wrapper.added.weight
+        plain.bias.data = wrapper.layer.bias.detach()
+        setattr(mixing, name, plain)
+    torch.testing.assert_close(mixing(h), trained)
 
 
 def test_layers_are_called_in_training(mixing):

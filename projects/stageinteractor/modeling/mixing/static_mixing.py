@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..recast_linear import autocast_dtype
+
 LinearT = TypeVar("LinearT", bound=nn.Linear)
 
 
@@ -43,13 +45,17 @@ class AcrossGroups(nn.Linear):
         super().__init__(width, width)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (M, K, J, Dc) for features (M, K, J, Dc)."""
+        """Return (M, K, J, Dc) for features (M, K, J, Dc).
+
+        Joined ones (M, J, K Dc), which a wrapper such as LoRA's passes on, are those of a linear
+        layer.
+        """
         result: Tensor
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            device = input.device.type
-            if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-                input = input.to(torch.get_autocast_dtype(device))
-            result = _AcrossGroups.apply(input, self.weight, self.bias)
+        if input.dim() != 4:
+            result = super().forward(input)
+        elif torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            dtype = autocast_dtype(input) or input.dtype
+            result = _AcrossGroups.apply(input.to(dtype), self.weight, self.bias)
         else:
             result = _split_groups(super().forward(_join_groups(input)), input)
         return result
@@ -108,5 +114,10 @@ class StaticMixing(nn.Module):
         """Return the sum of both branches (M, P, Dc) of features (M, P, Dc), P = K J, k-major."""
         grid: Tensor = h.unflatten(1, self.shape[:2])  # (M, K, J, Dc)
         within: Tensor = self.within_group(grid.flatten(2)).view_as(grid)
-        across: Tensor = self.across_groups(grid)
+        layer: nn.Module = self.across_groups
+        across: Tensor
+        if isinstance(layer, AcrossGroups):
+            across = layer(grid)
+        else:  # a wrapper, or another layer in its place
+            across = _split_groups(layer(_join_groups(grid)), grid)
         return (within + across).flatten(1, 2)
