@@ -289,13 +289,17 @@ def _outdated_files(resume: bool, changes: Changes) -> tuple[str, ...]:
 def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
     """Load ``train.init_checkpoint`` or else ``train.backbone_weights`` into the model.
 
+    Training goes on from the latest weights of a checkpoint; a frozen detector gets the averaged
+    ones, if there are any, with which it was evaluated.
+
     Raises:
         ConfigError: there is no file of this name.
         DataError: the file cannot be read or does not fit the model; or it lacks weights of a part
             that is frozen, and so would stay untrained.
     """
     if cfg.train.init_checkpoint:
-        missing = load_weights(model, cfg.train.init_checkpoint)
+        frozen = hasattr(model, "trained_parts")
+        missing = load_weights(model, cfg.train.init_checkpoint, ema=frozen)
         _refuse_untrained(model, missing, cfg.train.init_checkpoint)
     elif cfg.train.backbone_weights:
         weights = cfg.train.backbone_weights

@@ -104,6 +104,8 @@ def _load(
     _report(f"{path}: not in the model, ignored", [name for name in weights if name not in own])
     _report(f"{path}: missing, left as they were initialised", [n for n in own if n not in weights])
     logger.info("%s: loaded %d of the model's %d tensors", path, len(fits), len(own))
+    if "ema" in content:
+        logger.info("%s: these are its %s weights", path, "averaged (EMA)" if ema else "latest")
     return [name for name in own if name not in fits]
 
 
