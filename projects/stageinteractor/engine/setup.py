@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..files import write_errors_of
 from ..machine.matmul import set_cpu_matmul
 from ..machine.threads import describe_threads, set_threads
-from ..schema import check_config, require_keys
+from ..schema import check_config, misspelt_keys, require_keys
 from .config_checks import check_data_nodes, check_model_classes
 from .precision import inference_autocast
 from .printable_logs import escape_log_messages
@@ -57,6 +57,8 @@ def prepare(cfg: DictConfig) -> None:
     check_settings(cfg)
     fast = cfg.train.fast_dev_run.enabled
     _set_up_logging(cfg.train.output_dir)
+    for key, like in misspelt_keys(cfg):
+        logger.warning("%s is no key of this trainer and has no effect: is it %s?", key, like)
     cfg.train.device = find_device(cfg.train.device)
     precision = cfg.train.get("eval_precision", "float32")
     inference_autocast(precision, cfg.train.device, "train.eval_precision")  # refuse it now
