@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from detectron2.config import instantiate
 from omegaconf import DictConfig
 
 from stageinteractor.cli.main import COMMANDS, main
-from stageinteractor.config import apply_overrides, load_config
+from stageinteractor.config import apply_overrides, get_config, load_config
 from stageinteractor.errors import ConfigError
+from stageinteractor.schema import check_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,6 +55,21 @@ def test_every_option_is_one_of_the_tools_own(help_of):
             assert option in own, f"{page}: {tool} has no {option}"
             checked += 1
     assert checked > 30
+
+
+def test_config_of_your_own_loads(tmp_path):
+    """Twelve of 24 epochs: full rate; 20: a tenth; 23: a hundredth."""
+    text = (ROOT / "docs/custom_data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "mine.py"
+    path.write_text(block, encoding="utf-8")
+    cfg = load_config(path)
+    assert set(cfg) == set(get_config("stageinteractor_r50_1x"))
+    check_config(cfg)
+    assert (cfg.dataset.val.json, cfg.train.epochs) == ("mine/val.json", 24)
+    cfg.train.max_iter = 24_000
+    rate = instantiate(cfg.lr_multiplier)
+    assert [rate(epoch / 24) for epoch in (12, 20, 23)] == pytest.approx([1.0, 0.1, 0.01])
 
 
 def test_commands_and_scripts_of_the_pages_exist():
