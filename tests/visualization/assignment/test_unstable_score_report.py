@@ -31,7 +31,7 @@ def test_a_column_for_every_run_and_a_dash_for_missing_steps():
     assert rows["unstable %", "mean"] == ["50.0", "37.5"]
     assert rows["labels added / image", "1"] == ["1.50", "0.50"]
     assert rows["labels added / image", "2"] == ["-", "0.00"]
-    assert rows["several queries, % of gt boxes", "1"] == ["100.0", "0.0"]
+    assert rows["gt boxes with several queries, %", "1"] == ["100.0", "0.0"]
     assert rows["images", "4"] == ["2"] and rows["gt boxes", "8"] == ["4"]
     assert table.endswith("no step from the encoder: it proposes no queries in plain")
 

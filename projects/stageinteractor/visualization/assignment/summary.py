@@ -11,7 +11,12 @@ from tabulate import tabulate
 from ...assigner import assignment_statistics
 from .query_labels import ImageAssignment
 
-COUNTS = ("labels_added", "labels_dropped", "multi_class_queries", "multi_query_gt")
+COUNTS = {
+    "labels_added": "labels added",
+    "labels_dropped": "labels dropped",
+    "multi_class_queries": "queries with several classes",
+    "multi_query_gt": "gt boxes with several queries",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Summary:
 
     def table(self) -> str:
         """Return a text table with a row for each stage."""
-        head = ["stage", "matches", *(name.replace("_", " ") for name in COUNTS), "unstable %"]
+        head = ["stage", "matches", *COUNTS.values(), "unstable %"]
         rows = []
         for stage, matches in enumerate(self.matches):
             unstable = f"{self.unstable_score[stage - 1]:.1f}" if stage else ""

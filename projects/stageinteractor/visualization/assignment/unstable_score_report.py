@@ -22,7 +22,7 @@ def stability_table(runs: Mapping[str, Stability]) -> str:
     rows.append(["unstable %", "mean", *(_cell(run.mean_unstable_score) for run in stabilities)])
     for name, columns, digits in (
         ("labels added / image", [run.labels_added_per_image for run in stabilities], 2),
-        ("several queries, % of gt boxes", [run.multi_query_share for run in stabilities], 1),
+        ("gt boxes with several queries, %", [run.multi_query_share for run in stabilities], 1),
     ):
         for stage, values in enumerate(zip_longest(*columns)):
             rows.append([name, str(stage), *(_cell(value, digits) for value in values)])
