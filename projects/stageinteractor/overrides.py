@@ -24,6 +24,20 @@ from .schema.tree import leaves
 
 Override: TypeAlias = str | Sequence[str]
 Overrides: TypeAlias = str | Sequence[Override]
+YACS_KEYS = {  # of detectron2's older configs: those here
+    "DATALOADER.NUM_WORKERS": "dataloader.train.num_workers",
+    "MODEL.DEVICE": "train.device",
+    "MODEL.WEIGHTS": "train.init_checkpoint",
+    "OUTPUT_DIR": "train.output_dir",
+    "SEED": "train.seed",
+    "SOLVER.AMP.ENABLED": "train.amp.enabled",
+    "SOLVER.BASE_LR": "optimizer.lr",
+    "SOLVER.CHECKPOINT_PERIOD": "train.checkpointer.period",
+    "SOLVER.IMS_PER_BATCH": "dataloader.train.total_batch_size",
+    "SOLVER.MAX_ITER": "train.max_iter",
+    "SOLVER.WEIGHT_DECAY": "optimizer.weight_decay",
+    "TEST.EVAL_PERIOD": "train.eval_period",
+}
 NULL = ("null", "Null", "NULL", "~")
 
 
@@ -114,6 +128,8 @@ def _require_key(cfg: DictConfig, key: str) -> None:
     node: Any = cfg
     for depth, part in enumerate(key.split(".")):
         if part not in _children(node):
+            if key in YACS_KEYS:
+                raise ConfigError(f"{key} of detectron2's yacs configs is {YACS_KEYS[key]} here")
             wrong = ".".join(key.split(".")[: depth + 1])
             raise ConfigError(f"config key {wrong!r} does not exist{_nearest(cfg, key)}")
         node = _child(node, part)
