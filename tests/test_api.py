@@ -8,7 +8,7 @@ import pytest
 import stageinteractor
 from stageinteractor.api import read_config
 from stageinteractor.config import load_config
-from stageinteractor.errors import ConfigError
+from stageinteractor.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("name", stageinteractor.__all__)
@@ -29,6 +29,22 @@ def test_a_run_is_evaluated_with_overrides(tiny_run, tmp_path):
     )
     assert 0 <= named["bbox"]["AP"] <= 100
     assert stageinteractor.evaluate(str(run / "config.yaml"))["bbox"].keys() == named["bbox"].keys()
+
+
+def test_a_run_is_evaluated_by_its_folder(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    assert "AP" in stageinteractor.evaluate(run)["bbox"]
+    assert (run / "evaluation/coco_instances_results.json").is_file()
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_overrides_may_be_a_list(tiny_run, tmp_path, kind):
+    folder = f"train.output_dir={tmp_path}"
+    with pytest.raises(DataError, match=r"nowhere\.pth"):
+        stageinteractor.evaluate(tiny_run, kind([folder, "train.init_checkpoint=nowhere.pth"]))
+    with pytest.raises(DataError, match=r"nowhere\.pth"):
+        stageinteractor.train(tiny_run, kind([folder]), "train.init_checkpoint=nowhere.pth")
 
 
 def test_an_evaluation_takes_a_precision(tiny_run, tmp_path):

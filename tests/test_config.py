@@ -18,6 +18,7 @@ from stageinteractor.config import (
     instantiate,
     load_config,
     save_config,
+    targets,
 )
 from stageinteractor.errors import ConfigError
 from stageinteractor.modeling.backbones import TimmBackbone
@@ -55,6 +56,20 @@ def test_load_config_reads_a_yaml_file(tmp_path: Path):
 def test_load_config_names_a_missing_file(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"nowhere\.py: no such config file"):
         load_config(tmp_path / "nowhere.py")
+
+
+def test_the_folder_of_a_run_stands_for_its_config(tmp_path: Path, monkeypatch):
+    run = tmp_path / "run.v1"
+    run.mkdir()
+    with pytest.raises(ConfigError, match=r"run\.v1: a folder without config\.yaml"):
+        load_config(run)
+    (run / "config.yaml").write_text("train: {max_iter: 42}")
+    assert load_config(run).train.max_iter == 42
+    assert targets(run) == []
+    monkeypatch.chdir(tmp_path)
+    run.rename("digits_in_photos")
+    assert "model" in load_config("digits_in_photos")  # of the zoo
+    assert "model" not in load_config("./digits_in_photos")
 
 
 def test_load_config_refuses_other_suffixes(tmp_path: Path):

@@ -5,6 +5,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from stageinteractor.errors import (
     DataError,
+    first_lines,
     one_line,
 )
 
@@ -48,3 +49,17 @@ def test_one_line_of_a_name_with_an_escape_sequence_shows_it():
     assert (
         one_line(DataError("\x1b[2Jcat\udce9.png: no image")) == r"\x1b[2Jcat\udce9.png: no image"
     )
+
+
+def test_first_lines_are_whole():
+    lines = ["Error(s) in loading state_dict:", *(f"\tsize mismatch for {k}" for k in "abcdef")]
+    text = first_lines(RuntimeError("\n".join(lines)), limit=80)
+    assert text == "Error(s) in loading state_dict: size mismatch for a size mismatch for b ..."
+    assert first_lines(RuntimeError("\n".join(lines[:3]))) == text.removesuffix(" ...")
+
+
+def test_first_lines_are_cut_at_a_word():
+    names = [f'"backbone.layer{number}.weight"' for number in range(99)]
+    error = RuntimeError("Error(s) in loading state_dict:\n\tMissing key(s): " + ", ".join(names))
+    *words, last = first_lines(error, limit=120).split()
+    assert last == "..." and words[-1].strip(",") in names

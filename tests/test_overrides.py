@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import apply_overrides, get_config, instantiate, load_config
 from stageinteractor.errors import ConfigError
+from stageinteractor.overrides import YACS_KEYS, flatten_overrides
 
 AS_THEY_STAND = (
     *("2024", "1e5", "null", "yes", "off", "1:30", "0x10", "[a]", "{a: b}", "a: b", "a #b", "a b"),
@@ -149,3 +150,32 @@ def test_a_mapping_without_a_target_is_merged():
     assert cfg.model.criterion.class_loss.target.quality.iou == 2.0
     apply_overrides(cfg, ["train.amp={enabled: true}"])
     assert cfg.train.amp.dtype == "auto"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    ["train.seed=5", ["train.seed=5"], ("train.seed=4", ["train.seed=5"]), [("train.seed=5",), []]],
+)
+def test_overrides_may_be_lists(cfg: DictConfig, overrides):
+    apply_overrides(cfg, overrides)
+    assert cfg.train.seed == 5
+
+
+@pytest.mark.parametrize("override", [5, None, {"train.seed": 5}])
+def test_an_override_that_is_no_text_is_refused(override):
+    with pytest.raises(ConfigError, match="key=value"):
+        flatten_overrides(["train.seed=5", override])
+
+
+@pytest.mark.parametrize("key", YACS_KEYS)
+def test_the_message_for_a_yacs_key_names_ours(key: str):
+    cfg = load_config("digits_in_photos")
+    with pytest.raises(ConfigError, match=YACS_KEYS[key]):
+        apply_overrides(cfg, [f"{key}=1"])
+    apply_overrides(cfg, [f"{YACS_KEYS[key]}=1"])
+
+
+def test_a_yacs_key_that_a_config_has_is_set():
+    cfg = OmegaConf.create({"SEED": 1})
+    apply_overrides(cfg, ["SEED=2"])
+    assert cfg.SEED == 2

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from detectron2.utils import comm
 from omegaconf import DictConfig
 
-from .config import apply_overrides
+from .config import Override, Overrides, apply_overrides, flatten_overrides
 from .embedded import make_embedded_files
 from .engine import evaluation, training
 from .engine.evaluation import Metrics
@@ -21,13 +21,15 @@ Config: TypeAlias = str | os.PathLike[str] | DictConfig
 
 
 def train(
-    config: Config, *overrides: str, resume: bool = False, trust_config: bool = False
+    config: Config, *overrides: Override, resume: bool = False, trust_config: bool = False
 ) -> Metrics:
     """Train a detector in this process and return the metrics of the last evaluation.
 
     Args:
-        config: name of the zoo, path of a ``.py`` or ``.yaml`` file, or a loaded config.
-        overrides: ``"key=value"``, as on the command line: ``"train.max_iter=100"``.
+        config: name of the zoo, path of a ``.py`` or ``.yaml`` file or of a run's folder, or a
+            loaded config.
+        overrides: ``"key=value"``, as on the command line: ``"train.max_iter=100"``; also lists or
+            tuples of them.
         resume: go on from the last checkpoint of ``train.output_dir``.
         trust_config: as ``trust`` of `stageinteractor.config.load_config`.
 
@@ -43,7 +45,10 @@ def train(
 
 
 def evaluate(
-    config: Config, *overrides: str, precision: str | None = None, trust_config: bool = False
+    config: Config,
+    *overrides: Override,
+    precision: str | None = None,
+    trust_config: bool = False,
 ) -> Metrics:
     """Evaluate a trained detector and return the metrics; a run's files stay as they are.
 
@@ -59,12 +64,13 @@ def evaluate(
     if precision is not None:
         overrides += (f"train.eval_precision={precision}",)
     cfg = read_config(config, overrides, trust_config)
-    is_named = any(override.startswith("train.init_checkpoint=") for override in overrides)
+    texts = flatten_overrides(overrides)
+    is_named = any(text.startswith("train.init_checkpoint=") for text in texts)
     return evaluation.evaluate(cfg, cfg.train.init_checkpoint if is_named else None)
 
 
 def read_config(
-    config: Config, overrides: tuple[str, ...] = (), trust_config: bool = False
+    config: Config, overrides: Overrides = (), trust_config: bool = False
 ) -> DictConfig:
     """Load a config, apply overrides, and make the embedded files that it needs.
 

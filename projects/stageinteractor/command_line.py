@@ -52,8 +52,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "--config-file",
         type=os.path.expanduser,
         metavar="CONFIG",
-        help="a .py or .yaml file, or a name of the zoo (stageinteractor configs); may also be "
-        "given first, without the option",
+        help="a .py or .yaml file, the folder of a run, or a name of the zoo (stageinteractor "
+        "configs); may also be given first, without the option",
     )
     add_trust_option(parser)
     parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
@@ -63,7 +63,7 @@ def take_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> ar
     """Take the first argument that is not an override as the config, if no option names one."""
     if args.config_file is None:
         if not args.opts or "=" in args.opts[0]:
-            parser.error("a config is required: a file, or a name of the zoo")
+            parser.error("a config is required: a file, the folder of a run, or a name of the zoo")
         args.config_file = os.path.expanduser(args.opts.pop(0))
     return args
 

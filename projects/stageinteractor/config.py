@@ -21,12 +21,12 @@ from .class_names import ClassNames, without_expressions
 from .detrex_recipe import complete_recipe, is_for_detrex
 from .errors import ConfigError, StageInteractorError
 from .files import atomic_write_text
-from .overrides import apply_overrides
+from .overrides import Override, Overrides, apply_overrides, flatten_overrides
 from .plain_yaml import MAX_BYTES, read_plain
 from .python_config import CONFIG_PACKAGE, load_python
 from .schema import expand_paths
 from .trust import Use, uses
-from .zoo import config_path
+from .zoo import config_path, list_configs
 
 # What constructors raise for values that they cannot use.
 REFUSALS = (
@@ -54,12 +54,22 @@ def get_config(name: str) -> DictConfig:
     raise ConfigError(f"no shared config {name!r}; there are: {', '.join(names)}")
 
 
+def find_config(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a config, which is ``config.yaml`` in it for the folder of a run.
+
+    A name of the zoo is never a folder of that name; ``./NAME`` is one.
+    """
+    file = Path(path).expanduser()
+    inside = file / "config.yaml"
+    return inside if inside.is_file() and os.fspath(path) not in list_configs() else file
+
+
 def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig:
     """Load a config file, ``.py`` (executed) or ``.yaml`` (only read).
 
     Args:
-        path: of the file, or a name of the zoo; a ``.yaml`` may also be a dump of OmegaConf or
-            detectron2.
+        path: of the file or of a folder with ``config.yaml``, such as that of a run, or a name of
+            the zoo; a ``.yaml`` may also be a dump of OmegaConf or detectron2.
         trust: accept a ``.yaml`` that names targets which `trust` does not list. Building them
             runs code that its author chose.
 
@@ -67,11 +77,10 @@ def load_config(path: str | os.PathLike[str], trust: bool = False) -> DictConfig
         ConfigError: no such file, another suffix, a YAML file that is not a mapping, or one that
             has to be trusted.
     """
-    file = Path(path).expanduser()
+    file = find_config(path)
     if not file.is_file() and not file.suffix and len(file.parts) == 1:
         file = config_path(str(path))
-    if not file.is_file():
-        raise ConfigError(f"{path}: no such config file")
+    _require_file(file)
     if file.suffix not in (".py", ".yaml", ".yml"):
         raise ConfigError(f"{path}: a config file ends in .py or .yaml")
     cfg = load_python(file) if file.suffix == ".py" else _load_yaml(file, trust)
@@ -87,12 +96,18 @@ def targets(path: str | os.PathLike[str]) -> list[Use]:
     Raises:
         ConfigError: no such file, or not a YAML file with a mapping.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError(f"{path}: no such config file")
+    file = find_config(path)
+    _require_file(file)
     if file.suffix == ".py":
         raise ConfigError(f"{path}: a Python program, which runs when it is loaded: read it")
     return list(uses(_read_yaml(file)))
+
+
+def _require_file(file: Path) -> None:
+    if file.is_dir():
+        raise ConfigError(f"{file}: a folder without config.yaml")
+    if not file.is_file():
+        raise ConfigError(f"{file}: no such config file")
 
 
 def _load_yaml(file: Path, trust: bool) -> DictConfig:
@@ -192,7 +207,11 @@ def instantiate(node: Any, key: str) -> Any:
 
 __all__ = [
     "LazyCall",
+    "Override",
+    "Overrides",
     "apply_overrides",
+    "find_config",
+    "flatten_overrides",
     "get_config",
     "instantiate",
     "load_config",

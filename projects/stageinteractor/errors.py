@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from textwrap import shorten
 
 from .printable_text import printable
 
@@ -51,6 +52,21 @@ def one_line(error: BaseException) -> str:
         text = text.splitlines()[-1]
         text = text.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
     return printable(" ".join(text.split()))
+
+
+def first_lines(error: BaseException, limit: int = 400) -> str:
+    """Return the first lines of an error's message in one line, for a list that may be long.
+
+    Lines are kept whole. Only the first two, a heading and its first entry, are cut at a word if
+    they are longer than ``limit``.
+    """
+    lines = [printable(" ".join(line.split())) for line in str(error).strip().splitlines()]
+    text = shorten(" ".join(lines[:2]), limit, placeholder=" ...")
+    for line in lines[2:]:
+        if len(text) + len(line) >= limit:
+            return text if text.endswith(" ...") else f"{text} ..."
+        text = f"{text} {line}"
+    return text
 
 
 def nearest(name: str, names: Collection[str]) -> list[str]:

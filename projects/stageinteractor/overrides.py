@@ -11,7 +11,7 @@ import difflib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from detectron2.utils.registry import locate
@@ -22,10 +22,26 @@ from .errors import ConfigError
 from .schema import TextKind, expand_paths, text_kind
 from .schema.tree import leaves
 
+Override: TypeAlias = str | Sequence[str]
+Overrides: TypeAlias = str | Sequence[Override]
+YACS_KEYS = {  # of detectron2's older configs: those here
+    "DATALOADER.NUM_WORKERS": "dataloader.train.num_workers",
+    "MODEL.DEVICE": "train.device",
+    "MODEL.WEIGHTS": "train.init_checkpoint",
+    "OUTPUT_DIR": "train.output_dir",
+    "SEED": "train.seed",
+    "SOLVER.AMP.ENABLED": "train.amp.enabled",
+    "SOLVER.BASE_LR": "optimizer.lr",
+    "SOLVER.CHECKPOINT_PERIOD": "train.checkpointer.period",
+    "SOLVER.IMS_PER_BATCH": "dataloader.train.total_batch_size",
+    "SOLVER.MAX_ITER": "train.max_iter",
+    "SOLVER.WEIGHT_DECAY": "optimizer.weight_decay",
+    "TEST.EVAL_PERIOD": "train.eval_period",
+}
 NULL = ("null", "Null", "NULL", "~")
 
 
-def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def apply_overrides(cfg: DictConfig, overrides: Overrides) -> None:
     """Change a config in place by ``key=value`` strings.
 
     A key must exist, or be a parameter of the constructor it is meant for, or a described key of
@@ -36,7 +52,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
         ConfigError: no ``=``, a key that does not exist (the message has the nearest ones), or a
             value that cannot be put there.
     """
-    for override in overrides:
+    for override in flatten_overrides(overrides):
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {override!r}: write key=value, such as train.max_iter=100")
@@ -52,6 +68,19 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
             reason = " ".join(str(error).split())
             raise ConfigError(f"override {override!r} cannot be applied: {reason}") from error
     expand_paths(cfg)
+
+
+def flatten_overrides(overrides: Overrides) -> list[str]:
+    """Return overrides as one list, those in lists and tuples among them in their place.
+
+    Raises:
+        ConfigError: one is neither text nor a list or tuple.
+    """
+    if isinstance(overrides, str):
+        return [overrides]
+    if isinstance(overrides, list | tuple | ListConfig):
+        return [text for each in overrides for text in flatten_overrides(each)]
+    raise ConfigError(f"override {overrides!r}: write key=value as text, or a list of such texts")
 
 
 def _value(cfg: DictConfig, key: str, text: str) -> Any:
@@ -99,6 +128,8 @@ def _require_key(cfg: DictConfig, key: str) -> None:
     node: Any = cfg
     for depth, part in enumerate(key.split(".")):
         if part not in _children(node):
+            if key in YACS_KEYS:
+                raise ConfigError(f"{key} of detectron2's yacs configs is {YACS_KEYS[key]} here")
             wrong = ".".join(key.split(".")[: depth + 1])
             raise ConfigError(f"config key {wrong!r} does not exist{_nearest(cfg, key)}")
         node = _child(node, part)

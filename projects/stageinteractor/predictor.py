@@ -109,7 +109,8 @@ class Predictor:
         Neither the data set nor backbone weights are needed: the checkpoint holds all weights.
 
         Args:
-            config: path of a config file, such as the ``config.yaml`` of a run, or a config.
+            config: path of a config file, such as the ``config.yaml`` of a run, or of the run's
+                folder; or a config.
             weights: checkpoint; by default the ``model_best.pth`` or else last checkpoint beside
                 ``config.yaml`` or in ``train.output_dir``, else ``train.init_checkpoint``.
             device: "auto", "cpu", "cuda" or "cuda:1".

@@ -83,6 +83,20 @@ def test_setting_fixed_by_a_resume_is_named(refused, run, again, override, token
     assert kept(run) == before
 
 
+@pytest.mark.parametrize(
+    ("override", "change"),
+    [
+        ("model.queries.num_queries=13", "model.queries.num_queries: 12 -> 13"),
+        ("model.decoder.num_stages=2", "model.decoder.num_stages: 1 -> 2"),
+        ("model.backbone.name=resnet18", "model.backbone.name: 'tf_efficientnet_lite0' -> "),
+        ("train.frozen_stages=1", "train.frozen_stages: 0 -> 1"),
+    ],
+)
+def test_refused_resume_begins_with_the_changed_setting(refused, run, again, override, change):
+    line = refused("--resume", *again, override)
+    assert 0 < line.index(change) < line.index("model_final.pth")
+
+
 def test_resume_applies_optimizer_settings(call, run, again):
     options = ["optimizer.lr=0.5", "optimizer.weight_decay=0.25", "optimizer.betas=[0.5,0.75]"]
     options += ["optimizer.params.backbone_lr_factor=0.5"]

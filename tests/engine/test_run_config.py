@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from stageinteractor.config import load_config, save_config
 from stageinteractor.engine.run_config import (
     changes_since,
+    describe_changes,
     refuse_fixed_settings,
     save_run_config,
     save_run_config_if_none,
@@ -57,6 +58,14 @@ def test_changes_in_lists_and_interpolations(tmp_path):
         "hooks.1.b": ([1, 2], [1, 3]),
         "optimizer.eps": (None, 1e-8),
     }
+
+
+def test_changes_of_what_a_checkpoint_holds_come_first():
+    changes = {"lr_multiplier.x": (1, 2), "dataset.y": (3, None), "model.z": ("a", "b" * 999)}
+    text = describe_changes(changes, limit=2)
+    assert text.startswith("model.z: 'a' -> 'bbb")
+    assert text.endswith("lr_multiplier.x: 1 -> 2 and 1 more") and len(text) < 300
+    assert describe_changes({}) == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"[]", b"\xff"])

@@ -81,6 +81,20 @@ def test_checkpoint_beside_the_config_comes_first(original, tmp_path, name, is_t
     assert find_checkpoint(cfg, prefer_best=False).startswith(str(copy))
 
 
+def test_the_folder_of_a_run_stands_for_its_config(original, tmp_path):
+    cfg = config(tmp_path / "gone")
+    assert find_checkpoint(cfg, original).startswith(str(original))
+    use_folder_beside(cfg, original)
+    assert cfg.train.output_dir == str(original)
+
+
+def test_a_name_of_the_zoo_is_no_file_of_the_present_folder(original, tmp_path, monkeypatch):
+    monkeypatch.chdir(original)
+    cfg = config(tmp_path / "other")
+    use_folder_beside(cfg, "digits_in_photos")
+    assert cfg.train.output_dir == str(tmp_path / "other")
+
+
 def test_overridden_folder_is_kept(original, tmp_path):
     cfg = config(tmp_path / "other")
     use_folder_beside(cfg, original / "config.yaml", [f"train.output_dir={tmp_path / 'other'}"])

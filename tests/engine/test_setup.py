@@ -1,8 +1,16 @@
+import logging
+import sys
+
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from stageinteractor.engine.setup import _num_queries, find_device, keep_previous
+from stageinteractor.engine.setup import (
+    _num_queries,
+    _set_up_logging,
+    find_device,
+    keep_previous,
+)
 from stageinteractor.errors import ConfigError
 
 
@@ -60,3 +68,31 @@ def test_number_of_queries_of_every_kind_of_model(model):
 
 def test_number_of_queries_defaults_to_100():
     assert _num_queries(OmegaConf.create({"model": {}})) == 100
+
+
+def test_each_run_of_a_process_logs_once_to_its_own_file(tmp_path, capsys):
+    for name, folder in enumerate(("first", "second", "first")):
+        _set_up_logging(str(tmp_path / folder))
+        for package in ("stageinteractor", "detectron2", "fvcore"):
+            logging.getLogger(f"{package}.engine").warning("run %d of %s", name, package)
+    lines = capsys.readouterr().out.splitlines()
+    logs = [(tmp_path / folder / "log.txt").read_text() for folder in ("first", "second")]
+    assert len(lines) == 9
+    assert [log.count("run ") for log in logs] == [6, 3]
+    assert "run 1" not in logs[0]
+
+
+def test_without_a_file_only_the_console_gets_the_log(tmp_path, capsys):
+    _set_up_logging(str(tmp_path))
+    _set_up_logging(None)
+    logging.getLogger("stageinteractor.export").info("evaluated")
+    assert capsys.readouterr().out.count("evaluated") == 1
+    assert (tmp_path / "log.txt").read_text() == ""
+
+
+def test_handlers_of_others_are_kept(tmp_path):
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger("stageinteractor").addHandler(handler)
+    for _ in range(2):
+        _set_up_logging(str(tmp_path))
+    assert handler in logging.getLogger("stageinteractor").handlers

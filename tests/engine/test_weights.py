@@ -28,6 +28,15 @@ def test_empty_file_is_refused(tmp_path):
         read_checkpoint(tmp_path / "empty.pth")
 
 
+def test_the_folder_of_a_run_is_refused_with_its_checkpoints(tmp_path):
+    with pytest.raises(DataError, match="none in it"):
+        read_checkpoint(tmp_path)
+    for name in ("model_0000001.pth", "model_best.pth", "model_final.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"model_final\.pth, model_best\.pth"):
+        read_checkpoint(tmp_path)
+
+
 class Code:
     """Code that a pickle runs when it is loaded."""
 

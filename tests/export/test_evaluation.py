@@ -1,5 +1,7 @@
 """AP of exported files: of the tiny run, with the model in place of a file."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,8 @@ def test_the_table_has_the_difference_and_the_run_stays(predictor, tiny_run):
     results = {k: evaluate_detector(predictor.config, each) for k, each in detectors.items()}
     assert results["model"]["bbox"] == pytest.approx(results["model.onnx"]["bbox"], nan_ok=True)
     assert results["moved.onnx"]["bbox"]["AP"] == 0.0
+    handlers = logging.getLogger("stageinteractor").handlers
+    assert len(handlers) == 1 and not isinstance(handlers[0], logging.FileHandler)
     table = ap_table(results)
     assert "AP difference" in table and "moved.onnx" in table
     assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before

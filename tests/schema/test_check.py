@@ -66,6 +66,20 @@ def test_a_wrong_value_is_named_by_its_key(cfg: DictConfig, override: str):
 
 
 @pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ("train.amp.dtype=float16", "fp16"),
+        ("train.amp.dtype=torch.bfloat16", "bf16"),
+        ("train.eval_precision=bfloat16", "bf16"),
+    ],
+)
+def test_the_message_for_a_dtype_of_torch_names_ours(cfg: DictConfig, override: str, name: str):
+    apply_overrides(cfg, [override])
+    with pytest.raises(ConfigError, match=f"write {name}"):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
     ("override", "value"),
     [
         ("train.max_iter=1e3", 1000),

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from stageinteractor.data.coco_format import CocoSet
+from stageinteractor.visualization import detections
 from stageinteractor.visualization.box_drawing import class_color
 from stageinteractor.visualization.detections import WIDTH, comparison_grid, ground_truth_sheet
 
@@ -35,3 +36,17 @@ def test_ground_truth_sheet_shows_the_first_images(coco_set: CocoSet, tmp_path: 
     scale = WIDTH / 64
     assert sheet.getpixel((round(20 * scale), round(36 * scale))) == class_color(0)
     assert sheet.getpixel((WIDTH + 6 + 10, 10)) == (15, 15, 15)  # the second image has no box
+
+
+def test_crowd_is_labelled(coco_set: CocoSet, results: list[dict], tmp_path: Path, monkeypatch):
+    texts, draw = [], detections.draw_boxes
+
+    def keep_texts(image, boxes, *args):
+        texts.append([box.text for box in boxes])
+        return draw(image, boxes, *args)
+
+    monkeypatch.setattr(detections, "draw_boxes", keep_texts)
+    coco_set.annotations[0]["iscrowd"] = 1
+    comparison_grid(coco_set, tmp_path / "photos", results, count=1, pairs=1)
+    assert texts[0] == ["crowd"]
+    assert texts[1] and "crowd" not in texts[1][0]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, first_lines
 from .weight_files import Weights, read_tensors
 
 
@@ -68,7 +68,7 @@ def _create(
                 name, pretrained=True, pretrained_cfg_overlay=overlay, **options
             )
     except Exception as error:  # timm raises many classes for tensors that do not fit
-        reason = " ".join(str(error).split())[:200]
+        reason = first_lines(error)
         raise DataError(f"{path}: not the weights of timm's {name}: {reason}") from error
 
 

@@ -67,6 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from ..config import find_config
     from ..data.annotated import annotated_batches
     from ..engine.build import build_trained_model
     from ..engine.run_folder import load_run_config
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     from ..visualization.run_names import run_names
 
     weights = args.weights or [None] * len(args.config_file)
-    names = run_names(args.weights or args.config_file)
+    names = run_names(args.weights or [find_config(file) for file in args.config_file])
     runs: dict[str, Stability] = {}
     output = OutputFolder(args.output) if args.output else None
     for name, config, checkpoint in zip(names, args.config_file, weights, strict=True):

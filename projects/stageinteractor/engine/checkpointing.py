@@ -101,8 +101,11 @@ class AtomicCheckpointer(Checkpointer):
     def _load_file(self, f: str) -> dict[str, Any]:
         return read_checkpoint(f)
 
-    def resume(self) -> int:
+    def resume(self, changes: str = "") -> int:
         """Load the last checkpoint of the folder and return the number of finished iterations.
+
+        Args:
+            changes: settings that differ from those of the checkpoint, for the error's message.
 
         Raises:
             DataError: the checkpoint cannot be read, or belongs to other settings.
@@ -110,7 +113,7 @@ class AtomicCheckpointer(Checkpointer):
         path = self.get_checkpoint_file()
         content = read_checkpoint(path)
         for key, part in {"model": self.model, **self.checkpointables}.items():
-            with resume_errors(path, key):
+            with resume_errors(path, key, changes):
                 if key not in content:
                     raise DataError(f"lacks {key!r}; it was saved with other train settings")
                 if isinstance(part, nn.Module):

@@ -14,7 +14,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, first_lines
 
 logger = logging.getLogger(__name__)
 SIZE = 64  # pixels of the image that shows which parameters a map depends on
@@ -91,7 +91,7 @@ def _maps(backbone: nn.Module) -> list[Tensor]:
         with torch.enable_grad():
             maps = list(_tensors(backbone(torch.zeros(1, 3, SIZE, SIZE, device=device))))
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = first_lines(error)
         raise ConfigError(
             f"train.frozen_stages: {type(backbone).__name__} does not take an image of {SIZE} x "
             f"{SIZE}: {reason}; set it to 0"

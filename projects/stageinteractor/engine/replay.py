@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ..errors import ConfigError, DataError, one_line
+from ..errors import ConfigError, DataError, first_lines, one_line
 from ..randomness import seed_by_key
 from ..synthetic import untrained_model
 from .build import move_to_device
@@ -91,7 +91,7 @@ def replay(cfg: DictConfig, path: str | os.PathLike[str], amp: str | None = None
     try:
         model.load_state_dict(step.model)
     except (AttributeError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = first_lines(error)
         raise DataError(f"{path}: is not of this config: {reason}") from error
     _require_classes(step, OmegaConf.select(cfg, "dataset.num_classes"), path)
     result = Replay(step.iteration, step.rank, amp, step.batch)

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import DataError, one_line
+from ..errors import DataError, first_lines, one_line
 from .weights import UnusableTensorError, require_usable
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,12 @@ State = dict[str, Any]
 
 
 @contextmanager
-def resume_errors(path: str | os.PathLike[str], key: str) -> Iterator[None]:
+def resume_errors(path: str | os.PathLike[str], key: str, changes: str = "") -> Iterator[None]:
     """Turn errors of the block into a DataError of one line that says what to do.
 
     Args:
         key: of the entry that the block loads.
+        changes: settings that differ from those of the checkpoint; they begin the message.
 
     Raises:
         DataError: the block raised an error.
@@ -40,15 +41,16 @@ def resume_errors(path: str | os.PathLike[str], key: str) -> Iterator[None]:
         "; --resume needs the settings of the checkpoint. To start a new training from its "
         f"weights, set train.init_checkpoint={path}, without --resume"
     )
+    start = f"changed since the checkpoint: {changes}; {path}" if changes else str(path)
     try:
         yield
     except UnusableTensorError:  # other settings do not help
         raise
     except DataError as error:
-        raise DataError(f"{path}: {one_line(error).removeprefix(f'{path}: ')}{advice}") from error
+        raise DataError(f"{start}: {one_line(error).removeprefix(f'{path}: ')}{advice}") from error
     except Exception as error:  # torch and hooks may raise any error for an invalid state
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise DataError(f"{path}: {key!r} cannot be loaded: {reason[:200]}{advice}") from error
+        reason = f"{type(error).__name__}: {first_lines(error)}"
+        raise DataError(f"{start}: {key!r} cannot be loaded: {reason}{advice}") from error
 
 
 def load_module(module: nn.Module, state: Any, path: str | os.PathLike[str]) -> None:

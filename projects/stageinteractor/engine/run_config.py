@@ -68,6 +68,19 @@ def refuse_fixed_settings(changes: Changes) -> None:
             )
 
 
+def describe_changes(changes: Changes, limit: int = 6) -> str:
+    """Return the changed keys with both values in one line, those of what a checkpoint holds first.
+
+    Args:
+        limit: number of keys; of the others only the number is given.
+    """
+    parts = ("model.", "optimizer.", "train.")
+    keys = sorted(changes, key=lambda key: not key.startswith(parts))
+    texts = [f"{key}: {' -> '.join(map(_short, changes[key]))}" for key in keys[:limit]]
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(texts) + more
+
+
 def _short(value: Any) -> str:
     """Return the representation of a value, shortened: the classes of a set may be many."""
     text = repr(value)

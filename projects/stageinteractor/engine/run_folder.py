@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config import apply_overrides, load_config
+from ..config import Overrides, apply_overrides, find_config, flatten_overrides, load_config
 from ..errors import DataError
 
 BEST = "model_best"
 FINAL = "model_final.pth"  # the only checkpoint that some copies hold
 LAST = "last_checkpoint"  # file with the name of the checkpoint that --resume starts from
+YAML = (".yaml", ".yml")
 MAX_NAME = 255  # bytes of a file name
 
 
@@ -56,16 +56,16 @@ def find_checkpoint(
     """Return the best or else last checkpoint of a run, else ``train.init_checkpoint``.
 
     Args:
-        config_file: a run's ``config.yaml``, whose folder comes before ``train.output_dir``: that
-            is where the run was trained.
+        config_file: a run's ``config.yaml``, or its folder, which comes before
+            ``train.output_dir``: that is where the run was trained.
         prefer_best: prefer the best checkpoint to the last one.
 
     Raises:
         DataError: there is no checkpoint, or ``last_checkpoint`` names no file of its folder.
     """
     folders = []
-    if config_file is not None and Path(config_file).suffix != ".py":
-        folders.append(Path(config_file).parent)
+    if config_file is not None and (file := find_config(config_file)).suffix in YAML:
+        folders.append(file.parent)
     output_dir = OmegaConf.select(cfg, "train.output_dir", default=None)
     if output_dir is not None:
         folders.append(Path(output_dir).expanduser())
@@ -84,7 +84,7 @@ def find_checkpoint(
 
 
 def load_run_config(
-    config_file: str | os.PathLike[str], overrides: Sequence[str] = (), *, trust: bool = False
+    config_file: str | os.PathLike[str], overrides: Overrides = (), *, trust: bool = False
 ) -> DictConfig:
     """Load a config, apply overrides, and find the folder of a copied run: `use_folder_beside`.
 
@@ -98,7 +98,7 @@ def load_run_config(
 
 
 def use_folder_beside(
-    cfg: DictConfig, config_file: str | os.PathLike[str], overrides: Sequence[str] = ()
+    cfg: DictConfig, config_file: str | os.PathLike[str], overrides: Overrides = ()
 ) -> None:
     """Set ``train.output_dir`` to the config's folder, if that holds checkpoints: a copied run.
 
@@ -108,8 +108,8 @@ def use_folder_beside(
         cfg: read from ``config_file``; changed in place.
         overrides: key=value, applied already.
     """
-    file = Path(config_file)
-    if file.suffix == ".py" or any(o.startswith("train.output_dir=") for o in overrides):
+    file, texts = find_config(config_file), flatten_overrides(overrides)
+    if file.suffix not in YAML or any(text.startswith("train.output_dir=") for text in texts):
         return
     names = (LAST, f"{BEST}.pth", FINAL)
     has_some = any((file.parent / name).is_file() for name in names)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -28,8 +30,10 @@ REQUIRED_KEYS = (
     *(f"train.{key}" for key in ("output_dir", "device", "seed", "max_iter", "epochs")),
     *("train.fast_dev_run.enabled", "dataset.name", "dataset.train", "dataset.val"),
 )
+LOGGED_PACKAGES = ("detectron2", "fvcore", "stageinteractor")
 FAST_ITERATIONS = 3
 FAST_IMAGES = 8
+_handlers: list[logging.Handler] = []  # those of this process's last run
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -42,12 +46,15 @@ def check_settings(cfg: DictConfig) -> None:
     check_config(cfg)
 
 
-def prepare(cfg: DictConfig) -> None:
+def prepare(cfg: DictConfig, log_file: bool = True) -> None:
     """Resolve the values that depend on data set and machine; set up logging and seed.
 
     Changes ``cfg`` in place: the classes of the data set, ``train.device``, ``train.max_iter`` from
     ``train.epochs``, and what ``train.fast_dev_run.enabled`` shortens. Preparing it again
     changes nothing. Of a run's files, only the log is written.
+
+    Args:
+        log_file: write the log to ``log.txt`` in ``train.output_dir``, too.
 
     Raises:
         ConfigError: a key is missing or has an invalid value.
@@ -56,7 +63,7 @@ def prepare(cfg: DictConfig) -> None:
     """
     check_settings(cfg)
     fast = cfg.train.fast_dev_run.enabled
-    _set_up_logging(cfg.train.output_dir)
+    _set_up_logging(cfg.train.output_dir if log_file else None)
     for key, like in misspelt_keys(cfg):
         logger.warning("%s is no key of this trainer and has no effect: is it %s?", key, like)
     cfg.train.device = find_device(cfg.train.device)
@@ -84,12 +91,36 @@ def _set_up_cpu(train: DictConfig) -> None:
         logger.info("%s", set_cpu_matmul(setting, lambda choice: all(comm.all_gather(choice))))
 
 
-def _set_up_logging(output_dir: str) -> None:
+def _set_up_logging(output_dir: str | None) -> None:
+    """Log to the console and to the file of this run, no longer to that of an earlier one."""
     rank = comm.get_rank()
-    with write_errors_of(Path(output_dir)):
-        for name in ("detectron2", "fvcore", "stageinteractor"):
-            logger = setup_logger(output_dir, distributed_rank=rank, name=name, abbrev_name=name)
-            escape_log_messages(logger)
+    file = [] if output_dir is None else [_log_file(Path(output_dir), rank)]
+    loggers = [logging.getLogger(name) for name in LOGGED_PACKAGES]
+    for handler in _handlers:
+        for each in loggers:
+            each.removeHandler(handler)
+        with suppress(OSError):  # the disk of the earlier run is full
+            handler.close()
+    _handlers[:] = file
+    set_up = inspect.unwrap(setup_logger)  # whose cache takes no account of removed handlers
+    for each in loggers:
+        others = list(each.handlers)  # such as those of a notebook
+        set_up(distributed_rank=rank, name=each.name, abbrev_name=each.name)
+        _handlers.extend(handler for handler in each.handlers if handler not in others)
+        for handler in file:
+            each.addHandler(handler)
+        escape_log_messages(each)
+
+
+def _log_file(folder: Path, rank: int) -> logging.Handler:
+    """Return a handler that appends to ``log.txt``, or to the file of another rank than 0."""
+    with write_errors_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / (f"log.txt.rank{rank}" if rank else "log.txt")
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    text = "[%(asctime)s] %(name)s %(levelname)s: %(message)s"
+    handler.setFormatter(logging.Formatter(text, datefmt="%m/%d %H:%M:%S"))
+    return handler
 
 
 def find_device(name: str, key: str = "train.device") -> str:

@@ -36,7 +36,13 @@ from .hooks import DrawDetections, DrawSamples, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, savable_batch
 from .precision import precision_name
 from .resuming import describe_schedule_change
-from .run_config import Changes, changes_since, refuse_fixed_settings, save_run_config
+from .run_config import (
+    Changes,
+    changes_since,
+    describe_changes,
+    refuse_fixed_settings,
+    save_run_config,
+)
 from .run_folder import BEST, LAST
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
@@ -213,7 +219,8 @@ class Training:
 
     def _resume(self, changes: Changes) -> int:
         refuse_fixed_settings(changes)
-        start, max_iter = self.checkpointer.resume(), self.cfg.train.max_iter
+        start = self.checkpointer.resume(describe_changes(changes))
+        max_iter = self.cfg.train.max_iter
         if start > max_iter:
             raise ConfigError(
                 f"train.max_iter is {max_iter}, but {self.checkpointer.get_checkpoint_file()} has "

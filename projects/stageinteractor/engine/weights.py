@@ -33,6 +33,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         DataError: no such file, or not a checkpoint that can be read safely.
     """
     path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        names = sorted((file.name for file in Path(path).glob("model_*.pth")), reverse=True)
+        content = (
+            f"name one of its files, such as {', '.join(names[:3])}" if names else "none in it"
+        )
+        raise DataError(f"{path}: a folder, not a checkpoint; {content}")
     if not is_url(path) and not Path(path).is_file():
         raise DataError(f"{path}: no such checkpoint file")
     if not is_url(path) and not Path(path).stat().st_size:

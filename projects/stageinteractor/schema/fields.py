@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WrapValidator, with_config
 from typing_extensions import TypedDict
 
+TORCH_DTYPES = {"float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 MISSING = "???"  # OmegaConf's mark of a value that has to be set
 
 
@@ -57,6 +58,12 @@ def _not_drawn(value: Any) -> Any:
     return 0 if value == -1 else value
 
 
+def _precision(value: Any) -> Any:
+    if isinstance(value, str) and value.removeprefix("torch.") in TORCH_DTYPES:
+        raise ValueError(f"write {TORCH_DTYPES[value.removeprefix('torch.')]}")
+    return value
+
+
 def _unless_others(value: Any, validate: Callable[[Any], Any]) -> Any:
     target = value.get("_target_") if isinstance(value, dict) else None
     module = target if isinstance(target, str) else getattr(target, "__module__", "")
@@ -67,6 +74,7 @@ def _unless_others(value: Any, validate: Callable[[Any], Any]) -> Any:
 AsNumber = BeforeValidator(_number)
 AsList = BeforeValidator(_list)
 NullIsZero = BeforeValidator(_zero)
+ShortNames = BeforeValidator(_precision)  # of precisions: fp16, not torch's float16
 OursOnly = WrapValidator(_unless_others)  # a list, or somebody else's class, is not looked into
 
 Natural = Annotated[int, Field(ge=0, lt=2**31), AsNumber]

@@ -18,6 +18,7 @@ from .fields import (
     Positive,
     Seed,
     Share,
+    ShortNames,
     Text,
     mapping,
 )
@@ -30,7 +31,7 @@ Train = mapping(
     epochs=Positive | None,
     init_checkpoint=FilePath | None,
     backbone_weights=FilePath | None,
-    amp=mapping(enabled=bool, dtype=Literal["auto", "fp16", "bf16"]),
+    amp=mapping(enabled=bool, dtype=Annotated[Literal["auto", "fp16", "bf16"], ShortNames]),
     ddp=mapping(broadcast_buffers=bool, find_unused_parameters=bool, fp16_compression=bool),
     compile=bool,
     cpu_matmul=Literal["auto", "onednn", "default"],
@@ -48,7 +49,7 @@ Train = mapping(
     model_ema=mapping(
         enabled=bool, decay=Share, device=AnyText, use_ema_weights_for_eval_only=bool
     ),
-    eval_precision=Literal["float32", "bf16", "fp16"],
+    eval_precision=Annotated[Literal["float32", "bf16", "fp16"], ShortNames],
     tta=Annotated[list[Positive], AsList],
     eval_period=Annotated[Natural, NullIsZero],
     checkpointer=mapping(period=Count, max_to_keep=Count | None),  # null: all

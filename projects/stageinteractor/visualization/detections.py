@@ -63,10 +63,11 @@ def _drawn(
     for entry in sorted(entries, key=lambda entry: entry.get("score", 1.0)):
         x, y, width, height = entry["bbox"]
         index = class_of_category[entry["category_id"]]
+        name = "crowd" if entry.get("iscrowd") else names[index]
         score = f" {entry['score']:.2f}" if "score" in entry else ""
         mask = decode_mask(entry.get("segmentation"), image["height"], image["width"])
         xyxy = (x, y, x + width, y + height)
-        boxes.append(DrawnBox(xyxy, index, names[index] + score, mask=mask))
+        boxes.append(DrawnBox(xyxy, index, name + score, mask=mask))
     upright = read_upright(image, image_root)
     return draw_boxes(upright, boxes, WIDTH / upright.width)
 
