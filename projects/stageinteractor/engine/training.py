@@ -36,7 +36,13 @@ from .hooks import DrawDetections, DrawSamples, PeriodicWriter, PredictionImages
 from .non_finite_step import NonFiniteStep, savable_batch
 from .precision import precision_name
 from .resuming import describe_schedule_change
-from .run_config import Changes, changes_since, refuse_fixed_settings, save_run_config
+from .run_config import (
+    Changes,
+    changes_since,
+    refuse_fixed_settings,
+    save_run_config,
+    warn_of_other_classes,
+)
 from .run_folder import BEST, LAST
 from .setup import check_settings, keep_previous, prepare
 from .stopping import Stopped, StopRequest
@@ -290,12 +296,15 @@ def _outdated_files(resume: bool, changes: Changes) -> tuple[str, ...]:
 def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
     """Load ``train.init_checkpoint`` or else ``train.backbone_weights`` into the model.
 
+    A checkpoint whose run had as many classes, but of other names, is a warning.
+
     Raises:
         ConfigError: there is no file of this name.
         DataError: the file cannot be read or does not fit the model; or it lacks weights of a part
             that is frozen, and so would stay untrained.
     """
     if cfg.train.init_checkpoint:
+        warn_of_other_classes(cfg, cfg.train.init_checkpoint)
         missing = load_weights(model, cfg.train.init_checkpoint)
         _refuse_untrained(model, missing, cfg.train.init_checkpoint)
     elif cfg.train.backbone_weights:
