@@ -173,7 +173,11 @@ class CocoEvaluator(COCOEvaluator):
         """Return the twelve numbers and the AP of every class, per cent."""
         stats = evaluation.stats[:12]
         numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
-        names = self._metadata.thing_classes
+        metadata = self._metadata
+        classes = sorted(
+            metadata.thing_dataset_id_to_contiguous_id.items()
+        )  # as COCO's AP by class
+        names = [metadata.thing_classes[index] for _, index in classes]
         if len(names) > 1:
             ap, _ = class_ap(evaluation)
             numbers |= {f"AP-{name}": float(value) for name, value in zip(names, ap, strict=True)}

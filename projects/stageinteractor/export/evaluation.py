@@ -28,7 +28,7 @@ def evaluate_detector(cfg: DictConfig, detector: nn.Module) -> Metrics:
     with tempfile.TemporaryDirectory() as folder:
         cfg.train.output_dir = folder
         cfg.dataloader.evaluator.output_dir = folder
-        prepare(cfg)
+        prepare(cfg, eval_only=True)
         return run_evaluation(cfg, detector)
 
 
