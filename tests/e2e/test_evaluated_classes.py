@@ -5,6 +5,8 @@ import json
 import pytest
 
 from stageinteractor.api import evaluate
+from stageinteractor.config import instantiate
+from stageinteractor.engine.training import load_initial_weights
 
 
 @pytest.fixture
@@ -45,3 +47,28 @@ def test_ap_by_class_is_that_of_the_names_not_of_the_ids(measure, tmp_path):
     assert swapped == pytest.approx(expected, nan_ok=True)
     category = {3: 7, 7: 40, 40: 3}
     assert [row["category_id"] for row in moved] == [category[row["category_id"]] for row in rows]
+
+
+def test_a_config_without_recorded_classes_takes_those_of_the_files(
+    tiny_config, tiny_run, tiny_set, tmp_path
+):
+    content = json.loads((tiny_set / "set.json").read_text())
+    content["categories"][2]["name"] = "ring"
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    checkpoint = tiny_run / "model_best.pth"
+    metrics = evaluate(
+        tiny_config,
+        *(f"dataset.{split}.json={tmp_path}/set.json" for split in ("train", "val")),
+        f"train.init_checkpoint={checkpoint}",
+        f"train.output_dir={tmp_path}/run",
+    )
+    assert "AP-ring" in metrics["bbox"]
+    assert f"{checkpoint}: class 2 is 'bar'" in (tmp_path / "run/log.txt").read_text()
+
+
+def test_initial_weights_of_other_classes_are_a_warning(tiny_config, tiny_run, caplog):
+    cfg = tiny_config.copy()
+    cfg.dataset.num_classes, cfg.dataset.class_names = 3, ["disc", "square", "ring"]
+    cfg.train.init_checkpoint = str(tiny_run / "model_best.pth")
+    load_initial_weights(cfg, instantiate(cfg.model, "model"))
+    assert "class 2 is 'bar'" in caplog.text and "'ring'" in caplog.text

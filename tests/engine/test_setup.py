@@ -2,6 +2,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from stageinteractor.engine.config_checks import evaluated_splits
 from stageinteractor.engine.setup import _num_queries, find_device, keep_previous
 from stageinteractor.errors import ConfigError
 
@@ -60,3 +61,13 @@ def test_number_of_queries_of_every_kind_of_model(model):
 
 def test_number_of_queries_defaults_to_100():
     assert _num_queries(OmegaConf.create({"model": {}})) == 100
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [("tiny_val", ["val"]), ("tiny_train", ["val", "train"]), (["tiny_train"], ["val", "train"])],
+)
+def test_training_set_is_read_if_it_is_evaluated(names, splits):
+    loader = {"dataset": {"names": names}}
+    cfg = OmegaConf.create({"dataset": {"name": "tiny"}, "dataloader": {"test": loader}})
+    assert evaluated_splits(cfg) == splits

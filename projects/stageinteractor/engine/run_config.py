@@ -62,7 +62,8 @@ def warn_of_other_classes(cfg: DictConfig, checkpoint: str | os.PathLike[str]) -
     if is_url(checkpoint):
         return
     path = Path(checkpoint).expanduser().parent / FILE
-    recorded, names = _value_in(path, "dataset.class_names"), cfg.dataset.class_names
+    names = OmegaConf.select(cfg, "dataset.class_names")
+    recorded = _value_in(path, "dataset.class_names")
     if not recorded or not names or len(recorded) != len(names):
         return
     difference = first_difference(recorded, names)
