@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import UserList
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 from omegaconf import DictConfig
@@ -27,6 +28,15 @@ def set_class_names(dataset: DictConfig, names: Iterable[Any]) -> None:
     """Set the class names of a config's ``dataset`` node, in place."""
     dataset._set_flag("allow_objects", True)
     dataset[KEY] = ClassNames(names)
+
+
+def first_difference(names: Iterable[Any], others: Iterable[Any]) -> tuple[int, str, str] | None:
+    """Return the first class index with different names, and both; None if all are equal.
+
+    The name of a class that only one of the lists has is "none" in the other.
+    """
+    pairs = zip_longest(map(str, names), map(str, others), fillvalue="none")
+    return next(((i, one, other) for i, (one, other) in enumerate(pairs) if one != other), None)
 
 
 def without_expressions(content: dict[Any, Any]) -> dict[Any, Any]:

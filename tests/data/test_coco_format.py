@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stageinteractor.data.checks import KINDS, check_dataset
 from stageinteractor.data.coco_format import read_coco
 from stageinteractor.errors import DataError
 
@@ -238,3 +239,26 @@ def test_federated_annotations_are_refused(content: Json, write_json: Write):
         image["not_exhaustive_category_ids"] = []
     with pytest.raises(DataError, match=r"\(json\): images with 'not_exhaustive_category_ids'"):
         read_coco(write_json(content))
+
+
+@pytest.mark.parametrize(
+    ("scale", "kind"), [((1, 1), "looks_xyxy"), ((1 / 60, 1 / 40), "looks_relative")]
+)
+def test_a_set_of_another_box_format_is_refused(
+    content: Json, write_json: Write, scale: tuple[float, float], kind: str
+):
+    content["annotations"] = [
+        {
+            "id": n,
+            "image_id": 11,
+            "category_id": 7,
+            "bbox": [(25 + n) * scale[0], 20 * scale[1], (45 + n) * scale[0], 35 * scale[1]],
+        }
+        for n in range(1, 9)
+    ]
+    path = write_json(content)
+    (finding,) = (f for f in check_dataset(path, path.parent).findings if f.kind == kind)
+    with pytest.raises(DataError) as caught:
+        read_coco(path, "dataset.train.json")
+    problem = f"{finding.problem}: {KINDS[kind].advice}"
+    assert str(caught.value) == f"{path} (dataset.train.json): {problem}"

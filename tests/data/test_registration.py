@@ -11,6 +11,7 @@ from detectron2.structures import BoxMode
 from omegaconf import DictConfig, OmegaConf
 
 from stageinteractor.config import get_config
+from stageinteractor.data.checks import KINDS
 from stageinteractor.data.registration import resolve_dataset, training_images
 from stageinteractor.errors import DataError, StageInteractorError
 
@@ -184,6 +185,29 @@ def test_more_objects_than_queries_is_a_warning_with_the_image(
     message = record.getMessage()
     assert message.startswith(f"{dataset.train.json}: 1 images with more objects than queries")
     assert "image id 11" in message and "2 objects, 1 queries" in message
+
+
+@pytest.mark.parametrize("area", [0, -3.5])
+def test_an_area_that_is_not_positive_is_a_warning(
+    content: Json, node: Callable[[], DictConfig], log: pytest.LogCaptureFixture, area: float
+):
+    content["annotations"][1]["area"] = area
+    dataset = node()
+    resolve_dataset(dataset)
+    (message,) = log.messages
+    assert message.startswith(f"{dataset.train.json}: 1 areas that are not positive")
+    assert "annotation id 502" in message and KINDS["zero_area"].advice in message
+
+
+def test_an_image_listed_twice_is_a_warning(
+    content: Json, node: Callable[[], DictConfig], log: pytest.LogCaptureFixture
+):
+    content["images"].append(content["images"][0] | {"id": 13})
+    dataset = node()
+    resolve_dataset(dataset)
+    (message,) = log.messages
+    assert message.startswith(f"{dataset.train.json}: 1 images listed twice")
+    assert "'a.png'" in message and KINDS["repeated_file"].advice in message
 
 
 # Something to train on

@@ -86,7 +86,9 @@ def test_the_log_says_if_the_evaluated_checkpoint_is_not_the_best(
     cfg = load_config(tiny_run / "config.yaml")
     cfg.train.output_dir = str(best.parent)
     monkeypatch.setattr(evaluation, "run_evaluation", lambda cfg, model: RESULT)
-    monkeypatch.setattr(evaluation, "prepare", lambda cfg: None)  # its logger does not propagate
+    monkeypatch.setattr(
+        evaluation, "prepare", lambda cfg, eval_only: None
+    )  # its logger does not propagate
     caplog.set_level("INFO", "stageinteractor.engine.evaluation")
     assert evaluate(cfg) == evaluate(cfg, str(best)) == RESULT
     assert "train.init_checkpoint" not in caplog.text

@@ -10,6 +10,7 @@ from stageinteractor.engine.run_config import (
     refuse_fixed_settings,
     save_run_config,
     save_run_config_if_none,
+    warn_of_other_classes,
 )
 from stageinteractor.errors import ConfigError
 
@@ -99,3 +100,25 @@ def test_change_of_a_fixed_setting_is_refused(tmp_path):
     assert len(str(error.value)) < 600
     save_config(config(tmp_path, init_checkpoint="first.pth"), tmp_path / "config.yaml")
     refuse_fixed_settings(changes_since(config(tmp_path)))  # unset after the start: allowed
+
+
+@pytest.mark.parametrize(
+    ("now", "warns"),
+    [(["disc", "bar"], False), (["disc", "cow"], True), (["bar", "disc"], True), (["cow"], False)],
+    ids=["same", "name", "order", "number"],
+)
+def test_other_classes_of_a_checkpoint_are_a_warning(tmp_path, caplog, now, warns):
+    save_run_config(config(tmp_path))
+    cfg = config(tmp_path / "other")
+    cfg.dataset.class_names = now
+    warn_of_other_classes(cfg, tmp_path / "model_final.pth")
+    assert bool(caplog.messages) == warns
+    if warns:
+        (message,) = caplog.messages
+        assert str(tmp_path / "config.yaml") in message and f"{now[1]!r}" in message
+
+
+def test_a_checkpoint_without_a_config_is_no_warning(tmp_path, caplog):
+    warn_of_other_classes(config(tmp_path), tmp_path / "model_final.pth")
+    warn_of_other_classes(config(tmp_path), "https://host/model_final.pth")
+    assert caplog.messages == []

@@ -5,6 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from stageinteractor.engine.config_checks import evaluated_splits
 from stageinteractor.engine.setup import (
     _num_queries,
     _set_up_logging,
@@ -96,3 +97,13 @@ def test_handlers_of_others_are_kept(tmp_path):
     for _ in range(2):
         _set_up_logging(str(tmp_path))
     assert handler in logging.getLogger("stageinteractor").handlers
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [("tiny_val", ["val"]), ("tiny_train", ["val", "train"]), (["tiny_train"], ["val", "train"])],
+)
+def test_training_set_is_read_if_it_is_evaluated(names, splits):
+    loader = {"dataset": {"names": names}}
+    cfg = OmegaConf.create({"dataset": {"name": "tiny"}, "dataloader": {"test": loader}})
+    assert evaluated_splits(cfg) == splits

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from ..config import instantiate
 from ..errors import DataError
 from ..schema import check_config
-from .registration import resolve_dataset
+from .registration import resolve_evaluated
 
 Record = dict[str, Any]
 
@@ -28,10 +28,11 @@ def annotated_inputs(cfg: DictConfig, split: str, images: Sequence[str] | int) -
             is that of the first ones, and a smaller set is taken whole.
 
     Raises:
+        ConfigError: the set has other classes than those that the config records.
         DataError: the data set cannot be used, or has no such image.
     """
     check_config(cfg)
-    resolve_dataset(cfg.dataset)
+    resolve_evaluated(cfg.dataset, (split,))
     records = DatasetCatalog.get(f"{cfg.dataset.name}_{split}")
     mapper = copy.deepcopy(cfg.dataloader.test.mapper)
     mapper.is_train = True  # keep the annotations; the augmentations stay those of evaluation
@@ -51,10 +52,11 @@ def annotated_batches(
         max_images: only so many, from the first; None: all.
 
     Raises:
+        ConfigError: the set has other classes than those that the config records.
         DataError: the data set cannot be used.
     """
     check_config(cfg)
-    resolve_dataset(cfg.dataset, max_images=max_images)
+    resolve_evaluated(cfg.dataset, (split,), max_images=max_images)
     loader = copy.deepcopy(cfg.dataloader.test)
     loader.mapper.is_train = True
     loader.dataset.names = f"{cfg.dataset.name}_{split}"

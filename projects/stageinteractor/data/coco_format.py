@@ -19,6 +19,7 @@ from ..errors import DataError
 from .checks.annotations import box_kind, check_fields
 from .checks.entries import check_entries, distinct_names
 from .checks.findings import ERROR, KINDS
+from .checks.remarks import check_box_format
 from .coco_json import Json, read_coco_json
 from .segmentation import usable_mask
 
@@ -32,7 +33,7 @@ class CocoSet:
     json_file: str
     images: list[Json]
     annotations: list[Json]  # with "area" and "iscrowd"; boxes (x, y, w, h) in pixels
-    categories: list[Json]  # sorted by id
+    categories: list[Json]  # by class index: sorted by id, or as a run recorded them
 
     @property
     def class_names(self) -> list[str]:
@@ -75,6 +76,7 @@ def read_coco(json_file: str | os.PathLike[str], key: str = "json", masks: bool 
     content = read_coco_json(json_file, key)
     entries, findings = check_entries(content)
     findings += check_fields(entries)
+    findings += check_box_format(entries)
     fatal = [f for f in findings if KINDS[f.kind].stops_training and f.kind != "no_images"]
     if fatal:
         count = len(fatal) - 1

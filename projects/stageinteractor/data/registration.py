@@ -1,14 +1,15 @@
 """From the `dataset` node of a config to registered detectron2 data sets.
 
-The number and names of the classes have one source, the annotation files: they are written into the
-node, and everything else in a config refers to ``${dataset.num_classes}``.
+In training, the number and names of the classes have one source, the annotation files: they are
+written into the node, and everything else in a config refers to ``${dataset.num_classes}``. A
+trained model is evaluated with the classes that its config records.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -17,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..class_names import set_class_names
 from ..errors import DataError
+from .checks.annotations import zero_areas
 from .checks.findings import TO_TRAIN_ON, Finding, Location
-from .checks.remarks import crowded_images, repeated_names
+from .checks.remarks import crowded_images, repeated_files, repeated_names
 from .coco_format import CocoSet, read_coco
 from .image_store import locate, missing_names, require_images
+from .recorded_classes import in_recorded_order
 from .shards import is_index
 from .values import is_windows_path
 
@@ -53,16 +56,47 @@ def resolve_dataset(
         )
     _warn(train.json_file, "duplicate category names", repeated_names(train.categories))
     for split, coco_set in sets.items():
-        if num_queries is not None:
-            image_of = {image["id"]: image for image in coco_set.images}
-            crowded = crowded_images(coco_set.annotations, image_of, num_queries)
-            _warn(coco_set.json_file, "images with more objects than queries", crowded)
-        name, masks = f"{dataset.name}_{split}", bool(dataset.get("masks"))
-        _register(name, to_records(coco_set, dataset[split].images, masks), max_images)
-        _describe(name, coco_set, dataset[split].images)
-    dataset.num_classes = len(train.categories)
-    set_class_names(dataset, train.class_names)
-    dataset.category_ids = list(train.class_of_category)
+        _warn_about(coco_set, num_queries)
+        _register(dataset, split, coco_set, max_images)
+    _set_classes(dataset, train)
+
+
+def resolve_evaluated(
+    dataset: DictConfig,
+    splits: Sequence[str] = ("val",),
+    num_queries: int | None = None,
+    max_images: int | None = None,
+) -> None:
+    """Check and register the splits that a trained model is evaluated on.
+
+    If the node records the classes, as in a run's ``config.yaml``, only these splits are read, and
+    their categories are mapped to the recorded classes by name. Otherwise `resolve_dataset` reads
+    the classes from both annotation files.
+
+    Args:
+        dataset, num_queries, max_images: see `resolve_dataset`.
+        splits: of "train" and "val".
+
+    Raises:
+        ConfigError: an annotation file lists other classes than the recorded ones.
+        DataError: a file or folder is missing, or an annotation file cannot be used.
+    """
+    names = dataset.get("class_names")
+    if not names:
+        resolve_dataset(dataset, num_queries, max_images)
+        return
+    for split in splits:
+        listed = _read_split(dataset, split)
+        coco_set = in_recorded_order(listed, names, f"dataset.{split}.json")
+        _warn_about(coco_set, num_queries)
+        _register(dataset, split, coco_set, max_images)
+    dataset.num_classes = len(names)
+
+
+def _set_classes(dataset: DictConfig, coco_set: CocoSet) -> None:
+    dataset.num_classes = len(coco_set.categories)
+    set_class_names(dataset, coco_set.class_names)
+    dataset.category_ids = list(coco_set.class_of_category)
 
 
 def training_images(dataset: DictConfig, filter_empty: bool) -> list[Record]:
@@ -118,6 +152,17 @@ def _require_images(coco_set: CocoSet, images: str) -> None:
         )
 
 
+def _warn_about(coco_set: CocoSet, num_queries: int | None) -> None:
+    """Log what is accepted although it makes training or its results worse."""
+    file, annotations = coco_set.json_file, coco_set.annotations
+    image_of = {image["id"]: image for image in coco_set.images}
+    _warn(file, "images listed twice", repeated_files(coco_set.images))
+    _warn(file, "areas that are not positive", zero_areas(annotations, image_of))
+    if num_queries is not None:
+        crowded = crowded_images(annotations, image_of, num_queries)
+        _warn(file, "images with more objects than queries", crowded)
+
+
 def _warn(json_file: str, kind: str, findings: Iterable[Finding]) -> None:
     """Log one warning with the number of findings and the first of them."""
     listed = list(findings)
@@ -125,12 +170,14 @@ def _warn(json_file: str, kind: str, findings: Iterable[Finding]) -> None:
         logger.warning("%s: %d %s: %s", json_file, len(listed), kind, listed[0].line())
 
 
-def _register(name: str, records: list[Record], max_images: int | None) -> None:
-    records = _first(records, max_images)
+def _register(dataset: DictConfig, split: str, coco_set: CocoSet, max_images: int | None) -> None:
+    name, images = f"{dataset.name}_{split}", dataset[split].images
+    records = _first(to_records(coco_set, images, bool(dataset.get("masks"))), max_images)
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     DatasetCatalog.register(name, lambda: records)
+    _describe(name, coco_set, images)
 
 
 def _describe(name: str, coco_set: CocoSet, image_root: str) -> None:

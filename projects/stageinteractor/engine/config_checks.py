@@ -23,15 +23,23 @@ SETS = {
 }
 
 
-def check_data_nodes(cfg: DictConfig) -> None:
+def evaluated_splits(cfg: DictConfig) -> list[str]:
+    """Return "val", and "train" if the evaluation reads that split."""
+    names = [name for key, split in SETS.items() if split == "val" for name in _names(cfg, key)]
+    return ["val", "train"] if f"{cfg.dataset.name}_train" in names else ["val"]
+
+
+def check_data_nodes(cfg: DictConfig, eval_only: bool = False) -> None:
     """Look up the data sets and apply the augmentations, after ``dataset`` has been resolved.
+
+    Args:
+        eval_only: the training set need not be registered.
 
     Raises:
         ConfigError: a data set is not registered, or an augmentation cannot be built or applied.
     """
     for key, split in SETS.items():
-        names = _select(cfg, key) or []
-        for name in [names] if isinstance(names, str) else names:
+        for name in _names(cfg, key) if split == "val" or not eval_only else []:
             if name not in DatasetCatalog:
                 raise ConfigError(
                     f"{key}: there is no data set {name!r}; use '${{dataset.name}}_{split}'"
@@ -46,6 +54,11 @@ def check_data_nodes(cfg: DictConfig) -> None:
             raise ConfigError(
                 f"{boxes} needs masks, which are not read: set it to false, or dataset.masks=true"
             )
+
+
+def _names(cfg: DictConfig, key: str) -> list[str]:
+    names = _select(cfg, key) or []
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _select(cfg: DictConfig, key: str) -> Any:

@@ -22,7 +22,7 @@ from .augmented_detector import with_tta
 from .build import build_trained_model, compile_decoder
 from .min_scores import note_checkpoint
 from .precision import inference_autocast
-from .run_config import save_run_config_if_none
+from .run_config import save_run_config_if_none, warn_of_other_classes
 from .run_folder import find_checkpoint
 from .setup import check_settings, prepare
 from .stopping import StopRequest
@@ -40,13 +40,15 @@ def evaluate(cfg: DictConfig, checkpoint: str | None = None) -> Metrics:
             ``train.init_checkpoint`` if it has none.
 
     Raises:
+        ConfigError: the validation set has other classes than those that ``cfg`` records.
         DataError: there is no checkpoint, or it does not hold all weights of the model.
     """
     check_settings(cfg)
     best = checkpoint
     if checkpoint is None:  # before the output folder is made
         checkpoint, best = find_checkpoint(cfg, prefer_best=False), find_checkpoint(cfg)
-    prepare(cfg)
+    prepare(cfg, eval_only=True)
+    warn_of_other_classes(cfg, checkpoint)
     if best != checkpoint:
         logger.info(
             "evaluating the last checkpoint, %s; predict and export take the best, which "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..class_names import first_difference
 from ..config import load_config, save_config
 from ..errors import ConfigError
+from ..urls import is_url
 
 logger = logging.getLogger(__name__)
 FILE = "config.yaml"  # only compared here, not built, so it need not be trusted
@@ -45,7 +48,39 @@ def changes_since(cfg: DictConfig) -> Changes:
 
 def saved_value(cfg: DictConfig, key: str) -> Any:
     """Return the value of a key in the folder's ``config.yaml``; None without one."""
-    path = Path(cfg.train.output_dir) / FILE
+    return _value_in(Path(cfg.train.output_dir) / FILE, key)
+
+
+def warn_of_other_classes(cfg: DictConfig, checkpoint: str | os.PathLike[str]) -> None:
+    """Warn if the ``config.yaml`` beside a checkpoint has as many classes, with other names.
+
+    The class heads then fit by their shapes, but predict the classes of the other run.
+
+    Args:
+        cfg: prepared.
+    """
+    if is_url(checkpoint):
+        return
+    path = Path(checkpoint).expanduser().parent / FILE
+    names = OmegaConf.select(cfg, "dataset.class_names")
+    recorded = _value_in(path, "dataset.class_names")
+    if not recorded or not names or len(recorded) != len(names):
+        return
+    difference = first_difference(recorded, names)
+    if difference is not None:
+        logger.warning(
+            "%s: class %d is %r in %s, but %r in the data set: the heads are loaded, as the number "
+            "of classes is the same",
+            checkpoint,
+            difference[0],
+            difference[1],
+            path,
+            difference[2],
+        )
+
+
+def _value_in(path: Path, key: str) -> Any:
+    """Return a value of a ``config.yaml``; None if there is none."""
     try:
         return OmegaConf.select(load_config(path, trust=True), key) if path.is_file() else None
     except ConfigError:

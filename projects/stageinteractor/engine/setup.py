@@ -15,13 +15,13 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig, OmegaConf
 
-from ..data.registration import resolve_dataset, training_images
+from ..data.registration import resolve_dataset, resolve_evaluated, training_images
 from ..errors import ConfigError
 from ..files import write_errors_of
 from ..machine.matmul import set_cpu_matmul
 from ..machine.threads import describe_threads, set_threads
 from ..schema import check_config, misspelt_keys, require_keys
-from .config_checks import check_data_nodes, check_model_classes
+from .config_checks import check_data_nodes, check_model_classes, evaluated_splits
 from .precision import inference_autocast
 from .printable_logs import escape_log_messages
 
@@ -46,7 +46,7 @@ def check_settings(cfg: DictConfig) -> None:
     check_config(cfg)
 
 
-def prepare(cfg: DictConfig, log_file: bool = True) -> None:
+def prepare(cfg: DictConfig, eval_only: bool = False, log_file: bool = True) -> None:
     """Resolve the values that depend on data set and machine; set up logging and seed.
 
     Changes ``cfg`` in place: the classes of the data set, ``train.device``, ``train.max_iter`` from
@@ -54,10 +54,13 @@ def prepare(cfg: DictConfig, log_file: bool = True) -> None:
     changes nothing. Of a run's files, only the log is written.
 
     Args:
+        eval_only: nothing is trained: without the training set, if ``cfg`` records the classes, and
+            without ``train.max_iter``.
         log_file: write the log to ``log.txt`` in ``train.output_dir``, too.
 
     Raises:
-        ConfigError: a key is missing or has an invalid value.
+        ConfigError: a key is missing or has an invalid value; or the evaluated set has other
+            classes than those that ``cfg`` records.
         DataError: the data set cannot be used.
         OutputError: the log cannot be written.
     """
@@ -70,10 +73,14 @@ def prepare(cfg: DictConfig, log_file: bool = True) -> None:
     precision = cfg.train.get("eval_precision", "float32")
     inference_autocast(precision, cfg.train.device, "train.eval_precision")  # refuse it now
     _set_up_cpu(cfg.train)
-    resolve_dataset(cfg.dataset, _num_queries(cfg), FAST_IMAGES if fast else None)
-    check_data_nodes(cfg)
+    limits = _num_queries(cfg), FAST_IMAGES if fast else None
+    if eval_only:
+        resolve_evaluated(cfg.dataset, evaluated_splits(cfg), *limits)
+    else:
+        resolve_dataset(cfg.dataset, *limits)
+    check_data_nodes(cfg, eval_only)
     check_model_classes(cfg)
-    if cfg.train.epochs is not None and not is_auto_batch(cfg):
+    if not eval_only and cfg.train.epochs is not None and not is_auto_batch(cfg):
         cfg.train.max_iter = iterations(cfg)
     if fast:
         cfg.train.max_iter = FAST_ITERATIONS

@@ -42,6 +42,7 @@ from .run_config import (
     describe_changes,
     refuse_fixed_settings,
     save_run_config,
+    warn_of_other_classes,
 )
 from .run_folder import BEST, LAST
 from .setup import check_settings, keep_previous, prepare
@@ -298,6 +299,7 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
 
     Training goes on from the latest weights of a checkpoint; a frozen detector gets the averaged
     ones, if there are any, with which it was evaluated.
+    A checkpoint whose run had as many classes, but of other names, is a warning.
 
     Raises:
         ConfigError: there is no file of this name.
@@ -305,6 +307,7 @@ def load_initial_weights(cfg: DictConfig, model: nn.Module) -> None:
             that is frozen, and so would stay untrained.
     """
     if cfg.train.init_checkpoint:
+        warn_of_other_classes(cfg, cfg.train.init_checkpoint)
         frozen = hasattr(model, "trained_parts")
         missing = load_weights(model, cfg.train.init_checkpoint, ema=frozen)
         _refuse_untrained(model, missing, cfg.train.init_checkpoint)

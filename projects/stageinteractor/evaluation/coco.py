@@ -173,7 +173,9 @@ class CocoEvaluator(COCOEvaluator):
         """Return the twelve numbers and the AP of every class, per cent."""
         stats = evaluation.stats[:12]
         numbers = {name: _per_cent(value) for name, value in zip(TWELVE, stats, strict=True)}
-        names = self._metadata.thing_classes
+        # in the order of category ids, as the AP of classes
+        order = sorted(self._metadata.thing_dataset_id_to_contiguous_id.items())
+        names = [self._metadata.thing_classes[index] for _, index in order]
         if len(names) > 1:
             ap, _ = class_ap(evaluation)
             numbers |= {f"AP-{name}": float(value) for name, value in zip(names, ap, strict=True)}

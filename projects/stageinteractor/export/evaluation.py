@@ -28,7 +28,7 @@ def evaluate_detector(cfg: DictConfig, detector: nn.Module) -> Metrics:
     with tempfile.TemporaryDirectory() as folder:
         cfg.train.output_dir = folder
         cfg.dataloader.evaluator.output_dir = folder
-        prepare(cfg, log_file=False)
+        prepare(cfg, eval_only=True, log_file=False)
         return run_evaluation(cfg, detector)
 
 

@@ -195,3 +195,13 @@ def test_the_old_file_stays_and_every_change_is_listed(content, photos, write_js
     assert (new.name, log.name) == ("annotations.fixed.json", "annotations.fixed.txt")
     assert check_dataset(new, photos, progress=False).num_errors == 0
     assert "clipped" in log.read_text()
+
+
+def test_corners_are_not_clipped_into_valid_boxes(content, fix):
+    content["annotations"] = [
+        {"id": n, "image_id": 11, "category_id": 7, "bbox": [25 + n, 20, 45 + n, 35], "area": 300}
+        for n in range(1, 9)
+    ]
+    fixed = fix(content)
+    assert fixed.lines == []
+    assert fixed.errors == {"looks_xyxy"}

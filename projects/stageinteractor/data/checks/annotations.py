@@ -5,7 +5,7 @@ Boxes are (x, y, w, h) in pixels of the image's size in the JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..values import is_number
@@ -59,17 +59,25 @@ def check_fields(entries: Entries) -> Iterator[Finding]:
     """Yield values of ``area`` and ``iscrowd`` that are impossible."""
     for annotation in entries.annotations:
         area, flag = annotation.get("area", 1), annotation.get("iscrowd", 0)
+        image = entries.image_of[annotation["image_id"]]
         if not is_area(area):
-            is_real = is_number(area) and not isinstance(area, bool)
-            kind = "zero_area" if is_real else "invalid_area"
-            yield _field(kind, f"the area is {area!r}", annotation, entries)
+            yield _area_finding(annotation, image)
         if not is_crowd_flag(flag):
-            yield _field("invalid_iscrowd", f"iscrowd is {flag!r}", annotation, entries)
+            location = Location.of_annotation(annotation, image)
+            yield Finding("invalid_iscrowd", f"iscrowd is {flag!r}", location)
 
 
-def _field(kind: str, problem: str, annotation: Json, entries: Entries) -> Finding:
-    image = entries.image_of[annotation["image_id"]]
-    return Finding(kind, problem, Location.of_annotation(annotation, image))
+def zero_areas(annotations: list[Json], image_of: Mapping[Any, Json]) -> Iterator[Finding]:
+    """Yield the areas of checked annotations that are not positive."""
+    for annotation in annotations:
+        if annotation["area"] <= 0:
+            yield _area_finding(annotation, image_of[annotation["image_id"]])
+
+
+def _area_finding(annotation: Json, image: Json) -> Finding:
+    area = annotation["area"]
+    kind = "zero_area" if is_number(area) and not isinstance(area, bool) else "invalid_area"
+    return Finding(kind, f"the area is {area!r}", Location.of_annotation(annotation, image))
 
 
 def is_area(value: Any) -> bool:

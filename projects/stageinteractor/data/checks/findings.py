@@ -64,11 +64,12 @@ KINDS = {
     "exif_size": Kind(
         "image size before EXIF rotation", ERROR, "rotate size and boxes as the image is rotated"
     ),
-    # there is nothing to train on, boxes are left out, or results would be wrong
+    # there is nothing to train on, the file is refused (_fatal), boxes are left out, or results
+    # would be wrong, which training logs
     "no_annotations": Kind("no annotations", ERROR, TO_TRAIN_ON),
     "only_crowds": Kind("crowds only", ERROR, TO_TRAIN_ON),
-    "looks_xyxy": Kind("boxes look like corners", ERROR, "write boxes as x, y, width, height"),
-    "looks_relative": Kind("boxes look relative", ERROR, "write boxes in pixels"),
+    "looks_xyxy": _fatal("boxes look like corners", "write boxes as x, y, width, height"),
+    "looks_relative": _fatal("boxes look relative", "write boxes in pixels"),
     "box_not_numbers": Kind("box is not four finite numbers", ERROR, "correct or remove it"),
     "box_negative": Kind("box of negative size", ERROR, "its corners are swapped: swap them back"),
     "box_empty": Kind("box without width or height", ERROR, "correct or remove it"),

@@ -1,7 +1,7 @@
-"""What training accepts, but the user should know; ``stageinteractor check`` reports it.
+"""What the user should know beyond single invalid entries; ``stageinteractor check`` reports it.
 
 In: usable entries. Out: findings about single annotations, about entries that repeat each other,
-and about the set as a whole.
+and about the set as a whole. Training accepts most of it, but not the boxes of another format.
 """
 
 from __future__ import annotations
@@ -25,21 +25,26 @@ from .findings import Finding, Json, Location
 
 
 def remarks(entries: Entries, num_queries: int) -> Iterator[Finding]:
-    """Yield everything that training accepts and that may still be wrong."""
-    yield from _of_the_set(entries)
+    """Yield everything that may be wrong although each entry is valid by itself."""
+    yield from _only_crowds(entries)
+    yield from check_box_format(entries)
     yield from _text_ids(entries.images)
     yield from _of_annotations(entries)
     yield from _same_boxes(entries)
-    yield from repeated_values(entries.images, "file_name", "repeated_file", Location.of_image)
+    yield from repeated_files(entries.images)
     yield from repeated_names(entries.categories)
     yield from _unused_categories(entries)
     yield from crowded_images(entries.annotations, entries.image_of, num_queries)
 
 
-def _of_the_set(entries: Entries) -> Iterator[Finding]:
+def _only_crowds(entries: Entries) -> Iterator[Finding]:
     annotations = entries.annotations
     if annotations and all(annotation.get("iscrowd") for annotation in annotations):
         yield Finding("only_crowds", f"all {len(annotations)} objects are crowds")
+
+
+def check_box_format(entries: Entries) -> Iterator[Finding]:
+    """Yield one finding if the boxes of the set are clearly not (x, y, w, h) in pixels."""
     form = guess_box_format((a["bbox"], i["width"], i["height"]) for a, i in sized(entries))
     if form == "xyxy":
         yield Finding("looks_xyxy", "the boxes fit the images as x1, y1, x2, y2, not as x, y, w, h")
@@ -103,6 +108,11 @@ def _same_boxes(entries: Entries) -> Iterator[Finding]:
             name = f" as annotation id {other['id']}" if "id" in other else ""
             problem = f"the same box and class{name}"
             yield Finding("same_box", problem, Location.of_annotation(annotation, image))
+
+
+def repeated_files(images: list[Json]) -> Iterator[Finding]:
+    """Yield the file names that several image entries have."""
+    yield from repeated_values(images, "file_name", "repeated_file", Location.of_image)
 
 
 def repeated_names(categories: list[Json]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 Safe: Windows paths where the file exists, the size of an image whose boxes need not move, boxes
 over the edge, boxes from segmentations, missing or impossible areas, missing crowd flags, ids of
-annotations.
+annotations. In a set of corners (x1, y1, x2, y2) no box is clipped: none is what it seems.
 `repair` changes a copy; `write_repaired` writes it beside the old file.
 """
 
@@ -20,10 +20,11 @@ from ...files import atomic_write_text
 from ...printable_text import printable
 from ..segmentation import with_box
 from ..values import is_number
-from .annotations import TOLERANCE, box_kind, is_area, is_box, is_large_area, show_box
-from .entries import check_entries, is_id_of, is_size, is_usable, key_of
+from .annotations import TOLERANCE, box_kind, is_area, is_box, is_large_area, show_box, sized
+from .entries import Entries, check_entries, is_id_of, is_size, is_usable, key_of
 from .findings import Json, Location
 from .image_files import ImageFile, existing_name
+from .remarks import check_box_format
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ def repair(content: Json, root: Path, files: dict[Path, ImageFile]) -> tuple[Jso
             changes.append(Change("box set", detail, Location.of_annotation(after)))
     for image in entries.images:
         _repair_image(image, boxes[key_of(image["id"])], root, files, changes)
+    if not any(finding.kind == "looks_xyxy" for finding in check_box_format(entries)):
+        _clip_boxes(entries, changes)
     for annotation in entries.annotations:
-        _repair_annotation(annotation, entries.image_of[annotation["image_id"]], changes)
+        _repair_fields(annotation, entries.image_of[annotation["image_id"]], changes)
     _number_annotations(fixed["annotations"], changes)
     return fixed, changes
 
@@ -108,17 +111,23 @@ def _fit(boxes: list[Any], size: tuple[float, float]) -> bool:
     )
 
 
-def _repair_annotation(annotation: Json, image: Json, changes: list[Change]) -> None:
-    """Clip the box of an annotation, and set its area and crowd flag where they are impossible."""
-    location = Location.of_annotation(annotation, image)
-    box, area, flag = annotation["bbox"], annotation.get("area"), annotation.get("iscrowd", 0)
-    if is_size(image) and box_kind(box, image["width"], image["height"]) == "box_across":
+def _clip_boxes(entries: Entries, changes: list[Change]) -> None:
+    """Clip the boxes over the edge, where the size of the image is known."""
+    for annotation, image in sized(entries):
+        box = annotation["bbox"]
+        if box_kind(box, image["width"], image["height"]) != "box_across":
+            continue
         clipped = _clip(box, image["width"], image["height"])
         if min(clipped[2:]) > 0:
             annotation["bbox"] = clipped
-            changes.append(
-                Change("clipped", f"{show_box(box)} is now {show_box(clipped)}", location)
-            )
+            detail = f"{show_box(box)} is now {show_box(clipped)}"
+            changes.append(Change("clipped", detail, Location.of_annotation(annotation, image)))
+
+
+def _repair_fields(annotation: Json, image: Json, changes: list[Change]) -> None:
+    """Set area and crowd flag of an annotation where they are impossible."""
+    location = Location.of_annotation(annotation, image)
+    area, flag = annotation.get("area"), annotation.get("iscrowd", 0)
     is_positive = is_box(annotation["bbox"]) and min(annotation["bbox"][2:]) > 0
     if is_positive and (not is_area(area) or is_large_area(annotation)):
         new = annotation["bbox"][2] * annotation["bbox"][3]
