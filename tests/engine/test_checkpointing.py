@@ -22,6 +22,15 @@ def test_resume_loads_model_and_ema(tmp_path):
     assert torch.equal(average.module.weight, other_average.module.weight)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_ema_cannot_be_turned_on_or_off_at_resume(tmp_path, before):
+    average = ModelEMA(nn.Linear(2, 1), 0.9).average
+    first, second = ({"ema": average} if on else {} for on in (before, not before))
+    AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), **first).save("model_final", iteration=4)
+    with pytest.raises(DataError, match="an EMA of the weights" if before else "lacks 'ema'"):
+        AtomicCheckpointer(nn.Linear(2, 1), str(tmp_path), **second).resume()
+
+
 def test_failed_save_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     model = nn.Linear(2, 1)
     checkpointer = AtomicCheckpointer(model, str(tmp_path))

@@ -112,6 +112,9 @@ class AtomicCheckpointer(Checkpointer):
         """
         path = self.get_checkpoint_file()
         content = read_checkpoint(path)
+        if "ema" in content and "ema" not in self.checkpointables:
+            with resume_errors(path, "ema", changes):  # it would be lost
+                raise DataError("has an EMA of the weights; train.model_ema.enabled is false")
         for key, part in {"model": self.model, **self.checkpointables}.items():
             with resume_errors(path, key, changes):
                 if key not in content:
