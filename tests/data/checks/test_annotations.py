@@ -136,3 +136,8 @@ def test_a_set_of_corners_is_one_error_before_the_boxes(content, check):
     findings = check(content).findings
     assert findings[0].kind == "looks_xyxy" and "x1, y1, x2, y2" in findings[0].line()
     assert {finding.kind for finding in findings[1:]} == {"box_across"}
+
+
+def test_boxes_of_whole_images_a_little_over_the_edge_are_no_corners():
+    """They fit as corners, too: [2, 2, 128, 128] in images of 128 x 128."""
+    assert guess_box_format(([2, 2, 128, 128], 128, 128) for _ in range(50)) is None

@@ -154,8 +154,8 @@ def crowded_images(
 def guess_box_format(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
     """Return "xyxy" or "relative" if boxes are clearly not (x, y, w, h) in pixels, else None.
 
-    Corners: a good part of the boxes would cross the edge as (x, y, w, h), and nearly all lie
-    inside as (x1, y1, x2, y2). Relative boxes lie between 0 and 1, and not all values are 0 or 1:
+    Corners: as (x, y, w, h) a good part of the boxes would lie over the edge by a tenth of the image,
+    and nearly all lie inside as (x1, y1, x2, y2). Relative boxes lie between 0 and 1, and not all values are 0 or 1:
     those may be pixels.
 
     Args:
@@ -168,7 +168,7 @@ def guess_box_format(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
             continue
         total += 1
         x1, y1, x2, y2 = box
-        crossing += kind == "box_across"
+        crossing += x1 + x2 > 1.1 * width or y1 + y2 > 1.1 * height
         corners += x1 < x2 <= width + TOLERANCE and y1 < y2 <= height + TOLERANCE
         relative += max(box) <= 1 < min(width, height) / 8
         fractions += any(0 < value < 1 for value in box)
