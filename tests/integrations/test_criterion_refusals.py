@@ -123,6 +123,15 @@ def test_fewer_auxiliary_outputs_than_stages_are_refused():
         wrapped(*random_case(0))
 
 
+def test_stages_with_different_numbers_of_queries_are_refused():
+    outputs, targets = random_case(0)
+    first = outputs["aux_outputs"][0]
+    outputs["aux_outputs"][0] = {name: value[:, :-1] for name, value in first.items()}
+    number = outputs["pred_boxes"].shape[1]
+    with pytest.raises(UnsupportedHostError, match=f"of queries, {number - 1}, {number}, {number}"):
+        CrossStageCriterion(FocalHost())(outputs, targets)
+
+
 def test_outputs_without_logits_are_refused():
     with pytest.raises(
         UnsupportedHostError, match="none of pred_logits, logits, but scores, boxes"

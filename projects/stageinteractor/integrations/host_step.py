@@ -123,6 +123,12 @@ class Step:
     def _assign(self) -> None:
         """Assign labels to all queries of all stages, with one copy from the device to the CPU."""
         images = len(self.targets)
+        counts = [stage["pred_boxes"].shape[1] for stage in self.stages]
+        if len(set(counts)) > 1:
+            raise UnsupportedHostError(
+                f"the stages have different numbers of queries, {', '.join(map(str, counts))}: "
+                "labels are gathered over the stages of the same query"
+            )
         broken, boxes, *rest = to_host(
             [
                 broken_images(self.stages),
