@@ -154,9 +154,9 @@ def crowded_images(
 def guess_box_format(boxes: Iterable[tuple[Any, float, float]]) -> str | None:
     """Return "xyxy" or "relative" if boxes are clearly not (x, y, w, h) in pixels, else None.
 
-    Corners: as (x, y, w, h) a good part of the boxes would lie over the edge by a tenth of the image,
-    and nearly all lie inside as (x1, y1, x2, y2). Relative boxes lie between 0 and 1, and not all values are 0 or 1:
-    those may be pixels.
+    Corners: as (x, y, w, h) a good part of the boxes would lie over the edge by a tenth of the
+    image, and nearly all lie inside as (x1, y1, x2, y2). Relative boxes lie between 0 and 1, and
+    not all values are 0 or 1: those may be pixels.
 
     Args:
         boxes: with width and height of their images, pixels.
