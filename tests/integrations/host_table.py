@@ -166,7 +166,7 @@ def on_page(heading):
 HEADINGS = "## Detectors of transformers", "## Detectors of detrex"
 INTRODUCTION = """# Other detectors
 
-What is served, by trial: `PYTHONPATH=projects:tests:path/to/detrex python -m
+What is supported, as tested: `PYTHONPATH=projects:tests:path/to/detrex python -m
 integrations.host_table` trains a small model with random weights for one step in every cell:
 cross-stage labels, the position-supervised loss, the position-modulated cost and dense memory
 fusion of [stable matching](stable_matching.md), and [duplicate removal](duplicate_removal.md).

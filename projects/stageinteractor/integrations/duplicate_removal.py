@@ -114,11 +114,11 @@ class FrozenHost(nn.Module, ABC):
         """
         columns, num_classes = logits.shape[-1], self.suppressor.num_classes
         if columns != num_classes:
-            softmax = columns == num_classes + 1
+            softmax = ": those of a softmax cannot be replaced" * (columns == num_classes + 1)
             raise UnsupportedHostError(
-                f"{type(self.detector).__name__} returns {columns} logits for {num_classes} classes"
-                f"{': those of a softmax cannot be replaced' if softmax else ''}. If they are those"
-                f" of sigmoids, the suppressor has to be built with num_classes={columns}"
+                f"{type(self.detector).__name__} returns {columns} logits for {num_classes} "
+                f"classes{softmax}; if they are those of sigmoids, build the suppressor with "
+                f"num_classes={columns}"
             )
         return self.suppressor(self.content.of(logits), logits, cxcywh_to_xyxy(boxes) * SIDE)
 
