@@ -182,6 +182,12 @@ def test_what_builds_nothing_is_refused(helper, node):
         helper(node)
 
 
+def test_the_node_of_a_model_is_refused():
+    model = OmegaConf.create({"_target_": "some.DINO", "criterion": {"_target_": "some.Loss"}})
+    with pytest.raises(ConfigError, match=r"some\.DINO is the node of a model"):
+        use_cross_stage(model)
+
+
 def test_null_switches_the_fusion_off():
     node = transformer()
     use_memory_fusion(node)

@@ -297,9 +297,11 @@ def _target_of(node: Any) -> str:
 
 def _set_builder(node: DictConfig, builder: str) -> None:
     """Let a function build what the node names, which becomes its ``base``; the rest stays."""
-    if "criterion" in node:
-        raise ConfigError("this is the node of a model: give that of its criterion or matcher")
     name = _target_of(node)
+    if "criterion" in node:
+        raise ConfigError(
+            f"{name} is the node of a model: give that of its criterion, model.criterion"
+        )
     if name != builder:
         node["_target_"] = builder
         node["base"] = name
